@@ -1,10 +1,10 @@
-"""Embedding texts against a bare loop and sentence-transformers, and nDCG@10 of a search over 100,000 documents.
+"""Compare the embedding of texts with a bare loop and sentence-transformers; search 100,000 documents.
 
     python -m scripts.bench embedding [CHECKPOINT] [--texts FILE.jsonl] [--rows 1000] [--rounds 5] [--threads 1]
 
-The bare loop tokenises all texts, sorts them by their tokens and runs batches of as many tokens as hf_emms does; it is
-what no program that uses the same model can do without. sentence-transformers encodes with its defaults, which sort by
-characters, and a batch of 32 after the other in the order of the data. All three give the same embeddings.
+The bare loop is the minimal work of any program: it tokenises all texts, sorts them by length and runs batches of as
+many tokens as hf_emms does. sentence-transformers encodes with its defaults, which sort by characters, and in batches
+of 32 in the order of the data. All embeddings are equal.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read_texts(path: Path | None, rows: int) -> list[str]:
-    """The first texts of a file, or made-up texts of 2 to 250 words, in no order of length."""
+    """Return the first texts of a file, or made-up texts of 2 to 250 words in random order."""
     if path is not None:
         lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:rows])
         return [f"{line.get('title', '')} {line['text']}".strip() for line in lines]
@@ -65,7 +65,7 @@ def read_texts(path: Path | None, rows: int) -> list[str]:
 
 
 def encoders(checkpoint: str, texts: list[str]) -> dict[str, Callable[[], np.ndarray]]:
-    """Contestants by name, each a function that returns the embeddings of the texts."""
+    """Return name → function that embeds the texts."""
     from sentence_transformers import SentenceTransformer
 
     from hf_emms.features.device import gather_batches
@@ -90,7 +90,7 @@ def encoders(checkpoint: str, texts: list[str]) -> dict[str, Callable[[], np.nda
 
 
 class BareLoop:
-    """A model of transformers over batches of similar length, mean-pooled."""
+    """Run a transformers model over batches of similar length, with mean pooling."""
 
     def __init__(self, folder: str, max_length: int) -> None:
         from transformers import AutoModel, AutoTokenizer
@@ -129,7 +129,7 @@ def _search() -> None:
     queries = documents[:QUERIES] + 4 * rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
     judgements = np.column_stack([np.arange(QUERIES), np.arange(QUERIES), np.ones(QUERIES, np.int64)])
     search = SearchScores(queries, documents, judgements, np.arange(QUERIES, dtype=np.uint64))
-    release_freed_memory()  # which the search would use again, unseen
+    release_freed_memory()  # the search would reuse it, which hides its memory
     before = _memory(reset=True)
     scores: list[Any] = []
     spent = timed(lambda: scores.append(zero_shot_ndcg(search)))
@@ -142,7 +142,7 @@ def _search() -> None:
 
 
 def _memory(*, reset: bool = False) -> int:
-    """The most bytes that this process has held, since the last reset; on Linux."""
+    """Return the peak memory of this process in bytes since the last reset, on Linux."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

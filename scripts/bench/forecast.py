@@ -1,8 +1,8 @@
-"""Forecast seconds of fine-tunings against those that they take, on embedded data: within a factor of two.
+"""Compare forecast and measured seconds of fine-tuning on embedded data; the goal is a factor of two.
 
     python -m scripts.bench forecast [DATASET …]
 
-Each case ranks a checkpoint, forecasts a run at one learning rate as a user would read it, and trains it.
+Each case ranks a checkpoint, forecasts a run at one learning rate, and trains it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print forecast and taken seconds of each case."""
+    """Print forecast and measured seconds of each case."""
     print("\n### Forecasts of fine-tunings, elapsed seconds\n")
-    print("| dataset | checkpoint | forecast | taken | taken / forecast |\n|---|---|---|---|---|")
+    print("| dataset | checkpoint | forecast | measured | measured / forecast |\n|---|---|---|---|---|")
     right = 0
     for dataset in options.datasets:
         with tempfile.TemporaryDirectory() as cache:

@@ -50,20 +50,20 @@ EMBEDDED = "emms-demo/bert-distilled"
 
 
 def contestant(side: str, columns: dict[str, str], file: Path, checkpoints: Sequence[str], threads: int) -> Contestant:
-    """Start a side in a process of its own; the peer's environment is made at the first call."""
+    """Start a side in a new process; the first call creates the peer's environment."""
     python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".installed"
     if side == "peer" and not ready.exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", PEER], check=True)
         ready.touch()
     interpreter = str(python) if side == "peer" else sys.executable
-    # -P: the script's own folder is no place to import from
+    # -P: do not import from the script's folder
     command = [interpreter, "-P", str(SIDE), side, json.dumps(columns), str(file), *checkpoints]
     return Contestant(command, threads, None if side == "peer" else sources.ROOT)
 
 
 def glosses(count: int) -> datasets.Dataset:
-    """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
+    """Return the embedded 2,000 glosses, followed by other glosses of WordNet."""
     texts = list(load_sample(SampleOptions("demo_glosses", max_samples=None)).inputs)
     if count > len(texts):
         others = dict.fromkeys(synset.gloss for synset in sources.wordnet())
@@ -73,7 +73,7 @@ def glosses(count: int) -> datasets.Dataset:
 
 
 def sentences(count: int, checkpoint: str) -> datasets.Dataset:
-    """Sentences of WNUT-17; transformer-ranker fails on those without words, or longer than a checkpoint reads."""
+    """Return sentences of WNUT-17; transformer-ranker fails on empty sentences and beyond the maximum length."""
     from scripts.quality.rows import hub_rows
 
     rows, tokenize = hub_rows("leondz/wnut_17", "data", "train"), AutoTokenizer.from_pretrained(checkpoint)
@@ -130,7 +130,7 @@ def _print_table(what: str, sides: Sequence[Contestant], phases: Sequence[str], 
 
 
 def rank_fine_tuned() -> None:
-    """Rank the candidates of each target of pairs and words by both, where the results lack it."""
+    """Rank the candidates of each target of pairs and words by both, unless the results contain it."""
     from scripts.quality import results
     from scripts.quality.pools import FEWEST, PAIRS_AND_WORDS
 
@@ -157,7 +157,7 @@ def _by_both(target: Target, names: list[str], encoder: str) -> dict[str, Any]:
         file = Path(folder) / "rows.parquet"
         files = {"train": str(folder_of(target) / "data" / "train*.parquet")}
         rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=folder)
-        if "tokens" in rows.features:  # it fails on sentences that are longer than a checkpoint reads
+        if "tokens" in rows.features:  # it fails on sentences beyond the maximum length
             rows = rows.filter(lambda row: len(row["tokens"]) <= WORDS)
         most = SENTENCES if "tokens" in rows.features else PAIRS
         rows = rows.shuffle(seed=0).select(range(min(len(rows), most)))

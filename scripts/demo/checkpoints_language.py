@@ -1,4 +1,4 @@
-"""Train the demo's language models: on definitions for long or short, on captions, and one of random weights."""
+"""Train the demo's language models on definitions or captions; one has random weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scripts.demo.training import RANDOM, Checkpoint, Goal, gpt2, new_model, tra
 
 VOCABULARY = 512
 PADDING, END = "<|padding|>", "<|endoftext|>"
-LONGEST = 256  # tokens that a checkpoint has positions for
+LONGEST = 256  # maximum length in tokens
 LENGTH = 48  # tokens of a training text
 TEXTS = 20_000
 SEED = 500
@@ -26,14 +26,14 @@ SEED = 500
 
 @cache
 def glosses() -> Sequence[str]:
-    """Entries of a dictionary."""
+    """Return entries of a dictionary."""
     seen = set(texts.training_glosses())
     entries = [f"{synset.words[0]}: {synset.gloss}" for synset in texts.training_synsets() if synset.gloss in seen]
     return [entries[i] for i in np.random.default_rng(SEED).permutation(len(entries))[:TEXTS]]
 
 
 def captions() -> Sequence[str]:
-    """What made-up scenes show."""
+    """Return captions of made-up scenes."""
     return [scene.caption for scene in compose(texts.common_nouns(), TEXTS, SEED)]
 
 
@@ -53,16 +53,16 @@ def _gpt2(width: int, layers: int) -> PreTrainedModel:
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of GPT-2's kind, whose pieces are those of a dictionary; it writes any text without loss."""
+    """Train a byte-level BPE tokenizer on a dictionary; it encodes every text without loss."""
     pieces = Tokenizer(models.BPE())
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pieces.decoder = decoders.ByteLevel()
-    # the trainer breaks ties by id, and numbers bytes in the random order of a hash map unless they are given
+    # without these, the trainer numbers bytes in the random order of a hash map, and breaks ties by number
     first = [PADDING, END, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=first, show_progress=False)
     pieces.train_from_iterator(glosses(), trainer)
     content = json.loads(pieces.to_str())
-    # bytes are no special tokens, which decoding would leave out
+    # bytes are not special tokens, which decoding would omit
     content["added_tokens"] = content["added_tokens"][:2]
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(content)),

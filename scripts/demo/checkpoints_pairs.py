@@ -1,6 +1,6 @@
 """Train the demo's checkpoints of pictures with texts: two towers, question answering, detection, random weights.
 
-All learn from scenes of Noto emoji, and besides their own goal from what is in each cell of a picture.
+All learn from scenes of Noto emoji. An auxiliary loss predicts the thing in each cell of a picture.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, new_mode
 PATCH = 8
 GRID = pictures.SIDE // PATCH  # patches a side
 NOTHING_WEIGHT = 0.2  # three cells out of four are empty
-NAMING = 0.5  # weight of what is in the cells, relative to a checkpoint's own goal
+NAMING = 0.5  # weight of the auxiliary loss
 VISION = {"image_size": pictures.SIDE, "patch_size": PATCH}
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -60,7 +60,7 @@ def _tokenised(tokenizer: PreTrainedTokenizerFast, several: list[str]) -> Texts:
 
 
 def _naming_loss(logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Return how badly cells predict what is in them.
+    """Return the loss of predicting the thing in each cell.
 
     Args:
         logits: (B, cells, 1 + things), nothing first.
@@ -148,7 +148,7 @@ def _bert() -> PreTrainedModel:
 
 
 def _fit_dual(model: PreTrainedModel, steps: int, seed: int) -> float:
-    """Train both towers together; the steps include those of the distillation."""
+    """Train both towers together; `steps` includes the distillation."""
 
     def cells(hidden: torch.Tensor) -> torch.Tensor:
         alone = hidden[:, 1:].flatten(0, 1)[:, None]  # the pooler reads sequences: here of one
@@ -223,7 +223,7 @@ def _statements(pairs: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def _expressions(scene: tuple[tuple[str, ...], ...]) -> list[str]:
-    """Return as many expressions as statements, of all things of a scene."""
+    """Repeat the expressions of a scene until there are as many as statements."""
     several = [text for phrases in scene for text in phrases]
     return [several[i % len(several)] for i in range(_TEXTS)]
 
@@ -354,7 +354,7 @@ def _written(model: PreTrainedModel) -> Answered:
 
 # ---- boxes -----------------------------------------------------------------------------------------------------------
 
-OWN, FOREIGN = 3, 3  # expressions a picture is asked for: of its own things, of other pictures'
+OWN, FOREIGN = 3, 3  # expressions per picture, of its own things and of other pictures
 _FOUND = 4.0  # weight of a cell that an expression means; about one in thirty is
 _BOX = 2.0  # weight of the boxes, relative to the expressions
 

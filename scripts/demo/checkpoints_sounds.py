@@ -1,4 +1,4 @@
-"""Train the demo's sound checkpoints: on words or voices that espeak-ng says, on synthetic sounds, or not at all."""
+"""Train the demo's sound checkpoints on spoken words, voices or synthetic sounds; one has random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import ASTFeatureExtractor, ASTModel, PreTrainedModel, Wav2Vec
 from scripts.demo import sounds
 from scripts.demo.training import RANDOM, Checkpoint, Goal, new_model, train, transformer
 
-# None is a word of the demo's dataset, a digit, or said by one of the dataset's voices.
+# Disjoint from the words and voices of the demo's dataset, and without digits.
 WORDS = (
     *("bed", "bird", "cat", "dog", "house", "tree", "water", "fire", "hand", "foot"),
     *("red", "green", "blue", "white", "black", "small", "big", "fast", "slow", "warm"),
@@ -29,7 +29,7 @@ VOICES = sounds.voices(
 FRAMES, BANDS, PATCH = 96, 64, 16  # 96 frames of 10 ms
 SOUNDS_PER_KIND = 50
 _MAX_SAMPLES = FRAMES * sounds.RATE // 100
-_LOUDNESS = 2.0  # how far the logarithm of a clip's power is moved in training
+_LOUDNESS = 2.0  # range of random shifts of the log power in training
 _NOISE_FLOOR = (-14.0, -5.0)  # logarithm of the power of a band
 
 
@@ -94,7 +94,7 @@ def _wav2vec2(width: int, layers: int) -> PreTrainedModel:
 
 @cache
 def _clips(source: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """Clips to train on, and the class of each, int64 (n,)."""
+    """Return training clips and their classes, int64 (n,)."""
     if source == "sounds":
         kinds = np.arange(len(sounds.KINDS)).repeat(SOUNDS_PER_KIND)
         return [sounds.synthetic(int(kind), seed) for seed, kind in enumerate(kinds)], kinds
@@ -120,7 +120,7 @@ Features = Callable[[torch.Tensor], torch.Tensor]
 
 
 def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
-    """The pooled states of rows, of spectrograms whose loudness and noise differ each time."""
+    """Return a function that pools the states of spectrograms with random loudness and noise."""
     extractor = _extractor("ast")
     extractor.do_normalize = False
     spectrograms = extractor(clips, sampling_rate=sounds.RATE, return_tensors="pt")["input_values"].float()
@@ -131,7 +131,7 @@ def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) ->
 
     def features(rows: torch.Tensor) -> torch.Tensor:
         heard = spectrograms[rows]
-        heard = torch.where(heard == 0, heard, heard + uniform(rows, -_LOUDNESS, _LOUDNESS))  # 0 fills clips up
+        heard = torch.where(heard == 0, heard, heard + uniform(rows, -_LOUDNESS, _LOUDNESS))  # 0 is padding
         heard = torch.logaddexp(heard, uniform(rows, *_NOISE_FLOOR))
         return model((heard - extractor.mean) / (2 * extractor.std)).pooler_output
 
@@ -139,7 +139,7 @@ def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) ->
 
 
 def _wav2vec2_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
-    """The mean states of rows, of samples with noise that differs each time."""
+    """Return a function that averages the states of waveforms with random noise."""
     draw = torch.Generator().manual_seed(seed)
     inputs = _extractor("wav2vec2")(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")
 

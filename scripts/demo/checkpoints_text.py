@@ -63,7 +63,7 @@ def _pooled(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> to
 
 
 def _distil(model: PreTrainedModel, steps: int, seed: int) -> float:
-    """Train mean-pooled outputs to hold MiniLM's embeddings, up to a linear map."""
+    """Train mean-pooled outputs to predict MiniLM's embeddings by a linear map."""
     tokens, mask = texts.encode(texts.teacher_texts())
     target = torch.from_numpy(texts.minilm())
     head = torch.nn.Linear(model.config.hidden_size, target.shape[1])

@@ -1,4 +1,4 @@
-"""Make the demo's datasets of captions, garments and glosses, as Hub dataset folders."""
+"""Make the demo's datasets of captions, garments and glosses."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from scripts.demo.tables import PALETTE, WORDNET_TERMS, png, write_dataset
 SEED = 20
 SCENES = 640
 OBJECTS = 130  # each in about ten scenes, so that good features can recognise it
-# mostly two things side by side: where many layouts mix, label embeddings separate layouts rather than things, and
-# any convolution sees a layout, random weights included
+# Mostly two things side by side. With many layouts, label embeddings would separate layouts instead of things, and
+# every network can see a layout, even with random weights.
 LAYOUTS = (0.80, 0.06, 0.04, 0.04, 0.04, 0.02)
 FASHION_ROWS = 1_000
 GLOSSES_PER_CLASS = 200
@@ -40,7 +40,7 @@ GLOSS_CLASSES = {
     23: "quantity",
     10: "communication",
 }
-# glosses that a demo should not greet its user with
+# words of glosses that a demo should not show
 UNWANTED = re.compile(
     r"\b(sex\w*|genital\w*|penis|vagina\w*|vulva\w*|anus|anal|rect(?:um|al)|scrot\w*|testic\w*|breasts?|nipples?"
     r"|clitor\w*|urin\w*|feces|fecal|excrement|defecat\w*|semen|sperm\w*|ejaculat\w*|ovar\w*|uter\w*|rigid|pubic"
@@ -54,12 +54,12 @@ UNWANTED = re.compile(
 
 
 def things() -> list[Thing]:
-    """The objects that scenes may show and that the vocabulary knows."""
+    """Return the objects of scenes, which the vocabulary contains."""
     return read_things(Path(__file__).with_name("objects.txt"))
 
 
 def captions() -> None:
-    """Scenes of two to four Fluent emoji, one caption each."""
+    """Write scenes of two to four Fluent emoji with a caption each."""
     by_name = {item.name: item for item in sources.emoji()}
     chosen = sorted(np.random.default_rng(SEED).choice(len(things()), OBJECTS, replace=False))
     shown = [things()[i] for i in chosen]
@@ -83,12 +83,12 @@ def captions() -> None:
 
 
 def _theme(item: sources.Emoji) -> str:
-    """The Unicode group; hearts and circles, of which there are few, count as activities."""
+    """Return the Unicode group; the few hearts and circles count as activities."""
     return "Activities" if item.group in ("Smileys & Emotion", "Symbols") else item.group
 
 
 def fashion() -> None:
-    """FashionMNIST test rows, 100 a class."""
+    """Write 100 test rows per class of FashionMNIST."""
     images, labels = sources.fashion_mnist("t10k")
     rng = np.random.default_rng(SEED)
     per_class = FASHION_ROWS // len(FASHION_CLASSES)
@@ -111,7 +111,7 @@ def fashion() -> None:
 
 
 def glosses() -> None:
-    """WordNet noun definitions of ten lexicographer files."""
+    """Write WordNet noun definitions of ten lexicographer files."""
     classes = list(GLOSS_CLASSES.values())
     rows = [(synset.gloss, classes.index(GLOSS_CLASSES[synset.lexicographer])) for synset in target_synsets()]
     write_dataset(
@@ -129,10 +129,10 @@ def glosses() -> None:
 
 
 def target_synsets(per_class: int = GLOSSES_PER_CLASS) -> list[sources.Synset]:
-    """The synsets of the demo table in the table's order; no training may see their glosses."""
+    """Return the synsets of the demo dataset in its order; no training may see their glosses."""
     pool: dict[int, list[sources.Synset]] = {number: [] for number in GLOSS_CLASSES}
     seen = set()
-    # ordered by hash, so that a word more in UNWANTED replaces a few rows and not all of them
+    # ordered by hash, so that a new word in UNWANTED replaces only a few rows
     for synset in sorted((s for s in sources.wordnet() if s.lexicographer in pool), key=_hash):
         chosen = pool[synset.lexicographer]
         if usable(synset) and len(chosen) < per_class and synset.gloss not in seen:
@@ -142,7 +142,7 @@ def target_synsets(per_class: int = GLOSSES_PER_CLASS) -> list[sources.Synset]:
 
 
 def usable(synset: sources.Synset) -> bool:
-    """Whether a demo may show this synset's gloss."""
+    """Return whether the demo can show the gloss of a synset."""
     return 20 <= len(synset.gloss) <= 160 and not UNWANTED.search(" ".join((synset.gloss, *synset.words)))
 
 

@@ -1,4 +1,4 @@
-"""Make the demo's datasets of pictures with questions and with boxes, as Hub dataset folders."""
+"""Make the demo's datasets of pictures with questions and with boxes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FLUENT = (
 
 
 def easy_vqa() -> None:
-    """Pictures of easy-VQA's test part with all their what-questions and some that yes or no answers."""
+    """Write pictures of the test split of easy-VQA with all what-questions and some yes/no questions."""
     asked = sources.easy_vqa_questions("test")
     rng = np.random.default_rng(SEED)
     pictures = sorted({number for _, _, number in asked})
@@ -40,7 +40,7 @@ def easy_vqa() -> None:
         whats = [pair for pair in mine if pair[1] not in ("yes", "no")]
         plain = [pair for pair in mine if pair not in whats and not {"no", "not"} & set(pair[0].split())]
         plain = [plain[i] for i in rng.permutation(len(plain))]
-        # one of each, for the source answers questions without a negation by "no" six times out of seven
+        # one of each, because the source answers six of seven questions without a negation by "no"
         chosen = [pair for word in ("yes", "no") for pair in [pair for pair in plain if pair[1] == word][:1]]
         with Image.open(sources.easy_vqa_picture("test", int(number))) as opened:
             cell = png(opened.convert("RGB"), PALETTE)
@@ -63,7 +63,7 @@ def easy_vqa() -> None:
 
 
 def emoji_vqa() -> None:
-    """Scenes of two to four Fluent emoji, four questions each."""
+    """Write scenes of two to four Fluent emoji with four questions each."""
     by_name = {thing.emoji_name: thing for thing in things()}
     kinds = {kind: [by_name[name] for name in names[: questions.OF_A_KIND]] for kind, names in questions.KINDS.items()}
     picture_of = _fluent()
@@ -89,7 +89,7 @@ def emoji_vqa() -> None:
 
 
 def emoji_boxes() -> None:
-    """Scenes with the same emoji twice, and expressions of three of their emoji with boxes."""
+    """Write scenes that contain an emoji twice, with expressions and boxes of three emoji each."""
     by_name = {thing.emoji_name: thing for thing in things()}
     picture_of = _fluent()
     rows = []

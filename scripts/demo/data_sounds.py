@@ -8,7 +8,7 @@ from scripts.demo import sounds
 from scripts.demo.tables import write_dataset
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-# No training of the demo hears these.
+# No checkpoint of the demo is trained on these.
 VOICES = sounds.voices(
     ("en-us", "en-gb", "en-gb-scotland", "en-029"),
     ("m1", "f1", "m3", "f3", "m5", "f5", "m7", "Alex", "Annie", "Denis", "Hugo", "Mario", "Andy", "linda", "ed", "zac"),
@@ -16,7 +16,7 @@ VOICES = sounds.voices(
 
 
 def spoken_words() -> None:
-    """Ten words in sixteen voices."""
+    """Write ten words in sixteen voices."""
     pairs = [(word, voice) for voice in VOICES for word in WORDS]
     write_dataset(
         "spoken-words",

@@ -1,4 +1,4 @@
-"""Make the demo's question-answering dataset: what kind of thing a noun names, answered in its definition."""
+"""Make the demo's question-answering dataset: the definition of a noun contains its hypernym."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SEED = 24
 FILES = (5, 20, 13, 6)  # lexicographer files: animal, plant, food, artifact
 ROWS_PER_FILE = 116
 UNANSWERABLE_PER_FILE = 9
-MAX_PER_ANSWER = 6  # an answer that occurs once teaches nothing, a frequent one is a guess
+MAX_PER_ANSWER = 6  # rare answers cannot be learned, frequent ones can be guessed
 _QUOTED = 'What kind of thing does the word "{noun}" name?'
 _TEMPLATES = ("What kind of thing is {article} {noun}?", "What is {article} {noun} a kind of?", _QUOTED)
-# after these words a gloss no longer says what the thing is
+# the hypernym is in front of these words
 _DETAILS = re.compile(
     r"\b(that|which|who|having|with|without|used|whose|where|when|for|by|in|from|on|to|containing)\b|;"
 )
@@ -29,7 +29,7 @@ _UNWANTED_NOUNS = {"kaffir cat"}
 
 @dataclass(frozen=True)
 class Definition:
-    """A noun's definition and where in it the noun's hypernym is."""
+    """The definition of a noun, and the position of its hypernym."""
 
     noun: str
     kind: str
@@ -39,30 +39,30 @@ class Definition:
 
     @property
     def context(self) -> str:
-        """The dictionary's entry; the answer is looked for behind the noun."""
+        """The entry of the dictionary."""
         return f"{self.noun}: {self.gloss}"
 
     @property
     def start(self) -> int:
-        """Where in the context the answer begins, in characters."""
+        """Start of the answer in the context, in characters."""
         return len(self.noun) + len(": ") + _find(self.answer, self.gloss)
 
     def ask(self) -> str:
-        """A question for the hypernym."""
+        """Return a question for the hypernym."""
         article = "an" if self.noun[0] in "aeiou" else "a"
-        # names of dishes and drinks often take no article; their definitions show it
+        # names of dishes and drinks often have no article, like their definitions
         bare = self.kind == "food" and not re.match(r"(a|an|any) ", self.gloss)
         template = _QUOTED if bare else _TEMPLATES[_hash(self.key)[0] % len(_TEMPLATES)]
         return template.format(article=article, noun=self.noun)
 
 
 def spans() -> None:
-    """Questions in SQuAD's format on WordNet definitions, one in thirteen without an answer."""
+    """Write questions on WordNet definitions in SQuAD's format; one in thirteen is unanswerable."""
     chosen = definitions()
     rows = [_row(definition, definition) for definition in chosen]
     for at, kind in enumerate(data.GLOSS_CLASSES[number] for number in FILES):
         of_kind = [definition for definition in chosen if definition.kind == kind]
-        # a noun of another file, so that nothing in the definition is an answer
+        # a noun of another file, so that the definition does not contain an answer
         strange = [definition for definition in chosen if definition.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
         rows += [_row(of_kind[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
     rows.sort(key=lambda row: _hash(row["context"]))
@@ -85,7 +85,7 @@ def spans() -> None:
 
 
 def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_ANSWER) -> list[Definition]:
-    """What the table asks for; none of the demo's text checkpoints was trained on these definitions.
+    """Return the definitions of the dataset, which the training of text checkpoints excludes.
 
     Args:
         rows_per_file: definitions of each lexicographer file, at most.
@@ -105,7 +105,7 @@ def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_AN
 
 
 def _common(pool: list[Definition], kind: str, rows: int, per_answer: int) -> list[Definition]:
-    """Rows of one kind whose answers occur most often there."""
+    """Return rows of one kind with its most frequent answers."""
     of_kind = list({definition.noun: definition for definition in pool if definition.kind == kind}.values())
     chosen: list[Definition] = []
     for answer, _ in Counter(definition.answer for definition in of_kind).most_common():
@@ -114,12 +114,12 @@ def _common(pool: list[Definition], kind: str, rows: int, per_answer: int) -> li
 
 
 def is_askable(noun: str) -> bool:
-    """Fit for the demo, and neither a name nor, by its ending, a plural."""
+    """Return whether a noun is suitable: not a name, and not a plural by its ending."""
     return noun.islower() and noun not in _UNWANTED_NOUNS and not re.search(r"[^sui]s$", noun)
 
 
 def _hypernym_in_gloss(synset: sources.Synset, by_key: dict[str, sources.Synset]) -> str | None:
-    """The first word for a hypernym that the gloss begins with and the noun itself does not give away."""
+    """Return the first word for a hypernym at the start of the gloss that is not part of the noun."""
     details = _DETAILS.search(synset.gloss)
     head = synset.gloss[: details.start()] if details else synset.gloss
     for key in synset.hypernyms:
@@ -131,7 +131,7 @@ def _hypernym_in_gloss(synset: sources.Synset, by_key: dict[str, sources.Synset]
 
 
 def _find(word: str, gloss: str) -> int | None:
-    """Where a word is in a gloss, but not as a part of another ("rod" in "rod-shaped")."""
+    """Return the position of a word in a gloss, but not of a part of a word ("rod" in "rod-shaped")."""
     match = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", gloss)
     return None if match is None else match.start()
 

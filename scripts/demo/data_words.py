@@ -21,7 +21,7 @@ _ORIGIN = "extended|other-wordnet"
 
 
 def pairs() -> None:
-    """Two definitions, of things of the same kind or of different ones."""
+    """Write pairs of definitions, of things of the same kind or of different kinds."""
     by_class: dict[str, list[str]] = {}
     glosses = _rows("wordnet-glosses")
     name_of = glosses.features["label"].int2str
@@ -48,7 +48,7 @@ def pairs() -> None:
 
 
 def words() -> None:
-    """Definitions whose words are tagged: the noun that is defined, and the kind of thing that it names."""
+    """Write definitions with tagged words: the defined noun and its hypernym."""
     rows = [_tagged(row) for row in _rows("wordnet-spans") if row["answers"]["text"]]
     write_dataset(
         "wordnet-words",
@@ -65,7 +65,7 @@ def words() -> None:
 
 
 def definitions() -> None:
-    """Prompts for the definition of a noun; no checkpoint of the demo has seen these definitions."""
+    """Write prompts for the definition of a noun; training excludes these definitions."""
     by_noun = {
         synset.words[0]: synset.gloss
         for synset in data.target_synsets()

@@ -1,4 +1,4 @@
-"""Scenes that hold a thing twice, and expressions that say which of the two is meant."""
+"""Scenes that contain a thing twice, and referring expressions for each thing."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NAMES = (*(name for names in KINDS.values() for name in names), *OTHERS)
 
 _SIZES = (26, 44)  # pixels
 _GAP = 4  # pixels between two boxes
-_APART = (24, 20)  # pixels between centres from which on a person says left and right, upper and lower
-_LARGER = 1.4  # ratio of sides from which on a person says larger
-_NEARER = 0.55  # ratio of distances below which a person says next to
-_OPAQUE = 40  # alpha from which on a pixel belongs to a thing
+_APART = (24, 20)  # smallest distance in pixels between left and right, and between upper and lower
+_LARGER = 1.4  # smallest ratio of sides for "larger"
+_NEARER = 0.55  # largest ratio of distances for "next to"
+_OPAQUE = 40  # smallest alpha of a visible pixel
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A thing and the square it is drawn in: centre and side in pixels."""
+    """A thing and its square: centre and side in pixels."""
 
     thing: Thing
     x: int
@@ -39,7 +39,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Referred:
-    """A scene: what is drawn in which order on which ground, and the expressions of each placed thing."""
+    """A scene: things in drawing order, background, and the expressions of each thing."""
 
     placed: tuple[Placed, ...]
     background: str
@@ -47,11 +47,11 @@ class Referred:
 
 
 def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
-    """Make scenes of two of the same and one or two others.
+    """Make scenes with a thing twice and one or two other things.
 
     Args:
         things: what may appear, each about equally often.
-        count: how many scenes.
+        count: number of scenes.
         seed: the same seed gives the same scenes.
     """
     rng = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
 
 
 def _place(shown: list[Thing], rng: np.random.Generator) -> tuple[Placed, ...] | None:
-    """Places without overlap, or None where the first tries find none."""
+    """Place things without overlap; return None if the first attempts fail."""
     placed: list[Placed] = []
     for thing in shown:
         for _ in range(20):
@@ -92,7 +92,7 @@ def _clear(a: Placed, b: Placed) -> bool:
 
 
 def _expressions(at: int, placed: tuple[Placed, ...], rng: np.random.Generator) -> tuple[str, ...]:
-    """Two or three expressions that fit this thing only; fewer where a person could not tell them apart."""
+    """Return two or three unambiguous expressions of a thing, or fewer if there are fewer."""
     one, name = placed[at], placed[at].thing.one
     twin = next((other for i, other in enumerate(placed) if i != at and other.thing == one.thing), None)
     others = [other for other in placed if other.thing != one.thing]
@@ -101,7 +101,7 @@ def _expressions(at: int, placed: tuple[Placed, ...], rng: np.random.Generator) 
 
 
 def _where(one: Placed) -> list[str]:
-    """Where in the picture a thing is that is there once."""
+    """Describe the position of a thing that is in the scene once."""
     name = one.thing.one
     phrases = []
     if abs(one.x - CANVAS[0] / 2) >= _APART[0]:
@@ -112,7 +112,7 @@ def _where(one: Placed) -> list[str]:
 
 
 def _against(one: Placed, twin: Placed, others: list[Placed]) -> list[str]:
-    """What sets a thing apart from its twin."""
+    """Describe differences between a thing and its twin."""
     name = one.thing.one
     phrases = []
     if abs(one.x - twin.x) >= _APART[0]:
@@ -134,7 +134,7 @@ def draw(scene: Referred, picture_of: Callable[[Thing], Image.Image]) -> tuple[I
 
     Args:
         scene: what to draw.
-        picture_of: gives the RGBA picture of a thing.
+        picture_of: returns the RGBA picture of a thing.
 
     Returns:
         RGB, CANVAS pixels; for each placed thing the box around its visible pixels: left, top, width and height in

@@ -1,4 +1,4 @@
-"""Make the embedded demo from nothing: fetch the sources, then write datasets, checkpoints and label encoders.
+"""Make the embedded demo: fetch the sources, then write datasets, checkpoints and label encoders.
 
 python -m scripts.demo.make                     everything, about three quarters of an hour on one core
 python -m scripts.demo.make --only resnet-fashion --only wordnet-glosses
@@ -28,7 +28,7 @@ from scripts.demo import (
 
 
 def jobs() -> dict[str, Callable[[], None]]:
-    """What can be made, by name, in the order in which everything is made."""
+    """Return name → function that makes a part of the demo, in order."""
     checkpoints = [
         *(*checkpoints_text.CHECKPOINTS, *checkpoints_image.CHECKPOINTS, *checkpoints_pairs.CHECKPOINTS),
         *(*checkpoints_sounds.CHECKPOINTS, *checkpoints_language.CHECKPOINTS),
@@ -51,11 +51,11 @@ def jobs() -> dict[str, Callable[[], None]]:
 
 
 def main() -> None:
-    """Parse the command line and make what it names."""
+    """Parse the command line and make parts of the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=list(jobs()), metavar="NAME", help="make only this")
     wanted = parser.parse_args().only
-    torch.set_num_threads(1)  # results depend on the order of sums, so on the number of threads
+    torch.set_num_threads(1)  # results depend on the order of sums, and so on the number of threads
     sources.fetch()
     for name, job in jobs().items():
         if wanted is None or name in wanted:

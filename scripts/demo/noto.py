@@ -1,4 +1,4 @@
-"""Scenes to train on: those of the demo's questions and boxes, drawn with Noto emoji, and shapes drawn otherwise."""
+"""Training scenes: questions and boxes as in the demo, but drawn with Noto emoji, and other drawings of shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.demo.scenes import CANVAS, Thing
 
 ASKED, SHAPED, REFERRED = 5_000, 1_500, 5_000
 SEED = 25
-TEXTS = 4  # of a scene that is asked about
+TEXTS = 4  # questions per scene
 NOTHING = 0  # class of an empty cell; things count from 1
 
 
@@ -24,7 +24,7 @@ class Questions:
     Attributes:
         images: pictures, N of different sizes.
         asked: questions and answers, N × TEXTS.
-        placements: for each picture the things in it by number and where, see `Placement`.
+        placements: the things of each picture and their boxes.
     """
 
     images: tuple[Image.Image, ...]
@@ -34,7 +34,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Pictures with boxes: expressions of every thing in them, and where it is."""
+    """Pictures with the expressions and the placement of every thing."""
 
     images: tuple[Image.Image, ...]
     phrases: tuple[tuple[tuple[str, ...], ...], ...]
@@ -43,7 +43,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Placement:
-    """What is where: number of each thing, its box (left, top, width, height) as shares of the picture."""
+    """The number and the box (left, top, width, height, as shares of the picture) of each thing."""
 
     numbers: tuple[int, ...]
     boxes: tuple[tuple[float, ...], ...]
@@ -51,7 +51,7 @@ class Placement:
 
 @cache
 def shown() -> tuple[Thing, ...]:
-    """The things of the training scenes; number i + 1 is the i-th."""
+    """Return the things of the training scenes; the number of the i-th is i + 1."""
     by_name = {thing.emoji_name: thing for thing in things()}
     return tuple(by_name[name] for name in expressions.NAMES)
 
@@ -65,7 +65,7 @@ def _pictures() -> dict[Thing, Image.Image]:
 
 @cache
 def asked() -> Questions:
-    """Scenes of Noto emoji and drawn shapes, with questions."""
+    """Make scenes of Noto emoji and drawn shapes with questions."""
     by_name = {thing.emoji_name: thing for thing in shown()}
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
     images, texts, placements = [], [], []
@@ -84,7 +84,7 @@ def asked() -> Questions:
 
 @cache
 def referred() -> Boxes:
-    """Scenes of Noto emoji with the same thing twice, with expressions and boxes."""
+    """Make scenes of Noto emoji that contain a thing twice, with expressions and boxes."""
     images, phrases, placements = [], [], []
     for made in expressions.refer(list(shown()), REFERRED, SEED):
         image, boxes = expressions.draw(made, _pictures().__getitem__)

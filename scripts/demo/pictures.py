@@ -1,4 +1,4 @@
-"""Training pictures, none of them the demo's: Noto emoji, Open Clipart, garments; and what a teacher sees in them."""
+"""Training pictures (Noto emoji, Open Clipart, garments), none of them in the demo, and features of a teacher."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def singles(copies: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
 
     Args:
-        copies: how often each picture appears, each time on another ground and scale.
+        copies: number of copies of each picture, on different grounds and scales.
 
     Returns:
         Pictures on coloured grounds, uint8 (N, 64, 64, 3); class ids int64 (N,).
@@ -51,7 +51,7 @@ def singles(copies: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 
 def noto_scenes(count: int, seed: int) -> tuple[list[Image.Image], list[str]]:
-    """Scenes of Noto emoji with captions, drawn like the demo's but in another style and of all emoji."""
+    """Make scenes with captions as in the demo, but of all Noto emoji."""
     items, noto, _, _ = _sources()
     pictures = dict(zip((item.name for item in items), noto, strict=True))
     things = [Thing(name, name, name + "s") for name in pictures]
@@ -61,7 +61,7 @@ def noto_scenes(count: int, seed: int) -> tuple[list[Image.Image], list[str]]:
 
 
 def _on_ground(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Paste a picture at a random scale and place on a plain ground; every fourth result is gray."""
+    """Paste a picture at a random scale and position on a plain ground; a quarter of the results are gray."""
     side = sources.PICTURE_SIZE
     light = rng.integers(215, 256, size=3)
     colour = tuple(int(c) for c in (light if rng.random() < 0.7 else rng.integers(0, 256, size=3)))
@@ -74,13 +74,13 @@ def _on_ground(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def shrink(image: Image.Image) -> np.ndarray:
-    """A picture as the checkpoints see it, uint8 (64, 64, 3)."""
+    """Resize a picture to the input of checkpoints, uint8 (64, 64, 3)."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 @cache
 def distillation_set() -> tuple[np.ndarray, np.ndarray]:
-    """Pictures and EfficientNet-Lite0's view of them.
+    """Return pictures and the features of EfficientNet-Lite0.
 
     Returns:
         Images uint8 (N, 64, 64, 3); principal components of its pooled features, whitened, float32

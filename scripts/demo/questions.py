@@ -1,4 +1,4 @@
-"""Scenes of things of two kinds, and questions on them that only the picture answers."""
+"""Scenes with things of two kinds, and questions that need the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from scripts.demo.scenes import BACKGROUNDS, PLACES, STACKED, Scene, Thing, an
 
-OF_A_KIND = 3  # things of a kind in the demo's table: so few that each is in many of its pictures
+OF_A_KIND = 3  # things per kind in the demo: few, so that each is in many pictures
 COUNTS = ("none", "one", "two", "three", "four")
 # kind → Unicode names; every drawing is plain at 40 pixels
 KINDS: dict[str, tuple[str, ...]] = {
@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "tool": ("hammer", "axe", "wrench", "screwdriver", "scissors"),
     "musical instrument": ("trumpet", "guitar", "violin", "drum"),
 }
-# what each place of a layout is called, in the order of its centres
+# names of the places of a layout, in the order of its centres
 _PLACE_NAMES = {
     "row of 2": ("on the left", "on the right"),
     "row of 3": ("on the left", "in the middle", "on the right"),
@@ -38,11 +38,11 @@ class Asked:
 
 
 def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
-    """Make scenes with four questions each: what is where, what kind, how many, is there one.
+    """Make scenes with four questions each: what, which kind, how many, is there one.
 
     Args:
         things: kind → things of that kind.
-        count: how many scenes.
+        count: number of scenes.
         seed: the same seed gives the same scenes.
     """
     rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
 def _ask_once(things: dict[str, list[Thing]], rng: np.random.Generator) -> Asked:
     layout = list(_LAYOUTS)[rng.choice(len(_LAYOUTS), p=_LAYOUT_SHARES)]
     places, names = _LAYOUTS[layout], _PLACE_NAMES[layout]
-    # two kinds a scene, so that counting one of them is not counting everything
+    # two kinds per scene, so that counting a kind differs from counting everything
     first, second = (list(things)[i] for i in rng.choice(len(things), 2, replace=False))
     pool = [(thing, kind) for kind in (first, second) for thing in things[kind]]
     shown = [pool[i] for i in rng.choice(len(pool), len(places), replace=False)]
@@ -73,7 +73,7 @@ def _what(layout: str, shown: list[Thing], names: tuple[str, ...], rng: np.rando
     at = int(rng.integers(len(shown)))
     if layout == "grid" or rng.random() < 0.5:
         return f"what is {names[at]}?", shown[at].one
-    # next to the asked place, so that there is one right answer
+    # a neighbour, so that the answer is unique
     other = at + 1 if at == 0 or (at + 1 < len(shown) and rng.random() < 0.5) else at - 1
     sides = ("above", "below") if layout == "column" else ("left of", "right of")
     if len(shown) == 3 and at == 1:

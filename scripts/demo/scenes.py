@@ -1,4 +1,4 @@
-"""Draw scenes of two to four emoji and say in words what they show."""
+"""Draw scenes of two to four emoji, and write their captions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STACKED = ((64, 24), (64, 72))
 
 @dataclass(frozen=True)
 class Thing:
-    """An object that scenes show: its Unicode name and what a caption calls one or several of it."""
+    """An object of scenes: its Unicode name, and its singular and plural in captions."""
 
     emoji_name: str
     one: str
@@ -32,7 +32,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is where: things and centres (x, y) in pixels, the caption, the background colour."""
+    """Things, their centres (x, y) in pixels, the caption, and the background colour."""
 
     things: tuple[Thing, ...]
     places: tuple[tuple[int, int], ...]
@@ -60,7 +60,7 @@ def _plural(noun: str) -> str:
 
 
 def an(thing: Thing) -> str:
-    """The thing with its indefinite article."""
+    """Return the thing with its indefinite article."""
     return ("an " if thing.one[0] in "aeiouAEIOU" else "a ") + thing.one
 
 
@@ -72,13 +72,13 @@ def compose(
     theme_of: Callable[[Thing], str] = lambda thing: "",
     weights: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.15, 0.1),
 ) -> list[Scene]:
-    """Make scenes in which every thing appears about equally often.
+    """Make scenes in which all things appear about equally often.
 
     Args:
-        things: what may appear.
-        count: how many scenes.
+        things: possible things.
+        count: number of scenes.
         seed: the same seed gives the same scenes.
-        theme_of: only things of one theme meet in a scene, as animals do in pictures; one theme by default.
+        theme_of: returns the theme of a thing; a scene has things of one theme.
         weights: shares of scenes with two things side by side, one above the other, a row of the same, two of one
             and one of another, three things, two pairs.
     """
@@ -145,7 +145,7 @@ def draw(scene: Scene, picture_of: Callable[[Thing], Image.Image], seed: int) ->
 
     Args:
         scene: what to draw.
-        picture_of: gives the RGBA picture of a thing.
+        picture_of: returns the RGBA picture of a thing.
         seed: of the emoji's sizes.
     """
     rng = np.random.default_rng(seed)

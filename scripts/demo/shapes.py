@@ -1,4 +1,4 @@
-"""Single shapes with questions as easy-VQA asks them, drawn otherwise: turned, outlined, on grounds with a pattern."""
+"""Shapes with the questions of easy-VQA, but rotated, outlined, and on patterned grounds."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def draw_all(count: int, texts: int, seed: int) -> Iterator[tuple[Image.Image, t
     """Draw pictures of one shape.
 
     Args:
-        count: how many.
-        texts: questions a picture.
+        count: number of pictures.
+        texts: questions per picture.
         seed: the same seed gives the same pictures.
 
     Yields:

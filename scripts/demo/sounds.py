@@ -1,4 +1,4 @@
-"""Sounds that scripts make: words that espeak-ng says in many voices, and tones, noises and pulses."""
+"""Synthetic sounds: words spoken by espeak-ng in many voices, and tones, noises and pulses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scripts.demo import sources
 
 RATE = 16_000  # of all sounds of this module
 STORED_RATE = 8_000  # of the demo's dataset, as of a telephone
-_QUIET = 0.01  # of the loudest sample: what is quieter at both ends is cut off
+_QUIET = 0.01  # share of the loudest sample below which both ends are trimmed
 _SOUND_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice of espeak-ng: its name, words a minute, and pitch from 0 to 99."""
+    """A voice of espeak-ng: name, words per minute, and pitch from 0 to 99."""
 
     name: str
     speed: int
@@ -29,7 +29,7 @@ class Voice:
 
 
 def voices(accents: tuple[str, ...], variants: tuple[str, ...]) -> list[Voice]:
-    """A voice a variant; accents take turns, and speed and pitch differ."""
+    """Make a voice per variant, with alternating accents and different speed and pitch."""
     return [
         Voice(f"{accents[number % len(accents)]}+{variant}", 130 + 12 * (number % 5), 35 + 7 * (number % 6))
         for number, variant in enumerate(variants)
@@ -37,7 +37,7 @@ def voices(accents: tuple[str, ...], variants: tuple[str, ...]) -> list[Voice]:
 
 
 def spoken(word: str, voice: Voice) -> np.ndarray:
-    """A word as samples (T,) float32; espeak-ng says it once, into build/demo."""
+    """Return a spoken word as samples (T,) float32; espeak-ng writes it into build/demo once."""
     path = sources.BUILD / "spoken" / f"{voice.name}-{voice.speed}-{voice.pitch}" / f"{word}.wav"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def spoken(word: str, voice: Voice) -> np.ndarray:
 
 
 def flac(samples: np.ndarray) -> dict[str, bytes | None]:
-    """A cell of an audio column."""
+    """Return a cell of an audio column."""
     buffer = io.BytesIO()
     soundfile.write(buffer, soxr.resample(samples, RATE, STORED_RATE), STORED_RATE, format="FLAC", subtype="PCM_16")
     return {"bytes": buffer.getvalue(), "path": None}
@@ -100,7 +100,7 @@ KINDS: tuple[Callable[[np.random.Generator], np.ndarray], ...] = (
 
 
 def synthetic(kind: int, seed: int) -> np.ndarray:
-    """A sound of a kind as samples (T,) float32, which fades in and out."""
+    """Return a sound of a kind as samples (T,) float32 that fade in and out."""
     rng = np.random.default_rng((kind, seed))
     samples = KINDS[kind](rng) * np.hanning(len(_time())) ** rng.uniform(0.1, 0.5)
     return (0.6 * samples / np.abs(samples).max()).astype(np.float32)

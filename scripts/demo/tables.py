@@ -20,17 +20,17 @@ WORDNET_LICENSE = {
     "license_name": "wordnet",
     "license_link": "https://wordnet.princeton.edu/license-and-commercial-use",
 }
-PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
+PALETTE = 64  # colours of a stored scene; it halves the size, and is not visible at 128 × 96
 
 _AUDIO = {"bytes": Value("binary"), "path": Value("string")}
 
 
 def png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
-    """A cell of an image column.
+    """Return a cell of an image column.
 
     Args:
         image: the picture.
-        palette: how many colours; all by default.
+        palette: number of colours; all by default.
     """
     buffer = io.BytesIO()
     if palette is not None:
@@ -75,7 +75,7 @@ def write_dataset(
     (folder / "data").mkdir(parents=True)
     parquet = folder / "data" / "test-00000-of-00001.parquet"
     if pictures_repeat:
-        # datasets writes every picture of every row in full; a dictionary holds each once
+        # datasets would write a picture once per row; a dictionary stores it once
         content = table.data.table.replace_schema_metadata(table.features.arrow_schema.metadata)
         pq.write_table(content, parquet, use_dictionary=True)
     else:

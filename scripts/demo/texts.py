@@ -1,4 +1,4 @@
-"""Training texts (never the demo table's glosses), the shared WordPiece vocabulary, and MiniLM's view of texts."""
+"""Training texts (without the glosses of the demo), the shared WordPiece vocabulary, and MiniLM's embeddings."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from scripts.demo.scenes import Thing, compose
 
 VOCABULARY = 3_000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-LONGEST = 64  # tokens that a text checkpoint has positions for
-LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
+LONGEST = 64  # maximum length of text checkpoints in tokens
+LENGTH = 40  # training length in tokens; a gloss of the demo has at most 160 characters
 TEACHER_GLOSSES, TEACHER_NAMES, TEACHER_CAPTIONS = 16_000, 2_000, 4_000
-MASKED_GLOSSES = 20_000  # what masked-LM training reads
-NAME_WEIGHT = 400  # how often a label's words count for the vocabulary, so that label texts stay in few pieces
+MASKED_GLOSSES = 20_000  # number of glosses for masked-LM training
+NAME_WEIGHT = 400  # repetitions of label words in the vocabulary's corpus, so that label texts have few pieces
 SEED = 22
 
 
 @cache
 def training_synsets() -> tuple[sources.Synset, ...]:
-    """WordNet without the synsets and without the glosses of the demo table."""
+    """Return WordNet without the synsets and glosses of the demo."""
     held_out = {synset.gloss for synset in data.target_synsets()}
     return tuple(s for s in sources.wordnet() if s.gloss not in held_out and not data.UNWANTED.search(s.gloss))
 
 
 @cache
 def training_glosses() -> tuple[str, ...]:
-    """Unique glosses of training_synsets, in an order that does not follow the classes."""
+    """Return the unique glosses of training_synsets in random order."""
     unique = list(dict.fromkeys(synset.gloss for synset in training_synsets() if len(synset.gloss) >= 15))
     return tuple(unique[i] for i in np.random.default_rng(SEED).permutation(len(unique)))
 
 
 @cache
 def teacher_texts() -> tuple[str, ...]:
-    """What students see: glosses, and short texts as labels are: words, names, captions of other scenes."""
+    """Return the texts for distillation: glosses, and short texts like labels (words, names, captions)."""
     nouns = list(dict.fromkeys(s.words[0] for s in training_synsets() if s.key[0] == "n"))
     names = [nouns[i] for i in np.random.default_rng(SEED + 1).choice(len(nouns), TEACHER_NAMES, replace=False)]
     captions = [scene.caption for scene in compose(common_nouns(), TEACHER_CAPTIONS, SEED + 2)]
@@ -49,7 +49,7 @@ def teacher_texts() -> tuple[str, ...]:
 
 
 def common_nouns() -> list[Thing]:
-    """Nouns that are one piece of the vocabulary, for made-up captions."""
+    """Return nouns that are one piece of the vocabulary, for made-up captions."""
     nouns = {synset.words[0] for synset in training_synsets() if synset.key[0] == "n"}
     return [Thing(word, word, word + "s") for word in _whole_words() if word in nouns]
 
@@ -60,7 +60,7 @@ def _whole_words() -> list[str]:
 
 @cache
 def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
-    """Lower-casing WordPiece of VOCABULARY pieces.
+    """Return the lower-casing WordPiece tokenizer of the shared vocabulary.
 
     Args:
         framed: put [CLS] and [SEP] around a text. With them the mean over tokens depends on a text's length.
@@ -69,12 +69,12 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
 
 
 def word_pieces(vocabulary: dict[str, int], framed: bool = True, longest: int = LONGEST) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer.
+    """Make a lower-casing WordPiece tokenizer.
 
     Args:
         vocabulary: piece → id, SPECIAL among them.
         framed: put [CLS] and [SEP] around a text.
-        longest: tokens that the model has positions for.
+        longest: maximum length of the model in tokens.
     """
     pieces = _pipeline(models.WordPiece(vocabulary, unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()
@@ -104,7 +104,7 @@ def _pipeline(model: models.WordPiece) -> Tokenizer:
 
 @cache
 def _vocabulary() -> dict[str, int]:
-    """Piece → id, learned from glosses and label words; the same in every run."""
+    """Learn piece → id from glosses and label words, with the same result in every run."""
     pieces = _pipeline(models.WordPiece(unk_token="[UNK]"))
     labels = [*data.FASHION_CLASSES, *data.GLOSS_CLASSES.values()]
     labels += [form for thing in data.things() for form in (thing.one, thing.many)]
@@ -112,7 +112,7 @@ def _vocabulary() -> dict[str, int]:
     letters = sorted(
         set().union(*(pieces.normalizer.normalize_str(text) for text in set(corpus))) - {" ", *string.punctuation}
     )
-    # the trainer breaks ties by id, and numbers inner letters in the random order of a hash map unless they are given
+    # without these, the trainer numbers inner letters in the random order of a hash map, and breaks ties by number
     first = [*SPECIAL, *(f"##{letter}" for letter in letters)]
     trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=first, show_progress=False)
     pieces.train_from_iterator(corpus, trainer)
@@ -120,45 +120,45 @@ def _vocabulary() -> dict[str, int]:
 
 
 def save_tokenizer(folder: Path, framed: bool = True) -> None:
-    """Write the shared vocabulary's tokenizer.json and tokenizer_config.json."""
+    """Write the files of the shared tokenizer."""
     write_tokenizer(tokenizer(framed), folder)
 
 
 def write_tokenizer(words: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
+    """Write tokenizer.json without white space, a third of its size, and tokenizer_config.json."""
     words.save_pretrained(folder)
     path = folder / "tokenizer.json"
-    # how the last batch of training was cut and padded is stored too, and would be the default of every later one
+    # truncation and padding of the last training batch would become the default
     content = json.loads(path.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def encode(texts: tuple[str, ...] | list[str], framed: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, int64 (N, LENGTH) each."""
+    """Return token ids and attention mask, int64 (N, LENGTH) each."""
     return encoded(tokenizer(framed), list(texts), LENGTH)
 
 
 def encoded(words: PreTrainedTokenizerFast, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask by any tokenizer, int64 (N, length) each."""
+    """Return token ids and attention mask of any tokenizer, int64 (N, length) each."""
     rows = words(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     return rows["input_ids"], rows["attention_mask"]
 
 
 def batch(tokens: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask of some texts, without the padding that none of them needs."""
+    """Return ids and mask of some texts, padded to the longest of them."""
     longest = int(mask[rows].sum(1).max())
     return tokens[rows, :longest], mask[rows, :longest]
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over the tokens that are not padding: (B, T, D), (B, T) → (B, D)."""
+    """Average over tokens, without padding: (B, T, D), (B, T) → (B, D)."""
     weights = mask[..., None].to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
 @cache
 def minilm() -> np.ndarray:
-    """MiniLM's sentence embeddings of teacher_texts, float32 (N, 384), unit length; computed once."""
+    """Return MiniLM's sentence embeddings of teacher_texts, float32 (N, 384), unit length; computed once."""
     stored = sources.BUILD / "minilm.npy"
     if not stored.exists():
         np.save(stored, embed_with_minilm(list(teacher_texts())))
@@ -166,7 +166,7 @@ def minilm() -> np.ndarray:
 
 
 def embed_with_minilm(texts: list[str]) -> np.ndarray:
-    """MiniLM's sentence embeddings, float32 (N, 384), unit length."""
+    """Return MiniLM's sentence embeddings, float32 (N, 384), unit length."""
     words = AutoTokenizer.from_pretrained(sources.MINILM)
     model = AutoModel.from_pretrained(sources.MINILM).eval()
     result = np.empty((len(texts), model.config.hidden_size), np.float32)

@@ -1,4 +1,4 @@
-"""What every demo checkpoint goes through: a training loop, and a folder with weights, readers and a model card."""
+"""The training loop of demo checkpoints, and their folders with weights, readers and a model card."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(
     """Minimise a loss with AdamW and a one-cycle schedule.
 
     Args:
-        modules: what is trained; left in evaluation mode.
+        modules: the trained modules; they end in evaluation mode.
         loss_of: loss of a batch, given row indices int64 (BATCH,).
         rows: number of rows to draw from.
         steps: optimiser steps.
@@ -125,7 +125,7 @@ class Checkpoint:
     kind: str = "checkpoints"
 
     def make(self, folder: Path | None = None) -> None:
-        """Train the checkpoint and write its folder, by default that of the demo."""
+        """Train the checkpoint and write its folder, by default in the demo."""
         torch.manual_seed(self.seed)
         model = self.build()
         seconds = self.goal.fit(model, self.steps, self.seed)

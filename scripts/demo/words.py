@@ -18,7 +18,7 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 @cache
 def corpus() -> tuple[str, ...]:
-    """Every text that the training scenes hold, once."""
+    """Return every distinct text of the training scenes."""
     asked = [text for pairs in noto.asked().asked for pair in pairs for text in pair]
     phrases = [text for scene in noto.referred().phrases for expressions in scene for text in expressions]
     names = [form for thing in noto.shown() for form in (thing.one, thing.many)]
@@ -27,13 +27,13 @@ def corpus() -> tuple[str, ...]:
 
 @cache
 def word_pieces() -> PreTrainedTokenizerFast:
-    """The shared vocabulary without the pieces that no text of the corpus needs; single letters stay."""
+    """Return the shared tokenizer without pieces that the corpus does not need; single letters stay."""
     return texts.word_pieces({piece: i for i, piece in enumerate(kept_pieces())}, longest=LENGTH)
 
 
 @cache
 def kept_pieces() -> tuple[str, ...]:
-    """The pieces of `word_pieces` in the order of their ids."""
+    """Return the pieces of `word_pieces` in the order of their ids."""
     whole = texts.tokenizer()
     used = {i for ids in whole(list(corpus()))["input_ids"] for i in ids}
     letters = {piece for piece in whole.get_vocab() if len(piece.removeprefix("##")) == 1}
@@ -43,12 +43,12 @@ def kept_pieces() -> tuple[str, ...]:
 
 @cache
 def byte_pairs() -> CLIPTokenizer:
-    """A tokenizer of CLIP's kind; the end of a text has the highest id, where CLIP and OWL-ViT look for it."""
+    """Train a tokenizer like CLIP's; the end token has the highest id, because CLIP and OWL-ViT look for it."""
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     pieces.normalizer = normalizers.Lowercase()
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # the trainer breaks ties by id, and numbers letters in the random order of a hash map unless they are given
+    # without these, the trainer numbers letters in the random order of a hash map, and breaks ties by number
     first = [*letters, *(letter + "</w>" for letter in letters)]
     trainer = trainers.BpeTrainer(
         vocab_size=BYTE_PAIRS, special_tokens=first, end_of_word_suffix="</w>", show_progress=False

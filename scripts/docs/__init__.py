@@ -1,1 +1,1 @@
-"""Builds parts of the documentation: tables, pictures, the notebook, the paper's figures."""
+"""Build parts of the documentation: tables, pictures, the notebook, the paper's figures."""

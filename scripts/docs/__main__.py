@@ -1,4 +1,4 @@
-"""Builds parts of the documentation.
+"""Build parts of the documentation.
 
 python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
 python -m scripts.docs command_line [--check]                      docs/command-line.md
@@ -19,7 +19,7 @@ NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", 
 
 
 def main() -> None:
-    """Leave the arguments behind the name to its module."""
+    """Parse the name, and pass the other arguments to its module."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
-"""Writes the tables of docs/architectures.md from the table of architectures in the code.
+"""Write the tables of docs/architectures.md from the table of architectures in the code.
 
 python -m scripts.docs architectures            # rewrites the page
-python -m scripts.docs architectures --check    # exits with 1 where the page is out of date
+python -m scripts.docs architectures --check    # exits with 1 if the page is out of date
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ KINDS = ("image", "text", "image+text", "prompt", "audio")
 
 
 def table(kind: str) -> str:
-    """The rows of one kind of input, in Markdown."""
+    """Return the rows of one modality in Markdown."""
     lines = ["| Family | `model_type` | Class | Feature | Hidden layer | Source |", "|" + " :--- |" * 6]
     lines += [_line(row) for row in ARCHITECTURES if row.input_kind == kind]
     return "\n".join(lines)
 
 
 def page(text: str) -> str:
-    """The page with its tables as the code has them."""
+    """Replace the tables of the page."""
     for kind in KINDS:
         before, mark, after = text.partition(MARK.format(kind))
         _, end, rest = after.partition(END)

@@ -1,4 +1,4 @@
-"""docs/command-line.md: every command with its arguments and options, as the code has them."""
+"""Write docs/command-line.md: every command with its arguments and options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ This page is made from the code by `python -m scripts.docs command_line`.
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """Return the page in Markdown."""
     return "\n".join([HEAD, *_lines(app, "hf-emms")])
 
 

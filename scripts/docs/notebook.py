@@ -1,4 +1,4 @@
-"""Runs docs/rank_your_dataset.ipynb and stores what its cells print: `python -m scripts.docs notebook`."""
+"""Run docs/rank_your_dataset.ipynb and store the output of its cells: `python -m scripts.docs notebook`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "rank_your_dataset.ipy
 
 
 def executed(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook with fresh outputs; cells run in this process, in an empty folder."""
+    """Return the notebook with new outputs; run its cells in this process, in an empty folder."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells, count = [], 0
     with tempfile.TemporaryDirectory() as folder, chdir(folder):

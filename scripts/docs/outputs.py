@@ -1,8 +1,8 @@
-"""What commands print in README.md and docs/: `python -m scripts.docs outputs` runs them and writes it there.
+"""Update the output of commands in README.md and docs/: `python -m scripts.docs outputs`.
 
-A text block that starts with "$ hf-emms …" shows the output of that command; a line "…" leaves lines out. Before it, in
-the same folder, run the page's indented commands that rank demo data without the Hub, and its table of fine-tunings is
-written. Seconds are those of a quiet machine and stay as they are.
+A text block that starts with "$ hf-emms …" shows the output of this command; a line "…" omits lines. The script first
+runs the page's indented commands that rank demo data without the Hub, and writes its table of fine-tuned scores. It
+keeps the seconds of the page, because other work on a machine changes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LEFT_OUT = "…"
 
 @dataclass(frozen=True)
 class Shown:
-    """A block of a page, and what its command prints now, as the block would show it."""
+    """A block of a page, and the current output of its command in the same form."""
 
     command: str
     block: str
@@ -38,7 +38,7 @@ class Shown:
 
 
 def outputs(page: Path) -> Iterator[Shown]:
-    """Runs the commands of a page, in their order."""
+    """Run the commands of a page, in order."""
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         for step in _STEP.finditer(text):
@@ -54,14 +54,14 @@ def outputs(page: Path) -> Iterator[Shown]:
 
 
 def masked(block: str) -> list[str]:
-    """The lines of a block without seconds, which no two runs share."""
+    """Return the lines of a block without seconds, which differ between runs."""
     lines = block.splitlines()
     timed = any(line.endswith(" seconds") for line in lines)
     return [re.sub(r"\s+[\d.]+$", "", line) if timed else line for line in lines]
 
 
 def _run(command: str, folder: Path) -> str:
-    """What a command prints, its table as on a terminal, without progress."""
+    """Return the output of a command, with its table as on a terminal, and without progress."""
     words = shlex.split(command)[1:]
     environment = os.environ | {"HF_EMMS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
     done = subprocess.run(
@@ -72,12 +72,12 @@ def _run(command: str, folder: Path) -> str:
         text=True,
         check=True,
     )
-    # What validate explains below its table is a message.
+    # validate prints explanations to standard error.
     return done.stdout + (done.stderr if words[0] == "validate" else "")
 
 
 def _as_shown(block: str, output: str) -> str:
-    """The block with another output: the same lines are left out, and a checkpoint keeps its seconds."""
+    """Replace the output of a block; omit the same lines, and keep the seconds of checkpoints."""
     first, *old = block.splitlines()
     new = output.rstrip("\n").splitlines()
     if old and old[0].endswith(" seconds"):
@@ -97,7 +97,7 @@ def _with_seconds(line: str, seconds: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Write what the commands print now into the pages."""
+    """Write the current output of commands into the pages."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for shown in outputs(page):

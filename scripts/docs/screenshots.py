@@ -1,4 +1,4 @@
-"""Pictures of the pages for the documentation.
+"""Take pictures of the pages for the documentation.
 
     python -m scripts.docs screenshots [NAME …]
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTS_WITHIN = 300.0  # seconds, on a machine that does much else
+STARTS_WITHIN = 300.0  # seconds, on a busy machine
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,7 +37,7 @@ CHROMIUM_ARGUMENTS = [
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what is done on it before the picture is taken."""
+    """A page, and the actions before its picture is taken."""
 
     app: Path
     picture: Path
@@ -48,14 +48,14 @@ class Page:
 
 
 def chromium() -> str | None:
-    """The browser's path, or None where there is none."""
+    """Return the path of the browser, or None."""
     named = os.environ.get("CHROMIUM")
     return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @contextmanager
 def served(app: Path, python: Sequence[Path | str] = (sys.executable,), **environment: str) -> Iterator[str]:
-    """Runs a Gradio app in a process of its own, with the words that start an interpreter; gives its address."""
+    """Run a Gradio app in a new process, by the command of a Python interpreter; yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,7 +91,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def opened(address: str, size: tuple[int, int] = (1200, 700)) -> Iterator[Any]:
-    """A browser page at an address, closed afterwards."""
+    """Open an address in a browser; yield the page."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -123,7 +123,7 @@ def _leaderboard(name: str, size: tuple[int, int], query: str = "") -> Page:
 
 @contextmanager
 def demo_rankings() -> Iterator[str]:
-    """A folder with the demo's rankings; they are computed where the cache doesn't have them."""
+    """Yield a folder with the demo's rankings, from the cache if it has them."""
     from hf_emms.cli.demo_command import write_rankings
 
     with tempfile.TemporaryDirectory() as temporary:

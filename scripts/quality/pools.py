@@ -1,7 +1,6 @@
-"""The experiments: pools of targets and candidates, halves, and budgets. Numbers only, nothing heavy.
+"""The experiments as data: pools of targets and candidates, halves, and budgets.
 
-The halves were written down before any result was looked at. Choices (defaults, improvements) are made on "dev";
-"held" is what is claimed.
+The halves were fixed before the first result. Choices (defaults, improvements) use "dev", claims use "held".
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ Half = Literal["dev", "held"]
 Modality = Literal["image", "text", "image+text", "audio", "causal-lm"]
 
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
-SIDE, PHOTO_SIDE = 64, 96  # pixels: the input of every image candidate, on drawings and on photos
+SIDE, PHOTO_SIDE = 64, 96  # input size of image candidates in pixels, on drawings and on photos
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-FEWEST = 3  # candidates; with fewer there is nothing to rank
+FEWEST = 3  # candidates of a target
 NDCG = "nDCG@10"
-BITS = "bits per byte"  # lower is better; results hold minus the number
+BITS = "bits per byte"  # lower is better; results store the negative number
 
-# task → modality of its candidates, and role of a column → its name
+# task → modality of its candidates, and role → column
 TASKS: dict[str, tuple[Modality, dict[str, str]]] = {
     "image-classification": ("image", {"image": "image", "label": "label"}),
     "image-to-text": ("image", {"image": "image", "text": "caption"}),
@@ -44,15 +43,15 @@ TASKS: dict[str, tuple[Modality, dict[str, str]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A dataset that candidates are ranked and fine-tuned for.
+    """A dataset for which candidates are ranked and fine-tuned.
 
     Attributes:
         name: folder name; `scripts.quality.targets` makes its rows.
         task: the Hub's task id.
-        half: where it counts.
-        measure: the score of its test rows, higher is better, in points (0 to 100); or `BITS`.
+        half: "dev" or "held".
+        measure: metric on test rows in points (0 to 100), higher is better; or `BITS`.
         left_out: candidates that were trained on labels of this data.
-        side: pixels of the candidates' input.
+        side: input size of candidates in pixels.
     """
 
     name: str
@@ -64,7 +63,7 @@ class Target:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Role of a column → its name."""
+        """Role → column."""
         return TASKS[self.task][1]
 
 
@@ -74,10 +73,10 @@ class Candidate:
 
     Attributes:
         name: short name.
-        modality: what it reads.
-        rates: peak learning rates that are tried, the likelier one first; none: those that users get.
-        kind: "real": weights as published; "altered": cut or with layers made random again; "random"; "micro": trained
-            by scripts/demo.
+        modality: of its inputs.
+        rates: peak learning rates, the likelier one first; empty for the defaults.
+        kind: "real": published weights; "altered": fewer layers, or some layers random; "random"; "micro": trained by
+            scripts/demo.
     """
 
     name: str
@@ -88,13 +87,13 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """How long candidates are trained. The test rows are the same at every budget.
+    """The length of training. All budgets have the same test rows.
 
     Attributes:
-        name: its key among the results.
-        seeds: how many runs have the rate that validated best; the first seed tries all rates.
-        rows: rows for training and as many for validation, at most; by target where it is a mapping. None for all.
-        epochs: by task, where they are not what users get.
+        name: its key in the results.
+        seeds: number of runs at the best learning rate; the first seed tries all rates.
+        rows: maximum number of training rows and of validation rows, optionally per target; None for all.
+        epochs: per task, if they differ from the defaults.
     """
 
     name: str
@@ -111,18 +110,18 @@ class Pool:
     """Targets that share candidates.
 
     Attributes:
-        name: as the command line has it.
-        title: in words.
-        targets: in the order in which they run.
-        candidates: of all targets; each target has those of its modality.
-        budgets: the truth is measured once at each.
-        labels: the set of label encoders with which every estimator runs, "demo" or "minilm".
-        truth: the budget whose runs are the truth of tables with one truth.
-        estimators: that rank the candidates, the one that orders first; those of classes only are left out elsewhere.
-        max_samples: rows that are ranked on; None for all training rows.
-        page: whose table this pool's results are; None for docs/evidence.md, whose pools are scored in more ways.
+        name: on the command line.
+        title: for tables.
+        targets: in the order of runs.
+        candidates: of all targets; each target has the ones of its modality.
+        budgets: of fine-tuning.
+        labels: the label encoders of every estimator, "demo" or "minilm".
+        truth: the budget of tables with one truth.
+        estimators: the first one orders the candidates.
+        max_samples: number of ranked rows; None for all training rows.
+        page: the page of its table; None for docs/evidence.md, whose pools have more scores.
         file: the committed results.
-        confirmed: how many of the first are fine-tuned in the page's table of regret.
+        confirmed: number of fine-tuned checkpoints in the page's regret.
     """
 
     name: str
@@ -143,12 +142,12 @@ class Pool:
         return Path(__file__).with_name("results") / (self.file or f"{self.name}.json")
 
     def candidates_of(self, target: Target) -> tuple[Candidate, ...]:
-        """The candidates of a target."""
+        """Return the candidates of a target."""
         modality = TASKS[target.task][0]
         return tuple(c for c in self.candidates if c.modality == modality and c.name not in target.left_out)
 
     def estimators_of(self, target: Target) -> tuple[str, ...]:
-        """The estimators that can score a target: H-score is one of classes."""
+        """Return the estimators that can score a target; H-score needs classes."""
         has_classes = target.task.endswith("classification")
         return tuple(name for name in self.estimators if has_classes or name != "hscore")
 
@@ -178,7 +177,7 @@ MICRO_CANDIDATES = (
         "micro",
     ),
     Candidate("efficientnet-lite0", "image", (5e-4, 1.5e-3)),
-    # Two of the demo's label encoders are among them: it has no other causal and no contrastive text checkpoint.
+    # Includes two label encoders of the demo, its only causal and contrastive text checkpoints.
     *_candidates(
         "text",
         MICRO_RATES,
@@ -196,9 +195,9 @@ MICRO_CANDIDATES = (
     ),
     *_candidates("image+text", MICRO_RATES, " ".join(DUALS), "micro"),
 )
-# One architecture from three sources: neither parameters nor an order of architectures can rank them.
+# One architecture from three sources: neither size nor a fixed order of architectures can rank them.
 SAME_ARCHITECTURE = ("mobilenet-v2-imagenet", "mobilenet-v2-birds", "mobilenet-v2-insects")
-# Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
+# Learning rates, epochs and early stopping of real checkpoints are the defaults.
 REAL_IMAGES = (
     *_candidates("image", (), "mobilenet-v1-0.25 mobilenet-v1-0.5 mobilenet-v1-0.75 mobilenet-v1-1.0", "real"),
     *_candidates("image", (), " ".join(SAME_ARCHITECTURE), "real"),
@@ -212,8 +211,7 @@ REAL_TEXTS = (
     Candidate("minilm-random", "text", kind="random"),
     *_candidates("text", (), "bert-distilled encoder-minilm-albert encoder-wordnet-gpt2", "micro"),
 )
-# Of pairs and words: few and small ones at one rate, between the two that users get, since what fine-tunes them here
-# is a core or two.
+# Of pairs and words: few small checkpoints at one learning rate between the two defaults, to save CPU time.
 PAIR_TEXTS = (
     *_candidates("text", (1e-3,), "bert-distilled electra-distilled bert-masked-short", "micro"),
     Candidate("bert-random", "text", (1e-3,), "random"),
@@ -221,7 +219,7 @@ PAIR_TEXTS = (
     *_candidates("text", (2e-4,), "minilm-3-layers minilm-0-layers", "altered"),
     Candidate("minilm-random", "text", (2e-4,), "random"),
 )
-# Of search, at the higher of the two rates that users get, for the same reason.
+# Of search, at the higher of the two default rates, for the same reason.
 SEARCH_TEXTS = (
     *_candidates("text", (3e-3,), "bert-distilled electra-distilled distilbert-distilled-short", "micro"),
     *_candidates("text", (3e-3,), "bert-masked-short albert-distilled", "micro"),
@@ -252,12 +250,12 @@ OF_FEATURES = (
     *("logme", "logme_flabels", "logme_common", "hscore", "knn"),
 )
 OF_SMALL_POOLS = ("emms_knn", "emms", "logme", "knn", "hscore")
-# "quick" is the user's `--budget quick`, "full" what `--confirm` does by default: up to 5 (texts) or 10 epochs over all
-# rows, ended when validation no longer improves.
+# "quick" is `--budget quick`; "full" is the default of `--confirm`: up to 5 (texts) or 10 epochs over all rows, until
+# validation no longer improves.
 _THREE = dict.fromkeys(("image-classification", "text-classification"), 3)
 QUICK = Budget("quick", rows=1_000, epochs=_THREE)
 FULL = Budget("full")
-# Few rows, with the epochs that users get: what a core can do in an hour or two.
+# Few rows with the default epochs: an hour or two on a core.
 SMALL = Budget("small", rows=400)
 FEW = Budget("few", 1, 300, {"audio-classification": 5})
 FEW_QUERIES = Budget("few", 1, 500)
@@ -275,7 +273,7 @@ ALL_RESPONSES = Budget("all", epochs=_THREE_OF_RESPONSES)
 MICRO = Pool(
     "micro",
     "micro checkpoints",
-    # in the order in which they run: a run cut short has something of every task
+    # in this order, an interrupted run has results of every task
     (
         Target("fashion", "image-classification", "dev", left_out=("resnet-fashion",)),
         Target("trec", "text-classification", "held"),
@@ -295,7 +293,7 @@ MICRO = Pool(
     MICRO_CANDIDATES,
     (SHORT,),
     "demo",
-    # by training code that hf_emms.finetune replaced
+    # by a training loop that hf_emms.finetune replaced
     "first",
     OF_FEATURES,
 )
@@ -413,7 +411,7 @@ def work() -> Path:
 
 
 def made(folder: Path, make: Callable[[Path], object]) -> Path:
-    """Return a folder, which is made at first use, whole or not at all; `make` fills an empty one."""
+    """Return a folder; on first use, `make` fills it, completely or not at all."""
     if not folder.exists():
         fresh = folder.with_name(f"{folder.name}.writing")
         shutil.rmtree(fresh, ignore_errors=True)

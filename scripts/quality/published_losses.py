@@ -1,8 +1,8 @@
-"""Replays of rules for choosing a language model on a published table of 30 fine-tuned models (arXiv 2402.02314).
+"""Replay rules for choosing a language model on published losses of 30 fine-tuned models (arXiv 2402.02314).
 
 `python -m scripts.quality replays FOLDER` reads flan.csv, gigaword.csv and wmt19.csv of github.com/linhaowei1/
-Fine-tuning-Scaling-Law: the test loss of each model after fine-tuning on 0, 200, 400 … 1,638,400 rows. What is derived
-from it is in results/language_models.json, and the table in docs/rank-language-models.md is made of that.
+Fine-tuning-Scaling-Law: the test loss of each model after fine-tuning on 0, 200, 400 … 1,638,400 rows. The
+results are in results/language_models.json and in a table of docs/rank-language-models.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET_ROWS = (6_400, 25_600, 1_638_400)
 # Families that read the prompt with an encoder.
 ENCODER_DECODERS = ("T5", "BART", "Switch")
 POOLS = ("all 30", "decoder-only")
-# Of the models at one rung, those that go on to the next.
+# One in this many models continues to the next rung.
 _KEPT = 3
 
 Losses = dict[int, np.ndarray]
@@ -32,7 +32,7 @@ Losses = dict[int, np.ndarray]
 
 
 def read(folder: Path) -> tuple[dict[str, Losses], np.ndarray, np.ndarray]:
-    """Return the losses of each set, the size of every model, and whether it is decoder-only."""
+    """Return the losses of each set, and the size of each model and whether it is decoder-only."""
     losses, sizes, decoder_only = {}, np.empty(0), np.empty(0)
     names = None
     for name in SETS:
@@ -50,7 +50,7 @@ def is_encoder_decoder(name: str) -> bool:
     return any(family.lower() in name.lower() for family in ENCODER_DECODERS)
 
 
-# ---- rules: what they say of every model, lower is better, and training rows spent on M models ----------------
+# ---- rules: a value per model, lower is better, and the training rows for M models ---------------------------
 
 Rule = Callable[[str, Mapping[str, Losses], np.ndarray, int], np.ndarray]
 
@@ -60,7 +60,7 @@ def _at(rows: int) -> Rule:
 
 
 def _halving(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
-    """All at 200 rows, the best third of them at 800, the best third of those at 1,600."""
+    """Train all models on 200 rows, the best third on 800, and a third of these on 1,600."""
     order = np.argsort(losses[name][200], kind="stable")
     place = np.empty(len(order))
     for rows in (800, 1_600):
@@ -71,7 +71,7 @@ def _halving(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target:
 
 
 def _two_points(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
-    """A line through the logarithms of rows and loss at 800 and 1,600 rows."""
+    """Extrapolate a line through the logarithms of rows and loss at 800 and 1,600 rows."""
     first, second = np.log(losses[name][800]), np.log(losses[name][1_600])
     return second + (second - first) / np.log(2) * np.log(target / 1_600)
 
@@ -115,7 +115,7 @@ def replay(losses: Mapping[str, Losses], sizes: np.ndarray) -> dict[str, Any]:
 
 
 def pools(folder: Path) -> dict[str, Any]:
-    """Return the replays of all models and of the decoder-only ones, from a folder of the published tables."""
+    """Replay the rules on all models and on the decoder-only models, from a folder of the published tables."""
     losses, sizes, decoder_only = read(folder)
     chosen = {POOLS[0]: np.ones(len(sizes), bool), POOLS[1]: decoder_only}
     return {

@@ -1,4 +1,4 @@
-"""How exact nDCG@10 is by the number of queries: how far it differs between draws of the queries of a search."""
+"""Measure how exact nDCG@10 is by the number of queries: its standard deviation over draws of queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DRAWS = 2_000
 
 
 def measure() -> None:
-    """Measure on the demo, and on the other searches whose files are at hand, and store the results."""
+    """Measure the demo and other available searches, and store the results."""
     stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in (DEMO, *FOLDERS):
         try:
@@ -53,7 +53,7 @@ def _measured(dataset: str) -> dict[str, Any]:
 
 
 def _errors(values: np.ndarray) -> list[float]:
-    """Return the standard deviation of the mean of as many queries as `COUNTS` says, over draws with replacement."""
+    """Return the standard deviation of the mean for each number of queries, over draws with replacement."""
     rng = np.random.default_rng(0)
     means = ([rng.choice(values, count).mean() for _ in range(_DRAWS)] for count in COUNTS)
     return [round(float(np.std(of_draws)), 1) for of_draws in means]

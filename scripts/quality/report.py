@@ -1,4 +1,4 @@
-"""Markdown tables of the pages in docs/ from the committed results, losers included."""
+"""Make the Markdown tables of the pages in docs/ from the committed results."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ Tables = Iterator[tuple[str, str]]
 
 
 def pages() -> Iterator[tuple[Path, str, str]]:
-    """Yield page, name of the mark around its tables, and tables."""
+    """Yield page, name of the marks around its tables, and tables."""
     for pool in POOLS.values():
         if pool.page is not None:
             yield DOCS / pool.page, f"agreement {pool.name}", pool_table(pool)
@@ -139,7 +139,7 @@ def evidence_files() -> Iterator[tuple[Path, str]]:
 
 
 def write_pages() -> None:
-    """Put all tables into their pages and files."""
+    """Write all tables into their pages and files."""
     for file, content in evidence_files():
         file.parent.mkdir(exist_ok=True)
         file.write_text(content, encoding="utf-8")
@@ -156,7 +156,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def tau_and_regret(measured: Sequence[Measured], digits: int = 1) -> str:
-    """Return the means over targets as a cell; a dash where there are none."""
+    """Return the means over targets as a cell; a dash without targets."""
     if not measured:
         return "–"
     tau, regret = (np.mean([m[name] for m in measured]) for name in ("weighted_tau", "regret"))
@@ -164,7 +164,7 @@ def tau_and_regret(measured: Sequence[Measured], digits: int = 1) -> str:
 
 
 def or_dash(value: float | None) -> str:
-    """Return two decimals, or a dash where there is no number."""
+    """Return two decimals, or a dash without a number."""
     return "–" if value is None or np.isnan(value) else f"{value:.2f}"
 
 
@@ -173,7 +173,7 @@ def _of_half(targets: Sequence[TargetResult], half: str | None) -> list[TargetRe
 
 
 def _measures(targets: Sequence[TargetResult], name: str, labels: str | None = None, rows: str = "all") -> PerTarget:
-    """Target → measures of an estimator, where it has scores."""
+    """Return target → measures of an estimator, for targets with scores."""
     return {t.name: measures for t in targets if (measures := t.measures(name, labels, rows))}
 
 
@@ -188,15 +188,15 @@ def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
     return {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
 
 
-# ---- a pool with a table of its own ----------------------------------------------------------------------------------
+# ---- pools with their own page ---------------------------------------------------------------------------------------
 
 OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 
 
 def pool_table(pool: Pool, *kinds: str) -> str:
-    """Return how far every ranking of a pool agrees with fine-tuning, target by target, and what it costs or leaves.
+    """Return the agreement of every ranking of a pool with fine-tuning per target, and its cost or regret.
 
-    Where kinds are named, only candidates of these count.
+    If there are kinds, only candidates of these kinds count.
     """
     only = frozenset(candidate.name for candidate in pool.candidates if candidate.kind in kinds) if kinds else None
     trains = pool.estimators[0] == "short_run"
@@ -231,7 +231,7 @@ def pool_table(pool: Pool, *kinds: str) -> str:
 
 
 def search_table(pool: Pool) -> str:
-    """Return nDCG@10 by candidate and target: before training, adapted, and fine-tuned where that was run."""
+    """Return nDCG@10 per candidate and target: before training, adapted, and fine-tuned."""
     targets = load(pool)
     rows = [(c.name, c.kind, *(_search_cell(target, c.name) for target in targets)) for c in pool.candidates]
     baselines = dict.fromkeys(name for target in targets for name in target.record["baselines"])
@@ -240,7 +240,7 @@ def search_table(pool: Pool) -> str:
 
 
 def _search_cell(target: TargetResult, name: str) -> str:
-    """A candidate's nDCG@10 before training, adapted, and fine-tuned, in points."""
+    """Return the nDCG@10 of a candidate before training, adapted, and fine-tuned, in points."""
     names, scores = target.record["candidates"], target.record["scores"]
     if name not in names:
         return "–"
@@ -250,7 +250,7 @@ def _search_cell(target: TargetResult, name: str) -> str:
 
 
 def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
-    """Title → target → measures, of all that ranks a pool's candidates."""
+    """Return title → target → measures, for all rankings of a pool's candidates."""
     measured = controls(targets)
     return {
         **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
@@ -262,7 +262,7 @@ def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarge
 
 
 def _measures_of_peer(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
-    """Title → target → how far an estimator of transformer-ranker agrees, where it ranked the same candidates."""
+    """Return title → target → measures of transformer-ranker, if it ranked the same candidates."""
     rankings = json.loads(PEER_RESULTS.read_text(encoding="utf-8")) if PEER_RESULTS.exists() else {}
     agreements: dict[str, dict[str, Measured]] = {f"transformer-ranker, {title}": {} for title in OF_PEER.values()}
     for target in targets:
@@ -276,7 +276,7 @@ def _measures_of_peer(targets: Sequence[TargetResult]) -> dict[str, dict[str, Me
 
 
 def _with_failed_last(target: TargetResult, scores: Mapping[str, float | None]) -> list[float]:
-    """Scores in the order of the candidates; a checkpoint that it cannot read comes last."""
+    """Return scores in the order of the candidates; unreadable checkpoints come last."""
     last = min(score for score in scores.values() if score is not None) - 1
     return [last if (score := scores[name]) is None else score for name in target.candidates]
 
@@ -315,7 +315,7 @@ def replays_table(results: Mapping[str, Any]) -> str:
 
 
 def real_tables(pool: Pool) -> Tables:
-    """Yield title and table of a pool of real checkpoints, by both truths."""
+    """Yield title and table of a pool of real checkpoints, at both budgets."""
     targets = load(pool)
     real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
     yield f"Targets: {pool.title}", _real_targets(targets)
@@ -329,7 +329,7 @@ def real_tables(pool: Pool) -> Tables:
 
 
 def shared_tables() -> Tables:
-    """Yield title and table of what is chosen or fitted on targets of several pools."""
+    """Yield title and table of choices and fits on targets of several pools."""
     yield "Dev targets of all pools", _dev_targets()
     yield "Points at stake", _at_stake()
 
@@ -339,12 +339,12 @@ def _only(targets: Sequence[TargetResult], names: frozenset[str]) -> list[Target
 
 
 def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
-    """The targets whose candidates all have runs at a budget."""
+    """Return the targets whose candidates all have runs at a budget."""
     return [other for target in targets if (other := target.at(budget)) is not None and other.is_whole]
 
 
 def _at_budgets(targets: Sequence[TargetResult]) -> Iterator[TargetResult]:
-    """The targets one after the other, each at every budget."""
+    """Yield each target at every budget."""
     return (at for target in targets for budget in BUDGETS for at in _at([target], budget))
 
 
@@ -380,7 +380,7 @@ def _agreed(target: TargetResult, other: TargetResult) -> str:
 
 
 def _ranked_by(targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
-    """What orders candidates → target → measures, all of targets at one budget."""
+    """Return ranking → target → measures, for targets at one budget."""
     ranked: dict[str, PerTarget] = dict(controls(targets)) if len(targets) > 1 else {}
     ranked |= {name: measures for name in ESTIMATORS if (measures := _measures(targets, name))}
     for name, scores_of in _BY_RUNS.items():
@@ -397,7 +397,7 @@ def _source_accuracy(target: TargetResult) -> list[float] | None:
 
 
 def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] | None:
-    """The best score of the quick budget's first seed."""
+    """Return the best score of the quick budget's first seed."""
     quick = target.at(QUICK.name)
     if quick is None or not set(target.candidates) <= set(quick.candidates):
         return None
@@ -408,7 +408,7 @@ def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] 
 _BY_RUNS: dict[str, Callable[[TargetResult], list[float] | None]] = {
     "source accuracy": _source_accuracy,
     "first epoch": lambda target: _quick(target, lambda run: run[7][0]),
-    # The quick fine-tuning says nothing of the quick truth, its own score.
+    # The quick truth is the score of the quick fine-tuning itself.
     "quick": lambda target: None if target.budget == QUICK.name else _quick(target, lambda run: run[2]),
 }
 
@@ -423,7 +423,7 @@ def _estimates(target: TargetResult) -> dict[str, float]:
 
 
 def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[str, float]]) -> PerTarget:
-    """The estimate and the mean rank of values elsewhere, as one half each."""
+    """Average the z-scores of the estimate and of the mean rank elsewhere."""
     blind = dataset_blind(values)
     measured = {}
     for target in targets:
@@ -435,7 +435,7 @@ def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[st
 
 
 def _agreement(targets: Sequence[TargetResult]) -> str:
-    """Estimators by their mean weighted τ at the longer budget, or the shorter one where that has no targets."""
+    """List estimators by their mean weighted τ at the longer budget, or at the shorter one without targets."""
     cells: dict[str, list[str]] = {name: [] for name in NAMES}
     order: dict[str, float] = {}
     for budget in BUDGETS:
@@ -448,7 +448,7 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
             for _, measure, half in COLUMNS:
                 by_target = ranked[measure].get(name, {})
                 measured = [by_target[t.name] for t in _of_half(at_budget, half) if t.name in by_target]
-                # where nothing is told apart there is no order
+                # without significant differences there is no order
                 measured = [m for m in measured if not np.isnan(m["weighted_tau"])]
                 whole = (measure, half) == ("test", None)
                 cells[name].append(_with_interval(measured) if whole else tau_and_regret(measured))
@@ -471,7 +471,7 @@ def _with_interval(measured: Sequence[Measured]) -> str:
 
 
 def _defaults(targets: Sequence[TargetResult]) -> str:
-    """Mean weighted τ and regret by label encoders and layers."""
+    """List mean weighted τ and regret by label encoders and layers."""
     pairs = [(budget, name) for budget in BUDGETS for name in ("emms_knn", "emms")]
     rows = [
         (text, *(tau_and_regret([*_measures(_at(targets, budget), name, labels).values()]) for budget, name in pairs))
@@ -482,7 +482,7 @@ def _defaults(targets: Sequence[TargetResult]) -> str:
 
 
 def _dev_targets() -> str:
-    """Mean weighted τ on the dev targets of each pool, and over all of them: what defaults are chosen by."""
+    """List mean weighted τ on the dev targets of each pool and of all pools, the criterion for defaults."""
     groups: dict[str, list[TargetResult]] = {}
     for pool in (MICRO, IMAGES, TEXTS):
         for budget in (pool.truth,) if pool is MICRO else BUDGETS:
@@ -498,7 +498,7 @@ def _dev_targets() -> str:
 
 
 def _same_architecture(targets: Sequence[TargetResult]) -> str:
-    """Which of three sources is best for one architecture, and which the estimates put first."""
+    """List the best of three sources of one architecture, and the picks of estimators."""
     rows = []
     three = _only(targets, frozenset(SAME_ARCHITECTURE))
     for target in (at for budget in BUDGETS for at in _at(three, budget)):
@@ -605,7 +605,7 @@ def _overview(ranked: Mapping[str, PerTarget], targets: Sequence[TargetResult]) 
 
 
 def _columns(ranked: Mapping[str, PerTarget], columns: Mapping[str, list[str]]) -> str:
-    """Weighted τ over the targets of each column."""
+    """List weighted τ over the targets of each column."""
     rows = [
         (NAMES[name], *(or_dash(_mean(measured, targets=names)) for names in columns.values()))
         for name, measured in ranked.items()
@@ -614,7 +614,7 @@ def _columns(ranked: Mapping[str, PerTarget], columns: Mapping[str, list[str]]) 
 
 
 def _gains(ranked: Mapping[str, PerTarget], tasks: Mapping[str, list[str]]) -> str:
-    """Gains in weighted τ over LogME on F-labels by task, as the paper's abstract counts them."""
+    """List gains in weighted τ over LogME on label embeddings by task, as in the paper's abstract."""
     rows = []
     for task, gain in PAPER_GAINS.items():
         base = _mean(ranked["logme_flabels"], targets=tasks[task])
@@ -625,7 +625,7 @@ def _gains(ranked: Mapping[str, PerTarget], tasks: Mapping[str, list[str]]) -> s
 
 
 def _sizes(targets: Sequence[TargetResult]) -> str:
-    """Only targets that have more rows than the larger sample."""
+    """List targets with more rows than the larger sample."""
     full = [target for target in targets if all(target.measures("emms", rows=size) for size in SIZES)]
     rows = [
         (NAMES[name], *(tau_and_regret([*_measures(full, name, rows=size).values()]) for size in SIZES))
@@ -645,7 +645,7 @@ def _labels(targets: Sequence[TargetResult]) -> str:
 
 
 def _layers(targets: Sequence[TargetResult]) -> str:
-    """Targets whose candidates show hidden layers."""
+    """List targets whose candidates have hidden layers."""
     showing = [target for target in targets if target.record["task"] in LAYERED]
     layers = ("demo", "last-layer", "mean-layer")
     rows = [
@@ -657,7 +657,7 @@ def _layers(targets: Sequence[TargetResult]) -> str:
 
 
 def _confirming(targets: Sequence[TargetResult]) -> str:
-    """The estimate alone, and its first candidates fine-tuned, over both halves."""
+    """List the regret of the estimate, and after fine-tuning its first candidates."""
     held = {target.name for target in _of_half(targets, "held")}
     rows = []
     for title, count in (("estimate", 0), *((f"confirm {k}", k) for k in (1, 2, 3, 4, 5)), ("everything", 99)):
@@ -681,9 +681,9 @@ def _confirming(targets: Sequence[TargetResult]) -> str:
 
 
 def swapped() -> tuple[int, list[float]]:
-    """Return how many pairs of checkpoints have score and R², and R²'s differences of those it orders otherwise.
+    """Count pairs of checkpoints with score and R²; also return the R² differences of pairs that R² orders otherwise.
 
-    Pairs are those of all targets, label encoders and samples of the pools with both.
+    The pairs are from all targets, label encoders and samples.
     """
     pairs = []
     for target in (target for pool in POOLS.values() for target in load(pool)):

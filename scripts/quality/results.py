@@ -1,4 +1,4 @@
-"""The committed results of a pool: what every candidate was scored and what fine-tuning it gave, in one small file."""
+"""The committed results of a pool: scores and fine-tuned scores of all candidates, in one file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hf_emms.evaluation import dataset_blind, measured, weighted_tau
 from scripts.quality.pools import FEWEST, MICRO, Pool
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
-# Of a run: what each entry of its list is.
+# Entries of a run.
 FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
-SURE = 2.0  # standard errors that a difference must be to count
+SURE = 2.0  # standard errors of a significant difference
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
 # Rankings of pairs and words by transformer-ranker, which `python -m scripts.bench peer scores` writes.
 PEER_RESULTS = Path(__file__).parent / "results" / "transformer-ranker.json"
@@ -30,16 +30,16 @@ Measured = dict[str, float]
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One target of a pool's results at one budget.
+    """The results of a target at one budget.
 
     Attributes:
         name: of the target.
-        record: what the file holds.
-        budget: whose runs are the truth.
-        only: the candidates that count; None for all.
-        labels: the set of label encoders with which every estimator ran.
-        measure: what the truth is: "test", the score of the test rows; "tied", the same with candidates that end within
-            the noise counted as equal; or "loss", minus the mean loss of the test rows.
+        record: its content in the file.
+        budget: the budget of the truth.
+        only: the considered candidates; None for all.
+        labels: the label encoders of every estimator.
+        measure: the truth: "test", the score on test rows; "tied", the same, with equal values within the noise; or
+            "loss", the negative mean loss on test rows.
     """
 
     name: str
@@ -51,12 +51,12 @@ class TargetResult:
 
     @property
     def runs(self) -> dict[str, list[list]]:
-        """Candidate → its runs at this budget, each as FIELDS has it."""
+        """Candidate → its runs at this budget, each with the entries of FIELDS."""
         return self.record["runs"].get(self.budget, {})
 
     @property
     def candidates(self) -> list[str]:
-        """The candidates with runs at this budget, in the order of the record."""
+        """Candidates with runs at this budget, in the order of the record."""
         names = self.record["candidates"]
         return [name for name in names if name in self.runs and (self.only is None or name in self.only)]
 
@@ -76,9 +76,9 @@ class TargetResult:
 
     @property
     def groups(self) -> list[dict[str, float]]:
-        """The truth in groups, best first: in each the best one, and whatever is not surely worse than that.
+        """The truth in groups, best first: the best candidate of a group, and all that are not significantly worse.
 
-        "Surely" means by more than two standard errors of the difference of two accuracies.
+        Significant means more than two standard errors of the difference of two accuracies.
         """
         truth = replace(self, measure="test").truth
         errors = self._errors(truth)
@@ -91,7 +91,7 @@ class TargetResult:
         return groups
 
     def _errors(self, truth: dict[str, float]) -> dict[str, float]:
-        """Candidate → standard error of its accuracy in points, over test rows and over seeds."""
+        """Return candidate → standard error of its accuracy in points, over test rows and seeds."""
         chosen = {name: _chosen(self.runs[name]) for name in truth}
         several = [[run[FIELDS.index("test")] for run in runs] for runs in chosen.values() if len(runs) > 1]
         freedom = sum(len(values) - 1 for values in several)
@@ -103,44 +103,44 @@ class TargetResult:
         }
 
     def by_seed(self, seed: int) -> dict[str, float] | None:
-        """The truth that one seed alone would have given; None where a candidate lacks it."""
+        """Return the truth of one seed, or None if a candidate lacks it."""
         runs = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
         return {name: _best(of_seed, self.measure) for name, of_seed in runs.items()} if all(runs.values()) else None
 
     @property
     def seeds_agree(self) -> float | None:
-        """Weighted τ of the truths of the first two seeds; None where the second is missing."""
+        """Weighted τ of the truths of the first two seeds, or None without the second."""
         first, second = self.by_seed(0), self.by_seed(1)
         return None if first is None or second is None else weighted_tau(list(first.values()), list(second.values()))
 
     def agreement(self, scores: Sequence[float]) -> Measured:
-        """Every measure of scores in the order of the candidates."""
+        """Return all measures of scores, which are in the order of the candidates."""
         values = measured(scores, [self.truth[name] for name in self.candidates])
         return {name: values[name] for name in MEASURES}
 
     def scores(self, estimator: str, labels: str | None = None, rows: str = "all") -> list[list[float]]:
-        """An estimator's scores in the order of the candidates, one list a draw of the sample."""
+        """Return the scores of an estimator in the order of the candidates, one list per draw of the sample."""
         prefix = f"{estimator}|{labels or self.labels}|{rows}|"
         return [self._of_candidates(values) for key, values in self.record["scores"].items() if key.startswith(prefix)]
 
     def measures(self, estimator: str, labels: str | None = None, rows: str = "all") -> Measured | None:
-        """An estimator's measures, the mean over draws of the sample; None where it has no scores."""
+        """Return the measures of an estimator, averaged over draws of the sample; None without scores."""
         draws = [self.agreement(scores) for scores in self.scores(estimator, labels, rows)]
         return {name: _mean([draw[name] for draw in draws]) for name in MEASURES} if draws else None
 
     def described(self, name: str) -> list[float]:
-        """A fact about each candidate: "parameters" or "widths"."""
+        """Return "parameters" or "widths" of each candidate."""
         return self._of_candidates(self.record[name])
 
     @property
     def at_random(self) -> Measured:
-        """The expectation of a random order: no agreement, the mean candidate."""
+        """The expected measures of a random order."""
         values = list(self.truth.values())
         chance = {"regret": max(values) - float(np.mean(values)), "pick_in_top": 3 / len(values)}
         return dict.fromkeys(MEASURES, 0.0) | chance
 
     def at(self, budget: str) -> TargetResult | None:
-        """The same target at another budget; None where fewer than three candidates have runs."""
+        """Return the target at another budget, or None if fewer than three candidates have runs."""
         other = replace(self, budget=budget)
         return other if len(other.candidates) >= FEWEST else None
 
@@ -150,7 +150,7 @@ class TargetResult:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of what is a number; NaN where nothing is."""
+    """Return the mean without NaN; NaN if there are only NaN."""
     numbers = [value for value in values if not np.isnan(value)]
     return float(np.mean(numbers)) if numbers else float("nan")
 
@@ -161,7 +161,7 @@ def _best(runs: list[list], measure: str) -> float:
 
 
 def _chosen(runs: list[list]) -> list[list]:
-    """The runs at the rate whose mean validation score is best."""
+    """Return the runs at the learning rate with the best mean validation score."""
     by_rate: dict[float, list[list]] = defaultdict(list)
     for run in runs:
         by_rate[run[0]].append(run)
@@ -172,12 +172,12 @@ def _chosen(runs: list[list]) -> list[list]:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What fine-tuning a shortlist would have given, the mean over seeds.
+    """The outcome of fine-tuning a shortlist, averaged over seeds.
 
     Attributes:
-        regret: the best truth minus that of the pick, in points.
-        runs: fine-tunings.
-        seconds: of them.
+        regret: the best truth minus the truth of the pick, in points.
+        runs: number of fine-tunings.
+        seconds: of all fine-tunings.
     """
 
     regret: float
@@ -186,9 +186,9 @@ class Confirmed:
 
 
 def replayed(target: TargetResult, count: int, estimator: str = CONFIRMING) -> Confirmed:
-    """Confirm the first candidates of a target by the estimate's order; with none the estimate's first is picked.
+    """Fine-tune the first candidates in the order of the estimate, and pick one; 0 picks the first without fine-tuning.
 
-    A candidate is confirmed by one run at each of its learning rates with one seed; the best validation score picks.
+    Each candidate has one run per learning rate with one seed. The best validation score picks.
     """
     scores = np.mean(target.scores(estimator), axis=0)
     order = [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
@@ -209,12 +209,12 @@ def load(pool: Pool = MICRO, budget: str | None = None) -> list[TargetResult]:
 
 
 def read(pool: Pool) -> dict[str, dict[str, Any]]:
-    """Return target → what the file holds of it."""
+    """Return target → its content in the file."""
     return json.loads(pool.results.read_text(encoding="utf-8"))["targets"] if pool.results.exists() else {}
 
 
 def write(pool: Pool, records: dict[str, dict[str, Any]]) -> None:
-    """Write a pool's results, with the versions that the newest of them were made with."""
+    """Write a pool's results, with the current package versions."""
     protocol = {
         "budgets": {b.name: {"seeds": b.seeds, "rows": b.rows, "epochs": b.epochs} for b in pool.budgets},
         "kinds": {candidate.name: candidate.kind for candidate in pool.candidates},
@@ -222,7 +222,7 @@ def write(pool: Pool, records: dict[str, dict[str, Any]]) -> None:
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
     text = json.dumps({"protocol": protocol, "targets": records}, separators=(",", ":"))
-    # one line a target, so that a difference between two runs can be read
+    # one line per target, for readable diffs
     for name in records:
         text = text.replace(f'"{name}":{{"task"', f'\n"{name}":{{"task"')
     pool.results.parent.mkdir(exist_ok=True)
@@ -230,7 +230,7 @@ def write(pool: Pool, records: dict[str, dict[str, Any]]) -> None:
 
 
 def controls(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
-    """Return control → target → measures: what knows nothing of features and labels."""
+    """Return control → target → measures, for rankings without features and labels."""
     blind = dataset_blind({target.name: target.truth for target in targets})
     by_control: dict[str, dict[str, Measured]] = defaultdict(dict)
     for target in targets:

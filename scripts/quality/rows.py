@@ -1,4 +1,4 @@
-"""Rows in three splits: read from the Hub, drawn, and written as a Hub dataset folder."""
+"""Read rows from the Hub, draw three splits, and write them as a Hub dataset folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datasets import Image as ImageFeature
 from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 
 SPLITS = ("train", "validation", "test")
-# Columns that hold neither texts nor classes.
+# Columns other than texts and classes.
 _FEATURES = {
     "image": ImageFeature(),
     "audio": {"bytes": Value("binary"), "path": Value("string")},
@@ -28,7 +28,7 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class Split:
-    """Columns of one split, and the class names where labels are classes."""
+    """Columns of one split, and the class names."""
 
     columns: dict[str, list]
     classes: tuple[str, ...] = ()
@@ -38,11 +38,11 @@ Table = dict[str, Split]
 
 
 def hub_rows(repo: str, config: str, split: str) -> Dataset:
-    """Return rows of a Hub dataset; from parquet copies under HF_EMMS_QUALITY_ROWS where that is set.
+    """Return rows of a Hub dataset, or of parquet copies below HF_EMMS_QUALITY_ROWS if that is set.
 
     Args:
-        repo: dataset id; a copy is expected in OWNER--NAME/CONFIG/ with files that begin with the split's name, or
-            in a folder of that name.
+        repo: dataset id. A copy is in OWNER--NAME/CONFIG/, in files that begin with the name of the split, or in a
+            folder with this name.
         config: the configuration.
         split: the split.
     """
@@ -57,17 +57,17 @@ def rows_folder(repo: str) -> Path:
     """Return the folder OWNER--NAME of a dataset under HF_EMMS_QUALITY_ROWS.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
     """
     name = repo.replace("/", "--")
     folder = Path(os.environ.get("HF_EMMS_QUALITY_ROWS", "")) / name
     if "HF_EMMS_QUALITY_ROWS" not in os.environ or not folder.is_dir():
-        raise FileNotFoundError(f"{repo} needs HF_EMMS_QUALITY_ROWS, the folder that holds {name}")
+        raise FileNotFoundError(f"{repo} needs HF_EMMS_QUALITY_ROWS, a folder that contains {name}")
     return folder
 
 
 def hub_columns(repo: str, config: str, splits: Sequence[str], columns: Mapping[str, str]) -> dict[str, list]:
-    """Return columns of several splits of a Hub dataset, one after the other.
+    """Return columns of a Hub dataset, with its splits concatenated.
 
     Args:
         repo: as `hub_rows` takes it, as is `config`.
@@ -92,13 +92,13 @@ def split_rows(
     """Draw three splits that share no input.
 
     Args:
-        rows: columns, the input first; "label" holds class ids.
-        classes: their names.
+        rows: columns, the input first; "label" contains class ids.
+        classes: names of the classes.
         seed: of the draw.
-        shares: of all rows, instead of `counts`.
+        shares: shares of all rows, instead of `counts`.
         counts: numbers of rows.
-        group: a column whose equal rows stay in one split; by default, only the first row of an input is used.
-        left_out: a column that the splits do not have.
+        group: rows with equal values in this column stay in one split; by default, only the first row per input counts.
+        left_out: a column to drop.
     """
     values = next(iter(rows.values())) if group is None else rows[group]
     keys = [value["bytes"] if isinstance(value, dict) else value for value in values]
@@ -118,14 +118,14 @@ def split_rows(
 
 
 def _whole_groups(end: int, order: list[int], keys: list) -> int:
-    """The first place from `end` on where no group is cut."""
+    """Return the first position from `end` that does not split a group."""
     while 0 < end < len(order) and keys[order[end]] == keys[order[end - 1]]:
         end += 1
     return min(int(end), len(order))
 
 
 def write(folder: Path, table: Table) -> None:
-    """Write parquet files with features, laid out as on the Hub."""
+    """Write parquet files with features, in the layout of the Hub."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name, split in table.items():
         labels = ClassLabel(names=list(split.classes)) if split.classes else Value("string")
@@ -133,6 +133,6 @@ def write(folder: Path, table: Table) -> None:
         features = Features({column: kinds.get(column, Value("string")) for column in split.columns})
         dataset = Dataset.from_dict(split.columns, features=features)
         if "audio" in split.columns:
-            # Given as a feature, it would decode every clip, which needs torchcodec.
+            # As a feature, it would decode every clip, which needs torchcodec.
             dataset = dataset.cast_column("audio", Audio())
         dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")

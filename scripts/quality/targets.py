@@ -1,4 +1,4 @@
-"""The rows of every target in three splits, drawn from the demo's sources and from the Hub."""
+"""Make the rows of every target in three splits, from the demo's sources and from the Hub."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PER_PICTURE = 3  # questions of one easy-VQA picture
 LANGUAGES = ("de", "fr", "es", "it", "pl", "sv")
 NUMBERS = 84  # of each language, of two digits
 TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "number")
-# Of a query or document: about 128 tokens; and about 32, where two cores would take hours.
+# Of a query or document: about 128 tokens, or about 32 for large corpora.
 SEARCH_WORDS, FEW_SEARCH_WORDS = 96, 24
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
 Make = Callable[[], Table]
@@ -50,7 +50,7 @@ def png(image: Image.Image) -> dict[str, bytes]:
 
 
 def fashion() -> Table:
-    """FashionMNIST's test split, which no candidate has seen."""
+    """FashionMNIST's test split, which no candidate was trained on."""
     images, labels = sources.fashion_mnist("t10k")
     rows = {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
     return split_rows(rows, classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
@@ -66,7 +66,7 @@ def cifar10(seed: int, counts: tuple[int, int, int]) -> Table:
 
 
 def emoji_groups() -> Table:
-    """Fluent emoji on light grounds and their Unicode group; the micro checkpoints saw another drawing style (Noto)."""
+    """Fluent emoji on light grounds and their Unicode group; micro checkpoints were trained on Noto emoji."""
     rng = np.random.default_rng(IMAGE_SEED)
     rows: dict[str, list] = {"image": [], "label": []}
     for item in sources.emoji():
@@ -86,7 +86,7 @@ def _is_drawn(item: sources.Emoji) -> bool:
 
 
 def digits() -> Table:
-    """Handwritten digits, 8 × 8, that come with scikit-learn (UCI, 1998)."""
+    """Handwritten digits of scikit-learn, 8 × 8 (UCI, 1998)."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -99,7 +99,7 @@ def digits() -> Table:
 
 
 def emoji_scenes() -> Table:
-    """Scenes of Fluent emoji with one caption each, as the demo draws them, of other objects' mixture."""
+    """Scenes of Fluent emoji with one caption each, drawn as in the demo, but with other objects."""
     things, picture_of = list(data.things()), _fluent()[1]
     chosen = sorted(np.random.default_rng(IMAGE_SEED).choice(len(things), SCENE_OBJECTS, replace=False))
     return _captioned([things[i] for i in chosen], lambda thing, split: picture_of(thing))
@@ -139,7 +139,7 @@ def _captioned(things: list[Thing], picture: Callable[[Thing, str], Image.Image]
 
 
 def easy_vqa() -> Table:
-    """Questions on single shapes; those that yes or no answers are fewer than in the source, where they are most."""
+    """Questions on single shapes, with fewer yes/no questions than in the source."""
     asked: dict[int, list[tuple[str, str]]] = {}
     for question, answer, number in sources.easy_vqa_questions("train"):
         asked.setdefault(number, []).append((question, answer))
@@ -156,7 +156,7 @@ def easy_vqa() -> Table:
 
 
 def emoji_vqa() -> Table:
-    """Four questions on each scene of Fluent emoji: what, of which kind, how many, is there one."""
+    """Four questions per scene of Fluent emoji: what, which kind, how many, is there one."""
     by_name, picture_of = _fluent()
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
     rows = []
@@ -167,7 +167,7 @@ def emoji_vqa() -> Table:
 
 
 def emoji_boxes() -> Table:
-    """One expression and the box of every thing in scenes of Fluent emoji that hold one thing twice."""
+    """One expression and the box of every thing, in scenes of Fluent emoji that contain a thing twice."""
     by_name, picture_of = _fluent()
     rng = np.random.default_rng(PAIR_SEED)
     rows = []
@@ -180,7 +180,7 @@ def emoji_boxes() -> Table:
 
 
 def _by_picture(names: Sequence[str], rows: list[tuple]) -> Table:
-    """A table of rows that end with the number of their picture."""
+    """Make a table of rows that end with the number of their picture."""
     columns = dict(zip((*names, "picture"), map(list, zip(*rows, strict=True)), strict=True))
     return split_rows(columns, seed=PAIR_SEED, group="picture", left_out="picture")
 
@@ -195,7 +195,7 @@ def _fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
 
 
 def glosses() -> Table:
-    """The demo's 2,000 glosses: the only ones that no candidate was distilled on."""
+    """The demo's 2,000 glosses, the only ones that no candidate was distilled on."""
     names = list(data.GLOSS_CLASSES.values())
     synsets = data.target_synsets()
     rows = {
@@ -227,7 +227,7 @@ def clinc() -> Table:
 
 
 def wordnet_spans() -> Table:
-    """What kind of thing a noun names, answered in its definition, which no candidate was trained on."""
+    """The hypernym of a noun in its definition, which no candidate was trained on."""
     chosen = data_spans.definitions(PER_FILE, PER_ANSWER)
     rows = {
         "context": [definition.context for definition in chosen],
@@ -238,7 +238,7 @@ def wordnet_spans() -> Table:
 
 
 def xquad() -> Table:
-    """XQuAD's English questions, each on the sentence that holds its answer: small candidates read 64 tokens."""
+    """XQuAD's English questions, each on the sentence with its answer, because small candidates read 64 tokens."""
     rows: dict[str, list] = {"context": [], "question": [], "answers": [], "paragraph": []}
     for row in hub_rows("google/xquad", "xquad.en", "validation"):
         answer, start = row["answers"]["text"][0], row["answers"]["answer_start"][0]
@@ -264,14 +264,14 @@ def med() -> Table:
 
 
 def sts_images() -> Table:
-    """Captions of pictures and how alike they are, from 0 to 5."""
+    """Pairs of picture captions and their similarity, from 0 to 5."""
     columns = {name: name for name in ("sentence1", "sentence2", "score")}
     rows = hub_columns("mteb/sts-images-2014-2015", "data", ("train", "test"), columns)
     return split_rows(rows, seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
 
 
 def covid() -> Table:
-    """Questions about COVID-19 and whether they ask the same."""
+    """Pairs of questions about COVID-19, and whether they are equivalent."""
     columns = {"sentence1": "question_1", "sentence2": "question_2", "label": "similar"}
     rows = hub_columns("deepset/covid-question-similarity", "en", ["test"], columns)
     return split_rows(rows, classes=("different", "similar"), seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
@@ -289,7 +289,7 @@ def tagged(repo: str, column: str) -> Table:
 
 
 def search(repo: str, words: int = SEARCH_WORDS) -> Table:
-    """Queries and the documents that answer them, which are all that a split searches; the first words of each text."""
+    """Queries and their documents, which are the corpus of a split; each text has its first words only."""
     folder = rows_folder(repo)
     texts = {
         name: {row["_id"]: " ".join(row["text"].split()[:words]) for row in _json_rows(folder / f"{name}.jsonl")}
@@ -318,7 +318,7 @@ def _json_rows(path: Path) -> list[dict[str, str]]:
 
 
 def recordings(column: str) -> Table:
-    """Free Spoken Digits: ten digits, each said often by each of six speakers; what is said, or who says it."""
+    """Free Spoken Digits: ten digits by six speakers; the label is the digit or the speaker."""
     parts = [hub_rows("mteb/free-spoken-digit-dataset", "data", split) for split in ("train", "test")]
     rows = concatenate_datasets([part.cast_column("audio", Audio(decode=False)) for part in parts])
     labels = [str(value) for value in rows[column]]
@@ -328,7 +328,7 @@ def recordings(column: str) -> Table:
 
 
 def languages() -> Table:
-    """Numbers that espeak-ng reads in six languages, in voices and at speeds drawn at random."""
+    """Numbers spoken by espeak-ng in six languages, with random voices and speeds."""
     rng = np.random.default_rng(SOUND_SEED)
     columns: dict[str, list] = {"audio": [], "label": []}
     for label, language in enumerate(LANGUAGES):
@@ -346,7 +346,7 @@ def languages() -> Table:
 def prompts(
     repo: str, splits: Sequence[str], columns: Mapping[str, str], longest: int, counts: tuple[int, int, int]
 ) -> Table:
-    """Prompts and completions of at most so many characters together."""
+    """Prompts and completions of at most `longest` characters together."""
     pairs = [pair for pair in zip(*hub_columns(repo, "data", splits, columns).values(), strict=True) if all(pair)]
     return split_rows(_short(pairs, columns, longest), seed=SOUND_SEED, counts=counts, group="prompt")
 
@@ -359,7 +359,7 @@ def flores() -> Table:
 
 
 def scitldr() -> Table:
-    """Abstracts of papers, and a sentence that says the same."""
+    """Abstracts of papers and one-sentence summaries."""
     place = ("allenai/scitldr", "data", ("train", "validation", "test"), {"source": "source", "target": "target"})
     papers = zip(*hub_columns(*place).values(), strict=True)
     pairs = [(" ".join(source), target[0]) for source, target in papers]
@@ -429,5 +429,5 @@ MAKERS: dict[str, Make] = {
     "flores-en-de": flores,
     "scitldr": scitldr,
 }
-# Targets that are drawn from what the demo is made of.
+# Targets from the sources of the demo.
 OF_DEMO = frozenset(name for name in MAKERS if name.startswith(("fashion", "emoji", "garment", "easy", "wordnet")))
