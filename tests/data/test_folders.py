@@ -1,4 +1,4 @@
-"""Folders: class folders, splits by name, tables beside media, and what is not read."""
+"""Read folders: class folders, splits by name, and tables next to media."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_table_may_refer_to_media_beside_it(tmp_path: Path, path: str, classes
     ("suffix", "remedy"),
     [("heic", "PNG"), ("avif", "PNG"), ("svg", "PNG"), ("m4a", "WAV"), ("npy", "arrays"), ("docx", "into a column")],
 )
-def test_what_a_folder_contains_is_told_if_it_cannot_be_read(tmp_path: Path, suffix: str, remedy: str) -> None:
+def test_the_error_of_an_unreadable_folder_lists_its_content(tmp_path: Path, suffix: str, remedy: str) -> None:
     error = refused(str(class_folders(tmp_path / "s", "a", "b", suffix=suffix)))
     assert f"8 .{suffix} (0.{suffix}, 1.{suffix}, 2.{suffix} and 5 more)" in error.message
     assert remedy in str(error.hint)
@@ -104,7 +104,7 @@ def test_the_most_frequent_format_is_read_and_hidden_folders_are_not(tmp_path: P
     assert len(load_sample(str(tmp_path))) == 6
 
 
-def test_layouts_without_a_reader_say_what_the_folder_contains(tmp_path: Path) -> None:
+def test_unknown_suffixes_are_listed(tmp_path: Path) -> None:
     empty: Any = refused(str(tmp_path))
     assert "parquet" in str(empty.hint)
     write(tmp_path / "a.geojson", "{}")

@@ -1,4 +1,4 @@
-"""Folders and files that cannot be read, or not as they look: said in words, never left out silently."""
+"""Refuse unreadable folders and files with an error; never skip them silently."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_brackets_and_line_breaks_in_names_are_read(tmp_path: Path) -> None:
     assert refused(str(class_folders(folder, os.fsdecode(b"fi\xe9g")))).hint, "bytes that are not UTF-8"
 
 
-def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_a_folder_is_ignored(tmp_path: Path) -> None:
     os.mkfifo(class_folders(tmp_path, "a", "b") / "a" / "pipe")
     assert len(load_sample(str(tmp_path))) == 8
 
@@ -92,7 +92,7 @@ def test_media_without_labels_say_what_the_folder_contains(tmp_path: Path) -> No
 # ---- options that do not apply -----------------------------------------------------------------------------------
 
 
-def test_a_configuration_or_revision_where_there_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_configuration_or_revision_of_local_data_is_refused(tmp_path: Path) -> None:
     file = str(write(tmp_path / "x.csv", CSV))
     for dataset in (file, texts(6, ["a", "b"])):
         error = refused(dataset, config="nosuch")
@@ -120,7 +120,7 @@ def test_a_broken_readme_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("as_folder", [False, True])
-def test_texts_that_read_as_missing_are_texts(tmp_path: Path, streaming: bool, as_folder: bool) -> None:
+def test_texts_like_na_are_texts(tmp_path: Path, streaming: bool, as_folder: bool) -> None:
     words = ["NA", "None", "null", "nan", "N/A", "so"]
     file = write(tmp_path / "x.csv", "text,label\n" + "".join(f"{w},{'NA' if w < 'O' else 'None'}\n" for w in words))
     sample = load_sample(str(tmp_path if as_folder else file), streaming=streaming, max_samples=6)
@@ -128,14 +128,14 @@ def test_texts_that_read_as_missing_are_texts(tmp_path: Path, streaming: bool, a
     assert sample.label_texts == ("NA", "None")
 
 
-def test_numbers_that_are_missing_are_left_out_by_file_row_and_reason(tmp_path: Path) -> None:
+def test_missing_numbers_are_skipped_with_file_row_and_reason(tmp_path: Path) -> None:
     rows = [f"t {i},{'NA' if i == 5 else i / 2}" for i in range(40)]
     sample = load_sample(str(write(tmp_path / "x.csv", "\n".join(["text,score", *rows]))))
     assert len(sample) == 39
     assert reasons(sample) == ("row 6 of x.csv: no label in column 'score'",)
 
 
-def test_rows_that_are_left_out_are_listed_with_their_pictures(tmp_path: Path) -> None:
+def test_skipped_rows_are_listed_with_their_images(tmp_path: Path) -> None:
     folder = class_folders(tmp_path, "a", "b")
     (folder / "b" / "2.png").write_bytes(b"no picture")
     (reason,) = reasons(load_sample(str(folder)))

@@ -1,4 +1,4 @@
-"""Data in memory in the forms that people hold it in: tables with empty cells, columns, rows, arrays as pictures."""
+"""Read data in memory: tables with empty cells, columns, rows, and arrays as images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_frame_with_an_empty_cell_in_any_column_is_read(more: dict[str, Any]) 
 
 @pytest.mark.parametrize("column", ["text", "label"])
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, dict])
-def test_rows_without_what_is_used_are_counted(column: str, make: Callable[[Any], Any]) -> None:
+def test_rows_with_an_empty_cell_are_skipped(column: str, make: Callable[[Any], Any]) -> None:
     sample = load_sample(make({**COLUMNS, column: [*COLUMNS[column][:-1], None]}))
     assert (len(sample), sample.skipped) == (N - 1, 1)
     assert reasons(sample)[0].startswith("row 24: ")
@@ -89,7 +89,7 @@ def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:
         (pd.DataFrame([*zip(TEXTS, CLASSES, TEXTS, strict=True)], columns=["text", "label", "text"]), "text", "Rename"),
     ],
 )
-def test_what_is_no_table_is_refused_with_what_to_pass(data: Any, problem: str, remedy: str) -> None:
+def test_values_that_are_not_tables_are_refused_with_a_hint(data: Any, problem: str, remedy: str) -> None:
     error = refused(data)
     assert problem in error.message
     assert remedy in str(error.hint)
@@ -124,7 +124,7 @@ def test_arrays_of_pixels_are_pictures(rows: Any) -> None:
     assert sample.inputs[0].size == (8, 6)
 
 
-def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None:
+def test_gray_arrays_are_images_and_all_their_pixels_are_hashed() -> None:
     gray = np.zeros((N, 6, 8), np.uint8)
     gray[:, 5, 7] = np.arange(N) * 9
     rows = typed(gray, datasets.Array2D((6, 8), "uint8"))
@@ -143,11 +143,11 @@ def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None
         ({"image": GRAY * 0.069, "label": CLASSES}, "must be from 0 to 255"),  # digits, up to 16
     ],
 )
-def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None:
+def test_arrays_that_are_not_images_are_refused(rows: Any, problem: str) -> None:
     assert problem in refused(rows).message
 
 
-def test_paths_of_pictures_may_be_objects_and_of_a_type_and_draw_alike_in_any_order(tmp_path: Path) -> None:
+def test_image_paths_may_be_objects_or_typed_and_their_order_does_not_matter(tmp_path: Path) -> None:
     tables = []
     for place in ("here", "elsewhere"):
         paths = [write(tmp_path / place / "set" / f"{i}.png", picture) for i, picture in enumerate(pictures(N))]
@@ -160,6 +160,6 @@ def test_paths_of_pictures_may_be_objects_and_of_a_type_and_draw_alike_in_any_or
     assert {sample.fingerprint for sample in others} == {first.fingerprint}
 
 
-def test_pictures_beside_an_empty_cell_stay_pictures() -> None:
+def test_an_empty_cell_does_not_change_the_type_of_images() -> None:
     sample = load_sample(pd.DataFrame({"image": [None, *pictures(N)[1:]], "label": CLASSES}))
     assert (sample.task.id, len(sample)) == ("image-classification", N - 1)

@@ -1,4 +1,4 @@
-"""Queries with the documents that answer them: every layout becomes the same collection."""
+"""Read queries with the documents that answer them: all layouts become the same collection."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_query_and_the_passage_that_answers_it_are_read_as_a_search(query: str
     } == set(ANSWERED)
 
 
-def test_the_sample_counts_queries_and_holds_their_documents_and_others_up_to_the_size_of_the_corpus() -> None:
+def test_max_samples_counts_queries_and_corpus_size_counts_documents() -> None:
     sample = load_sample(pairs(), max_samples=5, corpus_size=25)
     assert (len(sample.inputs.queries), len(sample.inputs.documents), len(sample)) == (5, 25, 5)
     assert (sample.total_rows, sample.available) == (N, N)
@@ -126,7 +126,7 @@ ROWS_OF_DOCUMENTS: dict[str, tuple[dict[str, list[Any]], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("shape", ROWS_OF_DOCUMENTS)
-def test_rows_hold_several_documents_for_a_query(shape: str) -> None:
+def test_rows_may_have_several_documents_per_query(shape: str) -> None:
     rows, columns = ROWS_OF_DOCUMENTS[shape]
     sample = load_sample(datasets.Dataset.from_dict(rows))
     assert (sample.task.id, sample.columns) == ("text-retrieval", columns)
@@ -150,12 +150,12 @@ def test_grades_count_and_fractions_become_grades() -> None:
     assert "relevance up to 0.5" in facts(parts)
 
 
-def test_a_document_that_is_judged_twice_has_its_higher_grade() -> None:
+def test_a_document_with_two_grades_has_the_higher_one() -> None:
     rows = {"query": [*QUESTIONS, QUESTIONS[0]], "positive": [*BOOKS, "another"], "negative": [*later(1), BOOKS[0]]}
     assert judged(load_sample(datasets.Dataset.from_dict(rows)))[QUESTIONS[0], BOOKS[0]] == 1
 
 
-def test_what_was_judged_not_to_answer_a_query_is_drawn_first_and_kept_in_training() -> None:
+def test_documents_with_grade_zero_are_drawn_first_and_kept_in_training() -> None:
     hard = [f"no book {number} at all" for number in range(N)]
     rows = datasets.Dataset.from_dict({"query": QUESTIONS, "positive": BOOKS, "negative": hard})
     sample = load_sample(rows, max_samples=10, corpus_size=20)
@@ -278,7 +278,7 @@ TABLES = {build.__name__: build for build in (beir, beir_compressed, hub_folders
 
 
 @pytest.mark.parametrize("layout", TABLES)
-def test_queries_corpus_and_judgements_in_tables_of_their_own_are_read(tmp_path: Path, layout: str) -> None:
+def test_queries_corpus_and_judgments_in_separate_tables_are_read(tmp_path: Path, layout: str) -> None:
     built = TABLES[layout](tmp_path / "set")
     tables = str(built) if isinstance(built, Path) else built
     sample = load_sample(tables)
@@ -363,7 +363,7 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     assert "mteb/nfcorpus is no longer on the Hub. Using BeIR/nfcorpus instead." in presets[1][4]
 
 
-def test_of_a_stream_of_pairs_only_the_first_rows_are_read() -> None:
+def test_only_the_first_rows_of_a_stream_of_pairs_are_read() -> None:
     read: list[int] = []
 
     def rows() -> Iterator[dict[str, str]]:
@@ -379,7 +379,7 @@ def test_of_a_stream_of_pairs_only_the_first_rows_are_read() -> None:
     assert "max_samples=1000" in str(refused(stream).hint)
 
 
-def test_a_streamed_collection_is_stored_whole(tmp_path: Path) -> None:
+def test_a_streamed_collection_is_cached(tmp_path: Path) -> None:
     cache, folder = Cache(tmp_path / "cache"), beir(tmp_path / "set")
     options = SampleOptions(str(folder), streaming=True)
     source = open_dataset(options)
@@ -406,7 +406,7 @@ def folder_of(
     return str(folder)
 
 
-def test_judgements_of_unknown_ids_are_counted_and_refused_above_five_percent(tmp_path: Path) -> None:
+def test_judgments_with_unknown_ids_are_counted_and_refused_above_five_percent(tmp_path: Path) -> None:
     strange = {"query-id": "nobody", "corpus-id": "d1", "score": 1}
     absent = [{**row, "corpus-id": "absent"} for row in QRELS[:3]]
     irrelevant = [{"query-id": query, "corpus-id": "d1", "score": 0} for query in ("q3", "q4")]
@@ -432,7 +432,7 @@ def test_judgements_of_unknown_ids_are_counted_and_refused_above_five_percent(tm
         assert "same ids" in str(error.hint)
 
 
-def test_ids_are_the_same_as_numbers_and_as_texts_and_need_no_line_of_names(tmp_path: Path) -> None:
+def test_ids_are_equal_as_numbers_and_texts_and_a_header_is_optional(tmp_path: Path) -> None:
     corpus = [{**row, "_id": n} for n, row in enumerate(CORPUS)]
     asked = [{**row, "_id": str(n)} for n, row in enumerate(QUERIES)]
     rows = [{"query-id": n, "corpus-id": n, "score": 1} for n in range(N)]
@@ -480,7 +480,7 @@ BAD_TABLES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("case", BAD_TABLES)
-def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, case: str) -> None:
+def test_tables_without_a_search_are_refused(tmp_path: Path, case: str) -> None:
     tables, message, *columns = BAD_TABLES[case]
     error = refused(folder_of(tmp_path, **tables), task="retrieval", columns=dict(*columns))
     assert message in error.message
@@ -502,7 +502,7 @@ def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, cas
         ("qrels/test.md", "", "no relevance judgments"),
     ],
 )
-def test_files_that_are_missing_or_broken_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_missing_and_broken_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     folder = Path(folder_of(tmp_path))
     if name.endswith(".md"):
         (folder / "qrels" / "test.tsv").unlink()
@@ -521,7 +521,7 @@ def test_a_corpus_may_be_of_another_format_and_a_table_separated_by_commas(tmp_p
     assert judged(load_sample(str(folder))) == ANSWERED
 
 
-def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused() -> None:
+def test_rows_with_an_empty_text_are_skipped_and_options_of_other_tasks_refused() -> None:
     rows = {"query": [*QUESTIONS, ""], "positive": [*BOOKS, "text"], "negative": [None, *BOOKS]}
     sample = load_sample(datasets.Dataset.from_dict(rows))
     assert (len(sample), sample.skipped) == (N, 1)
@@ -532,7 +532,7 @@ def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused(
         assert refused(pairs(), **settings).hint
 
 
-def test_rows_whose_grades_are_not_one_for_each_document_are_left_out() -> None:
+def test_rows_without_a_grade_per_document_are_skipped() -> None:
     docs = [list(pair) for pair in zip(later(1), BOOKS, strict=True)]
     rows = {"query": QUESTIONS, "docs": docs, "labels": [[1], [None, 1], *[[0, 1]] * (N - 2)]}
     sample = load_sample(datasets.Dataset.from_dict(rows))
@@ -540,7 +540,7 @@ def test_rows_whose_grades_are_not_one_for_each_document_are_left_out() -> None:
     assert all("'labels'" in reason for reason in sample.reading.reasons)
 
 
-def test_other_documents_depend_on_the_seed() -> None:
+def test_the_seed_draws_the_other_documents() -> None:
     tables = {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS[:5]}
     first, second = (set(load_sample(tables, corpus_size=20, seed=seed).inputs.documents) for seed in (0, 1))
     assert len(first) == len(second) == 20
@@ -549,7 +549,7 @@ def test_other_documents_depend_on_the_seed() -> None:
 
 
 @pytest.mark.parametrize("layout", ["folder", "memory"])
-def test_a_query_does_not_search_the_document_with_its_id_that_holds_its_text(tmp_path: Path, layout: str) -> None:
+def test_a_query_does_not_search_the_document_with_its_id_and_text(tmp_path: Path, layout: str) -> None:
     claims = [f"book {number} is worth  reading" for number in range(N)]
     corpus = [{"_id": str(number), "title": "On books", "text": text} for number, text in enumerate(claims)]
     corpus[7]["text"] = "a text that somebody corrected"
@@ -567,7 +567,7 @@ def test_a_query_does_not_search_the_document_with_its_id_that_holds_its_text(tm
     assert (len(part.inputs.queries), len(part.inputs.documents)) == (10, 11)
 
 
-def test_ids_that_count_rows_and_texts_of_pairs_leave_no_document_out() -> None:
+def test_row_numbers_and_pairs_exclude_no_document() -> None:
     asked = [{**row, "_id": str(n)} for n, row in enumerate(QUERIES)]
     qrels = [{"query-id": n, "corpus-id": (n + 1) % N, "score": 1} for n in range(N)]
     for held, grades in ((0, {1}), (N // 2, {1}), (N // 2 + 1, {1, -1})):

@@ -1,4 +1,4 @@
-"""Opening datasets in every supported form; splits, tasks and columns."""
+"""Open datasets in all supported forms, their splits, and streams."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Pa
     assert "config=" in str(error.hint)
 
 
-def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_shape(tmp_path: Path) -> None:
+def test_images_in_parquet_files_without_declared_types_are_recognized(tmp_path: Path) -> None:
     structs = [{"image": {"bytes": b, "path": None}, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
     binary = [{"img": b, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
     for name, rows in (("struct", structs), ("binary", binary)):
@@ -132,7 +132,7 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_pa
     assert "jxie/flickr8k" in gone["message"]
 
 
-def test_what_a_preset_or_a_table_of_paths_on_the_hub_lacks_is_said(hub: Hub, tmp_path: Path) -> None:
+def test_missing_splits_of_presets_and_missing_files_of_paths_are_reported(hub: Hub, tmp_path: Path) -> None:
     news = parquet_of([{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)])
     hub.store.put_files("fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": news}, "dataset")
     hub.store.put_files("stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": news}, "dataset")
@@ -162,11 +162,11 @@ ID = "ORG/NAME"
     ("dataset", "hint"),
     [(42, "preset"), ("no such thing!", ID), ("./absent", ID), ("", ID), ("~nobody-of-this-name/x", ID)],
 )
-def test_what_is_no_dataset_is_refused_with_what_to_pass(dataset: Any, hint: str) -> None:
+def test_values_that_are_not_datasets_are_refused_with_a_hint(dataset: Any, hint: str) -> None:
     assert hint in str(refused(dataset).hint)
 
 
-def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path) -> None:
+def test_errors_of_unreadable_paths_list_the_readable_formats(tmp_path: Path) -> None:
     assert "parquet" in str(refused(str(tmp_path)).hint)
     assert ".parquet" in str(refused(str(write(tmp_path / "data.xyz", "x"))).hint)
     assert "broken.parquet" in refused(str(write(tmp_path / "broken.parquet", b"PAR1 but not really"))).message
@@ -201,7 +201,7 @@ def counted(n: int, read: list[int]) -> datasets.IterableDataset:
     return datasets.IterableDataset.from_generator(rows, features=features)
 
 
-def test_a_stream_is_read_no_further_than_needed() -> None:
+def test_a_stream_is_read_only_as_far_as_required() -> None:
     read: list[int] = []
     sample = load_sample(counted(100_000, read), max_samples=90)
     assert sorted(Counter(sample.codes.tolist()).values()) == [30, 30, 30]
@@ -224,7 +224,7 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
         ("response", {"max_samples": 40, "references": "all"}, range(45, 46)),
     ],
 )
-def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
+def test_the_labels_decide_how_many_rows_of_a_stream_are_read(
     column: str, settings: dict[str, Any], first: range
 ) -> None:
     values: dict[str, tuple[list[Any], Any]] = {
@@ -248,7 +248,7 @@ def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
     assert int(str(note).split("first ")[1].split()[0]) in first
 
 
-def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() -> None:
+def test_all_classes_of_a_stream_are_sampled_although_one_dominates() -> None:
     def rows() -> Any:
         for i in range(3_000):
             yield {"text": f"text {i}", "label": "much" if i % 10 else ("rare", "seldom")[i % 20 // 10]}
@@ -259,13 +259,13 @@ def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() ->
     assert counts["much"] <= 20
 
 
-def test_the_number_of_rows_of_a_stream_is_what_its_card_says(tmp_path: Path) -> None:
+def test_the_card_has_the_number_of_rows_of_a_stream(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", CSV)
     write(tmp_path / "README.md", "---\ndataset_info:\n  splits: [{name: train, num_examples: 24}]\n---\n")
     assert load_sample(str(tmp_path), streaming=True, max_samples=8).total_rows == 24
 
 
-def test_a_stream_needs_a_number_of_rows() -> None:
+def test_a_stream_requires_a_number_of_rows() -> None:
     hint = str(refused(counted(10, [])).hint)
     assert hint == "Add max_samples=1000, or remove streaming."
 
@@ -279,7 +279,7 @@ def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> 
     assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
 
 
-def test_a_dataset_of_the_hub_names_no_files_outside_its_repository(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_dataset_may_not_refer_to_files_outside_its_repository(hub: Hub, tmp_path: Path) -> None:
     private = write(tmp_path / "private" / "mine.csv", CSV).parent
     hub.store.put_files("org/others", {"data/train.csv": CSV}, "dataset")
     for id, place in (("org/local", f"{private}/*.csv"), ("org/remote", "hf://datasets/org/others@main/data/*.csv")):

@@ -1,4 +1,4 @@
-"""Tables in files of many formats: Arrow, spreadsheets, JSON objects, archives, texts in folders, words with tags."""
+"""Read tables: Arrow, spreadsheets, JSON objects, archives, text files in class folders, and CoNLL."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ def test_splits_are_found_in_folders_of_any_format(tmp_path: Path) -> None:
         assert (set(sample.splits), set(sample.inputs)) == ({"train", "test"}, {row["text"] for row in OTHERS})
 
 
-def test_cells_of_a_spreadsheet_that_read_as_numbers_are_texts_in_a_column_of_texts(tmp_path: Path) -> None:
+def test_numbers_in_a_text_column_of_a_spreadsheet_are_texts(tmp_path: Path) -> None:
     pd.DataFrame({**COLUMNS, "text": [17, "NA", *TEXTS[2:-1], None]}).to_excel(tmp_path / "a.xlsx", index=False)
     sample = load_sample(str(tmp_path / "a.xlsx"))
     assert {"17", "NA"} < set(sample.inputs)
     assert sample.skipped == 1
 
 
-def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
+def test_squads_json_has_a_row_per_question(tmp_path: Path) -> None:
     answers = [[{"text": "Ann", "answer_start": 4 + len(str(i))}] for i in range(N)]
     questions = [[{"id": str(i), "question": f"who {i}?", "answers": answers[i]}] for i in range(N)]
     paragraphs = [{"context": f"In {i} Ann ran home.", "qas": questions[i]} for i in range(N)]
@@ -163,7 +163,7 @@ RAGGED = CSV.replace("text number", "text, number")
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_file_that_is_not_a_table_is_refused_with_what_to_do(
+def test_a_file_that_is_not_a_table_is_refused_with_a_hint(
     tmp_path: Path, name: str, write_file: Write, problem: str, remedy: str, streaming: bool
 ) -> None:
     write_file(tmp_path / name)
@@ -231,7 +231,7 @@ def test_tars_in_the_webdataset_format_are_read(tmp_path: Path) -> None:
 # ---- texts ---------------------------------------------------------------------------------------------------------
 
 
-def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -> None:
+def test_text_files_in_class_folders_are_read(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in ("pos", "neg", "unsup"):
             for i in range(4 if name != "unsup" else 2):
@@ -269,7 +269,7 @@ WORDS: dict[str, tuple[str, str, str, str]] = {
 
 @pytest.mark.parametrize("form", WORDS)
 @pytest.mark.parametrize("as_folder", [False, True])
-def test_words_with_their_tags_are_read_as_conll_has_them(tmp_path: Path, form: str, as_folder: bool) -> None:
+def test_conll_files_are_read(tmp_path: Path, form: str, as_folder: bool) -> None:
     name, content, tags, unused = WORDS[form]
     (tmp_path / name).write_text(content)
     sample = load_sample(str(tmp_path if as_folder else tmp_path / name))
@@ -278,7 +278,7 @@ def test_words_with_their_tags_are_read_as_conll_has_them(tmp_path: Path, form: 
     assert (sample.n_read, sample.inputs.bounds.shape[0] <= 2 * N) == (N, True)
 
 
-def test_a_saved_dataset_of_datasets_is_read(tmp_path: Path) -> None:
+def test_a_folder_of_save_to_disk_is_read(tmp_path: Path) -> None:
     splits = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(OTHERS)}
     datasets.DatasetDict(splits).save_to_disk(tmp_path)
     assert labels_of(load_sample(str(tmp_path))) == EXPECTED

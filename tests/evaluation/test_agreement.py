@@ -39,7 +39,7 @@ def test_every_measure_keeps_its_bounds(pair):
 
 
 @given(pairs)
-def test_weighted_tau_is_that_of_the_papers_evaluation_and_symmetric(pair):
+def test_weighted_tau_equals_that_of_the_paper_and_is_symmetric(pair):
     scores, truth = pair
     value = evaluation.weighted_tau(scores, truth)
     assert value == pytest.approx(stats.weightedtau(scores, truth, rank=True).statistic, nan_ok=True)
@@ -56,7 +56,7 @@ def test_the_same_order_is_perfect_and_the_reverse_is_not(values):
     assert reverse["regret"] == truth.max() - truth.min()
 
 
-def test_ties_for_the_best_score_are_worth_what_a_coin_gets():
+def test_ties_for_the_best_score_have_the_value_of_a_random_pick():
     scores, truth = [1.0, 1.0, 0.0, 0.0], [80.0, 90.0, 70.0, 60.0]
     assert evaluation.picks(scores).tolist() == [0, 1]
     assert evaluation.regret(scores, truth) == 5
@@ -82,7 +82,7 @@ def test_equal_truths_share_the_top():
         ([[1, 2, 3]], [1, 2, 3], "shape"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(scores, truth, told):
+def test_invalid_scores_are_refused(scores, truth, told):
     for measure in (*evaluation.MEASURES.values(), evaluation.over_checkpoints):
         with pytest.raises(EmmsError, match=told):
             measure(scores, truth)
@@ -90,7 +90,7 @@ def test_what_cannot_be_measured_is_refused(scores, truth, told):
 
 @settings(max_examples=60)
 @given(pairs, st.integers(0, 1000))
-def test_a_resample_has_the_measures_of_the_checkpoints_drawn(pair, seed):
+def test_a_resample_has_the_measures_of_the_drawn_checkpoints(pair, seed):
     scores, truth = pair
     draw = np.random.default_rng(seed).multinomial(len(scores), np.full(len(scores), 1 / len(scores)))
     drawn = np.repeat(scores, draw), np.repeat(truth, draw)
@@ -99,7 +99,7 @@ def test_a_resample_has_the_measures_of_the_checkpoints_drawn(pair, seed):
         assert values[0] == pytest.approx(expected, nan_ok=True, abs=1e-9), name
 
 
-def test_an_interval_holds_the_value_and_its_seed_repeats_it():
+def test_an_interval_contains_the_value_and_depends_on_the_seed():
     generator = np.random.default_rng(0)
     truth = generator.normal(size=30)
     scores = truth + generator.normal(size=30)
@@ -121,7 +121,7 @@ def test_the_interval_of_a_mean_over_targets():
 
 
 @given(st.data())
-def test_the_blind_ranker_never_sees_the_dataset_that_it_ranks(data):
+def test_dataset_blind_scores_do_not_use_the_dataset(data):
     rows = data.draw(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=2, max_size=4))
     truths = {f"d{place}": dict(zip("abcd", row, strict=True)) for place, row in enumerate(rows)}
     blind = evaluation.dataset_blind(truths)

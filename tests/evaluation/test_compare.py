@@ -1,4 +1,4 @@
-"""hf-emms compare: how two rankings differ, and what is no difference."""
+"""hf-emms compare: how two rankings differ."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_ranking_agrees_with_itself(cli: Cli, tmp_path: Path) -> None:
     assert "failed in A: org/broken" in text
 
 
-def test_a_change_within_shared_ranks_is_no_move(cli: Cli, tmp_path: Path) -> None:
+def test_a_change_within_shared_ranks_is_not_a_move(cli: Cli, tmp_path: Path) -> None:
     def noisy(first: float, second: float, noise: float = 0.05) -> Ranking:
         rows = [
             Row("org/x", scores={"emms": emms_score(first - noise, first + noise, first)}),
@@ -102,7 +102,7 @@ def test_one_more_checkpoint_moves_no_other(cli: Cli, tmp_path: Path) -> None:
     assert "only in A: org/new" in compared(cli, tmp_path, second, first, "table").out
 
 
-def test_rankings_of_different_datasets_are_warned_of(cli: Cli, tmp_path: Path) -> None:
+def test_rankings_of_different_datasets_have_warnings(cli: Cli, tmp_path: Path) -> None:
     done = compared(cli, tmp_path, ranking(), ranking("else", dataset_id="org/food", task="text-classification"))
     assert done.code == 0
     found = json.loads(done.out)

@@ -1,4 +1,4 @@
-"""Tables that users have, and which of their names means which checkpoint."""
+"""Read tables of fine-tuning results, and match their names with checkpoints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("t.jsonl", '{"id": "org/a", "acc": 84.2}\n\n{"id": "org/b", "acc": 80}\n'),
     ],
 )
-def test_tables_of_many_kinds_say_the_same(tmp_path: Path, name: str, text: str) -> None:
+def test_all_table_formats_have_the_same_content(tmp_path: Path, name: str, text: str) -> None:
     file = write(tmp_path, name, text)
     assert read_truth(file).scores == {None: EXPECTED}
     if not name.endswith("l"):
@@ -53,7 +53,7 @@ def test_a_table_may_have_datasets_and_seeds(tmp_path: Path) -> None:
     assert nested.scores == truth.scores
 
 
-def test_the_metric_can_be_named_and_turned_round(tmp_path: Path) -> None:
+def test_the_metric_can_be_named_and_reversed(tmp_path: Path) -> None:
     file = write(tmp_path, "t.csv", "model,f1,eval_loss\norg/a,1,0.5\norg/b,2,0.25\n")
     truth = read_truth(file, metric="eval_loss", lower_is_better=True)
     assert truth.scores == {None: {"org/a": 0.5, "org/b": 0.25}}
@@ -77,7 +77,7 @@ def test_the_metric_can_be_named_and_turned_round(tmp_path: Path) -> None:
         ("t.txt", "model score", "'.txt'"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_files_without_a_table_are_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
     with pytest.raises(EmmsError, match=told):
         read_truth(write(tmp_path, name, text))
 
@@ -89,9 +89,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, told:
         ("notes", "no number in column 'notes'", 'metric="NAME"'),
     ],
 )
-def test_a_metric_that_is_no_column_or_has_no_number_is_refused(
-    tmp_path: Path, metric: str, told: str, hint: str
-) -> None:
+def test_a_metric_without_a_column_or_number_is_refused(tmp_path: Path, metric: str, told: str, hint: str) -> None:
     with pytest.raises(EmmsError, match=told) as caught:
         read_truth(write(tmp_path, "t.csv", "model,acc,notes\norg/a,1,good\n"), metric=metric)
     assert hint in str(caught.value.hint)
@@ -116,18 +114,18 @@ def test_a_metric_that_is_no_column_or_has_no_number_is_refused(
         ("./runs/a", "runs/a/", True),
     ],
 )
-def test_which_name_means_which_checkpoint(checkpoint: str, name: str, same: bool) -> None:
+def test_names_match_checkpoints(checkpoint: str, name: str, same: bool) -> None:
     assert matched([Row(checkpoint, "c" * 40)], [name]) == ({checkpoint: name} if same else {})
 
 
-def test_a_name_that_could_mean_two_means_none() -> None:
+def test_an_ambiguous_name_matches_no_checkpoint() -> None:
     rows = [Row("org/a@v1"), Row("org/a@v2")]
     assert matched(rows, ["org/a"]) == {}
     assert matched(rows, ["org/a", "org/a@v2"]) == {"org/a@v1": "org/a", "org/a@v2": "org/a@v2"}
     assert matched([Row("org/a")], ["org/a@v1", "org/a@v2"]) == {}
 
 
-def test_scores_after_fine_tuning_are_points_of_one_metric_for_each_ranking() -> None:
+def test_fine_tuned_scores_are_points_of_one_metric_per_ranking() -> None:
     results = FineTuned("accuracy", 0.5, validation=0.5), FineTuned("f1", 0.25, validation=0.5)
     rows = [
         msgspec.structs.replace(row, fine_tuned=result) for row, result in zip(ranking().rows, results, strict=False)
@@ -139,7 +137,7 @@ def test_scores_after_fine_tuning_are_points_of_one_metric_for_each_ranking() ->
         truth_from_rankings([example(rows=rows)])
 
 
-def test_datasets_go_by_their_name_their_id_or_their_short_name() -> None:
+def test_datasets_match_by_name_id_or_short_name() -> None:
     ranking = example()  # "beans", AI-Lab-Makerere/beans
     assert dataset_of(ranking, [None]) is None
     assert dataset_of(ranking, ["x", "AI-Lab-Makerere/beans"]) == "AI-Lab-Makerere/beans"

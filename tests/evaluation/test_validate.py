@@ -1,4 +1,4 @@
-"""hf-emms validate: what users type, and what comes back."""
+"""hf-emms validate: options and output."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_estimators_and_controls_are_measured(cli: Cli, kept: Path, tmp_path: Pa
     assert lines["beans", "random"]["regret_high"] == lines["beans", "random"]["picks"] == ""
 
 
-def test_the_table_for_people_says_who_is_missing(cli: Cli, tmp_path: Path) -> None:
+def test_the_table_lists_missing_checkpoints(cli: Cli, tmp_path: Path) -> None:
     ties = saved(tmp_path / "ties.json", ranking(scores=(-0.1, -0.1, -0.3, -0.4)))
     truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
     done = validated(cli, ties, truth, "--ranking", ties, format="md")
@@ -87,7 +87,7 @@ def test_regrets_of_shares_have_more_digits() -> None:
     assert list(map(format_regret, values)) == [MISSING, "0.00", "0.0123", "0.0949", "0.12", "13.75"]
 
 
-def test_json_keeps_everything_and_has_no_nan(cli: Cli, kept: Path, tmp_path: Path) -> None:
+def test_json_is_complete_and_has_no_nan(cli: Cli, kept: Path, tmp_path: Path) -> None:
     same = table(tmp_path, "checkpoint,score\norg/a,1\norg/b,1\norg/c,1\n")
     done = validated(cli, kept, same, format="json")
     target = json.loads(done.out)["targets"][0]
@@ -128,7 +128,7 @@ def test_ranks_on_other_datasets_are_a_control(cli: Cli, tmp_path: Path) -> None
     assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 
-def test_an_estimator_without_all_scores_says_so(cli: Cli, tmp_path: Path) -> None:
+def test_missing_scores_of_an_estimator_are_reported(cli: Cli, tmp_path: Path) -> None:
     truth = table(tmp_path, "checkpoint,score\norg/best,3\norg/close,2\norg/worse,1\norg/broken,9\n")
     done = validated(cli, saved(tmp_path / "example.json", example()), truth)
     lines = lines_of(done)
@@ -179,7 +179,7 @@ def test_without_matplotlib_a_plot_is_refused_before_the_work(
     told(validated(cli, kept, tmp_path / "none.csv", "--plot", "x.png"), "hf-emms[plot]")
 
 
-def test_what_cannot_be_used_is_said_at_once(cli: Cli, kept: Path, tmp_path: Path) -> None:
+def test_unusable_input_is_refused_at_once(cli: Cli, kept: Path, tmp_path: Path) -> None:
     run = ("validate", "--ranking", kept, "--truth")
     told(cli(*run, tmp_path / "none.csv"), "none.csv", "No such file")
     told(cli(*run, tmp_path / "truth.xlsx"), ".xlsx", ".csv")
@@ -196,7 +196,7 @@ def test_what_cannot_be_used_is_said_at_once(cli: Cli, kept: Path, tmp_path: Pat
     told(cli(*run, table(tmp_path, elsewhere + ",org/a,1\n")), "Some rows of")
 
 
-def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: Cli, tmp_path: Path) -> None:
+def test_checkpoints_that_a_race_stopped_are_reported(cli: Cli, tmp_path: Path) -> None:
     rows = [msgspec.structs.replace(row, n=200 if row.rank == 4 else None) for row in ranking().rows]
     file = saved(tmp_path / "race.json", ranking(race=3, rows=ranked(rows, "emms")))
     assert "a race stopped org/d" in validated(cli, file, table(tmp_path, GOOD)).err

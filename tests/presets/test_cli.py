@@ -56,7 +56,7 @@ def test_default_checkpoints_are_listed_with_size_and_public_value() -> None:
     assert [str(fact) for fact in facts] == ["68000000", "mit", "2025-07", "87.2", "glue"]
 
 
-def test_lists_agree_about_a_repository_and_hold_everything_that_ships() -> None:
+def test_lists_agree_about_repositories_and_contain_the_demo() -> None:
     lists = [*checkpoint_presets().values(), *encoder_sets().values()]
     facts: dict[str, set[Any]] = {}
     for preset in (preset for presets in lists for preset in presets):

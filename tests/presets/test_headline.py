@@ -1,4 +1,4 @@
-"""The first command that a newcomer types, with all defaults: on a Hub that holds what the real one holds."""
+"""The first command of a new user, with all defaults, on a copy of the real Hub."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_rank_coco_captions_with_all_defaults(cli: CommandLine, demo_hub: Hub) -
     assert [encoder["id"] for encoder in ranking["encoders"]] == [ENCODER]
 
 
-def test_pickled_weights_are_read_without_running_code_where_there_are_no_others(
-    cli: CommandLine, demo_hub: Hub
-) -> None:
+def test_pickled_weights_are_read_without_running_code(cli: CommandLine, demo_hub: Hub) -> None:
     """Of an encoder, and of a checkpoint that is not read at the pin of the defaults."""
     id = "nlpconnect/vit-gpt2-image-captioning"
     done = cli.run(

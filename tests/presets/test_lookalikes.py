@@ -76,7 +76,7 @@ def reports(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rep
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], name: str) -> None:
+def test_a_preset_loads_its_repository(reports: dict[str, Report], name: str) -> None:
     found, preset = reports[f"loaded('{name}')"], dataset_presets()[name]
     assert "error" not in found, found
     assert (found["dataset"], found["id"], found["task"]) == (name, preset.id, preset.task)
@@ -102,7 +102,7 @@ def sensible(text: str) -> bool:
     return text == text.strip() and bool(re.search("[A-Za-z0-9]", text)) and not re.search(r"[_\n{}\[\]]", text)
 
 
-def test_labels_are_written_out_joined_with_their_pictures_and_put_together(reports: dict[str, Report]) -> None:
+def test_labels_are_expanded_joined_with_images_and_grouped(reports: dict[str, Report]) -> None:
     trec, gqa, refcoco = (reports[f"loaded('{name}')"] for name in ("trec", "gqa", "refcoco"))
     words = dataset_presets()["trec"].words
     assert set(words) == set(REPOS["trec"][0].features["coarse_label"].names)
@@ -149,7 +149,7 @@ def label_column(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", RENAMED)
-def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(changed: dict[str, Report], name: str) -> None:
+def test_a_renamed_column_is_an_error_that_lists_the_columns(changed: dict[str, Report], name: str) -> None:
     refused = changed[f"loaded('{name}')"]
     assert f"The preset {name!r} expects" in refused["error"]
     assert label_column(name) in refused["error"]
@@ -158,7 +158,7 @@ def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(changed:
 
 
 @pytest.mark.parametrize("name", FALLBACKS)
-def test_another_repository_stands_in_for_one_that_is_gone(changed: dict[str, Report], name: str) -> None:
+def test_a_fallback_repository_replaces_a_removed_one(changed: dict[str, Report], name: str) -> None:
     loaded = changed[f"loaded('{name}')"]
     assert (loaded["dataset"], loaded["id"]) == (name, FALLBACKS[name][0].id)
     assert loaded["rows"] >= 30

@@ -1,4 +1,4 @@
-"""The names that users type, and what stands behind them."""
+"""Names of presets, and what they refer to."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
     assert (third.id, third.revision, third.split, third.columns) == ("org/third", None, "val", {"image": "img"})
 
 
-def test_names_are_found_however_they_are_typed() -> None:
+def test_names_are_found_in_any_spelling() -> None:
     assert {"cifar10", "squad", "demo_words"} < {*usable_datasets()} < {*dataset_presets()}
     assert dataset_preset("Coco-Captions") is dataset_preset("coco_captions")
     assert dataset_preset("uoft-cs/cifar10") is None
@@ -94,7 +94,7 @@ FOLDER = 'then use dataset="./FOLDER", task="image-to-text": '
         ),
     ],
 )
-def test_a_preset_that_cannot_be_used_says_which_can(
+def test_the_error_of_an_unusable_preset_lists_usable_ones(
     call: Callable[[], Any], message: str, hints: Sequence[str]
 ) -> None:
     with pytest.raises(EmmsError) as caught:
@@ -114,7 +114,7 @@ def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
     assert "image-to-text" in str(caught.value.hint)
 
 
-def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
+def test_names_of_sets_are_expanded() -> None:
     sizes = {name: len(ids) for name, ids in encoder_presets().items()}
     assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
     first, *others = encoder_presets()["paper"]
@@ -130,7 +130,7 @@ def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
     assert "missing-checkpoints" in [note.code for note in planned.notes if isinstance(note, Note)]
 
 
-def test_the_demo_presets_name_what_ships() -> None:
+def test_the_demo_presets_refer_to_shipped_files() -> None:
     assert set(encoder_presets()["demo"]) == set(demo.names("encoders"))
     named: set[str] = set()
     for name in (name for name in dataset_presets() if name.startswith("demo_")):
