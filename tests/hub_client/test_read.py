@@ -101,7 +101,7 @@ def test_a_checkpoint_is_described_without_its_files_and_a_config_that_is_no_jso
         ("gated", ("gated", "/datasets/org/", "hf auth login")),
         ("private", ("no dataset", "private", "hf auth login")),
         ("empty", ("no data file",)),
-        ("columns", ("tabular", "--text-column", "--label-column")),
+        ("columns", ("a (", "b (", "--label-column")),
     ],
 )
 def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
@@ -121,10 +121,9 @@ def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
     done = rank(cli, GOOD, dataset=id)
     assert done.code == 1
     assert done.out == ""
-    (line, hint) = done.err.strip().splitlines()[-2:]
-    assert line.startswith("Error: ")
-    assert hint.startswith("  → ")
-    assert all(word in line + hint for word in words), done.err
+    error = done.err[done.err.index("Error: ") :]
+    assert "\n  → " in error
+    assert all(word in error for word in words), done.err
 
 
 def test_a_token_opens_what_is_gated_and_private_and_is_never_shown(hub: Hub, cli: CommandLine, home: Path) -> None:
@@ -172,7 +171,7 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
         from hf_emms.options import SampleOptions
         two = load_sample(SampleOptions("org/scripted", config="two"))
         asked = report(lambda: load_sample(SampleOptions("org/scripted")))
-        print(json.dumps([len(two), two.repo.revision, two.notes, asked]))
+        print(json.dumps([len(two), two.repo.revision, [str(note) for note in two.notes], asked]))
         """
     count, revision, notes, asked = run(code, hub, tmp_path)
     assert (count, revision) == (50, copy)

@@ -136,7 +136,7 @@ def test_a_bad_file_is_explained(score, rows, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     cases = [(tmp_path / name, tmp_path / "labels.csv", words) for name, (_, words) in BAD.items()]
     cases += [
-        (tmp_path / "other.npz", None, "holds x, but no array called predictions or features"),
+        (tmp_path / "other.npz", None, "contains x, but no array called predictions or features"),
         (None, None, "no file with features yet"),
         (tmp_path / "short.csv", None, "no file with labels yet"),
     ]

@@ -87,7 +87,7 @@ def test_the_requirements_of_a_published_space_install_in_a_fresh_environment(hu
         ("bob/metric", [], ["'bob/metric' is not a valid name", "--repo-id bob/emms"]),
         ("emms", [], ["--repo-id USER/emms"]),
         ("pat/emms", [], ["space 'pat/emms' belongs to 'pat'"]),
-        ("bob/emms", ["--private"], ["name another place of hf-emms", "leave --private out"]),
+        ("bob/emms", ["--private"], ["choose another package", "leave --private out"]),
     ],
 )
 def test_what_cannot_be_published_is_said_in_one_error(hub, publish, repo_id, options, messages):

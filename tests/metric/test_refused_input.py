@@ -56,7 +56,7 @@ BAD = {
         {"references": [0, 1], "label_table": [1.0, 2.0]},
         "label_table has dtype float64 and shape",
     ),
-    "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
+    "a needless table": ({"label_table": TABLE}, "are embeddings, so label_table"),
     "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
     "method": ({"method": "fancy"}, "unknown method 'fancy'"),
     "option": ({"metod": "emms"}, "no option 'metod'\n.*did you mean method"),

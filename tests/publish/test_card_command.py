@@ -174,7 +174,7 @@ def test_what_passes_is_waited_for_and_written_once(hub: Hub, best: Run, org: st
     assert len(pulls(hub, id)) == (flag == "--create-pr")
 
 
-LASTING = {412: ("changed by somebody else", "run the same command again"), 403: ("refused", "hf auth login")}
+LASTING = {412: ("changed during each attempt", "run the same command again"), 403: ("refused", "hf auth login")}
 
 
 @pytest.mark.parametrize("status", LASTING)
@@ -188,7 +188,7 @@ def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Run, org: str, sta
 
 def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Run, org: str) -> None:
     hub.store.put_files(f"{org}/best", {"README.md": b"---\ntags: [unclosed\n---\n"})
-    told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "by hand")
+    told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "metadata")
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, 
     token = hub.token(user=mine)
     hub.fail(f"POST */{org}/close/commit/*", 403)
     stopped = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    told(stopped, "1 of 3 cards could not be done", "run the same command again")
+    told(stopped, "1 of 3 cards failed", "run the same command again")
     assert b"hf-emms:start" in readme(hub, f"{mine}/worse")  # one failure does not stop the others
     before = [commits(hub, f"{mine}/{name}") for name in ("best", "worse")]
     done = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)

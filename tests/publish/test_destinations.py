@@ -43,7 +43,7 @@ def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
     file = tmp_path / f"{path}.json"
     file.parent.mkdir(parents=True)
     file.write_text("[]")
-    with pytest.raises(EmmsError, match=r"cannot read .*\.json: this is not a ranking: .*\n  → remove it, or name"):
+    with pytest.raises(EmmsError, match=r"cannot read .*\.json: this is not a ranking: .*\n  → remove it, or choose"):
         folder.add(example())
     assert file.read_text() == "[]"
     file.unlink()
