@@ -216,17 +216,18 @@ def test_a_reranker_does_not_rank_the_query_itself(zoo: Path) -> None:
 def test_saved_rerankers_reproduce_their_scores(family: str, zoo: Path, tmp_path: Path) -> None:
     reranked = load_splits(Options.of(searches(60), task="text-ranking"))
     options = Options("data")
-    plan = spec_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
+    spec = spec_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
-    job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
-    run = run_job(job, reranked, options.running, tmp_path / "run", models=tmp_path / "models")
-    assert run.error is None
-    assert run.validation == max(run.curve)
-    assert (run.is_untrained, len(run.curve)) == (
-        False,
-        2,
-    )  # a new head is not measured before training
-    model = CrossEncoder(str(tmp_path / "models" / str(run.steps)), device="cpu")
+    job = TrainingJob("bert", spec, None, recipe, 0.01, 0)
+    configs = []
+    for name in ("first", "again"):  # the second time, training had ended but its result was not stored
+        run = run_job(job, reranked, options.running, tmp_path / "run", models=tmp_path / name)
+        assert run.error is None
+        assert run.validation == max(run.curve)
+        assert (run.is_untrained, len(run.curve)) == (False, 2)  # a new head is not measured before training
+        configs.append((tmp_path / name / str(run.steps) / "config.json").read_text())
+    assert configs[0] == configs[1]
+    model = CrossEncoder(str(tmp_path / "again" / str(run.steps)), device="cpu")
     test, values = reranked.test, []
     for query, judged in zip(test.input_of_row.tolist(), test.references, strict=True):
         text, documents = test.inputs.queries[query], test.inputs.documents
