@@ -6,7 +6,7 @@ from hf_emms.cache import Cache
 from hf_emms.data.assembly import assemble
 from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import make_labels
-from hf_emms.data.match.match import read_schema
+from hf_emms.data.match import read_schema
 from hf_emms.data.sample import Sample, SoftLabels, store_sample, stored_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.search.inline_qrels import inline_qrels

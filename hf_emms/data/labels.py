@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from hf_emms.data.match.match import RowSchema
+from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import DrawnRows
 from hf_emms.data.sample import SoftLabels
 from hf_emms.errors import Note

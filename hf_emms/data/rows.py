@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_emms.data.match import RowSchema
 from hf_emms.data.match.columns import split_classes
-from hf_emms.data.match.match import RowSchema
 from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
 from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.files.open_split import OpenSplit, translate_errors
-from hf_emms.data.match.match import RowSchema
+from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import (
     ALLOWED,
     FEW_SKIPPED,

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from hf_emms.data.files.open_split import OpenSplit, translate_errors
-from hf_emms.data.match.match import RowSchema, is_series
+from hf_emms.data.match import RowSchema, is_series
 from hf_emms.data.rows import value_of
 from hf_emms.data.search.draw import Judgment, SearchData, text_key
 from hf_emms.errors import EmmsError, setting_ref

@@ -1,0 +1,100 @@
+"""Check the columns that users name, and describe the columns of a dataset in errors."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+from hf_emms.data.match.columns import Columns, column_of, names_in
+from hf_emms.errors import EmmsError, joined
+from hf_emms.ranking.reading import shortened
+from hf_emms.tasks import Column, Task, use_column
+
+_NUMBERED = re.compile(r"(.*?)_?\d+")
+_MAX_COLUMNS = 20
+
+
+def is_series(names: Sequence[str]) -> bool:
+    """Return whether names differ in a number alone, as "answer_1" and "answer_2"; True for a single name."""
+    return len({match[1] if (match := _NUMBERED.fullmatch(name)) else name for name in names}) == 1
+
+
+def sibling(label: str, field: str, types: Mapping[str, str]) -> str:
+    """Return the name of another field of the label's column, or of another column."""
+    column = column_of(label, types)
+    return field if column == label else f"{column}.{field}"
+
+
+def described(columns: Columns) -> list[str]:
+    """Return a line per column: its name, its type and an example."""
+    lines = []
+    for name in [*columns.types][:_MAX_COLUMNS]:
+        cells = columns.cells.get(name)
+        example = next((cell for cell in cells.slice(length=1).to_pylist()), None) if cells is not None else None
+        text = "" if example is None else f": {shortened(str(example))}"
+        lines.append(f"{name} ({columns.types[name]}){text}")
+    others = len(columns.types) - len(lines)
+    return [*lines, *([f"and {others} more"] if others else [])]
+
+
+def with_columns(problem: str, columns: Columns) -> str:
+    return problem + ". Its columns:" + "".join(f"\n  {line}" for line in described(columns))
+
+
+def check_exists(role: str, names: str, columns: Columns) -> None:
+    for name in names_in(names, columns.types):
+        if name not in columns.types and column_of(name, columns.types) not in columns.types:
+            close = difflib.get_close_matches(name, columns.types, n=1)
+            raise EmmsError(with_columns(f"The dataset has no column {name!r}", columns), use_column(role, *close))
+
+
+def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
+    """Return the named columns of a role; for a struct, the field that the task reads.
+
+    Raises:
+        EmmsError: the task does not have this role, or cannot read the columns.
+    """
+    if role not in task.all_columns:
+        raise EmmsError(
+            f"{task.id} has no {role} column.", "Its columns are " + joined(map(use_column, task.all_columns))
+        )
+    column, types = task.all_columns[role], columns.types
+    checked = [_checked_name(column, name, columns, task) for name in names_in(names, types)]
+    if len(checked) > 1 and not _can_join(task, role, checked, columns):
+        texts = "zeros and ones" if role == task.label.name and task.categorical else "texts"
+        raise EmmsError(
+            f"The {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined.",
+            use_column(role),
+        )
+    return ",".join(checked)
+
+
+def _checked_name(column: Column, name: str, columns: Columns, task: Task) -> str:
+    types = columns.types
+    field = field_of(column, name, types)
+    if types.get(field) in column.types:
+        return field
+    if name in columns.problems:
+        raise columns.problems[name]
+    content = f"contains {types[name]}" if name in types else "does not exist"
+    problem = f"Column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
+    raise EmmsError(with_columns(problem, columns), use_column(column.name))
+
+
+def field_of(column: Column, name: str, types: Mapping[str, str]) -> str:
+    """Return the field of a struct that a role reads; other columns unchanged."""
+    fields = {column.spelling(field): field for field in types if field.startswith(f"{name}.")}
+    readable = [fields[candidate] for candidate in column.candidates if candidate in fields]
+    readable = [field for field in readable if types[field] in column.types]
+    return readable[0] if readable and types.get(name) not in column.types else name
+
+
+def _can_join(task: Task, role: str, names: Sequence[str], columns: Columns) -> bool:
+    if role == task.label.name:
+        if task.categorical:
+            return all(columns.is_zero_one(name) for name in names)
+        if not task.is_text_to_text or is_series(names):
+            return task.numbers is None
+    # Starts of answers count characters of a single text.
+    return task.items is None and all(columns.types[name] == "string" for name in names)

@@ -1,0 +1,276 @@
+"""The schema of a dataset's rows: the columns that a task reads, and the form of their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hf_emms.data.files.open_split import OpenSplit
+from hf_emms.data.match.columns import (
+    PLURALS,
+    Columns,
+    Joined,
+    as_struct,
+    class_separator,
+    column_of,
+    column_types,
+    element_of,
+    flag_count_in_texts,
+    names_in,
+    read_columns,
+)
+from hf_emms.data.match.named_columns import check_exists, checked_names, is_series, sibling, with_columns
+from hf_emms.data.match.readings import find_reading
+from hf_emms.errors import EmmsError, Note, Text, setting_ref
+from hf_emms.heads.split import IGNORED
+from hf_emms.options import SampleOptions
+from hf_emms.presets import DatasetPreset
+from hf_emms.tasks import Column, Task, get_task, use_column
+
+# Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
+_UNKNOWN, _MIN_KNOWN = -1, 3
+# Texts that often mean "no label".
+_NULLS = {"?", "-", "n/a", "na", "nan", "null", "none", "missing"}
+
+
+@dataclass(frozen=True)
+class RowSchema:
+    """The columns that a task reads, and the form of their cells.
+
+    Attributes:
+        columns: the task's column → the dataset's, inputs first; commas separate several columns.
+        types: the dataset's column → its type, see `column_types`.
+        class_names: the names of class ids in the label column; None if it has no ids.
+        words: abbreviated label → the words that it stands for.
+        joined: column of ids, paths or base64 → the media that they stand for.
+        unused: the dataset's columns that are not read.
+        flag_names: names of classes with a 0 or 1 each, in a list or in several columns.
+        class_separator: the character between classes in a label's text, as in "a|b".
+        missing: numbers in the label column that mean "no label".
+        group_column: the column of groups; None if rows of equal content are a group.
+        notes: warnings about the columns.
+    """
+
+    task: Task
+    columns: Mapping[str, str]
+    types: Mapping[str, str]
+    class_names: list[str] | None
+    words: Mapping[str, str]
+    joined: Mapping[str, Joined]
+    unused: tuple[str, ...] = ()
+    flag_names: tuple[str, ...] | None = None
+    class_separator: str | None = None
+    missing: frozenset[int] = frozenset({IGNORED})
+    group_column: str | None = None
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def columns_read(self) -> list[str]:
+        names = [name for joined in self.columns.values() for name in self.names_of(joined)]
+        names += filter(None, [self.position_column, self.end_column, self.group_column])
+        return list(dict.fromkeys(self.column_of(name) for name in names))
+
+    @property
+    def label_column(self) -> str:
+        return self.columns[self.task.label.name]
+
+    @property
+    def label_columns(self) -> list[str]:
+        return self.names_of(self.label_column)
+
+    def names_of(self, joined: str) -> list[str]:
+        return names_in(joined, self.types)
+
+    def column_of(self, name: str) -> str:
+        return column_of(name, self.types)
+
+    @property
+    def joins_labels(self) -> bool:
+        """Whether label columns are parts of one text; a numbered series contains several texts."""
+        return self.task.is_text_to_text and not is_series(self.label_columns)
+
+    @property
+    def label_type(self) -> str:
+        return self.types[self.label_columns[0]]
+
+    @property
+    def position_column(self) -> str | None:
+        """The column or field with the start of each label in the input, as in SQuAD."""
+        return self._beside_label(self.task.label_position)
+
+    @property
+    def end_column(self) -> str | None:
+        """The column or field with the end of each label in the input."""
+        return self._beside_label(self.task.label_end)
+
+    def _beside_label(self, field: str | None) -> str | None:
+        if field is None or self.has_parallel_labels:
+            return None
+        name = sibling(self.label_column, field, self.types)
+        return name if self.types.get(name) in ("integer", "integers") else None
+
+    @property
+    def list_columns(self) -> tuple[Column, ...]:
+        """The task's columns with a list of separate inputs per row."""
+        return tuple(
+            column
+            for column in self.task.inputs
+            if self.types[self.names_of(self.columns[column.name])[0]] == "strings" and not column.is_list
+        )
+
+    @property
+    def has_parallel_labels(self) -> bool:
+        """Whether each element of a list of inputs has its own label."""
+        return bool(self.list_columns) and all(self.types[name] == "strings" for name in self.label_columns)
+
+    @property
+    def multi_label(self) -> bool:
+        is_list = self.label_type in PLURALS.values() or self.flag_names is not None or self.class_separator is not None
+        return self.task.categorical and is_list
+
+    @property
+    def one_class(self) -> bool:
+        return self.task.categorical and not self.multi_label
+
+    def label_name(self, value: Any) -> str | None:
+        """Return a raw label as text; None for a missing label."""
+        if value is None:
+            return None
+        if isinstance(value, float) and self.label_type == "integer":
+            value = int(value) if value == value else ""  # an empty cell among numbers
+        if self.class_names is None and not isinstance(value, (str, bool)) and value in self.missing:
+            return None
+        if self.class_names is None or isinstance(value, str):
+            name = str(value).strip() or None
+        else:
+            # ``datasets`` writes −1 in test splits with secret labels.
+            name = self.class_names[value] if value in range(len(self.class_names)) else None
+        return name and self.words.get(name, name)
+
+
+def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleOptions) -> RowSchema:
+    """Return the task and its columns, from the options, the preset, or the columns' names and types.
+
+    Raises:
+        EmmsError: no reading or several readings fit, a named column is unusable, or an option is for another task.
+    """
+    features, named = split.rows.features, options.columns
+    task_id = options.task or (preset.task if preset else None)
+    task = None if task_id is None else get_task(task_id)
+    of_preset = dict(preset.columns) if preset and task is not None and preset.task == task.id else {}
+    if task is not None and set(task.columns) <= set(of_preset):  # the preset saves reading cells
+        columns = Columns(column_types(features) | dict.fromkeys(split.joined, "image"), joined=dict(split.joined))
+    else:
+        columns = read_columns(split)
+    for role, name in named.items():
+        check_exists(role, name, columns)
+    if task is not None:
+        _check_preset(task, {role: of_preset[role] for role in of_preset.keys() - named.keys()}, columns, split.name)
+    task, read = find_reading(columns, {**of_preset, **named}, task, split.name)
+    words = preset.words if preset and read == dict(preset.columns) else {}
+    schema = RowSchema(task, read, columns.types, None, words, columns.joined)
+    schema = _with_label_form(schema, features, columns)
+    schema = replace(schema, group_column=_checked_group_column(options.group_column, columns))
+    schema = replace(schema, unused=tuple(_unused(features, schema)), notes=tuple(_warnings(schema, columns)))
+    _check_options(options, schema)
+    return schema
+
+
+def _checked_group_column(name: str | None, columns: Columns) -> str | None:
+    if name is not None:
+        check_exists("group", name, columns)
+        if columns.types[name] not in ("class", "string", "integer"):
+            problem = f"Column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers."
+            raise EmmsError(problem, setting_ref("group_column", ...))
+    return name
+
+
+def _check_preset(task: Task, of_preset: Mapping[str, str], columns: Columns, name: str) -> None:
+    for role, column in of_preset.items():
+        try:
+            checked_names(task, role, column, columns)
+        except EmmsError as error:
+            problem = f"The preset {name!r} expects the {role} in column {column!r}"
+            raise EmmsError(with_columns(problem, columns), use_column(role)) from error
+
+
+def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
+    """Yield unused columns, and unused fields of structs."""
+    names = {name for joined in schema.columns.values() for name in schema.names_of(joined)}
+    names.update(filter(None, (schema.position_column, schema.end_column, schema.group_column)))
+    for column in features:
+        if column not in schema.columns_read:
+            yield column
+        elif column not in names:
+            fields = (name for name in schema.types if schema.column_of(name) == column != name)
+            yield from (name for name in fields if name not in names)
+
+
+def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Columns) -> RowSchema:
+    """Add the names of classes and the form of label cells."""
+    names, task = schema.label_columns, schema.task
+    column = schema.column_of(names[0])
+    feature, field = element_of(as_struct(features[column])), names[0].removeprefix(f"{column}.")
+    class_names = getattr(element_of(feature[field]) if field != column else feature, "names", None)
+    schema = replace(schema, class_names=class_names)
+    if not task.categorical:
+        return schema
+    if class_names is None and columns.types[names[0]] == "integer":
+        classes = columns.distinct(names[0]) - {IGNORED, _UNKNOWN}
+        if _UNKNOWN in columns.distinct(names[0]) and len(classes) >= _MIN_KNOWN and min(classes) == 0:
+            schema = replace(schema, missing=frozenset({IGNORED, _UNKNOWN}))
+    if len(names) > 1:
+        return replace(schema, flag_names=tuple(name.rpartition(".")[2] for name in names))
+    count, separator = columns.flag_counts.get(names[0]), None
+    if columns.types[names[0]] == "string" and names[0] in columns.cells:
+        separator = class_separator(columns.cells[names[0]])
+        if separator is not None:
+            count = flag_count_in_texts(columns.cells[names[0]].drop_null().to_pylist(), separator)
+    flag_names = tuple(class_names or map(str, range(count))) if count is not None else None
+    return replace(schema, flag_names=flag_names, class_separator=separator)
+
+
+def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
+    """Yield warnings about a class that may mean "no label", and about an input that equals the label."""
+    label, task = schema.label_column, schema.task
+    if schema.one_class and schema.class_names is None and columns.types.get(label) in ("string", "integer"):
+        for value in columns.distinct(label):
+            if value == _UNKNOWN and _UNKNOWN not in schema.missing:
+                yield Note("negative-class", f"-1 in column {label!r} is read as a class.")
+            elif isinstance(value, str) and value.strip().lower() in _NULLS:
+                yield Note("null-class", f"{value!r} in column {label!r} is read as a class.")
+    cells = columns.cells.get(label)
+    for role, name in schema.columns.items():
+        other = columns.cells.get(name) if name != label else None
+        if cells is not None and other is not None and other.type == cells.type and other.equals(cells):
+            yield Note("equal-columns", f"Columns {name!r} ({role}) and {label!r} ({task.label.name}) are equal.")
+
+
+def _check_options(options: SampleOptions, schema: RowSchema) -> None:
+    """Raise an `EmmsError` for an option that is for another task."""
+    task = schema.task
+    form_fits = options.label_form is None or (task.items is not None and options.label_form in ("text", "spans"))
+    misplaced: list[tuple[bool, Text, str]] = [
+        (bool(options.prompt) and not task.categorical, setting_ref("prompt"), "classes"),
+        (options.sampling == "balanced" and not task.categorical, setting_ref("sampling", "balanced"), "classes"),
+        (
+            options.references != "mean" and (task.numbers is not None or schema.one_class),
+            setting_ref("references", options.references),
+            "several texts per input, such as captions",
+        ),
+        (
+            options.label_form == "spans" and task.items is None,
+            setting_ref("label_form", "spans"),
+            "answers and words in a text",
+        ),
+        (task.numbers is None and not form_fits, setting_ref("label_form", options.label_form), "numbers and boxes"),
+        (
+            bool(options.box_format) and not (task.numbers and task.numbers.formats),
+            setting_ref("box_format", options.box_format),
+            "boxes",
+        ),
+    ]
+    for is_misplaced, setting, purpose in misplaced:
+        if is_misplaced:
+            raise EmmsError(setting + f" is for {purpose}, not for the {task.label.name} of {task.id}.", "Remove it.")
