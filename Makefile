@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests, one a core: each imports everything. The tests of a file, and those that share a
-# server or a browser, stay in one.
+# Number of test processes, one per core. Tests of a file, and tests that share a server or a browser, run in one process.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 

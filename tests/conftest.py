@@ -1,6 +1,6 @@
-"""Every test runs offline, away from the user's caches.
+"""Run every test offline, without the user's caches.
 
-The environment is set before anything imports huggingface_hub, which reads it once.
+This module sets the environment before anything imports huggingface_hub, which reads it once.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ pytest_plugins = (
     *("tests.helpers.hints", "tests.helpers.ray_cluster"),
 )
 
-# A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.
+# In the background of a shell, tests would ignore SIGINT, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The Space is an application of its own: its modules lie beside its app.py.
+# The Space is a separate application: its modules are next to its app.py.
 sys.path.insert(0, str(ROOT / "spaces_app"))
 
 _HOME = Path(tempfile.mkdtemp(prefix="hf-emms-tests-"))
@@ -61,13 +61,13 @@ for name in (
     os.environ.pop(name, None)
 
 
-# The same examples every time, however long one takes: the tests of a tree pass or fail, on a busy machine too.
+# The same examples every time, without deadlines, so that results do not depend on the machine.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("tests")
 
-# Fixtures of the session that take long to set up: the tests that share one run in one process.
+# Slow session fixtures: the tests of each run in one process.
 _SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel", "ray_cluster": "ray"}
-# The groups that take longest begin first: at the end no process is left with one while the others have none.
+# The longest groups start first, so that no process is left with one at the end.
 _LONGEST = (
     *("pages", "ray", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
     *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/metric/test_install.py"),
@@ -78,7 +78,7 @@ _LONGEST = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Says how long slow tests may take, and what `--dist loadgroup` keeps in one process and begins with."""
+    """Set the timeout of slow tests, and the groups and order of tests for `--dist loadgroup`."""
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(600))
@@ -104,7 +104,7 @@ def _is_loopback(host: Any) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
-    """Connections and name look-ups beyond this machine fail in every test."""
+    """Let connections and name look-ups beyond this machine fail in every test."""
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
     def check(family: int, address: Any) -> None:
@@ -134,7 +134,7 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture
 def emms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hf_emms cache of this test's own."""
+    """Return an empty hf_emms cache for one test."""
     root = tmp_path / "emms-cache"
     monkeypatch.setenv("HF_EMMS_CACHE", str(root))
     return root
@@ -142,7 +142,7 @@ def emms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which all tests build tiny checkpoints, each once; they are copied to be changed."""
+    """Return the folder of tiny checkpoints, which tests build once and copy before a change."""
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "zoo"
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Imports run one way and never in a circle, and nothing outside of `tasks` and `inputs` asks for either by name."""
+"""Imports have one direction and no circles, and only `tasks` and `inputs` contain the names of tasks and inputs."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ LAZY = (
     *("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn"),
     *("numpy", "huggingface_hub", "rich"),
 )
-# Words that say nothing about what a variable holds.
+# Vague names of variables.
 VAGUE_NAMES = ("one", "own", "found", "given", "known", "wanted")
 
 
@@ -108,7 +108,7 @@ def top_level_imports(path):
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path):
     folder = folder_of(path)
-    assert folder in FOLDERS, f"{folder} is new: give it its place in FOLDERS"
+    assert folder in FOLDERS, f"{folder} is new: add it to FOLDERS"
     above = [
         other for other in folders_imported(path) if other != folder and FOLDERS.index(other) <= FOLDERS.index(folder)
     ]

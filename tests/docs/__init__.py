@@ -1,1 +1,1 @@
-"""The README, docs/ and CONTRIBUTING.md say what is true: links, paths, commands, figures, the notebook."""
+"""Check the README, docs/ and CONTRIBUTING.md: links, paths, commands, figures, the notebook."""

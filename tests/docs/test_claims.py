@@ -1,4 +1,4 @@
-"""Counts and defaults that sentences of the README and docs/ name are those of the code, the data and the results."""
+"""Counts and defaults in the README and docs/ equal those of the code, the data and the results."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_first_table_of_the_readme_is_that_of_the_results():
     runs = {name: [run[3] for run in birds["runs"]["full"][name]] for name in published}
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("|---|---|---|\n")[1].split("\n\n")[0]
     cells = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
-    # With one label encoder the standardised F-label has variance 1, of which the score says how much is left.
+    # With one label encoder, the standardised label embedding has variance 1, and the score is minus the rest.
     explained = [f"{1 + scores[name]:.2f}" for name in published]
     assert ", ".join(row[1] for row in cells).split(", ") == explained
     accuracies = [f"{sum(runs[name]) / len(runs[name]):.1f}" for name in published]

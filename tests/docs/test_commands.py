@@ -42,7 +42,7 @@ def hf_emms_lines(page):
 
 
 def check(words):
-    """Resolve the command, then each option and the value behind it."""
+    """Resolve the command, then each option and its value."""
     command, rest = app, list(words[1:])
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
@@ -69,7 +69,7 @@ def check(words):
 
 
 def test_the_page_of_the_command_line_has_every_option():
-    assert command_line.page() == command_line.PAGE.read_text(), "`python -m scripts.docs command_line` writes it anew"
+    assert command_line.page() == command_line.PAGE.read_text(), "`python -m scripts.docs command_line` updates it"
 
 
 def test_there_are_commands():

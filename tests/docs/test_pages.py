@@ -1,4 +1,4 @@
-"""Links lead somewhere, named files and objects exist, and figures are those that were measured."""
+"""Links, files and objects exist, and figures equal the measured ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts name exists: they run rarely, so a renamed module would go unnoticed."""
+"""Modules and functions that scripts use exist: scripts run rarely, so nobody would notice a rename."""
 
 from __future__ import annotations
 

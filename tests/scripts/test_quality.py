@@ -1,4 +1,4 @@
-"""The ranking-quality experiment: its committed results say what the pages say, and its steps do what they promise."""
+"""The ranking-quality experiment: its committed results match the pages, and its steps work."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_no_default_is_chosen_on_held_targets():
     assert not dev & held
 
 
-# ---- what is made of runs --------------------------------------------------------------------------------------------
+# ---- runs ------------------------------------------------------------------------------------------------------------
 
 
 def target_of(runs: dict[str, list[list[float]]], budget: str = "first", **record: object) -> TargetResult:
@@ -133,7 +133,7 @@ def test_candidates_within_the_noise_of_the_best_are_one_group():
 
 @pytest.fixture
 def pool(tmp_path, monkeypatch):
-    """Two candidates and a random one of the demo on texts of two classes, with results and rows of their own."""
+    """A pool of three candidates of the demo on texts of two classes, with its own results and rows."""
     monkeypatch.setenv("HF_EMMS_QUALITY", str(tmp_path))
     monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "cache"))
 

@@ -1,4 +1,4 @@
-"""The leaderboard Space for everyone: axe finds nothing, in the dark, on a phone, by keyboard, without scripts."""
+"""Accessibility of the leaderboard Space: axe, dark theme, phone, keyboard, without scripts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCROLLED_WIDTH = """() => new Promise(done => requestAnimationFrame(() => reques
 
 
 def test_narrow_windows_scroll_the_table_and_not_the_page(show, space):
-    """On a phone of 390 pixels, and where a page is zoomed to 200 % and to 400 %."""
+    """On a phone of 390 pixels, and at a zoom of 200 % and 400 %."""
     page = show("", has_touch=True)
     for view in VIEWS:
         page.goto(f"{space.url}/?{view}")

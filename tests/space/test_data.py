@@ -1,4 +1,4 @@
-"""What the Space makes of ranking files and addresses, without a server: reading, refreshing, choosing, checking."""
+"""The Space reads, refreshes, selects and checks ranking files, without a server."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_said_and_the_last_copy_shown(tmp_path):
     (tmp_path / "empty").mkdir()
 
     def shown_of(*answers):
-        """What the Space shows after an attempt for each answer: of the folder, or None where there is no network."""
+        """Return the view after a refresh for each answer: a folder, or None without network."""
         folders = iter(answers)
 
         def locate():

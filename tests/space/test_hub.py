@@ -136,7 +136,7 @@ def have_one_that_fails(hub):
 
 
 CHOICES = ("--static", "--hardware zero-a10g", "https://huggingface.co/pricing")
-# Words of the command, what is there before it, and what it says.
+# Arguments of the command, its preparation, and its messages.
 REFUSED = {
     "hardware": (["--hardware", "cpu-basic"], None, CHOICES),
     "an organisation": (["--repo-id", "lab/board"], None, CHOICES),
@@ -240,7 +240,7 @@ print(json.dumps(answers))
 
 @pytest.fixture
 def propose(client, tmp_path):
-    """Proposes the example with some tokens to datasets; returns its path, and what came of each."""
+    """Propose the example to datasets with several tokens; return its path, and the results."""
 
     def run(*asked):
         file = tmp_path / "ranking.json"

@@ -1,4 +1,4 @@
-"""The leaderboard Space in a real browser: what is shown agrees with the address, whatever is done how fast."""
+"""The leaderboard Space in a real browser: the page agrees with its address after any actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be submitted to the leaderboard, and where it goes."""
+"""Submissions to the leaderboard: checks and merging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables, the heat map, the shortlist and the plot show of rankings."""
+"""The tables, the heat map, the shortlist and the plot of rankings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, store_of,
 
 @pytest.fixture
 def snapshot(tmp_path):
-    """Makes what the Space shows of rankings by their names."""
+    """Return a function that makes a snapshot of rankings by their names."""
 
     def made(**rankings):
         for name, ranking in rankings.items():
@@ -185,7 +185,7 @@ def test_the_name_of_an_estimator_is_only_text(snapshot):
 
 
 def test_tied_rows_are_not_looked_up_one_by_one(snapshot, monkeypatch):
-    """A look-up passes through all rows: of 30,000 tied rows a page took a minute."""
+    """A look-up visits all rows; a page with 30,000 tied rows took a minute."""
     looked_up = []
     row = Ranking.row
     monkeypatch.setattr(Ranking, "row", lambda ranking, name: looked_up.append(name) or row(ranking, name))
