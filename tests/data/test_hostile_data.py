@@ -112,9 +112,10 @@ def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
     assert "same columns" in str(error.hint)
 
 
-def test_a_broken_readme_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", ["3", "confignam: default"])
+def test_a_broken_readme_is_an_error(tmp_path: Path, config: str) -> None:
     write(tmp_path / "train.csv", CSV)
-    write(tmp_path / "README.md", "---\nconfigs:\n- 3\n---\n")
+    write(tmp_path / "README.md", f"---\nconfigs:\n- {config}\n---\n")
     assert refused(str(tmp_path)).hint
 
 

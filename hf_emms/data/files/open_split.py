@@ -287,7 +287,13 @@ def configuration_names(repo: Repo) -> list[str]:
     import datasets
 
     if repo.folder is not None:
-        return datasets.get_dataset_config_names(str(repo.folder)) if card_names_files(repo.folder) else []
+        try:
+            return datasets.get_dataset_config_names(str(repo.folder)) if card_names_files(repo.folder) else []
+        except ValueError as error:
+            raise EmmsError(
+                f"{str(repo.folder / 'README.md')!r} has invalid configurations: {' '.join(str(error).split())}",
+                "Correct or remove `configs` at its top.",
+            ) from error
     return retried(lambda: datasets.get_dataset_config_names(repo.id, revision=repo.revision))
 
 
