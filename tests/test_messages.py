@@ -1,4 +1,4 @@
-"""Errors refer to settings; each interface says these in words of its own."""
+"""Errors refer to settings, and each interface writes them in its style."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "arguments", "flags"), [(text, *both) for text, both in SAID.items()])
-def test_a_reference_is_an_argument_in_python_and_a_flag_on_the_command_line(
+def test_reference_is_an_argument_in_python_and_a_flag_on_the_command_line(
     text: Any, arguments: str, flags: str
 ) -> None:
     assert (str(text), text.written(FLAGS)) == (arguments, flags)
     check(text)
 
 
-def test_texts_are_joined_with_their_references_and_formatted_as_words() -> None:
+def test_joined_and_formatted_texts() -> None:
     text = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
     assert (str(text), text.written(FLAGS)) == ("leave epochs or steps out", "leave --epochs or --steps out")
     with hint_style(FLAGS):
@@ -63,7 +63,7 @@ def test_texts_are_joined_with_their_references_and_formatted_as_words() -> None
     assert setting_ref("box_format", "xywh", "xyxy").written(PLAIN) == "box format xywh or xyxy"
 
 
-def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
+def test_unpickled_error_uses_the_style_of_its_reader() -> None:
     error = EmmsError("no " + setting_ref("split"), setting_ref("split", "train"))
     assert one_line(error) == 'no split → split="train"'
     with hint_style(FLAGS):
@@ -72,14 +72,14 @@ def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
         assert one_line(copy) == "no --split → --split train"
 
 
-def test_a_token_in_a_value_or_a_text_is_never_said() -> None:
+def test_texts_contain_no_token() -> None:
     token = "hf_" + "x" * 20
     error = EmmsError(f"no {token}", setting_ref("dataset", token) + "\x1b[0m")
     assert str(error) == 'no hf_…\n  → dataset="hf_…"\\x1b[0m'
     assert one_line(ValueError("x\n" * 600)) == "ValueError: " + "x " * 494
 
 
-def test_hints_with_quotes_and_questions_are_python() -> None:
+def test_hints_are_valid_python() -> None:
     with pytest.raises(EmmsError) as template:
         hf_emms.rank("demo_captions", prompt="a photo")
     assert template.value.hint == 'prompt="a photo of a {}"'
@@ -88,7 +88,7 @@ def test_hints_with_quotes_and_questions_are_python() -> None:
     assert 'Try encoders="demo".' in str(encoder.value.hint)
 
 
-def test_the_command_line_says_flags(cli: Cli) -> None:
+def test_command_line_writes_flags(cli: Cli) -> None:
     rank = ("rank", "--dataset", "demo_captions")
     assert cli(*rank, "--prompt", "a photo").err.endswith("→ --prompt 'a photo of a {}'\n")
     assert "Did you mean --task image-captioning?" in cli(*rank, "--task", "Image_Captionning").err
@@ -111,7 +111,7 @@ def _arguments() -> set[str]:
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 
-def test_every_setting_that_the_code_refers_to_is_an_argument_and_a_flag() -> None:
+def test_referenced_settings_are_arguments_and_flags() -> None:
     arguments = _arguments()
     for place, reference in _references():
         check_reference(reference)
@@ -131,7 +131,7 @@ def _spelled(tree: ast.Module) -> Iterator[str]:
             yield node.value
 
 
-def test_no_text_outside_the_command_line_spells_a_flag() -> None:
+def test_only_the_command_line_spells_flags() -> None:
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
         if path.parent.name != "cli":
             for text in _spelled(ast.parse(path.read_text())):

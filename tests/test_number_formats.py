@@ -20,7 +20,7 @@ from hf_emms.errors import (
 )
 
 
-def test_one_is_no_plural_and_texts_beyond_the_first_few_are_counted() -> None:
+def test_pluralize_and_first_few() -> None:
     assert [pluralize(count, "row") for count in (0, 1, 2, 1034)] == ["0 rows", "1 row", "2 rows", "1,034 rows"]
     assert [pluralize(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
     assert [first_few("ab"[:count], 2) for count in range(3)] == ["", "a", "a, b"]
@@ -37,7 +37,7 @@ def test_one_is_no_plural_and_texts_beyond_the_first_few_are_counted() -> None:
         (format_duration, {0.4: "0s", 60: "1m", 90: "2m", 3600: "1h", 86400: "1d", 15 * 86400: "2w"}),
     ],
 )
-def test_what_is_written_is_short(format: Callable[[Any], str], texts: dict[float | None, str]) -> None:
+def test_formats_are_short(format: Callable[[Any], str], texts: dict[float | None, str]) -> None:
     assert {value: format(value) for value in texts} == texts
 
 
@@ -53,7 +53,7 @@ def test_what_is_written_is_short(format: Callable[[Any], str], texts: dict[floa
         (lambda text: parse_duration(text, bare_seconds=True), {"30": 30, "2m": 120}),
     ],
 )
-def test_what_people_write_is_read(parse: Callable[[str], float], values: dict[str, float]) -> None:
+def test_parsers_accept_usual_spellings(parse: Callable[[str], float], values: dict[str, float]) -> None:
     assert {text: parse(text) for text in values} == values
 
 
@@ -67,7 +67,7 @@ def test_what_people_write_is_read(parse: Callable[[str], float], values: dict[s
         (parse_duration, "", "duration"),
     ],
 )
-def test_the_rest_is_refused_with_examples(parse: Callable[[str], float], text: str, kind: str) -> None:
+def test_parsers_refuse_others_with_examples(parse: Callable[[str], float], text: str, kind: str) -> None:
     with pytest.raises(EmmsError, match=f"'{text}' is not a {kind}") as caught:
         parse(text)
     assert str(caught.value.hint).startswith("write ")

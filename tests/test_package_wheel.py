@@ -17,7 +17,7 @@ def contents(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_it_is_the_same_each_time_and_lists_its_files() -> None:
+def test_wheel_is_reproducible_and_lists_its_files() -> None:
     first = made.build()
     assert first == made.build()
     files = contents(first)
@@ -27,7 +27,7 @@ def test_it_is_the_same_each_time_and_lists_its_files() -> None:
 
 
 @pytest.mark.slow
-def test_it_holds_the_files_of_a_built_wheel(wheel: Path) -> None:
+def test_wheel_equals_a_built_wheel(wheel: Path) -> None:
     assert wheel.name == made.NAME
     built, ours = contents(wheel.read_bytes()), contents(made.build())
     of_package = {name: content for name, content in built.items() if name.startswith("hf_emms/")}

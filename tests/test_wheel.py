@@ -32,7 +32,7 @@ def rankings(folder: Path) -> dict[str, Ranking]:
     return {path.stem: Ranking.from_json(path.read_text()) for path in files}
 
 
-def test_the_installed_package_is_the_wheels_and_the_space_ships_with_it(installed, tmp_path):
+def test_installed_package_contains_the_space(installed, tmp_path):
     code = "import hf_emms; from hf_emms.publish.space import files; print(hf_emms.__file__, *files(), sep='\\n')"
     result = run([str(installed / "python"), "-c", code], tmp_path)
     package, *files = result.stdout.splitlines()
@@ -40,7 +40,7 @@ def test_the_installed_package_is_the_wheels_and_the_space_ships_with_it(install
     assert {"app.py", "hf_emms/ranking/records.py"} <= {*files}
 
 
-def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterwards(installed, tmp_path):
+def test_demo_ranks_and_uses_the_cache_afterwards(installed, tmp_path):
     first = run_demo(installed, tmp_path)
     assert first.returncode == 0, first.stderr
     tables = rankings(tmp_path)

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hf_emms.cache.files import atomic_file, write_atomic
 
 
-def test_content_is_written_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_write_atomic_replaces_files(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file.txt"
     write_atomic(path, "ä\n")
     assert path.read_bytes() == "ä\n".encode()
@@ -25,7 +25,7 @@ def test_content_is_written_and_replaces_what_was_there(tmp_path: Path) -> None:
     assert ((tmp_path / "link").readlink(), path.read_bytes()) == (path, b"1")
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text("old")
 
@@ -40,7 +40,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+def test_pipe_is_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))

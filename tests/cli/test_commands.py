@@ -22,7 +22,7 @@ from tests.helpers.rows import png
 __all__ = ["cli", "encoder", "rank"]
 
 
-def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -> None:
+def test_data_on_stdout_everything_else_on_stderr(cli: Cli, rank: list[str]) -> None:
     result = cli(*rank)
     assert result.code == 0
     assert sorted(best_first(result.out)) == sorted([GOOD, POOR])
@@ -37,7 +37,7 @@ def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -
     assert "Results: " in cli(*rank).err  # it was one command that was quiet
 
 
-def test_every_format_holds_the_same_ranking(cli: Cli, rank: list[str], tmp_path: Path) -> None:
+def test_every_format_contains_the_same_ranking(cli: Cli, rank: list[str], tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "ranking.csv"
     cli(*rank)
     result = cli(*rank, "--format", "json", "-o", file)
@@ -56,7 +56,7 @@ def test_every_format_holds_the_same_ranking(cli: Cli, rank: list[str], tmp_path
     assert "explained" in text
 
 
-def test_a_cache_that_cannot_be_written_costs_no_result(
+def test_unwritable_cache_loses_no_result(
     cli: Cli, rank: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -99,7 +99,7 @@ def test_checkpoints_come_from_a_file_or_stdin(cli: Cli, rank: list[str], tmp_pa
         (None, "No such file"),
     ],
 )
-def test_a_list_that_cannot_be_read_or_names_none_is_refused(
+def test_invalid_checkpoints_file_is_refused(
     cli: Cli, rank: list[str], tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     if content is not None:
@@ -151,7 +151,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (1, "publish space --repo-id a/b --results a/c --static --secret X", "a static Space has"),
     ],
 )
-def test_what_does_not_go_together_is_refused(cli: Cli, code: int, words: str, says: str) -> None:
+def test_invalid_combinations_are_refused(cli: Cli, code: int, words: str, says: str) -> None:
     result = cli(*words.split())
     assert (result.code, result.out) == (code, "")
     assert says in result.err
@@ -166,9 +166,7 @@ def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
     assert {*sets.values()} >= {"demo", "paper"}
 
 
-def test_a_sweep_with_a_dataset_that_cannot_be_used_or_strict_with_a_failed_cell_fails(
-    cli: Cli, rank: list[str], tmp_path: Path
-) -> None:
+def test_sweep_fails_for_unusable_dataset_or_strict_failed_cell(cli: Cli, rank: list[str], tmp_path: Path) -> None:
     words = ("sweep", *rank[3:], "-c", "./nowhere", "-o", tmp_path, "--datasets")
     strict = cli(*words, "demo_captions", "--strict")
     assert (strict.code, GOOD in strict.out) == (1, True)
@@ -181,9 +179,7 @@ def test_a_sweep_with_a_dataset_that_cannot_be_used_or_strict_with_a_failed_cell
     assert "Error: 1 dataset could not be used" in partly.err
 
 
-def test_a_known_error_is_one_line_and_a_way_out_and_for_debugging_a_traceback(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_is_one_line_with_hint_and_debug_prints_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("rank", "--dataset", "./no-such-folder")
     plain = cli(*words)
     assert (plain.code, plain.out) == (1, "")
@@ -197,7 +193,7 @@ def test_a_known_error_is_one_line_and_a_way_out_and_for_debugging_a_traceback(
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, "1"), (1, "1"), (2, "1"), (9, "8")])
-def test_a_core_is_left_for_decoding_images_and_a_pipe_gets_no_progress_bars(
+def test_one_core_stays_free_and_pipes_get_no_progress_bars(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: str
 ) -> None:
     told = {"OMP_NUM_THREADS": threads} | {f"HF_{name}_DISABLE_PROGRESS_BARS": "1" for name in ("HUB", "DATASETS")}
@@ -208,7 +204,7 @@ def test_a_core_is_left_for_decoding_images_and_a_pipe_gets_no_progress_bars(
     assert told.items() <= os.environ.items()
 
 
-def test_encoders_out_of_reach_leave_those_that_ship(cli: Cli) -> None:
+def test_unreachable_encoders_suggest_the_demo_encoders(cli: Cli) -> None:
     # Before the dataset is read where the task is known, after it where the columns have to tell.
     for dataset in (("./folder", "--task", "captioning"), ("emms-demo/emoji-captions",)):
         result = cli("rank", "--dataset", *dataset)
@@ -234,7 +230,7 @@ def in_terminal(words: list[str], emms_cache: Path, **environment: str) -> str:
     return shown.decode()
 
 
-def test_a_terminal_gets_colours_and_no_broken_lines(
+def test_terminal_table_has_colours_and_fits_the_width(
     cli: Cli, rank: list[str], emms_cache: Path, tmp_path: Path
 ) -> None:
     long = str(tmp_path / ("a-long-name" * 9))
@@ -255,7 +251,7 @@ def test_a_terminal_gets_colours_and_no_broken_lines(
     assert codes == [{"1"}, set(), {"1"}, set(), set(), {"31"}, {"31"}]
 
 
-def test_nothing_steers_a_terminal(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:
+def test_control_characters_are_escaped_in_terminals(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:
     steering = "x\x1b[2J\u202ey\x07"
     (tmp_path / "data.csv").write_text(f"text,la{steering}bel\n" + "a,b\n" * 20)
     for words in (
@@ -292,7 +288,7 @@ def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder:
     assert cli("cache", "ls", "--format", "tsv").out == "kind\tid\trevision\tsize\tused\tdigest\n"
 
 
-def test_columns_that_are_not_read_are_named_in_tables_in_json_and_before_a_run(cli: Cli, tmp_path: Path) -> None:
+def test_unused_columns_are_listed_everywhere(cli: Cli, tmp_path: Path) -> None:
     said = "not used: note, Taken by"
     lines = ["path,label,note,Taken by"]
     for i in range(24):

@@ -38,7 +38,7 @@ def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def test_hf_runs_our_commands_and_hands_their_arguments_on(linked: dict[str, str]) -> None:
+def test_hf_extension_passes_arguments_on(linked: dict[str, str]) -> None:
     version = hf(linked, "emms", "--version")
     assert version.returncode == 0, version.stderr
     assert version.stdout.split()[-1] == __version__
@@ -47,7 +47,7 @@ def test_hf_runs_our_commands_and_hands_their_arguments_on(linked: dict[str, str
     assert "--dataset" in usage.stderr
 
 
-def test_the_repository_is_installed_as_a_python_package() -> None:
+def test_repository_is_a_python_package() -> None:
     # A file of this name at the root would be taken for the extension itself, a script.
     assert not (ROOT / "hf-emms").exists()
     assert not (ROOT / "manifest.json").exists()

@@ -1,4 +1,4 @@
-"""A ranking that is killed or interrupted goes on where it stopped."""
+"""A killed or interrupted ranking continues."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def _stopped(words: list[str], emms_cache: Path, how: signal.Signals) -> tuple[i
     return process.returncode, err
 
 
-def test_a_run_that_is_killed_then_interrupted_goes_on_where_it_stopped(
-    cli: Cli, encoder: Path, emms_cache: Path
-) -> None:
+def test_killed_and_interrupted_run_continues(cli: Cli, encoder: Path, emms_cache: Path) -> None:
     # Slow enough to be hit in the middle: one picture a batch.
     words = ["rank", "--dataset", "demo_captions", "--max-samples", "80", "--batch-size", "1"]
     words += ["-e", str(encoder), "--estimator", "emms"]

@@ -36,7 +36,7 @@ def page(port):
         return None
 
 
-def test_it_serves_a_folder(tmp_path):
+def test_leaderboard_serves_a_folder(tmp_path):
     pytest.importorskip("gradio", reason="the leaderboard needs gradio")
     (tmp_path / "beans.json").write_text(example().to_json())
     port = free_port()
@@ -49,7 +49,7 @@ def test_it_serves_a_folder(tmp_path):
         assert server.wait(PATIENCE) == 0
 
 
-def test_a_folder_that_is_not_there_and_a_port_in_use_are_refused(cli):
+def test_missing_folder_and_used_port_are_refused(cli):
     missing = cli("leaderboard", "--results", "./nowhere")
     assert missing.code == 1
     assert "no folder './nowhere'" in missing.err
@@ -66,7 +66,7 @@ def test_a_folder_that_is_not_there_and_a_port_in_use_are_refused(cli):
 GRADIO = "import json, os\njson.dump(dict(os.environ), open(os.environ['TOLD'], 'w'))\nraise SystemExit(3)\n"
 
 
-def test_a_page_is_told_where_its_rankings_are_and_how_it_ended_is_said(hub, on_hub, tmp_path):
+def test_environment_and_exit_code_of_the_server(hub, on_hub, tmp_path):
     (tmp_path / "gradio.py").write_text(GRADIO)
     hub.store.put_files("lab/emms-results", {"README.md": b"# Results\n"}, "dataset")
     path, port = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))), str(free_port())

@@ -26,7 +26,7 @@ def arrays(tmp_path: Path) -> Path:
     return tmp_path / "a.npz"
 
 
-def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
+def test_score_equals_emms(cli: Cli, arrays: Path) -> None:
     held = np.load(arrays)
     x, z, groups = held["features"], held["label_embeddings"], held["groups"]
     table = hf_emms.LabelTable(held["codes"], (held["table"],))
@@ -50,7 +50,7 @@ def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
         assert re.sub(r"(?<!d)\d", "0", cli("score", arrays, "--method", method).out).splitlines() == lines
 
 
-def test_score_says_what_is_wrong_with_a_file(cli: Cli, arrays: Path, tmp_path: Path) -> None:
+def test_score_reports_invalid_files(cli: Cli, arrays: Path, tmp_path: Path) -> None:
     result = cli("score", arrays, "--features-key", "X")
     assert result.code == 1
     assert "no array 'X'" in result.err

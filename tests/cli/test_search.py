@@ -79,7 +79,7 @@ def ids(done: Done) -> list[str]:
     return done.out.split()
 
 
-def test_ids_come_on_stdout_and_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -> None:
+def test_ids_on_stdout_and_skipped_checkpoints_with_reasons_on_stderr(hub: Hub, cli: CommandLine) -> None:
     began = len(hub.requests)
     done = search(cli)
     # The most downloaded first, backbones among them.
@@ -100,7 +100,7 @@ def test_ids_come_on_stdout_and_what_was_left_out_is_told_with_the_reason(hub: H
     assert {entry.range for entry in weights} == {"bytes=0-100000"}
 
 
-def test_sizes_are_compared_whoever_tells_them(cli: CommandLine) -> None:
+def test_sizes_from_several_sources_are_compared(cli: CommandLine) -> None:
     rows = json.loads(search(cli, "--format", "json").out)
     sizes = {row["id"]: row["parameters"] for row in rows}
     assert sizes["bob/unread"] == sizes["ada/vit"] < sizes["ada/backbone"]
@@ -128,7 +128,7 @@ def test_filters_order_and_limit(cli: CommandLine) -> None:
     assert ids(search(cli, "--pipeline-tag", "depth-estimation")) == ["bob/other-task"]
 
 
-def test_the_search_of_python_is_that_of_the_command(hub: Hub, cli: CommandLine, tmp_path: Path) -> None:
+def test_search_in_python_equals_the_command(hub: Hub, cli: CommandLine, tmp_path: Path) -> None:
     code = """
     import hf_emms, json
 
@@ -155,7 +155,7 @@ def test_the_search_of_python_is_that_of_the_command(hub: Hub, cli: CommandLine,
         assert words in error
 
 
-def test_the_search_of_python_has_the_defaults_of_its_command() -> None:
+def test_search_in_python_has_the_defaults_of_the_command() -> None:
     defaults = {name: parameter.default for name, parameter in inspect.signature(hf_emms.search).parameters.items()}
     expected = {"min_downloads": 0, "sort": "downloads", "limit": 20, "fold": True, "diverse": True}
     for name, default in expected.items():
@@ -163,7 +163,7 @@ def test_the_search_of_python_has_the_defaults_of_its_command() -> None:
         assert (option.default, defaults[name]) == (default, default)
 
 
-def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
+def test_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
     rank = "rank --dataset demo_captions --max-samples 40 -e emms-demo/encoder-minilm-static --dry-run -q"
     emms = f'emms() {{ {" ".join(python())} -m hf_emms "$@"; }}'
     command = f"{emms}; emms search --task image-classification --limit 2 | emms {rank} --checkpoints-file -"
@@ -172,7 +172,7 @@ def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
     assert done.stdout.split() == ["ada/vit", "ada/backbone"], done.stderr
 
 
-def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
+def test_invalid_size_or_task_is_refused(cli: CommandLine) -> None:
     done = cli.run("search", "--task", "image-classification", "--max-params", "much")
     assert (done.code, done.out) == (1, "")
     assert "'much' is not a number\n  → write 22000, 22K, 100M or 1.5B" in done.err
@@ -183,7 +183,7 @@ def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
 # Pools
 
 
-def test_a_pool_has_different_families_first_and_no_near_duplicates(hub: Hub, cli: CommandLine) -> None:
+def test_diverse_search_lists_families_first_without_near_duplicates(hub: Hub, cli: CommandLine) -> None:
     done = pool(cli)
     assert ids(done) == ["ada/vit", "ada/backbone", "ada/pickled"]
     for copy in ("bob/fallback", "bob/timm", "bob/unread"):  # under other names, or of other architectures
@@ -221,7 +221,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Comma
             yield running, cli
 
 
-def test_what_the_card_says_folds_and_filters(cards: tuple[Hub, CommandLine]) -> None:
+def test_metadata_of_cards_folds_and_filters(cards: tuple[Hub, CommandLine]) -> None:
     cli = cards[1]
     done = pool(cli)
     assert ids(done) == ["ada/root", "bob/single"]
@@ -233,7 +233,7 @@ def test_what_the_card_says_folds_and_filters(cards: tuple[Hub, CommandLine]) ->
     assert ids(search(cli, "--license", "mit", "--language", "fr")) == []
 
 
-def test_memory_follows_from_the_precision_of_the_files(cards: tuple[Hub, CommandLine]) -> None:
+def test_memory_depends_on_the_precision_of_the_files(cards: tuple[Hub, CommandLine]) -> None:
     cli = cards[1]
     rows = {row["id"]: row for row in json.loads(search(cli, "--format", "json").out)}
     assert rows["bob/single"]["parameters"] == rows["ada/root"]["parameters"]
@@ -244,7 +244,7 @@ def test_memory_follows_from_the_precision_of_the_files(cards: tuple[Hub, Comman
     assert "skipped bob/single: needs about" in done.err
 
 
-def test_a_benchmark_is_a_source_of_candidates(cards: tuple[Hub, CommandLine]) -> None:
+def test_candidates_from_a_benchmark(cards: tuple[Hub, CommandLine]) -> None:
     hub, cli = cards
     assert ids(search(cli, "--benchmark", "ada/flowers")) == ["bob/single", "ada/again", "ada/tuned"]
     assert ids(search(cli, "--benchmark", "ada/flowers", "--license", "mit")) == ["bob/single"]
@@ -257,7 +257,7 @@ def test_a_benchmark_is_a_source_of_candidates(cards: tuple[Hub, CommandLine]) -
         assert words in done.err
 
 
-def test_a_results_dataset_is_a_source_in_its_order_over_all_rankings(cards: tuple[Hub, CommandLine]) -> None:
+def test_candidates_from_a_results_dataset(cards: tuple[Hub, CommandLine]) -> None:
     hub, cli = cards
     rankings = (("ada/again", "ada/root", "bob/gone"), ("bob/single", "ada/again", "ada/root"))
     for place, names in enumerate(rankings):
@@ -271,7 +271,7 @@ def test_a_results_dataset_is_a_source_in_its_order_over_all_rankings(cards: tup
     assert done.code == 2
 
 
-def test_a_leaderboard_is_a_truth_for_rankings_of_its_dataset(cards: tuple[Hub, CommandLine], tmp_path: Path) -> None:
+def test_validate_with_a_leaderboard(cards: tuple[Hub, CommandLine], tmp_path: Path) -> None:
     rows = [scored(name, score, 10) for name, score in (("ada/tuned", -0.3), ("ada/again", -0.2), ("bob/single", -0.1))]
     file = tmp_path / "ranking.json"
     file.write_text(of_rows("flowers", *rows, dataset_id="ada/flowers").to_json())

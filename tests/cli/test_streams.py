@@ -1,4 +1,4 @@
-"""What happens to a run and its files when nobody reads stdout, or it is full; and what is never printed."""
+"""Closed and full output streams, signals, and tokens in the output."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def shell(cache: Path, tmp_path: Path) -> Shell:
 
 
 @pytest.mark.parametrize(("streams", "code"), [("| true", 0), ("> /dev/full", 1)])
-def test_an_output_that_cannot_be_written_to_loses_no_file(
-    shell: Shell, tmp_path: Path, streams: str, code: int
-) -> None:
+def test_closed_or_full_stdout_loses_no_file(shell: Shell, tmp_path: Path, streams: str, code: int) -> None:
     done = shell(f"{FRESH} {RANK} -o ranking.json {streams}")
     ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
     assert [row.error for row in ranking.rows] == [None, None]
@@ -75,7 +73,7 @@ def test_an_output_that_cannot_be_written_to_loses_no_file(
         assert "No space left on device" in done.stderr
 
 
-def test_a_ranking_that_cannot_be_written_is_still_printed_and_kept(shell: Shell, tmp_path: Path) -> None:
+def test_ranking_that_cannot_be_written_is_printed_and_cached(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     # The file system refuses the file after the run only: the limit is on the size of files.
     done = shell(f"(ulimit -f 1; {FRESH} {RANK} -o folder/ranking.json --format tsv)")
@@ -88,7 +86,7 @@ def test_a_ranking_that_cannot_be_written_is_still_printed_and_kept(shell: Shell
 @pytest.mark.parametrize(
     "output", ["folder.json", "file/ranking.json", "data.csv", "linked.csv", "/proc/ranking.csv", "ranking.xlsx"]
 )
-def test_an_output_that_cannot_be_or_is_the_dataset_is_refused_before_the_work(
+def test_invalid_output_is_refused_before_the_work(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,9 +105,7 @@ def test_an_output_that_cannot_be_or_is_the_dataset_is_refused_before_the_work(
 @pytest.mark.parametrize(
     ("how", "after", "code"), [(signal.SIGINT, 0.0, 130), (signal.SIGTERM, 0.1, 143), (signal.SIGINT, 1.0, 130)]
 )
-def test_a_command_that_is_stopped_says_so_from_its_first_moment_on(
-    emms_cache: Path, how: signal.Signals, after: float, code: int
-) -> None:
+def test_signals_are_handled_from_the_start(emms_cache: Path, how: signal.Signals, after: float, code: int) -> None:
     line = [sys.executable, "-c", STOPPABLE, *RANK.split()]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -161,15 +157,13 @@ program.main()
         *[(place, [STOPPED], 130) for place in ("as_another_error", "again_as_it_unwinds", "again_at_its_end")],
     ],
 )
-def test_interruptions_end_a_command_with_a_word_at_most(
-    emms_cache: Path, place: str, said: list[str], code: int
-) -> None:
+def test_interrupts_print_one_line(emms_cache: Path, place: str, said: list[str], code: int) -> None:
     done = subprocess.run([*python(), "-c", INTERRUPTED, place], capture_output=True, text=True, check=False)
     assert (done.stderr.splitlines(), done.returncode) == (said, code)
 
 
 @pytest.mark.parametrize("place", ["command", "import"])
-def test_what_the_system_refuses_is_said_in_a_line(emms_cache: Path, place: str) -> None:
+def test_system_errors_are_one_line(emms_cache: Path, place: str) -> None:
     # Files cannot be opened any more from the command's start on, or while it is imported.
     code = """
 import resource, sys
@@ -201,7 +195,7 @@ program.main()
         f"{TOKEN}",
     ],
 )
-def test_a_token_in_an_argument_is_never_printed(cli: Cli, words: str) -> None:
+def test_token_in_an_argument_is_never_printed(cli: Cli, words: str) -> None:
     done = cli("--debug", *words.split())
     assert TOKEN not in done.out + done.err
     assert "pass1word" not in done.out + done.err

@@ -1,4 +1,4 @@
-"""Requests to the Hub, whatever they ask for: time-outs, waits, threads. Faults: tests/hub/test_faults.py."""
+"""Requests to the Hub: time-outs, pauses, threads. Faults: tests/hub/test_faults.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_requests_have_timeouts(hub: Hub, tmp_path: Path) -> None:
     assert run(code, hub, tmp_path) == ["org/best", limits]
 
 
-def test_pauses_are_as_long_as_the_hub_asks_but_no_hours(hub: Hub, tmp_path: Path) -> None:
+def test_pauses_follow_the_hub_up_to_the_deadline(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/best", {"README.md": b"# Best\n"})
     hub.fail("GET /api/models/org/best", 429, Retry_After="7")
     for status in (408, 500, 502, 503, 504):
@@ -45,7 +45,7 @@ def test_pauses_are_as_long_as_the_hub_asks_but_no_hours(hub: Hub, tmp_path: Pat
     assert mistyped["message"] == "HF_EMMS_DEADLINE is 'soon'"
 
 
-def test_a_download_ends_at_its_next_piece_once_it_is_cancelled(hub: Hub, tmp_path: Path) -> None:
+def test_cancelled_download_ends(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/best", {"README.md": b"# Best\n"})
     code = """
         import threading
@@ -61,7 +61,7 @@ def test_a_download_ends_at_its_next_piece_once_it_is_cancelled(hub: Hub, tmp_pa
     assert run(code, hub, tmp_path) == "the download is no longer needed"
 
 
-def test_a_search_starts_no_thread_for_what_it_lists(hub: Hub, tmp_path: Path) -> None:
+def test_search_starts_no_threads(hub: Hub, tmp_path: Path) -> None:
     card = b"---\npipeline_tag: image-classification\n---\n"
     hub.page_size = 10
     for number in range(30):
@@ -77,7 +77,7 @@ def test_a_search_starts_no_thread_for_what_it_lists(hub: Hub, tmp_path: Path) -
     assert run(code, hub, tmp_path) == [30, []]
 
 
-def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp_path: Path) -> None:
+def test_client_errors_become_emms_errors_without_tokens(hub: Hub, tmp_path: Path) -> None:
     token = hub.token(user="ada")
     hub.fail("GET /api/models/org/*", 403, None, body=json.dumps({"error": f"the token {token} may not"}).encode())
     code = """
@@ -109,7 +109,7 @@ def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp
     assert messages[-1].endswith(") hf auth login, or check HF_TOKEN")
 
 
-def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_says(hub: Hub, tmp_path: Path) -> None:
+def test_expired_url_is_requested_again(hub: Hub, tmp_path: Path) -> None:
     statuses = (400, 401, 403, 404, 410, 405)
     for status in statuses:
         hub.store.put_files(f"org/model-{status}", {"model.safetensors": b"weights"})
@@ -127,7 +127,7 @@ def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_say
     assert "log in" not in refused["hint"]
 
 
-def test_hardware_is_priced_by_the_minute_whatever_the_hub_counts(hub: Hub, tmp_path: Path) -> None:
+def test_hardware_prices_are_per_minute(hub: Hub, tmp_path: Path) -> None:
     code = """
         from hf_emms.hub import hardware
         print(json.dumps([[one.name, one.summary, round(one.usd_per_minute, 9)] for one in hardware().values()]))
@@ -139,7 +139,7 @@ def test_hardware_is_priced_by_the_minute_whatever_the_hub_counts(hub: Hub, tmp_
     ]
 
 
-def test_the_memory_of_weights_goes_by_the_bits_of_their_types() -> None:
+def test_memory_of_weights_depends_on_dtypes() -> None:
     bits = {64: ["F64", "I64"], 32: ["F32", "I32", "unknown"], 16: ["F16", "BF16", "I16"], 4: ["F4"]}
     bits[8] = ["I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"]
     model = HubModel("org/best", "0" * 40, {}, (), {}, downloads=0, likes=0, library=None, gated=False)
@@ -149,7 +149,7 @@ def test_the_memory_of_weights_goes_by_the_bits_of_their_types() -> None:
     assert model.memory is None
 
 
-def test_a_space_is_waited_for_until_it_runs_or_the_time_is_over(hub: Hub, tmp_path: Path) -> None:
+def test_wait_for_space_until_running_or_timeout(hub: Hub, tmp_path: Path) -> None:
     space = hub.store.create_repo("ada/board", "space").space
     assert space is not None
     space.stage = "BUILDING"

@@ -1,4 +1,4 @@
-"""Damaged downloads are downloaded again once, and then named."""
+"""Checksums of downloaded files."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def tiny(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"HF_HUB_DISABLE_SYMLINKS": "1"}], ids=["links", "no links"])
-def test_a_file_that_was_altered_on_its_way_is_downloaded_again(
-    hub: Hub, tmp_path: Path, settings: dict[str, str]
-) -> None:
+def test_damaged_file_is_downloaded_again(hub: Hub, tmp_path: Path, settings: dict[str, str]) -> None:
     hub.fail(TOKENIZER, FLIPPED)
     hub.fail(WEIGHTS, FLIPPED)
     code = """
@@ -47,7 +45,7 @@ def test_a_file_that_was_altered_on_its_way_is_downloaded_again(
     assert [hub.count(pattern) for pattern in (TOKENIZER, WEIGHTS)] == [2, 2]
 
 
-def test_a_file_that_is_altered_each_time_is_named_and_removed(hub: Hub, tmp_path: Path) -> None:
+def test_repeatedly_damaged_file_is_reported_and_removed(hub: Hub, tmp_path: Path) -> None:
     hub.fail(TOKENIZER, FLIPPED, None)
     code = CONTENT.replace("NAME", "tokenizer.json")
     refused = run(code, hub, tmp_path)
@@ -58,7 +56,7 @@ def test_a_file_that_is_altered_each_time_is_named_and_removed(hub: Hub, tmp_pat
     assert run(code, hub, tmp_path).encode() == FILES["tokenizer.json"]
 
 
-def test_a_file_that_is_gone_is_not_said_to_be_damaged(hub: Hub, tmp_path: Path) -> None:
+def test_refused_second_download_is_reported_as_refusal(hub: Hub, tmp_path: Path) -> None:
     """Where the cache has no links, it is removed before it is downloaded again, which the Hub refuses now."""
     hub.fail(TOKENIZER, FLIPPED)
     hub.fail(TOKENIZER, 403)
@@ -66,7 +64,7 @@ def test_a_file_that_is_gone_is_not_said_to_be_damaged(hub: Hub, tmp_path: Path)
     assert "the Hub refused model 'org/tiny'" in refused["message"]
 
 
-def test_files_are_compared_when_they_arrive_and_not_again(hub: Hub, tmp_path: Path) -> None:
+def test_cached_files_are_not_compared_again(hub: Hub, tmp_path: Path) -> None:
     code = """
         for pattern in ("*.json", "*.safetensors"):
             fetch(resolve("org/tiny", "model"), [pattern])

@@ -1,4 +1,4 @@
-"""What hf-emms reads from a Hub: everything at one commit, only what is needed, and nothing twice."""
+"""hf-emms reads everything at one commit, only required files, and nothing twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hub.fixtures import client_environment
 __all__ = ["cli", "home", "hub", "model"]
 
 
-def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
     """Everything is resolved first; then all three repositories get other contents, and only then is it run."""
     shas = {
         "moving": hub.store.put_files("org/moving", files_of()),
@@ -60,7 +60,7 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     }
 
 
-def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_second_run_downloads_nothing_and_offline_run_makes_no_request(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/kept", files_of("bert-random"))
     hub.store.put_files("org/kept-encoder", files_of("encoder-minilm-static"))
     hub.store.put_files("org/kept-data", {"train.parquet": parquet(sentences(60))}, "dataset")
@@ -89,7 +89,7 @@ def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, 
     offline.close()
 
 
-def test_only_the_files_that_are_needed_are_downloaded(hub: Hub, cli: CommandLine) -> None:
+def test_only_required_files_are_downloaded(hub: Hub, cli: CommandLine) -> None:
     """Shards by the index; no twins in other formats, no exports, no leftovers of a training."""
     files = files_of()
     tensors = load(files.pop("model.safetensors"))
@@ -121,7 +121,7 @@ def test_only_the_files_that_are_needed_are_downloaded(hub: Hub, cli: CommandLin
     assert not hub.count("* /org/sharded/resolve/*checkpoint-500*")
 
 
-def test_a_dry_run_tells_files_and_bytes_and_downloads_none(hub: Hub, cli: CommandLine, model: str) -> None:
+def test_dry_run_lists_files_and_downloads_nothing(hub: Hub, cli: CommandLine, model: str) -> None:
     def planned() -> dict[str, Any]:
         arguments = ["rank", "--dataset", "demo_captions", "--max-samples", "40", "-e", ENCODER, "--dry-run"]
         done = cli.run(*arguments, "--estimator", "emms", "-c", model, "--format", "json")

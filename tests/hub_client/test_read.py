@@ -1,4 +1,4 @@
-"""hf-emms reads from a Hub over real HTTP: pinned, only what is needed, in plain words when something goes wrong."""
+"""Reading from a Hub over HTTP: checkpoints, datasets, and error messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["cli", "home", "hub", "model"]
 # ---- what passes ---------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed(hub: Hub, tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(15 << 20)
     hub.store.put_files("org/cut", {"model.safetensors": content})
     hub.fail("GET */cdn/*org/cut/model.safetensors", "cut", times=1, after=12 << 20)
@@ -41,7 +41,7 @@ def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -
     assert not any(entry.authorized for entry in parts)
 
 
-def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cli: CommandLine, model: str) -> None:
+def test_renamed_repository_is_ranked_under_its_current_name(hub: Hub, cli: CommandLine, model: str) -> None:
     present = f"{model}-renamed"
     hub.store.move(hub.store.repo(model), present)
     done = rank(cli, model, present, f"{model}@main")
@@ -51,7 +51,7 @@ def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cl
 # ---- what does not: one failed row ---------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_a_failed_row_and_private_looks_like_none_at_all(hub: Hub, cli: CommandLine) -> None:
+def test_unreadable_checkpoint_is_a_failed_row(hub: Hub, cli: CommandLine) -> None:
     hub.store.put_files("org/private", files_of(), private=True)
     hub.store.put_files("org/disabled", files_of(), disabled=True)
     done = rank(cli, "org/private", "org/absent", "org/disabled", GOOD)
@@ -66,9 +66,7 @@ def test_what_cannot_be_read_is_a_failed_row_and_private_looks_like_none_at_all(
     assert not any("\n" in error for error in errors.values())
 
 
-def test_a_checkpoint_is_described_without_its_files_and_a_config_that_is_no_json_object_is_named(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
     card = b"---\nlicense: mit\nlibrary_name: timm\nbase_model: org/base\n---\n"
     files = {"README.md": card, "config.json": b'{"model_type": "bert"}', "model.safetensors": save({"w": np.ones(3)})}
     sha = hub.store.put_files("org/good", files, downloads=5, likes=3, gated="auto")
@@ -104,9 +102,7 @@ def test_a_checkpoint_is_described_without_its_files_and_a_config_that_is_no_jso
         ("columns", ("a (", "b (", "--label-column")),
     ],
 )
-def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
-    hub: Hub, cli: CommandLine, fault: str, words: tuple[str, ...]
-) -> None:
+def test_unusable_dataset_ends_the_run_first(hub: Hub, cli: CommandLine, fault: str, words: tuple[str, ...]) -> None:
     id = f"org/data-{fault}"
     content = parquet(sentences(60))
     if fault == "columns":
@@ -126,7 +122,9 @@ def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
     assert all(word in error for word in words), done.err
 
 
-def test_a_token_opens_what_is_gated_and_private_and_is_never_shown(hub: Hub, cli: CommandLine, home: Path) -> None:
+def test_token_opens_gated_and_private_repositories_and_is_never_printed(
+    hub: Hub, cli: CommandLine, home: Path
+) -> None:
     token = hub.token(user="ada", role="read", orgs=["org"])
     hub.store.put_files("org/secret", files_of(), private=True)
     hub.store.put_files("org/closed", files_of(), gated="manual")
@@ -137,7 +135,7 @@ def test_a_token_opens_what_is_gated_and_private_and_is_never_shown(hub: Hub, cl
     assert not any(token.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 
-def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp_path: Path) -> None:
+def test_stream_reads_only_required_rows_and_columns(hub: Hub, tmp_path: Path) -> None:
     """A file of 45 MB in row groups of 1.5 MB: of 3,000 rows the first few hundred are needed."""
     noise = np.random.default_rng(0)
     texts = [f"{number} {noise.bytes(500).hex()}" for number in range(3000)]
@@ -162,7 +160,7 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
     assert hub.count("*org/large*") == read
 
 
-def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tmp_path: Path) -> None:
+def test_parquet_copy_replaces_a_loading_script(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/scripted", {"scripted.py": b"import datasets\n", "README.md": b"# Old\n"}, "dataset")
     copies = {f"{config}/train/0000.parquet": parquet(sentences(rows)) for config, rows in (("one", 30), ("two", 50))}
     copy = hub.store.put_files("org/scripted", copies, "dataset", ref="refs/convert/parquet")

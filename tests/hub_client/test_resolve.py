@@ -1,4 +1,4 @@
-"""Resolving and fetching: folders, the embedded demo, and a Hub over real HTTP."""
+"""Resolve and fetch: folders, the embedded demo, and a Hub over HTTP."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from tests.hub import Hub
 MODEL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 64, "pytorch_model.bin": b"pickle"}
 
 
-def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_and_fetched_at_their_sha(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_revisions_are_resolved_and_fetched_at_their_commit(hub: Hub, tmp_path: Path) -> None:
     main = hub.store.put_files("org/tiny", MODEL)
     pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
     tag = hub.store.put_files("org/tiny", {**MODEL, "deep/added": b"1"}, ref="v1")
@@ -47,7 +45,7 @@ def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_and_fetched_at_th
     assert not hub.count("* /org/tiny/resolve/*/pytorch_model.bin")
 
 
-def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_path: Path) -> None:
+def test_endpoint_can_be_set_after_import(hub: Hub, tmp_path: Path) -> None:
     sha = hub.store.put_files("org/tiny", MODEL)
     found = run(
         f"""
@@ -67,7 +65,7 @@ def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_pat
     assert found == [sha, True, {"error": "EmmsError", "message": unreached, "hint": hint}]
 
 
-def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tmp_path: Path) -> None:
+def test_cached_repositories_resolve_offline(hub: Hub, tmp_path: Path) -> None:
     sha = hub.store.put_files("org/tiny", MODEL, ref="refs/pr/1")
     hub.store.put_files("org/old-name", MODEL)
     hub.store.move(hub.store.repo("org/old-name"), "org/new-name")
@@ -109,7 +107,7 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tm
     assert hub.count() == asked
 
 
-def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, tmp_path: Path) -> None:
+def test_refusals_have_a_useful_hint(hub: Hub, tmp_path: Path) -> None:
     sha, gated = hub.store.put_files("org/tiny", MODEL), hub.store.put_files("org/gated", MODEL, gated="manual")
     refused = run(
         """
@@ -141,7 +139,7 @@ def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, 
     ]
 
 
-def test_a_folder_is_pinned_by_what_is_in_it(tmp_path: Path) -> None:
+def test_revision_of_a_folder_is_its_content_hash(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -164,7 +162,7 @@ def test_a_folder_is_pinned_by_what_is_in_it(tmp_path: Path) -> None:
     assert len({before.revision, renamed, written, content_revision(folder)}) == 4
 
 
-def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> None:
+def test_folder_is_hashed_again_only_after_changes(tmp_path: Path) -> None:
     folder = demo.folder_of("emms-demo/vit-random")
     assert folder is not None
     revision = content_revision(folder)
@@ -179,7 +177,7 @@ def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> 
     assert len(seen) == 3
 
 
-def test_a_file_that_has_changed_or_gone_is_found(tmp_path: Path) -> None:
+def test_changed_or_missing_file_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("a,b\n")
     repo = resolve(str(file), "dataset")
@@ -190,7 +188,7 @@ def test_a_file_that_has_changed_or_gone_is_found(tmp_path: Path) -> None:
             check_unchanged(repo)
 
 
-def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_folder_takes_precedence_over_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "org" / "name").mkdir(parents=True)
     (tmp_path / "org" / "name" / "config.json").touch()
     monkeypatch.chdir(tmp_path)

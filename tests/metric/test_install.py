@@ -1,4 +1,4 @@
-"""How the metric gets to where `evaluate.load("emms")` looks, and what happens where it cannot."""
+"""Installation of the metric in evaluate's cache of modules."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ def run(code, cache, interpreter=None, **environment):
 
 
 @pytest.mark.filterwarnings("ignore:.*evaluate.config")
-def test_folders_are_found_as_evaluate_finds_them(tmp_path, monkeypatch):
+def test_modules_cache_equals_that_of_evaluate(tmp_path, monkeypatch):
     home = str(tmp_path / "home")
     for settings in (
         {},
@@ -47,7 +47,7 @@ def test_folders_are_found_as_evaluate_finds_them(tmp_path, monkeypatch):
         assert runpy.run_module("evaluate.config")["HF_MODULES_CACHE"] == install.modules_cache(), settings
 
 
-def test_a_second_import_writes_nothing_and_a_damaged_module_is_repaired(cache):
+def test_second_import_writes_nothing_and_repairs_a_damaged_module(cache):
     run("import hf_emms", cache)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     run("import hf_emms", cache)
@@ -59,7 +59,7 @@ def test_a_second_import_writes_nothing_and_a_damaged_module_is_repaired(cache):
         assert module.read_text() == install.MODULE
 
 
-def test_the_import_takes_no_other_package_along(cache):
+def test_import_loads_no_other_package(cache):
     """It is quick, then, whether or not there is something to write."""
     code = """
 import sys
@@ -71,7 +71,7 @@ print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdli
         assert run(code, cache, [sys.executable]).stdout == "{'hf_emms'}\n"
 
 
-def test_processes_at_once_leave_one_whole_module(cache):
+def test_concurrent_imports_leave_one_complete_module(cache):
     environment = {**os.environ, "HF_MODULES_CACHE": str(cache)}
     command = [*python(), "-c", "import hf_emms"]
     running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
@@ -84,7 +84,7 @@ def test_processes_at_once_leave_one_whole_module(cache):
 
 
 @pytest.mark.parametrize("value", ["", "modules", "~/modules"])
-def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(tmp_path, monkeypatch, value):
+def test_relative_cache_is_refused_without_stopping_the_import(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     done = run("import hf_emms; print(hf_emms.__version__)", value)
     assert done.returncode == 0
@@ -95,7 +95,7 @@ def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(
         install.install()
 
 
-def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+def test_unwritable_cache(tmp_path, monkeypatch):
     """A file stands where the folder should be: the same failure as a read-only folder, for root too."""
     (tmp_path / "modules").touch()
     done = run("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         install.uninstall()
 
 
-def test_uninstalled_it_stays_away_until_it_is_installed_again(cache):
+def test_uninstalled_metric_stays_uninstalled(cache):
     run("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
     assert not cache.exists()
     module = install.install()
@@ -135,7 +135,7 @@ def test_the_command_line(cache, tmp_path):
     cli.close()
 
 
-def test_two_versions_side_by_side(cache, tmp_path):
+def test_two_versions_share_a_cache(cache, tmp_path):
     """Environments that share the cache: each loads the metric of its own hf_emms, whichever came last."""
     older = tmp_path / "older" / "hf_emms"
     source = install.source_folder().parents[1]
@@ -153,7 +153,7 @@ def test_two_versions_side_by_side(cache, tmp_path):
     assert len([path for path in package.iterdir() if len(path.name) == 64]) == 1
 
 
-def test_a_cache_that_outlives_hf_emms_says_what_to_install(cache):
+def test_module_without_hf_emms_names_the_package(cache):
     """The module in an environment without hf_emms, and the folder of a Space likewise."""
     install.install()
     hide = """
@@ -176,7 +176,7 @@ for name in ("emms", {str(install.source_folder())!r}):
     assert done.stdout.splitlines() == [line, line], done.stderr
 
 
-def test_online_the_hub_is_asked_first_and_then_the_cache(cache, hub):
+def test_online_load_asks_the_hub_then_the_cache(cache, hub):
     """The Hub has no evaluate-metric/emms: it says 401 to strangers."""
     run("import hf_emms", cache)
     rows = "predictions=[[1.0], [2.0], [3.0], [4.0]], references=[[1.0], [2.0], [3.1], [3.9]]"

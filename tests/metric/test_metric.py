@@ -31,7 +31,7 @@ def test_golden_scores(load, problem):
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
 
-def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
+def test_values_equal_hf_emms_and_are_plain_python(load, rows):
     x, z = rows
     result = load().compute(predictions=x, references=z, seed=4, folds=3, estimators=["logme", "knn"])
     direct = hf_emms.emms(x, z.swapaxes(1, 2), seed=4, folds=3)
@@ -51,7 +51,7 @@ def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
         ({"keep_in_memory": True}, 299, {"method": "emms_exact"}),
     ],
 )
-def test_batches_give_the_one_shot_result(load, rows, settings, size, options):
+def test_batches_equal_one_call(load, rows, settings, size, options):
     x, z = rows
     metric, buffer = load(**settings), np.empty_like(x[:size])
     for start in range(0, len(x), size):
@@ -62,7 +62,7 @@ def test_batches_give_the_one_shot_result(load, rows, settings, size, options):
     assert_close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
 
 
-def test_one_f_label_comes_with_or_without_an_axis_of_its_own(load, rows):
+def test_single_f_label_with_or_without_axis(load, rows):
     x, z = rows
     metric = load()
     metric.add_batch(predictions=x[:200], references=z[:200, 0])
@@ -135,7 +135,7 @@ EMBEDDINGS = np.stack(list(TABLE.values()))
     ],
     ids=["mapping", "array", "list of arrays", "list of rows", "nested lists", "LabelTable"],
 )
-def test_labels_that_a_table_embeds(load, classes, labels):
+def test_label_table(load, classes, labels):
     x, codes = classes
     expected = hf_emms.emms(x, hf_emms.LabelTable(codes, (EMBEDDINGS,)))
     for references in (codes, [NAMES[code] for code in codes]):
@@ -147,7 +147,7 @@ def test_labels_that_a_table_embeds(load, classes, labels):
 
 
 @pytest.mark.parametrize(("table_is_of_classes", "count"), [(True, 3), (True, 300), (False, 3), (None, 3), (None, 300)])
-def test_labels_are_classes_where_they_repeat_and_their_table_is_of_classes(table_is_of_classes, count):
+def test_repeated_labels_are_classes(table_is_of_classes, count):
     texts = [str(number) for number in range(count)]
     table = dict(zip(texts, np.eye(count), strict=True))
     if table_is_of_classes is not None:
@@ -156,7 +156,7 @@ def test_labels_are_classes_where_they_repeat_and_their_table_is_of_classes(tabl
     assert labels.categorical == (table_is_of_classes is not False and count == 3)
 
 
-def test_labels_that_encoders_embed(load, classes):
+def test_label_encoders(load, classes):
     x, codes = classes
     texts = load(encoders=["demo"]).compute(
         predictions=x, references=[NAMES[code] for code in codes], estimators=["knn"]
@@ -167,7 +167,7 @@ def test_labels_that_encoders_embed(load, classes):
     assert texts["knn"] == ids["knn"] > 0.5
 
 
-def test_options_may_be_given_to_load(load, rows):
+def test_options_of_load_are_defaults(load, rows):
     x, z = rows
     metric = load(method="emms_exact", seed=5)
     assert metric.compute(predictions=x, references=z)["method"] == "emms_exact"
@@ -176,7 +176,7 @@ def test_options_may_be_given_to_load(load, rows):
     )
 
 
-def test_combined_metrics_take_batches_and_single_rows(load, rows):
+def test_combined_metrics_accept_batches_and_single_rows(load, rows):
     x, z = rows
     both = evaluate.combine({"held_out": load(), "paper": load(method="emms_exact")})
     both.add_batch(predictions=x[:299], references=z[:299])
@@ -187,13 +187,13 @@ def test_combined_metrics_take_batches_and_single_rows(load, rows):
         assert result[f"{name}_score"] == pytest.approx(alone["score"], rel=1e-6)
 
 
-def test_an_evaluator_says_that_answers_are_no_features(load):
+def test_evaluator_with_answers_is_refused(load):
     evaluator = evaluate.evaluator("text-classification")
     with pytest.raises(ValueError, match="hidden states"):
         evaluator.compute_metric(load(), {"predictions": ["yes", "no"], "references": ["yes", "no"]})
 
 
-def test_the_rules_of_evaluate_for_its_own_metrics_and_the_examples_of_the_card(load):
+def test_rules_of_evaluate_and_examples_of_the_card(load):
     """What evaluate's tests check of each metric: no **kwargs in _compute, and examples in the module's docstrings."""
     source = str(install.source_folder())
     module = importlib.import_module(evaluate.loading.evaluation_module_factory(source).module_path)
@@ -208,7 +208,7 @@ def test_the_rules_of_evaluate_for_its_own_metrics_and_the_examples_of_the_card(
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(card).failed == 0
 
 
-def test_the_space_names_this_version_and_one_gradio():
+def test_space_requires_this_version_and_one_gradio():
     requirements = (CARD.parent / "requirements.txt").read_text().split()
     front_matter = CARD.read_text().split("---")[1]
     assert f"hf-emms=={hf_emms.__version__}" in requirements

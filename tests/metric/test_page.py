@@ -115,7 +115,7 @@ BAD = {
 }
 
 
-def test_a_table_is_of_numbers_or_a_column_of_texts(monkeypatch):
+def test_csv_contains_numbers_or_one_column_of_texts(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))  # which reading needs not
     monkeypatch.syspath_prepend(str(source_folder()))
     app = runpy.run_path(str(source_folder() / "app.py"))
@@ -131,7 +131,7 @@ def test_a_table_is_of_numbers_or_a_column_of_texts(monkeypatch):
     assert [part.shape for part in app["example"]()] == [(300, 16), (300, 2, 6)]
 
 
-def test_a_bad_file_is_explained(score, rows, tmp_path):
+def test_invalid_file_is_explained(score, rows, tmp_path):
     np.savetxt(tmp_path / "labels.csv", rows[1], delimiter=",")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     cases = [(tmp_path / name, tmp_path / "labels.csv", words) for name, (_, words) in BAD.items()]

@@ -24,7 +24,7 @@ def publish(cli):
     return functools.partial(cli.run, "publish", "metric", "--repo-id")
 
 
-def test_the_space_is_made_filled_in_one_commit_and_loads(hub, publish, tmp_path):
+def test_space_is_created_in_one_commit_and_loads(hub, publish, tmp_path):
     done = publish("ada/emms", token=hub.token(user="ada"))
     assert done.code == 0, done.err
     assert done.out.startswith(f"{hub.url}/spaces/ada/emms/commit/")
@@ -53,7 +53,7 @@ print(emms.compute(predictions=[[1.0], [2.0], [3.0]], references=[[1.0], [2.0], 
     assert hub.count("GET /spaces/ada/emms/resolve/main/emms.py") == 1
 
 
-def test_an_existing_space_is_updated_and_its_own_files_stay(hub, publish):
+def test_existing_space_is_updated_and_keeps_other_files(hub, publish):
     hub.store.put_files("eve/emms", {"emms.py": b"old", "notes.txt": b"mine"}, "space")
     done = publish("eve/emms", "--private", "--package", "emms @ x", token=hub.token(user="eve"))
     assert done.code == 0, done.err
@@ -64,7 +64,7 @@ def test_an_existing_space_is_updated_and_its_own_files_stay(hub, publish):
 
 
 @pytest.mark.slow
-def test_the_requirements_of_a_published_space_install_in_a_fresh_environment(hub, publish, tmp_path):
+def test_requirements_of_the_space_install_in_a_new_environment(hub, publish, tmp_path):
     """Of what it names, everything but hf-emms is there already, as no test has a network."""
     assert publish("kim/emms", token=hub.token(user="kim")).code == 0
     requirements = tmp_path / "requirements.txt"
@@ -90,7 +90,7 @@ def test_the_requirements_of_a_published_space_install_in_a_fresh_environment(hu
         ("bob/emms", ["--private"], ["choose another package", "leave --private out"]),
     ],
 )
-def test_what_cannot_be_published_is_said_in_one_error(hub, publish, repo_id, options, messages):
+def test_invalid_publication_is_one_error(hub, publish, repo_id, options, messages):
     done = publish(repo_id, *options, token=hub.token(user="bob"))
     assert done.code == 1
     assert all(message in done.err for message in messages), done.err

@@ -87,7 +87,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_batches_must_be_alike_and_what_is_refused_costs_no_rows(load, rows, change):
+def test_different_batches_are_refused_without_losing_rows(load, rows, change):
     make, message = CHANGES[change]
     x, z = rows
     metric = load()
@@ -100,7 +100,7 @@ def test_batches_must_be_alike_and_what_is_refused_costs_no_rows(load, rows, cha
     assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 
-def test_after_a_failure_the_next_computation_starts_clean(load, rows):
+def test_computation_after_a_failure_starts_clean(load, rows):
     x, z = rows
     metric = load()
     metric.add_batch(predictions=x, references=z)
@@ -121,14 +121,14 @@ def test_nothing_added_and_unknown_inputs(load):
         load(metod="emms")
 
 
-def test_a_cache_that_cannot_be_written(load, tmp_path):
+def test_unwritable_cache(load, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"cannot write its cache(.|\n)*cache_dir"):
         load(cache_dir=str(tmp_path / "file"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file on a full disk")
-def test_a_full_disk_is_said_when_rows_are_written_or_the_file_is_closed(load, rows):
+def test_full_disk_is_reported(load, rows):
     x, z = rows
     message = r"cannot write its cache .*No space left(.|\n)*keep_in_memory"
     metric = load()

@@ -32,7 +32,7 @@ print(sys.modules["hf_emms"].__file__, results["n"])
 
 
 @pytest.mark.parametrize("first", ["import hf_emms", None])
-def test_the_three_lines(installed, tmp_path, first):
+def test_three_lines_of_the_documentation(installed, tmp_path, first):
     """In the process that imports hf_emms, and in any process after `hf-emms metric install`."""
     if first is None:
         assert run([str(installed / "hf-emms"), "metric", "install"], tmp_path, **OFFLINE).returncode == 0
@@ -44,7 +44,7 @@ def test_the_three_lines(installed, tmp_path, first):
     assert rows == "100"
 
 
-def test_the_published_folder_is_in_the_wheel_and_loads_by_its_path(installed, tmp_path):
+def test_metric_folder_is_in_the_wheel_and_loads_by_path(installed, tmp_path):
     folder = run([str(installed / "hf-emms"), "metric", "path"], tmp_path).stdout.strip()
     assert folder.startswith(str(installed.parent))
     code = f"import pathlib; print(sorted(path.name for path in pathlib.Path({folder!r}).iterdir() if path.is_file()))"

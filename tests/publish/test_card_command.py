@@ -1,4 +1,4 @@
-"""hf-emms card against a Hub over real HTTP: one card or all of a ranking, shown, pushed, proposed, and what fails."""
+"""hf-emms card with a Hub over HTTP: show, push and propose cards; failures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def best(cli: CommandLine, org: str, ranking: Path) -> Run:
     return run
 
 
-def test_the_change_is_shown_as_a_diff_and_pushed_and_every_other_byte_stays(
+def test_change_is_shown_as_diff_and_pushed_without_touching_other_bytes(
     hub: Hub, best: Run, org: str, tmp_path: Path
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada", orgs=[org])
@@ -73,7 +73,7 @@ def test_the_change_is_shown_as_a_diff_and_pushed_and_every_other_byte_stays(
     assert commits(hub, id) == before
 
 
-def test_a_repository_without_a_readme_gets_one(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+def test_repository_without_readme_gets_one(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
     hub.store.put_files(f"{org}/bare", {"config.json": b"{}"})
     asked = ["card", "--ranking", ranking, "--repo-id", f"{org}/bare", "--checkpoint", f"{org}/best"]
     shown = cli.run(*asked)
@@ -83,7 +83,7 @@ def test_a_repository_without_a_readme_gets_one(hub: Hub, cli: CommandLine, org:
     assert readme(hub, f"{org}/bare").startswith(b"---\ntags:\n- emms\n---\n\n# bare\n")
 
 
-def test_a_dataset_card_tells_what_to_start_from(hub: Hub, cli: CommandLine, ranking: Path) -> None:
+def test_dataset_card_lists_the_best_checkpoints(hub: Hub, cli: CommandLine, ranking: Path) -> None:
     id = "AI-Lab-Makerere/beans"
     hub.store.put_files(id, {"README.md": b"---\nlicense: mit\n---\n"}, "dataset")
     asked = ["card", "--ranking", ranking, "--dataset-id", id]
@@ -95,7 +95,7 @@ def test_a_dataset_card_tells_what_to_start_from(hub: Hub, cli: CommandLine, ran
     told(cli.run("card", "--ranking", ranking, "--dataset-id", "org/food"), "of the dataset 'AI-Lab-Makerere/beans'")
 
 
-def test_a_pull_request_is_opened_once_and_updated_and_after_a_merge_news_is_proposed_anew(
+def test_pull_request_is_updated_until_merged_then_another_is_opened(
     hub: Hub, best: Run, org: str, other_ranking: Path, tmp_path: Path
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
@@ -116,9 +116,7 @@ def test_a_pull_request_is_opened_once_and_updated_and_after_a_merge_news_is_pro
     assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 3
 
 
-def test_a_pull_request_that_was_closed_stays_closed_and_that_of_somebody_else_is_left_alone(
-    hub: Hub, best: Run, org: str
-) -> None:
+def test_closed_pull_request_stays_closed_and_others_are_untouched(hub: Hub, best: Run, org: str) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
     best("--create-pr", token=token)
     hub.store.repo(id).discussions[0].status = "closed"
@@ -130,7 +128,7 @@ def test_a_pull_request_that_was_closed_stays_closed_and_that_of_somebody_else_i
     assert "nothing to change" in best("--create-pr", token=token).err
 
 
-def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org: str, tmp_path: Path) -> None:
+def test_access_is_checked_first(hub: Hub, cli: CommandLine, org: str, tmp_path: Path) -> None:
     missing = tmp_path / "no-such-ranking.json"
     push = ["card", "--ranking", missing, "--repo-id", f"{org}/best", "--push"]
     propose = [*push[:-1], "--create-pr"]
@@ -147,7 +145,7 @@ def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org
     assert hub.count(f"* */{org}/best/*") == 0
 
 
-def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Run, org: str) -> None:
+def test_concurrent_commit_is_read_again(hub: Hub, best: Run, org: str) -> None:
     id = f"{org}/best"
 
     def edit() -> None:
@@ -163,7 +161,9 @@ def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Run, org: st
 
 @pytest.mark.parametrize("flag", ["--push", "--create-pr"])
 @pytest.mark.parametrize("fault", [412, "cut"])
-def test_what_passes_is_waited_for_and_written_once(hub: Hub, best: Run, org: str, fault: int | str, flag: str) -> None:
+def test_temporary_fault_is_retried_and_written_once(
+    hub: Hub, best: Run, org: str, fault: int | str, flag: str
+) -> None:
     id = f"{org}/best"
     before = commits(hub, id)
     hub.fail(f"POST */{id}/commit/*", fault)
@@ -178,7 +178,7 @@ LASTING = {412: ("changed during each attempt", "run the same command again"), 4
 
 
 @pytest.mark.parametrize("status", LASTING)
-def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Run, org: str, status: int) -> None:
+def test_lasting_fault_is_reported_after_three_tries(hub: Hub, best: Run, org: str, status: int) -> None:
     id = f"{org}/best"
     hub.fail(f"POST */{id}/commit/*", status, None)
     told(best("--push", token=hub.token(user=org)), id, *LASTING[status])
@@ -186,7 +186,7 @@ def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Run, org: str, sta
     assert readme(hub, id) == README
 
 
-def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Run, org: str) -> None:
+def test_refused_metadata_is_reported(hub: Hub, best: Run, org: str) -> None:
     hub.store.put_files(f"{org}/best", {"README.md": b"---\ntags: [unclosed\n---\n"})
     told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "metadata")
 
@@ -205,7 +205,7 @@ def mixed(hub: Hub, org: str, tmp_path: Path) -> tuple[str, Path]:
     return mine, file
 
 
-def test_all_pushes_to_own_cards_and_shows_the_others(
+def test_all_pushes_to_own_cards_and_shows_others(
     hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
 ) -> None:
     mine, file = mixed
@@ -225,7 +225,7 @@ def test_all_pushes_to_own_cards_and_shows_the_others(
     assert pulls(hub, f"{org}/close") == []
 
 
-def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
+def test_second_run_writes_the_failed_cards(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
     mine, file = mixed
     token = hub.token(user=mine)
     hub.fail(f"POST */{org}/close/commit/*", 403)
@@ -241,9 +241,7 @@ def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, 
     assert pulls(hub, f"{mine}/best") == []
 
 
-def test_a_killed_run_goes_on_where_it_was(
-    hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]
-) -> None:
+def test_killed_run_continues(hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]) -> None:
     mine, file = mixed
     token = hub.token(user=mine)
     hub.fail(f"GET */{org}/close/*", "slow", None, seconds=300)
@@ -263,7 +261,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert pulls(hub, f"{org}/close") == [(1, "open")]
 
 
-def test_what_has_no_card_is_said_and_one_of_several_revisions_is_picked() -> None:
+def test_reasons_for_missing_cards_and_choice_between_revisions() -> None:
     first, second = (scored(f"org/best@{revision}", -score, 10) for revision, score in (("v1", 0.1), ("v2", 0.2)))
     stopped = msgspec.structs.replace(scored("org/stopped", -0.3, 10), n=100)
     folder = msgspec.structs.replace(scored("./folder", -0.4, 10), revision="local-0123456789abcdef")

@@ -1,4 +1,4 @@
-"""What is added to a folder of rankings is all there, whoever else adds to it."""
+"""Destinations of sweeps: concurrent writers, unwritable folders, failed commits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.rankings import emms_score, example
 from tests.hub import Hub
 
 
-def test_two_writers_of_one_ranking_lose_no_row(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_no_row(tmp_path: Path) -> None:
     def add(writer: int) -> None:
         folder = ResultsFolder(tmp_path)
         for number in range(10):
@@ -31,13 +31,13 @@ def test_two_writers_of_one_ranking_lose_no_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["file", "file/folder", "x" * 300, "/proc/none"])
-def test_a_place_for_no_rankings_is_refused_before_any_is_made(tmp_path: Path, place: str) -> None:
+def test_unwritable_folder_is_refused_first(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmmsError, match="cannot be written: "):
         ResultsFolder(tmp_path / place)
 
 
-def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
+def test_other_file_at_the_path_is_reported_and_stays(tmp_path: Path) -> None:
     folder, path = ResultsFolder(tmp_path), path_of(example())
     assert folder.ranking_at(path) is None
     file = tmp_path / f"{path}.json"
@@ -55,7 +55,7 @@ def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
         folder.add(example(task="text-classification"))
 
 
-def test_a_commit_that_fails_is_repeated_with_the_next(hub: Hub, client: Callable[..., Any], tmp_path: Path) -> None:
+def test_failed_commit_is_repeated_with_the_next(hub: Hub, client: Callable[..., Any], tmp_path: Path) -> None:
     rankings = [example(config=config) for config in ("first", "second")]
     files = [str(ranking.save(tmp_path / f"{ranking.config}.json")) for ranking in rankings]
     hub.fail("POST /api/datasets/ada/swept/commit/*", 403)

@@ -1,4 +1,4 @@
-"""Rankings as a dataset on a Hub over real HTTP: published, merged, read back, by many at once."""
+"""Results datasets on a Hub over HTTP: publish, merge, read back, concurrent publishers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def published(hub: Hub, ranking: Ranking) -> Ranking:
     return Ranking.from_json(hub.store.read(ID, f"rankings/{path_of(ranking)}.json", "dataset"))
 
 
-def test_the_path_tells_apart_what_cannot_be_compared_and_nothing_else() -> None:
+def test_path_differs_exactly_if_rankings_are_not_comparable() -> None:
     same = [{}, {"created": "later", "device": "cuda", "notes": (), "versions": {}, "dataset": "another name"}]
     same.append({"rows": example().rows[:1]})
     other = [{"task": "image-to-text"}, {"dataset_id": "org/other"}, {"dataset_revision": "f" * 40}, {"n": 7}]
@@ -88,7 +88,7 @@ def test_the_path_tells_apart_what_cannot_be_compared_and_nothing_else() -> None
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b\\c:d*?", "\N{SNOWMAN}" * 300, "", "CON.", ".hidden"])
-def test_no_name_leads_out_of_the_folder(name: str) -> None:
+def test_path_stays_inside_the_folder(name: str) -> None:
     path = path_of(example(dataset_id=name, config=name, split=name, task=name))
     pieces = path.split("/")
     assert len(pieces) == 3
@@ -108,7 +108,7 @@ MERGED = {
 
 
 @pytest.mark.parametrize("case", MERGED)
-def test_two_rankings_are_ranked_together_whichever_comes_first(case: str) -> None:
+def test_merged_ranking_does_not_depend_on_order(case: str) -> None:
     old, new, expected = MERGED[case]
     earlier, later = with_rows(*old), with_rows(*new, created="2027")
     for both in (merged(earlier, later), merged(later, earlier)):
@@ -119,7 +119,7 @@ def test_two_rankings_are_ranked_together_whichever_comes_first(case: str) -> No
             assert [encoder.weight for encoder in both.encoders] == pytest.approx([mean, 1 - mean])
 
 
-def test_rows_that_a_race_stopped_say_of_how_many_rows_their_scores_are() -> None:
+def test_merged_race_rows_keep_their_number_of_rows() -> None:
     both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
     assert both.settings["race"] is None
     header, cells = table_cells(both)
@@ -128,7 +128,7 @@ def test_rows_that_a_race_stopped_say_of_how_many_rows_their_scores_are() -> Non
     assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}
 
 
-def test_what_is_no_result_changes_nothing() -> None:
+def test_settings_without_effect_change_nothing() -> None:
     plain, old = example(), with_rows(scored("org/a", 0.3))
     unset, new = (example(settings=plain.settings | {"new_option": value}) for value in (None, "x"))
     assert path_of(unset) == path_of(plain) != path_of(new)
@@ -149,7 +149,7 @@ def publish(cli: CommandLine, token: str, tmp_path: Path) -> Run:
     return run
 
 
-def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, publish: Run) -> None:
+def test_ranking_is_published_once_with_a_card(lab: Hub, publish: Run) -> None:
     folder = msgspec.structs.replace(scored("./folder", 0.1), revision="local-1")
     publish(with_rows(folder, dataset_id="./mine", dataset_revision="local-0123456789abcdef"), words=("--private",))
     assert lab.store.repo(ID, "dataset").private
@@ -174,7 +174,7 @@ def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, 
     assert commits(lab) == before
 
 
-def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Run) -> None:
+def test_pull_request_adds_to_published_rows(lab: Hub, publish: Run) -> None:
     first, second = (with_rows(scored(name, 0.1)) for name in ("org/a", "org/b"))
     assert "no dataset" in publish(first, words=("--create-pr",)).err
     publish(first)
@@ -193,9 +193,7 @@ def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Run) -> Non
     )
 
 
-def test_what_was_published_is_pulled_without_loss_and_what_is_damaged_hides_no_other(
-    lab: Hub, cli: CommandLine, publish: Run, tmp_path: Path
-) -> None:
+def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, cli: CommandLine, publish: Run, tmp_path: Path) -> None:
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     publish(*rankings)
     pull = ("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled", "--format", "tsv")
@@ -220,7 +218,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_what_another_version_wrote_is_not_overwritten(lab: Hub, publish: Run, case: str) -> None:
+def test_newer_ranking_is_not_overwritten(lab: Hub, publish: Run, case: str) -> None:
     path, text, said = KEPT[case]
     content = text.encode()
     lab.store.put_files(ID, {path: content}, "dataset")
@@ -230,7 +228,7 @@ def test_what_another_version_wrote_is_not_overwritten(lab: Hub, publish: Run, c
     assert lab.store.read(ID, path, "dataset") == content
 
 
-def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(lab: Hub, publish: Run, home: Path) -> None:
+def test_saved_rankings_of_hub_datasets_are_published_by_default(lab: Hub, publish: Run, home: Path) -> None:
     kept = home / "emms" / "rankings"
     kept.mkdir(parents=True)
     write(kept, example(), "beans.json")
@@ -244,9 +242,7 @@ def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(lab: Hub
     ]
 
 
-def test_a_ranking_is_pushed_in_python_and_all_are_read_as_one_table(
-    lab: Hub, publish: Run, token: str, tmp_path: Path
-) -> None:
+def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_path: Path) -> None:
     tuned = scored("org/a", 0.3, fine_tuned=FineTuned("accuracy", 0.91, 0.004, 0.9))
     settings = {"estimators": ("emms", "hscore"), "config": "test-train", "split": "validation"}
     publish(with_rows(tuned, scored("org/b", 0.2), **settings))
@@ -277,7 +273,7 @@ def test_a_ranking_is_pushed_in_python_and_all_are_read_as_one_table(
     assert "| accuracy 91.0 ± 0.4 |" in lab.store.read(ID, "README.md", "dataset").decode()
 
 
-def test_publishers_at_once_lose_nothing(lab: Hub, token: str, tmp_path: Path) -> None:
+def test_concurrent_publishers_lose_nothing(lab: Hub, token: str, tmp_path: Path) -> None:
     """Two add to one ranking, one publishes a ranking of its own; the dataset is not there yet."""
     environment = client_environment(lab, tmp_path / "many", HF_TOKEN=token)
     command = program("publish", "results", "--repo-id", ID, "--ranking")

@@ -1,4 +1,4 @@
-"""The sections of model and dataset cards: what they say, and that nothing in a ranking can break out of them.
+"""Sections of model and dataset cards: their text, and escaping of hostile text.
 
 After a wanted change: python -m tests.publish.test_sections writes the golden files again.
 """
@@ -63,7 +63,7 @@ def typed(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sections())
-def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
+def test_section_equals_golden_file(name: str) -> None:
     assert sections()[name] == (GOLDEN / name).read_text(encoding="utf-8")
 
 
@@ -78,7 +78,7 @@ CHART = """
 """
 
 
-def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_width() -> None:
+def test_chart_shows_the_best_and_the_cards_checkpoint_aligned() -> None:
     names = ["./名前", "0" + 6 * "long-name-", 40 * "a", *"bcdefghij"]
     rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
@@ -90,7 +90,7 @@ def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_
     assert f"\n1  org/a  {18 * ' '}●{17 * ' '} ◀\n" in card(alone, "org/a")
 
 
-def test_a_checkpoint_without_a_score_has_no_section() -> None:
+def test_checkpoint_without_score_has_no_section() -> None:
     with pytest.raises(EmmsError, match="the weights are truncated"):
         card(example(), "org/broken")
     failed = example(rows=(Row("org/x", error="broken"),))
@@ -98,7 +98,7 @@ def test_a_checkpoint_without_a_score_has_no_section() -> None:
         card(failed)
 
 
-def test_what_nobody_else_has_is_no_link_and_in_no_command() -> None:
+def test_local_data_has_no_link_and_no_command() -> None:
     in_memory = card(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
     assert not re.search(r"hf-emms rank|revision ``|datasets/in", in_memory)
     rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
@@ -107,7 +107,7 @@ def test_what_nobody_else_has_is_no_link_and_in_no_command() -> None:
     assert "huggingface.co" not in local
 
 
-def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_use_the_current_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
     section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
     assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
@@ -115,7 +115,7 @@ def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "huggingface.co" not in section
 
 
-def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
+def test_unknown_task_and_estimator_are_shown() -> None:
     scores = {"class-spread": Score(0.5), "emms": example().rows[0].scores["emms"]}
     ranking = example(
         task="gloss-topic",
@@ -131,7 +131,7 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
     assert [words[place + 1] for place, word in enumerate(words) if word == "--column"] == ["gloss=text", "topic=label"]
 
 
-def test_each_ranking_has_its_own_block_which_a_newer_one_replaces() -> None:
+def test_newer_ranking_replaces_only_its_block() -> None:
     both = [(example(), "org/best"), (other(), "org/best")]
     readme = update_model_card(b"# Mine\n", both, "org/best", leaderboard="org/board")
     assert readme.count(b"hf-emms:start") == 1
@@ -145,7 +145,7 @@ def test_each_ranking_has_its_own_block_which_a_newer_one_replaces() -> None:
     assert done.startswith(b"# Mine\n")
 
 
-def test_a_sentence_says_what_the_checkpoint_is_good_for() -> None:
+def test_first_sentence_states_the_rank() -> None:
     three = example()
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
     for ranking, about, said in (
@@ -159,7 +159,7 @@ def test_a_sentence_says_what_the_checkpoint_is_good_for() -> None:
         assert said.format("AI-Lab-Makerere/beans (image-classification)") in lines
 
 
-def test_twice_is_once() -> None:
+def test_update_is_idempotent() -> None:
     once = update_model_card(b"text\r\n", [(example(), "org/best"), (other(), "org/close")], "org/best")
     assert update_model_card(once, [(example(), "org/best")], "org/best") == once
     of_dataset = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans")
@@ -168,7 +168,7 @@ def test_twice_is_once() -> None:
     assert update_dataset_card(of_dataset, [example()], "AI-Lab-Makerere/beans") == of_dataset
 
 
-def test_a_repository_without_a_readme_gets_a_valid_one() -> None:
+def test_new_readme_is_valid() -> None:
     of_model = update_model_card(None, [(example(), "org/best")], "org/best")
     of_dataset = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
     for readme, fields in (
@@ -180,7 +180,7 @@ def test_a_repository_without_a_readme_gets_a_valid_one() -> None:
         assert body.startswith("\n# be")
 
 
-def test_the_command_can_be_typed() -> None:
+def test_command_is_quoted_for_the_shell() -> None:
     ranking = example(
         dataset="./my data",
         dataset_revision="local-0123456789abcdef",
@@ -195,7 +195,7 @@ def test_the_command_can_be_typed() -> None:
     assert words[-2:] == ["--checkpoint", f"org/best@{'a' * 40}"]
 
 
-def test_the_command_pins_what_the_hub_holds() -> None:
+def test_command_pins_revisions() -> None:
     rows = ranked(
         [Row("org/x@refs/pr/3", "f" * 40, error="broken"), Row("./folder", "local-1", error="broken")], "emms"
     )
@@ -205,7 +205,7 @@ def test_the_command_pins_what_the_hub_holds() -> None:
     assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
 
 
-def test_the_command_has_every_recorded_setting_that_changes_a_score() -> None:
+def test_command_contains_settings_that_change_scores() -> None:
     values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "group_column": "speaker", "corpus_size": 77}
     values |= {"max_samples": 77, "seed": 5, "folds": 7, "query_prompt": "query: ", "document_prompt": "passage: "}
     for name in {*Options("x").recorded()} - {"race", "device", "results", *values}:
@@ -216,7 +216,7 @@ def test_the_command_has_every_recorded_setting_that_changes_a_score() -> None:
     assert "--corpus-size" not in rank_command(example(corpus_size=77), ["org/best"])
 
 
-def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default(cli: Cli) -> None:
+def test_command_reproduces_scores_and_omits_defaults(cli: Cli) -> None:
     name = "emms-demo/bert-distilled"
     ranking = rank("demo_glosses", [name], encoders="demo", max_samples=80, seed=1, cache=False)
     words = typed(rank_command(ranking, [name]))
@@ -229,7 +229,7 @@ def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default(cl
     assert values[0] == values[1]
 
 
-def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
+def test_command_omits_unknown_settings() -> None:
     assert "new" not in rank_command(example(settings=example().settings | {"new_option": "new"}), ["org/best"])
 
 
@@ -252,7 +252,7 @@ def hostile(evil: str) -> Ranking:
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
+def test_hostile_text_stays_inside_the_section(evil: str) -> None:
     ranking = hostile(evil)
     for section in (card(ranking, evil), card(ranking)):
         assert section.count("<!--") == 3
@@ -274,7 +274,7 @@ def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
 
 
 @given(st.text())
-def test_escaped_text_is_nothing_but_text(text: str) -> None:
+def test_escaped_text_renders_as_text(text: str) -> None:
     inline = (
         MarkdownIt("commonmark")
         .enable(["table", "strikethrough"])
@@ -286,7 +286,7 @@ def test_escaped_text_is_nothing_but_text(text: str) -> None:
 
 
 @given(st.text())
-def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
+def test_code_spans_and_blocks_cannot_be_ended_by_text(text: str) -> None:
     span = MarkdownIt("commonmark").parseInline(f"a {card_text._code_span(text)} z")[0]
     assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
     block = card_text._code_block(text, "text")
@@ -296,7 +296,7 @@ def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
     assert len(block) - len(block.lstrip("`")) == max(3, *(len(run) + 1 for run in re.findall("`*", text)))
 
 
-def test_a_token_that_got_into_a_ranking_stays_out_of_the_card() -> None:
+def test_card_contains_no_token() -> None:
     ranking = example(dataset=TOKEN, prompt=f"a photo {TOKEN}", versions={"x": TOKEN})
     assert TOKEN not in card(ranking, "org/best")
     assert TOKEN not in card(ranking)

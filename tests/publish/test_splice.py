@@ -1,4 +1,4 @@
-"""A section or field put into any README leaves every other byte as it is, and is found again."""
+"""Sections and metadata fields in READMEs; all other bytes stay."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def unix(section: bytes) -> str:
 @example(b"---\r\nlanguage: no\r\n---\r\n# Title")
 @example(b"# Title\n\n```\ncode\n")
 @example(b"text\n\n<!-- of the owner\n\nmore")
-def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: bytes) -> None:
+def test_removing_the_section_restores_the_readme(readme: bytes) -> None:
     done = put_section(readme, SECTION)
     begin, end = section_span(done) or (0, 0)
     assert unix(done[begin:end]) == SECTION.strip("\n")
@@ -83,7 +83,7 @@ def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: byte
 @example(b"text\n\n<!-- of the owner\n\nmore")
 @example(b"---\nnote: |\n  ```\n---\n# Title\n")
 @example(b"<div>\n</div>")
-def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> None:
+def test_new_section_is_outside_unclosed_blocks(readme: bytes) -> None:
     section = f"{START}\n\n## Ours\n\n<details>\n\n</details>\n\n{END}\n"
     done = put_section(readme, section)
     blocks = MarkdownIt("commonmark").parse(METADATA.sub("", done.decode(), count=1))
@@ -95,18 +95,18 @@ def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> No
 @pytest.mark.parametrize(
     "opened", ["```\ncode\n", "~~~ python\n```\n", "<!-- note to myself\n\ntext\n", "<pre>\n\na\n"]
 )
-def test_a_block_that_is_left_open_stays_behind_the_section(opened: str) -> None:
+def test_unclosed_block_stays_after_the_section(opened: str) -> None:
     before = "---\nlicense: mit\n---\n# Title\n\n```\nclosed\n```\n\n"
     assert put_section(f"{before}{opened}".encode(), SECTION) == f"{before}{SECTION}{opened}".encode()
 
 
 @pytest.mark.parametrize(("before", "ending"), [("", "\n"), ("a\r\nb\n", "\r\n"), ("a\r\nb\nc\n", "\n")])
-def test_the_lines_of_a_section_end_as_most_of_the_readme_do(before: str, ending: str) -> None:
+def test_section_uses_the_line_breaks_of_the_readme(before: str, ending: str) -> None:
     assert put_section(before.encode(), SECTION) == (before + SECTION.replace("\n", ending)).encode()
 
 
 @given(readmes, readmes, st.sampled_from([b"\n", b"\r\n"]))
-def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes, ending: bytes) -> None:
+def test_section_is_replaced_in_place(before: bytes, after: bytes, ending: bytes) -> None:
     readme = before + ending + OTHER.encode() + after
     begin, end = section_span(readme) or (0, 0)
     done = put_section(readme, SECTION)
@@ -130,14 +130,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_broken_markers_are_refused_with_their_lines(broken: str) -> None:
+def test_broken_markers_are_reported_with_lines(broken: str) -> None:
     readme, place = BROKEN[broken]
     with pytest.raises(EmmsError, match=place) as refused:
         put_section(readme.encode(), SECTION)
     assert refused.value.hint
 
 
-def test_what_is_not_utf8_is_refused_with_its_place() -> None:
+def test_invalid_utf8_is_reported_with_its_line() -> None:
     with pytest.raises(EmmsError, match="0xe9 in line 2"):
         put_section("# Title\ncafé\n".encode("latin-1"), SECTION)
 
@@ -157,14 +157,14 @@ models: not a field
 """
 
 
-def test_only_the_named_fields_change() -> None:
+def test_with_fields_changes_only_these_fields() -> None:
     changed = with_fields(CARD.encode(), {"models": ["e/f"], "tags": None, "datasets": ["g/h"]}).decode()
     assert changed == CARD.replace("- a/b\n-  c/d   # kept in order\n", "- e/f\n").replace(
         "tags: [x, y]\n", ""
     ).replace("# quoted\n", "# quoted\ndatasets:\n- g/h\n")
 
 
-def test_line_breaks_and_the_byte_order_mark_stay() -> None:
+def test_line_breaks_and_byte_order_mark_stay() -> None:
     for text, ending in ((b"a\r\nb\n", b"\r\n"), (b"a\r\nb\nc\n", b"\n")):  # of half of the lines, and of fewer
         assert put_section(text, SECTION) == text + SECTION.encode().replace(b"\n", ending)
     card = ("\ufeff" + CARD).replace("\n", "\r\n").encode()
@@ -172,13 +172,13 @@ def test_line_breaks_and_the_byte_order_mark_stay() -> None:
     assert with_fields(card, {"models": ["e/f"]}) == card.replace(b"- a/b\r\n-  c/d   # kept in order", b"- e/f")
 
 
-def test_a_readme_without_front_matter_gets_one() -> None:
+def test_readme_without_metadata_gets_it() -> None:
     for end in ("\n", "\r\n"):
         card = f"---{end}tags:{end}- a{end}---{end}# Text{end}"
         assert with_fields(f"# Text{end}".encode(), {"tags": ["a"]}) == card.encode()
 
 
-def test_names_that_yaml_would_read_as_something_else_stay_text() -> None:
+def test_yaml_values_stay_text() -> None:
     names = ["no", "1e3", "a: b", "- x", "ø"]
     block = with_fields(CARD.encode(), {"models": names}).decode().split("---")[1]
     assert "\n- ø\n" in block

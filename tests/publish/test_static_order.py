@@ -1,4 +1,4 @@
-"""How checkpoints rank on other datasets, as a control in a table: from a folder, or from a results dataset."""
+"""The mean rank on other datasets as a control, from a folder or a results dataset."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FASHION = ("--dataset", "demo_fashion", "--max-samples", "40", "-e", "emms-demo/
 WANTED = ("-c", "lab/a", "-c", "lab/b", "-c", "lab/new", "--results")
 
 
-def test_only_other_datasets_of_the_task_count() -> None:
+def test_mean_ranks_use_only_other_datasets_of_the_task() -> None:
     rankings = (
         with_clear_order("x", "a", "b"),
         with_clear_order("x", "a", "b", dataset_revision="f" * 40, split="test"),
@@ -46,14 +46,14 @@ def test_only_other_datasets_of_the_task_count() -> None:
     assert known.mean_ranks_elsewhere("text-classification", "org/z", None)[0] == {}
 
 
-def test_it_is_no_setting_that_scores_depend_on() -> None:
+def test_results_setting_does_not_change_scores() -> None:
     with_control = example(results=f"{ID}@{'a' * 40}")
     assert path_of(with_control) == path_of(example())
     assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
     assert Options("org/data", results=ID).scoring.in_keys() == Options("org/data").scoring.in_keys()
 
 
-def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
+def test_job_accepts_only_a_results_dataset(tmp_path: Path) -> None:
     assert rank_argv(Options("org/data", results=ID))[-2:] == ["--results", ID]
     with pytest.raises(EmmsError, match="is on this machine"):
         rank_argv(Options("org/data", results=str(tmp_path)))
@@ -90,9 +90,7 @@ def shares(done: Done) -> dict[str, float | None]:
     return {row["checkpoint"]: row["mean_rank_elsewhere"] for row in json.loads(done.out)["rows"]}
 
 
-def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finished_without_it(
-    hub: Hub, cli: CommandLine, tmp_path: Path
-) -> None:
+def test_column_appears_in_tables_and_cards_for_cached_rows(hub: Hub, cli: CommandLine, tmp_path: Path) -> None:
     without = json.loads(ranked_with(cli, *WANTED[:-1], "--format", "json").out)
     file = tmp_path / "ranking.json"
     done = ranked_with(cli, *WANTED, ID, "--format", "json", "-o", file)
@@ -122,7 +120,7 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
     assert " elsewhere |" not in card(Ranking.load(file), "lab/new")
 
 
-def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> None:
+def test_results_can_be_a_folder(cli: CommandLine, tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / "deep").mkdir(exist_ok=True)
         (tmp_path / "deep" / f"{name}.json").write_text(with_clear_order(name, "lab/a", "lab/b").to_json())
@@ -146,7 +144,7 @@ def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> 
         ("lab/damaged", "lab/damaged has no ranking that can be read; the first file: damaged: this is not a ranking"),
     ],
 )
-def test_what_cannot_be_read_is_reported_before_anything_else(cli: CommandLine, place: str, message: str) -> None:
+def test_unreadable_results_are_reported_first(cli: CommandLine, place: str, message: str) -> None:
     (cli.folder / "empty").mkdir(exist_ok=True)
     (cli.folder / "file.json").touch()
     for more in ((), ("--dry-run",)):

@@ -95,7 +95,7 @@ def test_a_column_is_shown_where_a_checkpoint_has_a_value(snapshot, title, view,
     assert title not in content(snapshot(x=of_rows("x", first, second)), **view)
 
 
-def test_a_task_and_an_estimator_of_no_installed_package_are_shown(snapshot):
+def test_unknown_task_and_estimator_are_shown(snapshot):
     row = msgspec.structs.replace(scored("org/a", -0.1, 10), scores={"class-spread": Score(0.5)})
     rows = ranked([row], "class-spread")
     found = snapshot(x=example(task="gloss-topic", estimators=("class-spread",), rows=rows))
