@@ -1,4 +1,4 @@
-"""The keys of cached results: everything that changes a result is in its key, and nothing else."""
+"""Keys of cached results. A key contains everything that changes the result, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# What `cache_key` returns, as JSON holds it.
+# The result of `cache_key`, which JSON can store.
 Key = Mapping[str, Any]
 
-# Part of every digest; raise it when the content of entries changes.
+# Part of every digest. Increase it if the content of entries changes.
 LAYOUT_VERSION = 1
 
 
@@ -23,7 +23,7 @@ def cache_key(
     code: int | None = None,
     **inputs: Any,
 ) -> Key:
-    """Return the key that a result is cached under.
+    """Build the key of a cached result.
 
     Args:
         kind: the folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
@@ -40,6 +40,6 @@ def cache_key(
 
 
 def digest_of(key: Key) -> str:
-    """Return the SHA-256 of a key in canonical JSON, 64 hex digits."""
+    """Return the SHA-256 of a key in canonical JSON, as 64 hex digits."""
     text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

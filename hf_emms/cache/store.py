@@ -1,8 +1,8 @@
-"""Results in files of a folder.
+"""The cache: results in files of a folder.
 
-An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key and
-a checksum; a damaged entry, or an entry of another form than its reader expects, is removed and computed again.
-An entry that cannot be read is left alone, and links are not followed.
+Each entry is a file, named by the SHA-256 of its key: safetensors for arrays, JSON for finished rows. It contains its
+key and a checksum. Damaged entries, or entries in an unexpected form, are removed and computed again. Entries that this
+user cannot read stay, and links are not followed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from hf_emms.errors import EmmsError
 if TYPE_CHECKING:
     import numpy as np
 
-# What making something of a file of any content raises.
+# Exceptions while decoding a file of any content.
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
-# The numbers of errors where a folder belongs to others, or is read-only.
+# Error numbers for folders of other users, or read-only folders.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LEFTOVER_SECONDS = 3600.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
@@ -41,7 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def default_root() -> Path:
-    """Return the cache folder: ``HF_EMMS_CACHE``, else ``emms`` in the Hugging Face home folder."""
+    """Return the cache folder: ``HF_EMMS_CACHE``, or ``emms`` in the Hugging Face home folder."""
     if os.environ.get("HF_EMMS_CACHE"):
         return Path(os.environ["HF_EMMS_CACHE"]).expanduser()
     if os.environ.get("HF_HOME"):
@@ -51,9 +51,10 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A file of the cache, last `used` (written or read) at a time in seconds since the epoch.
+    """A file of the cache.
 
-    Its name is the `digest` of its `key`, which is empty where the file cannot be read.
+    Its name is the `digest` of its `key`. The key is empty if the file cannot be read. `used` is the time of the last
+    read or write in seconds since the epoch.
     """
 
     kind: str
@@ -68,43 +69,43 @@ class Cache:
     """A folder of results that several processes may use at once."""
 
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
-        self.root = root  # made on first use; with None nothing is stored
-        self._on_problem = on_problem  # gets a sentence about an entry that was damaged, not read or not written
-        self._refused: set[str] = set()  # actions that the rights of this user do not allow, as was reported
+        self.root = root  # created on first use; None stores nothing
+        self._on_problem = on_problem  # called with messages about damaged or inaccessible entries
+        self._refused: set[str] = set()  # refused actions that were reported
 
     @property
     def enabled(self) -> bool:
         return self.root is not None
 
     def get(self, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """Return the arrays (by name) of a key as `made_of` converts them; None where they are absent or damaged.
+        """Read the arrays of a key and convert them by `made_of`. Returns None if they are missing or damaged.
 
-        Where `made_of` raises, they are not of the expected form.
+        If `made_of` raises an exception, the entry counts as damaged.
         """
         return self._load(self._path(key, "safetensors"), lambda path: made_of(_read_arrays(path)))
 
     def holds(self, key: Key) -> bool:
-        """Return whether arrays are stored under a key, without reading them."""
+        """Check whether arrays are stored for a key, without reading them."""
         path = self._path(key, "safetensors")
         return path is not None and not path.parent.is_symlink() and _is_file(path)
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store arrays by name under a key; problems of writing are reported, not raised."""
+        """Store named arrays for a key. Problems are reported and not raised."""
         self._store(self._path(key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
     def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
-        """Return the plain value of a key as `made_of` converts it, see `get`."""
+        """Read the JSON value of a key and convert it by `made_of`, see `get`."""
         return self._load(self._path(key, "json"), lambda path: made_of(_read_json(path)))
 
     def put_json(self, key: Key, value: Any) -> None:
-        """Store a plain value, which JSON can hold, under a key; write problems are reported, not raised."""
+        """Store a JSON value for a key. Problems are reported and not raised."""
         self._store(self._path(key, "json"), lambda path: _write_json(path, key, value))
 
     def entries(self) -> list[CacheEntry]:
-        """Return the entries, last used first."""
+        """List the entries, most recently used first."""
         entries = []
         for path in self._files():
-            with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
+            with contextlib.suppress(FileNotFoundError):  # removed by another process
                 if _ENTRY_NAME.fullmatch(path.name):
                     status = path.stat()
                     entries.append(
@@ -113,28 +114,30 @@ class Cache:
         return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[CacheEntry]:
-        """Delete the entries of a checkpoint or encoder id, or whose digest begins with a prefix, and return them."""
+        """Delete and return the entries of a checkpoint or encoder id, or with a prefix of their digest."""
         matching = [
             entry
             for entry in self.entries()
             if prefix and (entry.key.get("id") == prefix or entry.digest.startswith(prefix))
         ]
         if not matching:
-            raise EmmsError(f"the cache {self.root} holds nothing for {prefix!r}", "hf-emms cache ls")
+            raise EmmsError(
+                f"the cache {self.root} has no entry for {prefix!r}", "list the entries with hf-emms cache ls"
+            )
         return [entry for entry in matching if self._unlink(entry.path)]
 
     def clear(self) -> list[CacheEntry]:
-        """Delete every entry and unfinished files of killed runs, no other file; return the entries."""
+        """Delete all entries and the unfinished files of killed runs. Returns the entries."""
         return self.prune(older_than=-math.inf)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Delete entries unused for `older_than` seconds, old ones beyond `max_bytes`, and files of killed runs.
+        """Delete entries unused for `older_than` seconds, the oldest beyond `max_bytes`, and files of killed runs.
 
         Returns the deleted entries.
         """
         now, size, removed = time.time(), 0, []
         for path in self._files():
-            with contextlib.suppress(FileNotFoundError):  # its writer finished, or another process removed it
+            with contextlib.suppress(FileNotFoundError):  # finished or removed meanwhile
                 if path.name.startswith(UNFINISHED) and now - path.stat().st_mtime > _LEFTOVER_SECONDS:
                     self._unlink(path)
         for entry in self.entries():
@@ -147,7 +150,7 @@ class Cache:
         return removed
 
     def _files(self) -> list[Path]:
-        """Return the files in the folders that may be listed; links, pipes and devices are left out."""
+        """List the files in readable folders, without links, pipes and devices."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
         return [path for folder in folders if os.access(folder, os.R_OK) for path in folder.iterdir() if _is_file(path)]
@@ -163,18 +166,18 @@ class Cache:
         try:
             check_kind(path.parent, is_folder=True)
             check_kind(path, is_folder=False)
-            path.open("rb").close()  # safetensors says of a file that may not be read that there is none
+            path.open("rb").close()  # safetensors reports unreadable files as missing
             value = read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._report(error, "read", f"the cache entry {path} cannot be read ({_reason(error)}); computing it again")
+            self._report(error, "read", f"Cannot read the cache entry {path} ({_reason(error)}). Computing it again.")
             return None
         except (*_DAMAGE, SafetensorError) as error:
-            self._on_problem(f"the cache entry {path} is damaged ({_reason(error)}); computing it again")
+            self._on_problem(f"The cache entry {path} is damaged ({_reason(error)}). Computing it again.")
             self._unlink(path)
             return None
-        with contextlib.suppress(OSError):  # an entry of others
+        with contextlib.suppress(OSError):  # an entry of another user
             os.utime(path)
         return value
 
@@ -186,29 +189,31 @@ class Cache:
         try:
             folder_below(path.parent.parent, path.parent.name)
             if path.is_symlink() or path.is_fifo():
-                path.unlink()  # they would be written through
+                path.unlink()  # writing would go to their target
             with atomic_file(path) as unfinished:
-                unfinished.touch()  # the errors of safetensors have no number
+                unfinished.touch()  # the errors of safetensors have no error number
                 mode = unfinished.stat().st_mode
                 write(unfinished)
                 set_mode(unfinished, mode)
         except (OSError, SafetensorError) as error:
-            problem = f"cannot write to the cache ({path}: {_reason(error)}); this result is not cached"
+            problem = f"Cannot write to the cache ({path}: {_reason(error)}), so this result is not cached"
             if _is_refusal(error):
-                problem = f"the cache is only read: {path.parent} is not writable ({_reason(error)})"
-            self._report(error, "write", f"{problem}. HF_EMMS_CACHE names another folder")
+                problem = (
+                    f"The cache folder {path.parent} is not writable ({_reason(error)}), so results are not cached"
+                )
+            self._report(error, "write", f"{problem}. Set HF_EMMS_CACHE to another folder.")
 
     def _unlink(self, path: Path) -> bool:
-        """Delete a file, and return whether it is gone; why it cannot be deleted is reported."""
+        """Delete a file. Returns False and reports the reason if that fails."""
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            self._report(error, "remove", f"{path} cannot be removed ({_reason(error)})")
+            self._report(error, "remove", f"Cannot remove {path} ({_reason(error)}).")
             return False
         return True
 
     def _report(self, error: Exception, action: str, problem: str) -> None:
-        """Report a problem; of those that the rights of this user cause, only the first of an action."""
+        """Report a problem. Missing permissions are reported only once per action."""
         if _is_refusal(error):
             if action in self._refused:
                 return
@@ -220,12 +225,12 @@ NO_CACHE = Cache(None)
 
 
 def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
-    """Return the cache in `default_root`, or if not `enabled` a cache that stores nothing."""
+    """Return the cache in `default_root`, or a cache that stores nothing if not `enabled`."""
     return Cache(default_root() if enabled else None, on_problem)
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file itself: links could lead out of the cache, pipes and devices could block."""
+    """Check that a path is a regular file: links could point outside the cache, and pipes could block."""
     try:
         check_kind(path, is_folder=False)
     except OSError:
@@ -285,7 +290,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _check_key(path: Path, key: Key) -> None:
-    """Raise a `ValueError` if an entry's name was not made of its key."""
+    """Raise a `ValueError` if the name of an entry does not match its key."""
     if digest_of(key) != path.stem:
         raise ValueError("its key differs")
 
@@ -295,7 +300,7 @@ def _json_checksum(value: Any) -> str:
 
 
 def _read_key(path: Path) -> dict[str, Any]:
-    """Return the key inside an entry, for listings; it is empty for a damaged file, which the next use reports."""
+    """Read the key of an entry for listings. It is empty for damaged files, which the next use reports."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,4 +1,4 @@
-"""Features and labels become a score."""
+"""Compute scores from features and labels, with NumPy and SciPy only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Score:
     """The score of a checkpoint by an estimator.
 
     Attributes:
-        value: higher is better, within a ranking.
-        stderr: standard error over folds, where the estimator has folds.
-        folds: the value of each fold, in the same order for every checkpoint.
-        details: what else the estimator reports; for EMMS the weights of the F-labels, R² and the ridge.
+        value: higher is better. Only scores on the same rows can be compared.
+        stderr: standard error over folds, or None if the estimator has no folds.
+        folds: the value per fold, in the same order for every checkpoint.
+        details: further results. For EMMS: the weights of the label embeddings, R² and the ridge strength.
     """
 
     value: float
@@ -30,14 +30,14 @@ class Score:
 class EmmsResult(Score):
     """A `Score` by EMMS. Scores of different datasets, samples or label sets cannot be compared.
 
-    `value` is minus the mean squared residual of the weighted, standardised F-label: higher is better, 0 is perfect.
-    `stderr` and `folds` are those of held-out methods; `details` holds the weights, R² and ridge.
+    `value` is minus the mean squared residual of the weighted, standardised label embeddings. Higher is better, and 0
+    is perfect. Only held-out methods set `stderr` and `folds`.
 
     Attributes:
         method: "emms_knn", "emms", "emms_exact", "emms_one_pass" or "emms_alternating".
-        n: rows.
+        n: number of rows.
         d1: feature width.
-        trace: objective after every iteration (`emms_alternating`), else empty.
+        trace: objective after every iteration of `emms_alternating`. Empty for other methods.
     """
 
     method: str
@@ -55,17 +55,17 @@ class EmmsResult(Score):
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """K weights of the F-labels, >= 0, sum 1."""
+        """The K weights of the label embeddings. They are >= 0 and sum to 1."""
         return tuple(self.details["weights"])
 
     @property
     def r2(self) -> float:
-        """Share of the weighted F-label's variance that is explained (held out with `emms_knn` and `emms`)."""
+        """R² of the weighted label embeddings, on held-out rows for `emms_knn` and `emms`."""
         return float(self.details["r2"])
 
     @property
     def ridge(self) -> float | None:
-        """Ridge strength of least held-out loss, relative to unit-variance features; None of in-sample methods."""
+        """Ridge strength with the least held-out loss, for features of variance 1. None for in-sample methods."""
         ridge: float | None = self.details["ridge"]
         return ridge
 

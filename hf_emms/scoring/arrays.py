@@ -1,6 +1,6 @@
-"""Checks of the arrays that users pass: features and labels become float arrays, groups keys, and rows get folds.
+"""Check the arrays that users pass, and assign rows to folds.
 
-A fold is a hash of a row's group or of its features; neither order nor sharding can change it.
+The fold of a row is a hash of its group or of its features. The order of rows and batches does not change it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.linalg import column_sums, row_blocks
 
-# Sums are held for every fold.
+# Memory grows with the number of folds.
 MAX_FOLDS = 1000
 
 
 def as_matrix(value: Any, name: str) -> np.ndarray:
-    """Return an array or a torch tensor of real numbers (rows, columns) as a float array; `name` is for errors.
+    """Convert an array or a torch tensor to a float array of shape (rows, columns). Error messages use `name`.
 
-    float64 stays float64; half, bfloat16 and float32 become float32; integers and booleans become float64.
+    Half precision, bfloat16 and float32 become float32. Integers and booleans become float64.
     """
     array = _as_float_array(value, name)
     if array.ndim != 2 or 0 in array.shape:
         raise EmmsError(
-            f"{name} has shape {array.shape}; it must be 2-D with at least a row and a column",
+            f"{name} has shape {array.shape}; it must be 2-D with at least one row and one column",
             f"pass {name} as (rows, columns): a row for each sample",
         )
     _check_finite(array, name)
@@ -36,7 +36,7 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
 
 
 def as_labels(value: Any, rows: int) -> LabelTable:
-    """Return F-labels of N = `rows` rows as a table, from (N, D2), (N, K, D2), K arrays (N, D2_k) or a `LabelTable`."""
+    """Convert the label embeddings of N rows to a table: (N, D2), (N, K, D2), K arrays (N, D2_k) or a `LabelTable`."""
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
@@ -64,7 +64,7 @@ def _split(array: np.ndarray) -> list[np.ndarray]:
 
 
 def f_labels(array: np.ndarray) -> np.ndarray:
-    """Return F-labels as (rows, K, D2), from these or the paper's (rows, D2, K): the shorter axis is K."""
+    """Return label embeddings as (rows, K, D2). The paper's order is (rows, D2, K); the shorter axis is K."""
     return array.swapaxes(1, 2) if array.ndim == 3 and array.shape[1] > array.shape[2] else array
 
 
@@ -77,7 +77,7 @@ def _check_rows(count: int, rows: int, name: str, what: str) -> None:
 
 
 def as_numpy(value: Any) -> np.ndarray:
-    """Return anything that numpy takes, or a torch tensor, as an array; bfloat16 and float16 tensors become float32."""
+    """Convert a torch tensor, or anything that NumPy converts, to an array. Half-precision tensors become float32."""
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
         try:
             value = value.detach().cpu()
@@ -87,8 +87,8 @@ def as_numpy(value: Any) -> np.ndarray:
             raise EmmsError(f"the tensor cannot be read: {reason}", "pass a dense tensor on a device") from error
     if np.ma.is_masked(value):
         raise EmmsError(
-            f"{int(np.ma.getmaskarray(value).sum())} values of a masked array are masked: there is nothing to score",
-            "drop those rows, or fill them: array.filled(0)",
+            f"{int(np.ma.getmaskarray(value).sum())} values of the array are masked and cannot be scored",
+            "remove those rows, or fill them with array.filled(0)",
         )
     return np.asarray(value)
 
@@ -99,7 +99,7 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
     except EmmsError:
         raise
     except ValueError as error:
-        raise EmmsError(f"{name} is not a rectangular array: {error}", "every row needs the same length") from None
+        raise EmmsError(f"{name} is not a rectangular array: {error}", "give every row the same length") from None
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
@@ -107,14 +107,14 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
     raise EmmsError(
-        f"{name} has dtype {array.dtype} and shape {array.shape}; it must hold real numbers",
-        f"convert it first, e.g. {name} = np.asarray({name}, dtype=np.float32)",
+        f"{name} has dtype {array.dtype} and shape {array.shape}; it must contain real numbers",
+        f"convert it first, for example with {name} = np.asarray({name}, dtype=np.float32)",
     )
 
 
 def _check_finite(array: np.ndarray, name: str) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        # One cheap pass; only a suspicious sum pays for the exact look.
+        # The sum is cheap. The exact check runs only if it is not finite.
         total = column_sums(array.reshape(len(array), -1)) if array.flags.c_contiguous else array
         if np.isfinite(total.sum()):
             return
@@ -122,13 +122,13 @@ def _check_finite(array: np.ndarray, name: str) -> None:
     if bad.any():
         where = tuple(int(axis[0]) for axis in np.nonzero(bad))
         raise EmmsError(
-            f"{name} of shape {array.shape} holds {int(bad.sum())} NaN or Inf values, the first at {where}",
-            "leave those rows out of features and labels, or look for what made them: half precision overflows",
+            f"{name} of shape {array.shape} contains {int(bad.sum())} NaN or Inf values, the first at {where}",
+            "remove those rows from features and labels, or compute the features in float32: half precision overflows",
         )
 
 
 def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
-    """Refuse a number of folds outside of `fewest` to `MAX_FOLDS`, a seed beyond 64 bits, and other types."""
+    """Raise an `EmmsError` unless `folds` is from `fewest` to `MAX_FOLDS` and `seed` is an integer of 64 bits."""
     if not _is_whole(folds) or not fewest <= folds <= MAX_FOLDS:
         raise EmmsError(f"folds={folds!r}; it must be a whole number from {fewest} to {MAX_FOLDS}", "folds=5")
     if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
@@ -136,7 +136,7 @@ def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
-    """Return the fold of every row, int16 (N,), by its group, (N,) integers, strings or bytes."""
+    """Return the fold of every row, int16 (N,), from its group: (N,) integers, strings or bytes."""
     keys = _group_keys(groups)
     if folds == 1:
         return np.zeros(len(keys), dtype=np.int16)
@@ -144,7 +144,7 @@ def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
 
 
 def group_ids(groups: Any, rows: int) -> np.ndarray:
-    """Return a uint64 key for the group of every row, from ids (N,)."""
+    """Hash the group id of every row, (N,), to a uint64 key."""
     keys = _group_keys(groups)
     if len(keys) != rows:
         raise EmmsError(
@@ -154,13 +154,13 @@ def group_ids(groups: Any, rows: int) -> np.ndarray:
 
 
 def groups_by_content(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """Return uint64 group keys that rows of equal features share, (N,); different ones where all rows are equal."""
+    """Return a uint64 group key per row, (N,). Rows of equal features share a key, unless all rows are equal."""
     keys = np.concatenate([content_keys(batch) for batch in batches])
     return keys if (keys != keys[:1]).any() else np.arange(len(keys), dtype=np.uint64)
 
 
 def content_keys(features: np.ndarray) -> np.ndarray:
-    """Return the uint64 hash of every row of features in float32, (N, D1) → (N,): the same in any batch and process."""
+    """Hash every row of features (N, D1) in float32 to uint64 (N,). The hash is the same in any batch and process."""
     keys = np.empty(len(features), dtype=np.uint64)
     for part, _ in row_blocks(features.shape):
         with np.errstate(over="ignore"):
@@ -182,7 +182,7 @@ def _group_keys(groups: Any) -> np.ndarray:
         digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
         return np.frombuffer(digests, "<u8").astype(np.uint64)
     raise EmmsError(
-        f"groups has dtype {array.dtype}; it must hold integers, strings or bytes",
+        f"groups has dtype {array.dtype}; it must contain integers, strings or bytes",
         "groups = [str(group) for group in groups]",
     )
 
@@ -192,7 +192,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:
-    """Return keys by the finaliser of splitmix64 (Steele et al. 2014): neighbouring ids land in unrelated folds."""
+    """Mix keys with the finaliser of splitmix64 (Steele et al. 2014), so that neighbouring ids get unrelated folds."""
     keys = keys + np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""BM25, a search by the words that queries and documents share: without a model, and what a model has to beat."""
+"""BM25: search by the words that queries and documents share. The baseline of searches, without a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy import sparse
 from hf_emms.scoring.reranking import CANDIDATES, reranked_mrr, reranked_ndcg
 from hf_emms.scoring.retrieval import SearchScores, leave_out, mrr, recall, zero_shot_ndcg
 
-# The estimators that see places of documents alone, by name.
+# The estimators that need only the ranks of documents.
 SCORES = {
     "zero_shot_ndcg": zero_shot_ndcg,
     "mrr": mrr,
@@ -24,23 +24,23 @@ SCORES = {
     "reranked_mrr": reranked_mrr,
 }
 
-# As Lucene has them (Robertson and Zaragoza 2009; Kamphuis et al. 2020): saturation, and the share of the length.
+# Saturation and length normalisation as in Lucene (Robertson and Zaragoza 2009; Kamphuis et al. 2020).
 _K1, _B = 1.5, 0.75
-# Words without a meaning of their own, those of Lucene for English.
+# The English stop words of Lucene.
 _STOP_WORDS = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
     "to was will with"
 )
 _STOP_WORD_SET = frozenset(_STOP_WORDS.split())
-# A character of a writing without spaces, or a word of two letters or more.
+# A word of at least two letters, or one character of Chinese and Japanese.
 _NO_SPACES = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]{{2,}}")
-# Scores of a block are at most this many: 32 MB.
+# Scores per block: 64 MB.
 _BLOCK_SCORES = 2**23
 
 
 class Bm25Index:
-    """The weights of words in M documents."""
+    """A BM25 index of M documents."""
 
     def __init__(self, documents: Sequence[str]) -> None:
         self._numbers: dict[str, int] = {}
@@ -54,14 +54,14 @@ class Bm25Index:
         self._weights = counts.T.tocsr()
 
     def scores(self, queries: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the scores of some queries after others, float64 (b, M), in their order."""
+        """Yield the scores of blocks of queries in their order, float64 (b, M)."""
         counts = self._counts(queries)
         size = math.ceil(_BLOCK_SCORES / max(1, self._weights.shape[1]))
         for start in range(0, len(queries), size):
             yield (counts[start : start + size] @ self._weights).toarray()
 
     def _counts(self, texts: Sequence[str], *, grow: bool = False) -> sparse.csr_array:
-        """Return how often each text has each word, float64 (n, words); new words are left out unless they `grow`."""
+        """Count the words of each text, float64 (n, words). Skip unknown words unless the vocabulary may `grow`."""
         numbers, times, ends = array("q"), array("d"), array("q", [0])
         for text in texts:
             words = Counter(self._words(text, grow))
@@ -81,7 +81,7 @@ class Bm25Index:
 def word_search(
     queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, groups: np.ndarray
 ) -> SearchScores:
-    """Return a search by BM25, which has places and no embeddings; for the judgements and groups see `Retrieval`."""
+    """Search by BM25. The result has ranks and no embeddings; for judgements and groups see `SearchScores`."""
     return SearchScores.placed(judgements, groups, len(documents), partial(_places, queries, documents, judgements))
 
 
@@ -94,16 +94,16 @@ def _places(
         leave_out(scores, judgements, start)
         of_pairs = scores[relevant[pairs, 0] - start]
         paired = of_pairs[np.arange(len(of_pairs)), relevant[pairs, 1]][:, None]
-        # Documents with equal scores share their places; a document is equal to itself.
+        # Documents with equal scores share a mean rank. A document is equal to itself.
         places[pairs] = (of_pairs > paired).sum(axis=1) + ((of_pairs == paired).sum(axis=1) + 1) / 2
         start += len(scores)
     return places
 
 
 def first_documents(queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray) -> np.ndarray:
-    """Return the first documents for each of n queries, int64 (n, 100); fewer where there are not as many.
+    """Return the 100 best documents of each of n queries, int64 (n, 100), or all if there are fewer.
 
-    Those that are left out for a query are behind all others.
+    Documents that a query does not search come last.
     """
     first, start = [], 0
     for scores in Bm25Index(documents).scores(queries):

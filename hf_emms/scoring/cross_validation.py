@@ -1,4 +1,4 @@
-"""Held-out EMMS: ridge regression per fold, evaluated on the fold's own moments, in closed form.
+"""Held-out EMMS: ridge regression per fold in closed form, evaluated on the moments of the fold.
 
 For fold f and ridge r: W_k = (X_cᵀX_c + r)⁻¹X_cᵀZ_k on the complement c; the held-out cross-residuals
 M_jk = <Z_j − XW_j, Z_k − XW_k>_f are summed over folds, r minimises min_t tᵀM(r)t, and t is that minimiser.
@@ -21,8 +21,8 @@ from hf_emms.scoring.standardise import Fold, Standardised
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
 
-# The ridge is chosen on some label columns of each F-label and some of the folds where a Cholesky factor is expensive.
-# The loss is flat around its least value, which hardly differs between columns; the score itself uses all of both.
+# If a Cholesky factor is expensive, the search for the ridge strength uses some label columns and some of the folds.
+# The loss is flat around its minimum, which hardly differs between columns. The score uses all columns and folds.
 COLUMNS_FOR_RIDGE = 48
 FOLDS_FOR_RIDGE = 3
 CHEAP_WIDTH = 512
@@ -30,19 +30,19 @@ CHEAP_WIDTH = 512
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """The ridge regression of each fold, fitted on the rows of the other folds."""
+    """The ridge regressions per fold, fitted on the rows of the other folds."""
 
     ridge: float  # strength with the least held-out loss, relative to unit-variance features
     residual: np.ndarray  # (F, K, K), sums over each filled fold of products of residuals
-    solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) of each filled fold, where they were kept
+    solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) per filled fold, if kept
 
 
 def fit_ridge(statistics: Standardised, *, keep: bool) -> RidgeFit:
-    """Fit a ridge regression outside every fold, with the strength of `RIDGES` that has the least held-out loss."""
+    """Fit a ridge regression outside each fold, with the strength of `RIDGES` with the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
-            f"all {int(statistics.n)} rows fall into the same fold; held-out scoring needs rows in at least two",
-            "take more rows or groups, more folds, or a method that holds no rows out: exact",
+            f"all {int(statistics.n)} rows are in the same fold; held-out scoring needs rows in at least two folds",
+            "use more rows or groups, more folds, or a method without held-out rows: emms_exact",
         )
     expensive = len(statistics.x_scale) > CHEAP_WIDTH
     sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if expensive else statistics
@@ -63,17 +63,17 @@ def fit_ridge(statistics: Standardised, *, keep: bool) -> RidgeFit:
 def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
     """Return EMMS on held-out rows: −min_t Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), t on the simplex.
 
-    For standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
-    and ‖·‖_f counts those inside.
+    X (N, D1) and Z_k (N, D2_k) are standardised. W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
+    and ‖·‖_f sums over the rows inside.
 
-    Source: the objective is equation 3 of arXiv 2308.06262; its estimate by ridge and folds is that of this package.
+    Source: the objective is equation 3 of arXiv 2308.06262. The estimate by ridge and folds is our own.
     """
     return held_out_score(statistics, fit.residual, minimise_quadratic(fit.residual.sum(axis=0)), fit.ridge)
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
-    """Return the score at weights (K,) of the F-labels, from cross-residuals (F, K, K) summed over each filled fold."""
-    losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may end below
+    """Return the score at weights (K,) of the label embeddings, from cross-residuals (F, K, K) per filled fold."""
+    losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may make them negative
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
     per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2
     stderr = float(np.std(per_row, ddof=1) / np.sqrt(len(per_row)))
@@ -84,10 +84,10 @@ def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.n
 
 
 def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
-    """Return the ridge with the least loss on these first folds; each that is tried costs a Cholesky factor per fold.
+    """Return the ridge strength with the least loss on these folds. Each trial costs one Cholesky factor per fold.
 
-    A coarse search sees `few` of the folds. All of them then compare its best ridge with the better of its two
-    neighbours, and go on in that direction while the loss falls.
+    A coarse search uses the first `few` folds. From its best strength, a search on all folds goes in the direction of
+    the better neighbour as long as the loss falls.
     """
     labels = statistics.test_labels
 
@@ -107,7 +107,7 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
 
 
 def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
-    """Return the ridge regression's coefficients (D, q) outside a fold; `overwrite` reuses its products' memory."""
+    """Fit coefficients (D, q) outside a fold. `overwrite` reuses the memory of its products."""
     return ridge_solve(fold.xx.train, fold.xy.train, fold.train_share * ridge, overwrite=overwrite)
 
 
@@ -120,13 +120,12 @@ def _explained(
     overwrite_products: bool = False,
     overwrite_solution: bool = True,
 ) -> np.ndarray:
-    """Return what a solution W explains of a fold's products of labels: WᵀV + VᵀW − WᵀSW, (K, K).
+    """Return the part of a fold's label products that a solution W explains: WᵀV + VᵀW − WᵀSW, (K, K).
 
-    S = X_fᵀX_f and V = X_fᵀZ are the fold's products. The memory of V and of the solution is used again where the
-    caller allows it.
+    S = X_fᵀX_f and V = X_fᵀZ are the products of the fold. The overwrite flags allow reusing the memory of V and W.
     """
     penalty, test, inner = fold.train_share * ridge, fold.xx.test, statistics.basis.inner
-    # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
+    # With S + penalty = LLᵀ, ‖LᵀW‖² is half the work of SW. That pays for the factor if W is wide.
     factor = _cholesky(test, penalty) if solution.shape[1] > len(solution) else None
     if factor is not None:
         products = 2.0 * inner(solution, fold.xy.test) + penalty * inner(solution, solution)
@@ -145,7 +144,7 @@ def _explained(
 
 
 def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool) -> np.ndarray:
-    """Return (xx + ridge·I)⁻¹ xy, (D, q), from the upper triangle of xx; `overwrite` reuses the memory of xy."""
+    """Return (xx + ridge·I)⁻¹ xy, (D, q), from the upper triangle of xx. `overwrite` reuses the memory of xy."""
     factor = _cholesky(xx, ridge)
     if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
@@ -156,7 +155,7 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool
 
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
-    """Return the Fortran-ordered lower factor of xx + ridge·I, from the upper triangle; None if it is not definite."""
+    """Return the Fortran-ordered lower factor of xx + ridge·I, or None if it is not positive definite."""
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
     (factorise,) = get_lapack_funcs(("potrf",), (system,))
@@ -165,7 +164,7 @@ def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
 
 
 def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
-    """Return the index of the least loss among 0..size-1, for a loss that falls, then rises (Kiefer 1953)."""
+    """Return the index in 0..size-1 with the least loss, for a loss that falls and then rises (Kiefer 1953)."""
     span, shorter = 2, 1
     while span <= size:
         span, shorter = span + shorter, span
@@ -179,9 +178,9 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
 
 
 def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], size: int) -> int:
-    """Return the index among 0..size-1 where a loss falls no further from the least of a coarse loss.
+    """Return an index in 0..size-1 with a small loss, starting from the minimum of a coarse loss.
 
-    The way goes to the side of the better neighbour by the coarse loss.
+    The coarse loss of its two neighbours decides the direction.
     """
 
     def of_neighbour(index: int) -> float:
@@ -193,7 +192,7 @@ def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], s
 
 
 def descend(loss: Callable[[int], float], start: int, step: int, size: int) -> int:
-    """Return the index among 0..size-1 where the loss falls no further on the way from `start` in steps of 1 or -1."""
+    """Go from `start` in steps of 1 or -1 while the loss falls, and return the last index."""
     while 0 <= start + step < size and loss(start + step) < loss(start):
         start += step
     return start

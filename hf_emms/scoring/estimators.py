@@ -1,6 +1,6 @@
-"""The estimators, and `score`, the door to them: a new estimator is a function and an entry of `ESTIMATORS`.
+"""The built-in estimators, and `score`, which runs them. A new estimator is a function and an entry of `ESTIMATORS`.
 
-The leaderboard Space is published with this module, for the titles: it imports nothing heavy until something is scored.
+The leaderboard Space contains this module for the titles, so heavy imports happen only when an estimator runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.standardise import Standardised
 
 
-NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
+NO_VARIATION = "The features are the same in every row and explain nothing. All weights of the checkpoint may be zero."
 
 # The estimators that are methods of EMMS.
 EMMS_METHODS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating")
@@ -39,10 +39,12 @@ class ScoringInputs:
 
     Attributes:
         moments: sums over all rows.
-        features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
-        keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
-        model: the checkpoint itself, which writes the labels or orders documents; for estimators that need it.
-        search: the embeddings of queries and of the corpus that they search; for estimators of searches.
+        features: (N, D1), for estimators that need rows.
+        labels: of the N rows, for estimators that need rows.
+        groups: group ids (N,), for estimators that need rows.
+        keep_fits: whether to keep the coefficients of ridge regressions for "emms_knn", which takes memory.
+        model: the checkpoint itself, for estimators that generate labels or rerank documents.
+        search: the embeddings of queries and corpus, for estimators of searches.
     """
 
     moments: Moments
@@ -67,26 +69,28 @@ class ScoringInputs:
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
-        """All features, labels and groups; an `EmmsError` where there are only moments."""
+        """All features, labels and groups. Raises an `EmmsError` if there are only moments."""
         if self.features is None or self.labels is None or self.groups is None:
-            raise EmmsError("neighbours need rows, but only moments were passed", "pass features, labels and groups")
+            raise EmmsError("neighbours need rows, but only moments were passed", "pass features and labels")
         return self.features, self.labels, self.groups
 
     @property
     def checkpoint(self) -> CheckpointModel:
-        """The checkpoint itself; an `EmmsError` where there are features alone."""
+        """The checkpoint itself. Raises an `EmmsError` if there are only features."""
         if self.model is None:
             raise EmmsError(
-                "features alone neither write labels nor order documents: the checkpoint itself is needed",
-                "hf-emms rank",
+                "this estimator runs the checkpoint itself, but only features were passed",
+                "use hf-emms rank",
             )
         return self.model
 
     @property
     def retrieval(self) -> SearchScores:
-        """The search; an `EmmsError` where there are features alone."""
+        """The search. Raises an `EmmsError` if there are only features."""
         if self.search is None:
-            raise EmmsError("features alone are no search: queries and the corpus are needed", "hf-emms rank")
+            raise EmmsError(
+                "this estimator needs queries and a corpus, but only features were passed", "use hf-emms rank"
+            )
         return self.search
 
 
@@ -95,22 +99,22 @@ class Estimator:
     """A named way to score features.
 
     Attributes:
-        name: what users name it by; the column of a table.
-        summary: a line for help and cards.
-        function: returns the score.
-        needs_rows: whether it needs the rows, not only their moments.
+        name: the name in options and results.
+        summary: one line for help and cards.
+        function: computes the score.
+        needs_rows: whether it needs the features of all rows, not only their moments.
         samples_rows: whether it needs a sample of the rows.
-        folds: whether a score has a value for each fold, by which a race stops checkpoints.
-        needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
-        needs_search: whether it scores a search of queries in a corpus, and not features of rows. A search that the
-            checkpoint itself answers (both) needs no features.
-        trains: whether it trains the checkpoint.
-        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three. Of searches
-            `reranking.count_pairs` tells.
-        title: what tables call it; by default its name.
-        reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
-        quantity: unit and direction of what `function` returns, and how people read it.
-        second_opinion: the estimator whose first place is named, too, where both disagree.
+        folds: whether it has a value per fold. A race compares checkpoints by these values.
+        needs_model: whether it runs the checkpoint itself.
+        needs_search: whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
+            documents, and no features are needed.
+        trains: whether it fine-tunes the checkpoint.
+        forwards: upper limit of the rows that the checkpoint reads. A training step counts as three. For searches see
+            `reranking.count_pairs`.
+        title: heading in tables. Defaults to the name.
+        reason: why a ranking may be ordered by it and not by EMMS, in one sentence.
+        quantity: unit and direction of the values of `function`.
+        second_opinion: the estimator whose best checkpoint is mentioned too if it is another one.
     """
 
     name: str
@@ -133,11 +137,11 @@ class Estimator:
 
     @property
     def reranks(self) -> bool:
-        """Whether the checkpoint itself answers a search, without features."""
+        """Whether the checkpoint itself reranks documents, without features."""
         return self.needs_model and self.needs_search
 
     def score(self, inputs: ScoringInputs) -> Score:
-        """Return the score, turned so that higher is better.
+        """Compute the score, with the sign for which higher is better.
 
         Raises:
             EmmsError: these inputs cannot be scored, or the score is NaN or Inf.
@@ -146,7 +150,7 @@ class Estimator:
         numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
         if not all(map(math.isfinite, numbers)):
             spread = "" if result.stderr is None else f" ± {result.stderr}"
-            raise EmmsError(f"{self.name} gave {result.value}{spread}, which is not a finite number")
+            raise EmmsError(f"{self.name} is {result.value}{spread}, which is not a finite number")
         if self.quantity.higher_is_better:
             return result
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
@@ -208,9 +212,9 @@ class EstimatorList(tuple[Estimator, ...]):
 def score(
     features: Any, labels: Any = None, *, estimators: EstimatorList, groups: Any = None, folds: int, seed: int
 ) -> tuple[Score, ...]:
-    """Return the score of features (N, D1), or of `Moments`, by each estimator.
+    """Score features (N, D1), or `Moments`, by each estimator.
 
-    Labels are as `arrays.as_labels` takes them, and all else as for `hf_emms.emms`.
+    For `labels` see `arrays.as_labels`. The other arguments are the same as in `hf_emms.emms`.
     """
     import numpy as np
 
@@ -225,7 +229,7 @@ def score(
     table = arrays.as_labels(labels, len(x))
     if table.dense and estimators.are_emms:
         table = table.distinct()
-    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours nothing asks for groups
+    ids = np.zeros(len(x), dtype=np.uint64)  # unused without folds and neighbours
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
     elif estimators.need_folds or estimators.need_sample or estimators.need_rows:
@@ -237,7 +241,7 @@ def score(
 
 
 def get_method(name: str) -> Estimator:
-    """Return the estimator of this name; an EmmsError where it is no method of EMMS."""
+    """Return the method of EMMS with this name. Raises an `EmmsError` for other names."""
     check_type("method", name, str)
     if name not in EMMS_METHODS:
         raise EmmsError(f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
@@ -245,7 +249,7 @@ def get_method(name: str) -> Estimator:
 
 
 def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
-    """Return a score by a method of EMMS with its notes for readers."""
+    """Add the notes of a method of EMMS to its score."""
     moments, constant = inputs.moments, inputs.statistics.constant_columns
     held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
     details, notes = dict(result.details), []
@@ -253,11 +257,11 @@ def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
     if constant == moments.d1:
         notes.append(NO_VARIATION)
     elif constant:
-        notes.append(f"ignored, because they do not vary: {constant} of {moments.d1} feature columns")
+        notes.append(f"{constant} of {moments.d1} feature columns are constant and were ignored")
     if not held_out and moments.n <= moments.d1:
-        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use emms")
+        notes.append(f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms")
     if held_out and filled < moments.folds:
-        notes.append(f"the groups fill {filled} of {moments.folds} folds")
+        notes.append(f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds")
     details["notes"] = notes
     return EmmsResult(
         result.value, result.stderr, result.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
@@ -306,7 +310,7 @@ def _knn(inputs: ScoringInputs) -> Score:
 
 
 def _deferred(module: str, read: Callable[[ScoringInputs], Any], name: str) -> Callable[[ScoringInputs], Score]:
-    """Return a function of another module of the package, which is imported first when what `read` gives is scored."""
+    """Return a function that imports `name` from a module when it runs, and calls it with the result of `read`."""
 
     def function(inputs: ScoringInputs) -> Score:
         score: Callable[[Any], Score] = getattr(import_module(f"hf_emms.scoring.{module}"), name)
@@ -330,11 +334,11 @@ ESTIMATORS: tuple[Estimator, ...] = (
         title="EMMS + k-NN",
     ),
     Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("exact")),
-    Estimator("emms_one_pass", "EMMS as the official function computes it", _in_sample("one_pass")),
+    Estimator("emms_one_pass", "EMMS as in the official function", _in_sample("one_pass")),
     Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("alternating")),
     Estimator("logme", "LogME, corrected evidence", _of_moments("logme"), title="LogME"),
-    Estimator("logme_flabels", "LogME on the F-labels", _of_moments("logme", targets="f-labels")),
-    Estimator("logme_common", "LogME as widespread code has it", _of_moments("logme", common=True)),
+    Estimator("logme_flabels", "LogME on the label embeddings", _of_moments("logme", targets="f-labels")),
+    Estimator("logme_common", "LogME as in widespread code", _of_moments("logme", common=True)),
     Estimator("hscore", "H-score", _of_moments("hscore"), title="H-score"),
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
     Estimator(
@@ -343,12 +347,12 @@ ESTIMATORS: tuple[Estimator, ...] = (
         _generative("short_run"),
         needs_model=True,
         trains=True,
-        forwards=2056,  # 256 rows held out, and three epochs of 200
+        forwards=2056,  # 256 held-out rows, and three epochs of 200 rows
         quantity=BITS_PER_BYTE,
         title="Short run",
         reason=(
-            "Short run orders because, of what is cheap, the loss after 200 rows told best which of 30 language models "
-            "was best after 6,400 to 25,600 (arXiv 2402.02314; docs/rank-language-models.md)."
+            "Checkpoints are ordered by their loss after a short run. Among cheap estimators, it predicted the best "
+            "of 30 language models most reliably (arXiv 2402.02314; docs/rank-language-models.md)."
         ),
     ),
     Estimator(
@@ -362,10 +366,10 @@ ESTIMATORS: tuple[Estimator, ...] = (
     ),
     Estimator(
         "word_error_rate",
-        "word error rate of checkpoints that transcribe, before any fine-tuning; stored with a minus sign",
+        "word error rate of ASR checkpoints before any fine-tuning; stored with a minus sign",
         _generative("word_error_rate"),
         needs_model=True,
-        forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
+        forwards=512,  # 256 rows; decoding takes about as long as encoding
         quantity=ERROR_RATE,
         title="word error rate",
     ),
@@ -377,8 +381,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
         quantity=POINTS,
         title="nDCG@10",
         reason=(
-            "nDCG@10 before any fine-tuning orders: what a search finds with it today (docs/rank-search.md). "
-            "EMMS is a control: it does not see the geometry that a search uses."
+            "Checkpoints are ordered by nDCG@10 before any fine-tuning (docs/rank-search.md). "
+            "EMMS is a control: it ignores the similarity that a search uses."
         ),
         second_opinion="adapted_ndcg",
     ),
@@ -408,20 +412,20 @@ ESTIMATORS: tuple[Estimator, ...] = (
     ),
     Estimator(
         "reranked_ndcg",
-        "nDCG@10 of a reranker that orders the first 100 documents by BM25 anew, before any fine-tuning",
+        "nDCG@10 after reranking the first 100 documents by BM25, before any fine-tuning",
         _reranking("reranked_ndcg"),
         needs_model=True,
         needs_search=True,
         quantity=POINTS,
         title="nDCG@10",
         reason=(
-            "nDCG@10 before any fine-tuning orders: where a checkpoint puts the first 100 documents by BM25 today "
-            "(docs/rank-search.md)."
+            "Checkpoints are ordered by nDCG@10 before any fine-tuning, after reranking the first 100 documents of "
+            "BM25 (docs/rank-search.md)."
         ),
     ),
     Estimator(
         "reranked_mrr",
-        "mean reciprocal rank of the first relevant document among ten, of the same reranked documents",
+        "mean reciprocal rank of the first relevant document among the ten best reranked ones",
         _reranking("reranked_mrr"),
         needs_model=True,
         needs_search=True,

@@ -1,7 +1,7 @@
-"""Scores of checkpoints that write the labels: bits per byte of held-out labels, before and after a short training, and
-wrong words where they transcribe.
+"""Scores of checkpoints that generate the labels.
 
-Losses per token depend on the tokenizer; bits per byte of text can be compared between all checkpoints.
+Language models get the bits per byte of held-out labels, before and after a short run. ASR models get the word error
+rate. Losses per token depend on the tokenizer, but bits per byte can be compared between all checkpoints.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from hf_emms.scoring.ratio import ratio
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import SearchScores
 
-# Rows of the short training, and the most held-out rows.
+# Rows of the short run, and the maximum of held-out rows.
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
-# The share of the responses that were cut, among a score's details.
+# Key of a score's details: the share of truncated responses.
 CUT_RESPONSES = "cut_responses"
 
 
 class CheckpointModel(Protocol):
-    """A checkpoint that writes the labels of N rows, whose groups are uint64 (N,), or orders documents."""
+    """A checkpoint that generates the labels of N rows, with groups uint64 (N,), or reranks documents."""
 
     @property
     def groups(self) -> np.ndarray: ...
 
     @property
     def cut_responses(self) -> float:
-        """The share of the labels read so far that were truncated to the checkpoint's maximum length."""
+        """The share of labels that were truncated to the checkpoint's maximum length so far."""
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        """Return bits and bytes of the labels of n rows, float64 (n, 2), as it is or trained on other rows."""
+        """Return bits and bytes of the labels of n rows, float64 (n, 2), before or after training on other rows."""
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
-        """Return how many words of each of n labels are wrong, and how many it has, float64 (n, 2), untrained."""
+        """Return the wrong words and all words of each of n labels, float64 (n, 2), without training."""
 
     def reranked(self) -> SearchScores:
-        """Return the search of `reranking.drawn_queries` among their candidates; others have an infinite place."""
+        """Rerank the candidates of `reranking.drawn_queries`. Other documents get an infinite rank."""
 
 
 def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the short training and the held-out rows, int64; the same for all checkpoints, groups whole.
+    """Return the rows of the short run and the held-out rows, int64, the same for all checkpoints. No group is in both.
 
     Raises:
         EmmsError: all rows share a group.
     """
-    _, group_of = np.unique(groups, return_inverse=True)  # groups are hashes: in their order they are a random sample
+    _, group_of = np.unique(groups, return_inverse=True)  # groups are hashes, so their order is random
     order = np.argsort(group_of, kind="stable")
     border = max(1, group_of[order[min(TRAINING_ROWS, len(order) // 2)]])
     held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
     if not len(held_out):
         raise EmmsError(
-            "all rows share a group: none can be held out", "draw more rows: " + setting_ref("max_samples", ...)
+            "all rows share a group, so none can be held out", "use more rows: " + setting_ref("max_samples", ...)
         )
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
@@ -68,7 +68,7 @@ def zero_shot(model: CheckpointModel) -> Score:
 
 
 def short_run(model: CheckpointModel) -> Score:
-    """Return the bits per byte of the held-out rows after the short training."""
+    """Return the bits per byte of the held-out rows after the short run."""
     training, held_out = split_rows(model.groups)
     score = _of_bits(model, model.bits(held_out, training), held_out)
     return replace(score, details={**score.details, "training_rows": len(training)})
@@ -85,6 +85,6 @@ def word_error_rate(model: CheckpointModel) -> Score:
     counts = model.word_errors(rows)
     if not counts[:, 1].any():
         raise EmmsError(
-            "no label of the rows has a word", setting_ref("label_column") + " names the column of the transcripts"
+            "no label contains a word", "choose the column of transcripts with " + setting_ref("label_column")
         )
     return ratio(counts, model.groups[rows], HELD_OUT_ROWS)

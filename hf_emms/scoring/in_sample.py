@@ -1,6 +1,6 @@
-"""Scores without held-out rows: EMMS as the paper has it (arXiv 2308.06262), LogME and the H-score.
+"""Scores without held-out rows: EMMS as in the paper (arXiv 2308.06262), LogME and the H-score.
 
-EMMS needs two K x K matrices or the spectrum of XᵀX only: with standardised X and Z, P_X the projection on X's columns,
+EMMS needs only two K x K matrices or the spectrum of XᵀX. With standardised X and Z, P_X the projection on X's columns,
 A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at the best W is tᵀ(A − B)t / D2.
 """
 
@@ -19,8 +19,8 @@ from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm,
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
 
-# An eigenvalue of XᵀX below this many rounding errors of the largest is rounding noise: the noise of D x D products is
-# a matrix of random signs, whose norm stays below a rounding error of the largest eigenvalue.
+# Eigenvalues of XᵀX below this many rounding errors of the largest are rounding noise. The noise of D x D products is a
+# matrix of random signs, and its norm stays below one rounding error of the largest eigenvalue.
 ROUNDINGS = 2.0
 
 # Gradient steps on W before each step on t in the alternating method.
@@ -35,7 +35,7 @@ EPSILON = 1e-5
 def exact(statistics: Standardised) -> Score:
     """Return the paper's objective at its optimum: −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex.
 
-    For standardised X (N, D1) and Z_k (N, D2_k). For any t the best W leaves tᵀ(A − B)t, a programme in K unknowns.
+    X (N, D1) and Z_k (N, D2_k) are standardised. For any t, the best W leaves tᵀ(A − B)t, a problem in K unknowns.
 
     Source: Meng et al. 2023 (arXiv 2308.06262), equation 3.
     """
@@ -45,9 +45,9 @@ def exact(statistics: Standardised) -> Score:
 
 
 def one_pass(statistics: Standardised) -> Score:
-    """Return the score of the official function: least squares for W (D1, D2) at t = 1/K, then for t (K,), projected.
+    """Return the score of the official function: least squares for W (D1, D2) at t = 1/K, then for a projected t (K,).
 
-    It is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at that W and t, for standardised X (N, D1) and Z_k (N, D2_k).
+    The score is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at these W and t, for standardised X (N, D1) and Z_k (N, D2_k).
 
     Source: `EMMS` in the official repository's metrics.py (Algorithm 2 of arXiv 2308.06262), without its factor D2².
     """
@@ -59,15 +59,15 @@ def one_pass(statistics: Standardised) -> Score:
 
 
 def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
-    """Return the score of the paper's Algorithm 1: gradient steps on W (D1, D2) and, projected, on t (K,), in turn.
+    """Return the score of the paper's Algorithm 1, which alternates gradient steps on W (D1, D2) and projected t (K,).
 
-    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), for standardised X (N, D1) and Z_k (N, D2_k), until an iteration lowers it
-    by less than the share `tolerance`. Source: arXiv 2308.06262.
+    Both minimise ‖XW − Σ_k t_k Z_k‖² / (N·D2) for standardised X (N, D1) and Z_k (N, D2_k). The loop ends if an
+    iteration improves the objective by less than the share `tolerance`. Source: arXiv 2308.06262.
 
-    Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
-    at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any
-    number of gradient steps at the same t is a geometric series in each of them. Those of large eigenvalues have
-    arrived at their optimum for this t whenever t moves, so a single K x K matrix stands for all of them.
+    The step sizes follow from the Lipschitz constants of the gradients, so the objective never rises. W starts at 0
+    and stays in the span of V(XᵀZ_k), with V the eigenvectors of XᵀX. D x K coefficients describe it, and gradient
+    steps at the same t are a geometric series in each coefficient. Coefficients of large eigenvalues converge before t
+    moves, so one K x K matrix represents all of them.
     """
     basis, zz = statistics.basis, statistics.zz
     values, vectors = _spectrum(statistics)
@@ -105,15 +105,15 @@ def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **det
 
 
 def _explained(statistics: Standardised) -> np.ndarray:
-    """Return B, the (K, K) inner products of the F-labels' projections on the columns of X."""
+    """Return B, (K, K): inner products of the label embeddings projected on the columns of X."""
     whitened = whiten(statistics)
     return statistics.basis.inner(whitened, whitened)
 
 
 def whiten(statistics: Standardised) -> np.ndarray:
-    """Return L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
+    """Return L⁻¹XᵀY with XᵀX = LLᵀ. As in a pseudo-inverse, directions that are only rounding noise are left out.
 
-    It is computed in the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
+    The precision is the input's if XᵀX is well conditioned, else float64.
     """
     dtype = statistics.dtype
     system = statistics.xx_in(dtype)
@@ -128,7 +128,7 @@ def whiten(statistics: Standardised) -> np.ndarray:
 
 
 def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
-    """Return the eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
+    """Return the eigenvalues (r,) and eigenvectors (D, r) of XᵀX above the rounding noise."""
     values, vectors = eigh(statistics.xx_in(np.float64), lower=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
     return values[kept], vectors[:, kept]
@@ -139,15 +139,15 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
-    Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot), the standardised
-    columns of the "f-labels", or "auto": classes where labels are kept by text and most repeat. Of labels that are all
-    different, one-hot targets would give any order of the labels the same evidence. `common` is the evidence as the
-    widespread code has it, which leaves out (D1 − rank)·log α and so is far too high when D1 > N.
+    Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot) or the
+    standardised columns of the "f-labels". "auto" uses classes if labels are summed by text and most of them repeat.
+    If all labels are different, one-hot targets give any order of the labels the same evidence. `common` computes the
+    evidence as in widespread code, which omits (D1 − rank)·log α and is far too high if D1 > N.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
     """
     if targets == "classes" and not moments.basis.by_text:
-        raise EmmsError("LogME on classes needs class ids, but the labels are dense", "pass a LabelTable")
+        raise EmmsError("LogME on classes needs class ids, but the labels are embeddings", "pass a LabelTable")
     basis = standardise(moments).basis
     rows = moments.rows()
     if rows is not None and moments.n < moments.d1:
@@ -165,11 +165,11 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     half = np.outer(origin, x + 0.5 * n * origin)
     centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
     sigma, vectors = eigh(centred + half + half.T, driver="evd")
-    # Rounding noise is relative to the centred products: a large mean is added to them in float64.
+    # Rounding noise is relative to the centred products, as a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
     if common and not kept.any():
-        raise EmmsError("the features are 0 in every row: logme_common, which divides by them, has no value for them")
+        raise EmmsError("all features are 0, so logme_common is undefined")
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if targets == "classes":
         columns, squares = xy + np.outer(origin, y), y
@@ -181,7 +181,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 def _evidence(
     sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float, d: int, common: bool
 ) -> np.ndarray:
-    """Return the log evidence per row of every varying label column, for n rows and features of width d.
+    """Return the log evidence per row of every label column that varies, for n rows and features of width d.
 
     `sigma` (r,) are the non-zero eigenvalues of XᵀX, `explained` (r, q) the squared projections of the label columns on
     X's left singular vectors, `squares` (q,) the columns' squared norms.
@@ -199,7 +199,7 @@ def _evidence(
         weights = (spectrum * explained / (ratio + spectrum) ** 2).sum(axis=0)
         residual = (explained / (1.0 + spectrum / ratio) ** 2).sum(axis=0) + unexplained
         alpha, beta = gamma / (weights + EPSILON), (n - gamma) / (residual + EPSILON)
-        with np.errstate(divide="ignore"):  # alpha is 0 where no feature varies
+        with np.errstate(divide="ignore"):  # alpha is 0 if no feature varies
             shrinkage = np.log1p(beta / alpha * spectrum).sum(axis=0)  # = Σ log(alpha + beta·sigma) − r·log alpha
         if common:
             shrinkage += (len(sigma) - d) * np.log(alpha)
@@ -218,7 +218,7 @@ def hscore(moments: Moments) -> float:
     """
     if not moments.basis.by_text:
         raise EmmsError(
-            "the H-score needs classes, but no labels repeat", "leave out " + setting_ref("estimators", "hscore")
+            "the H-score needs classes, but no labels repeat", "remove " + setting_ref("estimators", "hscore")
         )
     statistics = standardise(moments)
     counts = statistics.sums.y.sum(axis=0)
@@ -229,9 +229,9 @@ def hscore(moments: Moments) -> float:
 
 
 def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
-    """Refuse labels of which few repeat, by how many rows have each, (U,): features of any content separate those."""
+    """Raise an `EmmsError` if few labels repeat, given rows per label (U,): any features separate such labels."""
     if not are_classes(different := int(np.count_nonzero(counts)), rows):
         raise EmmsError(
-            f"{estimator} needs classes, but {different:,} of {rows:,} labels are different: it would rank by width",
-            setting_ref("estimators", "emms_knn") + " reads what labels mean",
+            f"{estimator} needs classes, but {different:,} of {rows:,} labels are different, so wide features win",
+            "use " + setting_ref("estimators", "emms_knn") + ", which uses the meaning of labels",
         )

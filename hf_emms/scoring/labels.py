@@ -1,9 +1,9 @@
-"""The labels of rows, and the basis in which sums over them are kept: distinct texts, or the columns of the F-labels.
+"""Label embeddings of rows, and the basis of sums over them: distinct texts, or the columns of the embeddings.
 
-An F-label is the matrix (N, D2_k) of embeddings that an encoder makes of the N label texts. Every method needs only
-sums over its columns d of (something of F-label j)[d] * (something of F-label k)[d]. Where few texts repeat, these
-follow from sums per text and the Gram matrices of the embeddings; otherwise the columns themselves are summed up.
-F-labels narrower than the widest count as padded with zero columns and scaled to the same total variance.
+The paper calls the embeddings (N, D2_k) of N label texts by encoder k an F-label. Each method needs only sums over
+columns d of products of F-labels j and k. If few texts repeat, sums per text and Gram matrices of the embeddings give
+these sums. Otherwise the columns are summed up. Narrow F-labels count as padded with zero columns to the widest, and
+scaled to the same total variance.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from scipy.sparse import csr_array, issparse
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, as_slice, cross, inverse_deviation, symmetric
 
-# Columns of each F-label that are compared first where equal rows are looked for.
+# Columns of each encoder that the search for equal rows compares first.
 _HEAD = 8
 
 
 def are_classes(n_different: int, rows: int) -> bool:
-    """Return whether most labels repeat, as the names of classes do and captions do not."""
+    """Return whether most labels repeat, as class names do and captions do not."""
     return 2 * n_different <= rows
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """K F-labels of N rows, stored once per distinct label text: ``tables[k][codes[i]]`` is the k-th of row i.
+    """Label embeddings of N rows by K encoders, stored once per distinct label text.
+
+    ``tables[k][codes[i]]`` is the embedding of row i by encoder k.
 
     Attributes:
-        codes: int64, shape (N,): the number of each row's label among the U texts.
-        tables: K float arrays of shape (U, D2_k); the widths may differ.
-        names: K names of the F-labels (the encoders), for reports.
-        texts: the U label texts; empty where there are only their embeddings.
-        categorical: whether the codes are classes (few, exchangeable) and not texts that happen to repeat.
-        dense: whether the tables hold rows, not texts: another batch of rows has other tables.
+        codes: int64, shape (N,): the index of each row's label among the U texts.
+        tables: K float arrays of shape (U, D2_k). The widths may differ.
+        names: K names of the encoders, for reports.
+        texts: the U label texts, or empty if only their embeddings are known.
+        categorical: whether the codes are classes and not texts that happen to repeat.
+        dense: whether the tables contain one row per example, so that each batch has its own tables.
 
     Raises:
-        EmmsError: codes or tables of the wrong type or shape, or a code outside 0..U-1.
+        EmmsError: if codes or tables have the wrong type or shape, or a code is outside 0..U-1.
     """
 
     codes: np.ndarray
@@ -77,7 +79,7 @@ class LabelTable:
 
     @classmethod
     def of_rows(cls, blocks: Sequence[np.ndarray]) -> LabelTable:
-        """Return the table of labels that come as a row of K arrays (N, D2_k) each."""
+        """Create a table from K arrays (N, D2_k) with one row per example."""
         return cls(np.arange(len(blocks[0])), tuple(blocks), categorical=False, dense=True)
 
     def __len__(self) -> int:
@@ -93,17 +95,17 @@ class LabelTable:
 
     @property
     def embeddings(self) -> tuple[np.ndarray, ...]:
-        """The F-labels of the rows: K arrays (N, D2_k)."""
+        """The label embeddings of the rows: K arrays (N, D2_k)."""
         return tuple(table[self.codes] for table in self.tables)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> LabelTable:
-        """Return the same tables with the codes of some rows only."""
+        """Select some rows, with the same tables."""
         return replace(self, codes=self.codes[rows])
 
     def distinct(self) -> LabelTable:
-        """Return the labels with equal rows of the tables kept once, or unchanged where that saves nothing.
+        """Merge equal rows of the tables, or return the labels unchanged if that saves nothing.
 
-        EMMS gives both the same score.
+        The score by EMMS is the same.
         """
         heads = np.ascontiguousarray(np.hstack([table[:, :_HEAD] for table in self.tables]))
         keys = heads.view(np.dtype((np.void, heads.shape[1] * heads.itemsize))).ravel()
@@ -118,13 +120,13 @@ class LabelTable:
         return replace(self, codes=codes[self.codes], tables=tables, texts=(), categorical=False, dense=False)
 
     def basis(self) -> LabelBasis:
-        """Return the cheaper basis: texts where they are fewer than label columns, or classes; columns otherwise."""
+        """Return the cheaper basis: texts if they are classes or fewer than the label columns, else columns."""
         by_text = not self.dense and (self.categorical or self.n_texts <= sum(self.widths))
         return TextBasis(self.tables) if by_text else ColumnBasis(self.widths)
 
 
 class Pair(NamedTuple):
-    """F-labels j <= k, their common columns in [Z_1 | … | Z_K], and how many columns they have in common."""
+    """Encoders j <= k with the slices of their common columns in [Z_1 | … | Z_K], and within a row of products."""
 
     j: int
     k: int
@@ -138,11 +140,11 @@ class _Basis:
 
     Attributes:
         widths: the K widths D2_k.
-        tables: float64 (U, D2_k), the F-labels of the texts; empty if y contains the F-labels themselves.
-        scale: (q,), which standardises y.
+        tables: float64 (U, D2_k), the embeddings of the texts. Empty if y contains the embeddings themselves.
+        scale: (q,), factors that standardise y.
         columns: K slices of [Z_1 | … | Z_K].
-        pairs: the pairs of F-labels in the order (0, 0), (0, 1), …, (1, 1), …. Their products of columns are summed up
-            beside y, unless sums per text give them.
+        pairs: pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
+            Empty if sums per text give these products.
     """
 
     by_text: ClassVar[bool]
@@ -175,20 +177,20 @@ class _Basis:
 
     @cached_property
     def level(self) -> np.ndarray:
-        """(ΣD2_k,): factors that give narrow F-labels the total variance of the widest."""
+        """(ΣD2_k,): factors that give narrow label embeddings the total variance of the widest."""
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
     def _scale(
         self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """Return level / standard deviation of each column, (ΣD2_k,); 0 for constant columns."""
+        """Return level / standard deviation of each column, (ΣD2_k,), or 0 for constant columns."""
         scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
         rows = "1 row" if n == 1 else f"{int(n):,} rows"
         for k, columns in enumerate(self.columns):
             if not scale[columns].any():
                 raise EmmsError(
-                    f"label_embeddings[{k}] does not vary over {rows}: nothing to explain",
-                    "pass labels with at least two distinct values; very small ones vanish when they are squared",
+                    f"label_embeddings[{k}] does not vary over {rows}, so there is nothing to explain",
+                    "pass labels with at least two distinct values whose squares do not vanish",
                 )
         return scale
 
@@ -217,26 +219,26 @@ class ColumnBasis(_Basis):
         return LabelTable.of_rows([np.concatenate(blocks) for blocks in zip(*rows, strict=True)])
 
     def read(self, labels: LabelTable, chosen: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Write the label columns, or the codes, of the chosen rows into `out`, (b, y_width), and return it."""
+        """Write the label columns, or the codes, of the chosen rows to `out`, (b, y_width), and return it."""
         rows = as_slice(labels.codes[chosen])
         for table, columns in zip(labels.tables, self.columns, strict=True):
             out[:, columns] = table[rows]
         return out
 
     def origin(self, rows: np.ndarray) -> np.ndarray:
-        """Return the point (q,) about which y is summed up, from some rows of the label side."""
+        """Return the origin (q,) of sums of y, from the result of `read` for some rows."""
         return rows.mean(axis=0, dtype=np.float64)
 
     def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
-        """Return zeros (D1, q) for `add_cross`, for features and labels of these types."""
+        """Return zeros (D1, q) for `add_cross`, given the dtypes of features and labels."""
         return np.zeros((d1, self.size), np.result_type(x, y))
 
     def add_block(
         self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
     ) -> None:
-        """Add rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
+        """Add rows, as `read` returns them, to sums y (q,) and products yy (pairs, D2) about the origin.
 
-        The memory of `scratch`, as many rows, saves the page faults of a fresh array.
+        `scratch` has the shape of `rows`; reusing its memory avoids page faults.
         """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
@@ -244,14 +246,14 @@ class ColumnBasis(_Basis):
             total[pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
-        """Add XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
+        """Set xy to `beta` (0 or 1) times xy plus XᵀY, for features (n, D1) and rows from `read`."""
         add_cross(xy, x, rows, beta=beta)
 
     def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
-        """Return the basis that scales y to F-labels of mean 0 and equal total variance.
+        """Return the basis that scales y to label embeddings of mean 0 and equal total variance.
 
-        It is computed from n rows' sums y (q,) and products yy (pairs, D2) about the origin (q,); columns that vary by
-        no more than rounding in `dtype` count as constant.
+        The sums y (q,) and products yy (pairs, D2) over n rows are about the origin (q,). Columns that vary by no more
+        than rounding in `dtype` count as constant.
         """
         squares = [total[pair.common] for total, pair in zip(yy, self.pairs, strict=True) if pair.j == pair.k]
         return ColumnBasis(self.widths, self._scale(n, y, np.concatenate(squares), origin, dtype))
@@ -266,19 +268,19 @@ class ColumnBasis(_Basis):
         return out
 
     def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
-        """Return XᵀY, (D, q), of features (r, D) and the result of `combine`."""
+        """Return XᵀY, (D, q), for features (r, D) and the result of `combine`."""
         return cross(x, y)
 
     def expand(self, matrix: np.ndarray) -> np.ndarray:
-        """Return standardised y (r, q) as the standardised columns of the F-labels, (r, ΣD2_k)."""
+        """Convert standardised y (r, q) to standardised columns of the label embeddings, (r, ΣD2_k)."""
         return matrix * self.scale
 
     def variances(self) -> np.ndarray:
-        """Return the variances (ΣD2_k,) of the F-labels' standardised columns; 0 of constant columns."""
+        """Return the variances (ΣD2_k,) of the standardised columns, 0 for constant columns."""
         return self.level**2 * (self.scale > 0)
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), of (r, q) standardised y or results of `combine`."""
+        """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), for standardised y (r, q) or results of `combine`."""
         out = np.empty((self.k, self.k))
         for pair in self.pairs:
             out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
@@ -287,7 +289,7 @@ class ColumnBasis(_Basis):
         return symmetric(out) if left is right else out
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return Σ_d left_j[r, d]·right_k[r, d], (r, K, K), of standardised y, (r, q) each."""
+        """Return Σ_d left_j[r, d]·right_k[r, d], (r, K, K), for standardised y (r, q)."""
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for pair in self.pairs:
             out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
@@ -295,7 +297,7 @@ class ColumnBasis(_Basis):
         return out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, (K, K), from sums over n rows."""
+        """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised labels, (K, K), from sums over n rows."""
         out = np.empty((self.k, self.k))
         for total, pair in zip(yy, self.pairs, strict=True):
             left, right = mean[pair.left], mean[pair.right]
@@ -305,7 +307,7 @@ class ColumnBasis(_Basis):
         return out
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
-        """Return a basis of at most `limit` evenly spaced columns of each F-label, and their places in y and in yy."""
+        """Return a basis of at most `limit` evenly spaced columns per encoder, with their positions in y and in yy."""
         if self.d2 <= limit:
             return self, np.arange(self.size), np.arange(self.d2)
         common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
@@ -315,7 +317,7 @@ class ColumnBasis(_Basis):
 
 
 class TextBasis(_Basis):
-    """y holds the indicators of U texts: q = U. Its methods are those of `ColumnBasis`."""
+    """y contains the indicators of U texts: q = U. It has the same methods as `ColumnBasis`."""
 
     by_text = True
 
@@ -325,7 +327,7 @@ class TextBasis(_Basis):
 
     @cached_property
     def _grams(self) -> np.ndarray:
-        """(K, K, U, U): inner products of the embeddings by F-labels j and k."""
+        """(K, K, U, U): inner products of the embeddings by encoders j and k."""
         grams = np.empty((self.k, self.k, self.size, self.size))
         for j, k in combinations_with_replacement(range(self.k), 2):
             common = min(self.widths[j], self.widths[k])
@@ -334,7 +336,7 @@ class TextBasis(_Basis):
         return grams
 
     def _contract(self, matrix: np.ndarray) -> np.ndarray:
-        """Return Σ_uv matrix[u, v]·<z_j[u], z_k[v]>, (K, K), of a matrix (U, U)."""
+        """Return Σ_uv matrix[u, v]·<z_j[u], z_k[v]>, (K, K), for a matrix (U, U)."""
         return np.einsum("uv,jkuv->jk", matrix, self._grams)
 
     @property

@@ -1,8 +1,7 @@
-"""Linear algebra of scoring: products and passes that stay in cache, statistics of columns, the probability simplex.
+"""Linear algebra for scoring: products, passes that stay in cache, column statistics, the probability simplex.
 
-Products run on scipy's BLAS, which the factorisations use too. numpy and scipy each bring an OpenBLAS with a pool of
-threads, and waiting threads of a pool spin on the cores that the other needs: products by numpy between
-factorisations by scipy cost several times what they should.
+Products use SciPy's BLAS, as the factorisations do. NumPy and SciPy each have an OpenBLAS with a thread pool, and idle
+threads of one pool spin on the cores that the other needs. Mixing both slows products down several times.
 """
 
 from __future__ import annotations
@@ -14,47 +13,47 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import nnls
 
-# Values of a step of a pass over a matrix, and rows of a pass over features or labels: they stay in cache, and
-# float32 sums of so few rows stay exact enough.
+# Values per step of a pass over a matrix, and rows per step of a pass over features or labels. Such steps stay in
+# cache, and float32 sums of so few rows are accurate enough.
 STEP_VALUES = 2**16
 BLOCK_ROWS = 64
 
-# A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
+# A column contains only rounding noise if its standard deviation is below this many rounding errors of its values.
 CONSTANT_ROUNDINGS = 32.0
 
 
 def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float) -> None:
-    """Set the upper triangle of total to beta · total + XᵀX, for half the work of a general product.
+    """Set the upper triangle of `total` to beta · total + XᵀX, at half the cost of a general product.
 
-    `total` (D, D) and rows x (n, D) are C-ordered, of equal precision; values below the diagonal stay. With
-    beta 0 the values before do not count, not even NaN.
+    `total` (D, D) and x (n, D) are C-ordered and have the same dtype. Values below the diagonal are unchanged. If beta
+    is 0, the previous values of `total` are ignored, even NaN.
     """
     (update,) = get_blas_funcs(("syrk",), (total,))
     update(1.0, x.T, beta=beta, c=total.T, lower=True, overwrite_c=True)
 
 
 def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, beta: float = 1.0) -> None:
-    """Set total, (D, q), to beta · total + XᵀY of rows (n, D) and (n, q); all C-ordered, of equal precision."""
+    """Set total (D, q) to beta · total + XᵀY for x (n, D) and y (n, q), all C-ordered and of one dtype."""
     (update,) = get_blas_funcs(("gemm",), (total,))
     update(1.0, y.T, x.T, beta=beta, c=total.T, trans_b=True, overwrite_c=True)
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return XᵀY of C-ordered rows (n, D) and (n, q): (D, q), C-ordered, in their common precision."""
+    """Return XᵀY, (D, q), for C-ordered x (n, D) and y (n, q), in their common precision."""
     (multiply,) = get_blas_funcs(("gemm",), (x, y))
     return multiply(1.0, y.T, x.T, trans_b=True).T
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return rows (n, D) times a matrix (D, q), both C-ordered: (n, q), C-ordered, in their common precision."""
+    """Return rows (n, D) times a matrix (D, q), both C-ordered, in their common precision."""
     (multiply,) = get_blas_funcs(("gemm",), (rows, matrix))
     return multiply(1.0, matrix.T, rows.T).T
 
 
 def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.ndarray], np.ndarray]:
-    """Return the BLAS routine that divides this many columns by a lower factor (D, D), and the matrix that it takes.
+    """Return the BLAS routine to divide this many columns by a lower factor (D, D), and its matrix argument.
 
-    With more columns than D, an inverse and products cost less than triangular solves, at half their speed.
+    For more columns than D, an inverse and products are faster than triangular solves.
     """
     if columns <= len(factor):
         return get_blas_funcs("trsm", (factor,)), factor
@@ -62,13 +61,13 @@ def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.n
 
 
 def column_sums(rows: np.ndarray) -> np.ndarray:
-    """Return the sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
+    """Return the column sums (D,) of C-ordered rows (n, D), several times as fast as sum(axis=0)."""
     (multiply,) = get_blas_funcs(("gemv",), (rows,))
     return multiply(1.0, rows.T, np.ones(len(rows), rows.dtype))
 
 
 def column_squares(rows: np.ndarray) -> np.ndarray:
-    """Return Σ_n rows[n, d]² of every column d: (D,), float64."""
+    """Return Σ_n rows[n, d]² for every column d, float64 (D,)."""
     out = np.zeros(rows.shape[1])
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
@@ -77,16 +76,16 @@ def column_squares(rows: np.ndarray) -> np.ndarray:
 
 
 def least_squarable(dtype: np.dtype) -> float:
-    """Return the smallest number whose square has all digits in this precision."""
+    """Return the smallest number whose square has full precision."""
     return float(np.sqrt(np.finfo(dtype).tiny))
 
 
 def inverse_deviation(
     n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    """Return 1 / standard deviation of each column, 0 where it is constant up to rounding or vanishes when squared.
+    """Return 1 / standard deviation of each column, or 0 if it is constant up to rounding in `dtype`.
 
-    `total` (D,) and `squares` (D,) are sums over n rows about the origin (D,); rounding is that of `dtype`.
+    `total` (D,) and `squares` (D,) are sums over n rows about the origin (D,).
     """
     mean = total / n
     variance = np.maximum(squares / n - mean**2, 0.0)
@@ -97,31 +96,31 @@ def inverse_deviation(
 
 
 def as_slice(places: np.ndarray) -> np.ndarray | slice:
-    """Return row numbers as a slice where they are consecutive, so that nothing is copied."""
+    """Convert row numbers to a slice if they are consecutive, so that indexing copies nothing."""
     first, stop = int(places[0]), int(places[-1]) + 1
     consecutive = stop - first == len(places) and bool((places[1:] > places[:-1]).all())
     return slice(first, stop) if consecutive else places
 
 
 def row_blocks(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows and columns of each step of a pass over a matrix, or over its upper triangle."""
+    """Yield row and column slices for a pass over a matrix, or over its upper triangle."""
     rows = math.ceil(STEP_VALUES / shape[1])
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows), slice(start if upper else 0, None)
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix of an upper triangle, (D, D)."""
+    """Mirror the upper triangle of a matrix (D, D)."""
     return np.triu(matrix) + np.triu(matrix, 1).T
 
 
 def one_norm(matrix: np.ndarray) -> float:
-    """Return the 1-norm (largest sum of a column's absolute values) of a symmetric matrix by its upper triangle."""
+    """Return the 1-norm (largest absolute column sum) of a symmetric matrix, from its upper triangle."""
     return float(np.abs(symmetric(matrix)).sum(axis=0).max())
 
 
 def project_simplex(point: np.ndarray) -> np.ndarray:
-    """Return the Euclidean projection of a point (K,) on {t >= 0, sum t = 1}: Duchi et al. 2008, figure 1."""
+    """Project a point (K,) on {t >= 0, sum t = 1} (Duchi et al. 2008, figure 1)."""
     descending = np.sort(point)[::-1]
     excess = (np.cumsum(descending) - 1.0) / np.arange(1, len(point) + 1)
     support = np.nonzero(descending > excess)[0][-1]
@@ -129,10 +128,10 @@ def project_simplex(point: np.ndarray) -> np.ndarray:
 
 
 def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
-    """Return the argmin t, float64 (K,), of tᵀ M t on the simplex for a symmetric positive semi-definite M (K, K).
+    """Minimise tᵀ M t over the simplex for a symmetric positive semi-definite M (K, K). Returns t, float64 (K,).
 
-    With M = RᵀR this is the point of least norm in the convex hull of R's columns, which a non-negative least
-    squares problem solves exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.
+    With M = RᵀR, the solution is the point of least norm in the convex hull of R's columns. Non-negative least squares
+    finds it exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.
     """
     size = len(matrix)
     scale = np.trace(matrix) / size

@@ -1,4 +1,4 @@
-"""Moments: everything that scoring needs of N rows, in memory that does not grow with N."""
+"""Moments: the sums over N rows that scoring needs, in memory that does not grow with N."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, Sums, smallest_keys
 
 
 class Moments:
-    """Per-fold sums over (features, F-labels) of rows: a commutative monoid.
+    """Sums over features and label embeddings per fold. Batches can be added and merged in any order.
 
-    Up to `capacity` rows are buffered before they are accumulated, so that small batches cost no more than large ones,
-    and so that fewer rows than features never pay for a D1 x D1 matrix.
+    Up to `capacity` rows are buffered before they are summed up. Small batches then cost no more than large ones, and
+    fewer rows than features need no D1 x D1 matrix.
 
     Args:
         d1: feature width D1.
-        widths: the K widths D2_k of the F-labels.
-        folds: number of folds F; a row's fold is a hash of its group.
+        widths: the widths D2_k of the K label embeddings.
+        folds: number of folds F. The fold of a row is a hash of its group.
         seed: seed of that hash.
-        tables: K arrays (U, D2_k): labels then arrive as a `LabelTable` and are kept as U sums, never as N x D2.
+        tables: K arrays (U, D2_k). If given, labels are `LabelTable`s with these tables, and U sums are stored.
 
     Raises:
-        EmmsError: a size below 1, or tables whose widths differ from `widths`.
+        EmmsError: if a size is below 1, or the widths of the tables differ from `widths`.
 
     Examples:
         >>> import numpy as np
@@ -75,15 +75,15 @@ class Moments:
 
     @classmethod
     def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0) -> Moments:
-        """Return empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
+        """Return empty moments for such labels, in the basis of `LabelTable.basis`."""
         check_type("labels", labels, LabelTable)
         basis = labels.basis()
         return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables)
 
     def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Examples:
-        """Return at most `SAMPLE_ROWS` of these rows, chosen by a hash of their features, with the same folds."""
+        """Choose at most `SAMPLE_ROWS` of these rows by a hash of their features, with the same folds."""
         chosen = smallest_keys(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        # A contiguous copy of the labels: they may be strided, and many more than those chosen.
+        # Copy the labels, which may be strided and many more than the chosen ones.
         folds = assign_folds(groups[chosen], self.folds, self.seed)
         return Examples(x[as_slice(chosen)], self.basis.joined([labels.take(chosen)]), folds)
 
@@ -99,15 +99,16 @@ class Moments:
 
         Args:
             features: (b, D1), numpy or torch.
-            labels: (b, D2), (b, K, D2), a list of (b, D2_k) or a `LabelTable` with the tables of the start.
-            groups: (b,) integers, strings or bytes; rows of a group share a fold. None: rows of equal features do.
+            labels: (b, D2), (b, K, D2), a list of (b, D2_k), or a `LabelTable` with the same tables for all batches.
+            groups: (b,) integers, strings or bytes. Rows of a group share a fold. By default rows of equal features
+                are a group.
 
         Raises:
-            EmmsError: bad values, or shapes other than those of the start.
+            EmmsError: if values cannot be used, or shapes differ from earlier batches.
         """
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
-            raise EmmsError(f"features has shape {x.shape} but these moments were made for d1={self.d1}")
+            raise EmmsError(f"features has shape {x.shape}, but these moments need d1={self.d1}")
         if groups is None:
             ids = content_keys(x) if self.folds > 1 else np.zeros(len(x), dtype=np.uint64)
         else:
@@ -115,7 +116,7 @@ class Moments:
         self.update_checked(x, as_labels(labels, len(x)), ids)
 
     def update_checked(self, x: np.ndarray, labels: LabelTable, ids: np.ndarray) -> None:
-        """Add a batch of rows that `as_matrix`, `as_labels` and `group_ids` have checked."""
+        """Add a batch that `as_matrix`, `as_labels` and `group_ids` have checked."""
         self.basis.check(labels)
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
@@ -123,16 +124,16 @@ class Moments:
         if len(x) > self.capacity:
             self._accumulate(Examples(np.ascontiguousarray(x), labels, folds))
             return
-        # Copies: the caller may read the next batch into the same buffers.
+        # Copy, as the caller may reuse the buffers for the next batch.
         self._buffer.append(Examples(np.array(x, order="C"), self.basis.joined([labels]), folds))
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush(more=True)
 
     def merge(self, other: Moments) -> Moments:
-        """Return the moments of both sets of rows, as a new object.
+        """Return new moments of the rows of both.
 
         Raises:
-            EmmsError: the two were made for other sizes, folds, seeds or label tables, or `other` is something else.
+            EmmsError: if the two have different sizes, folds, seeds or label tables.
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
@@ -142,7 +143,7 @@ class Moments:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
         by_text = self.basis.by_text == other.basis.by_text
         if not by_text or not all(map(np.array_equal, self.basis.tables, other.basis.tables)):
-            raise EmmsError("cannot merge moments made for different label tables")
+            raise EmmsError("cannot merge moments with different label tables")
         merged = self.copy()
         merged.dtype = np.result_type(self.dtype, other.dtype)
         merged.n += other.n
@@ -162,7 +163,7 @@ class Moments:
         return twin
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the content of these moments as arrays by name, in format 1, for `from_arrays`."""
+        """Return the content as arrays by name, for `from_arrays`."""
         names = ("d1", "widths", "folds", "seed", "n")
         arrays = {name: np.asarray(getattr(self, name)) for name in names}
         arrays["zero"] = np.zeros(0, self.dtype)
@@ -178,7 +179,7 @@ class Moments:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
-        """Return the moments whose content `to_arrays` gave."""
+        """Create moments from the result of `to_arrays`."""
         check_type("arrays", arrays, Mapping)
         tables = [array for name, array in arrays.items() if name.startswith("table_")]
         sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed")}
@@ -202,11 +203,11 @@ class Moments:
         return self._sums if self._sums is not None else self._empty_sums()
 
     def rows(self) -> Examples | None:
-        """Return all rows so far while none has been accumulated, else None."""
+        """Return all rows if all of them are still buffered, else None."""
         return None if self._sums is not None else self._joined()
 
     def with_features(self, rows: Examples, x: np.ndarray) -> Moments:
-        """Return the moments of the same `rows`, labels and folds with other features, shape (n, D)."""
+        """Return the moments of other features (n, D) for the same rows, labels and folds."""
         twin = self._empty(x.shape[1])
         twin.n, twin.dtype = self.n, self.dtype
         twin._buffer = [replace(rows, x=x)]

@@ -1,17 +1,16 @@
-"""The nearest rows: k-NN as a control, and EMMS with two base learners, a ridge and the mean label of the nearest rows.
+"""k-NN as a control, and EMMS with two base learners: a ridge regression and the mean label of the nearest rows.
 
-Full fine-tuning bends the features, which a linear map cannot foresee: where a ridge explains the labels equally well
-from two checkpoints, the checkpoint whose rows of like labels lie together often fine-tunes better (docs/evidence.md).
-For fold f each base learner b leaves residuals E_b of the fold's rows, fitted on the others; with w on the simplex of
-base learners and t on that of F-labels the loss is Σ_f ‖Σ_b w_b E_b t‖², least over both (stacked regression: Breiman
+Full fine-tuning changes features in ways that a linear map cannot predict. If a ridge explains the labels equally well
+from two checkpoints, the checkpoint with nearer rows of similar labels tends to fine-tune better (docs/evidence.md).
+Each base learner b, fitted on the other folds, has residuals E_b on the rows of fold f. The loss Σ_f ‖Σ_b w_b E_b t‖²
+is minimised over weights w of base learners and t of label embeddings, both on the simplex (stacked regression, Breiman
 1996).
 
-Products of residuals of the ridge are those of cross-validation, over all rows. With G the rows of labels less the mean
-label of their neighbours, products of both are <Y − m_y, G> − <W, (X − m_x)ᵀG>: no row is predicted.
+Cross-validation gives the products of the ridge's residuals over all rows. Let G be each label minus the mean label of
+its neighbours. Products of both residuals are <Y − m_y, G> − <W, (X − m_x)ᵀG>, so that no row has to be predicted.
 
-Neighbours are looked for in a sample of rows, for the rows of the sample. Where that is not all rows, what they gain
-over the ridge on the sample, scaled to all rows, is added to what the ridge leaves on all rows (the ridge is a control
-variate).
+Neighbours are searched in a sample of rows, for the rows of the sample. The gain over the ridge on the sample is scaled
+to all rows and combined with the ridge's residuals on all rows (the ridge is a control variate).
 """
 
 from __future__ import annotations
@@ -32,31 +31,31 @@ from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadra
 from hf_emms.scoring.standardise import FoldStats, Standardised
 from hf_emms.scoring.sums import Examples, smallest_keys
 
-# The most rows among which k-NN looks for neighbours, so that the cost grows with N, not its square.
+# Maximum of rows in which k-NN searches neighbours. The cost then grows with N and not with its square.
 MAX_CANDIDATES = 20_000
-# Similarities of a step: few enough to stay in cache while the largest are taken out.
+# Similarities per step, which stay in cache during the search for the largest.
 STEP = 2**21
 
-# Fewer than k-NN alone takes, as the ridge has averaged the noise already: best of 1, 3, 5, 7, 10, 20 and 40 on the dev
-# half of docs/evidence.md.
+# Fewer than in k-NN alone, as the ridge already averages the noise. The best of 1, 3, 5, 7, 10, 20 and 40 on the
+# development half of docs/evidence.md.
 NEIGHBOURS = 3
-# Principal components in which neighbours are looked for, and the passes over XᵀX that find them (Halko et al. 2011,
+# Principal components for the search of neighbours, and the passes over XᵀX to compute them (Halko et al. 2011,
 # algorithm 4.4).
 COMPONENTS = 128
 PASSES = 4
-# Base learners and F-labels are weighed in turn; each turn lowers the loss, most of it in the first two.
+# The weights of base learners and label embeddings are optimised in turn. The first two turns reduce the loss most.
 MAX_ITER = 20
 TOL = 1e-6
-# Rows whose labels are held as columns at a time.
+# Rows per block of label columns.
 BLOCK = 2_048
 
 
 def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
-    """Return how well the k nearest rows of other groups, by cosine, predict a row's label, and its standard error.
+    """Predict each row's label from the k nearest rows of other groups by cosine. Returns the score and standard error.
 
-    For classes it is the share of rows i whose label is the majority vote of their neighbours N(i); the nearest decides
-    a tie. Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised.
-    Features are (N, D1), groups (N,). The standard error is over rows; higher is better.
+    For classes, the score is the accuracy of the majority vote of the neighbours N(i). The nearest row decides ties.
+    Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², with z (N, ΣD2_k) standardised.
+    Features are (N, D1), groups (N,). The standard error is over rows.
 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
     """
@@ -70,7 +69,7 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
 
 
 def _of_size_one(values: np.ndarray) -> np.ndarray:
-    """Return values times the power of two that makes the largest about 1: no square overflows or vanishes."""
+    """Scale values by a power of two so that the largest is about 1, and no square overflows or vanishes."""
     return np.ldexp(values, -int(np.frexp(max(values.max(), -values.min()))[1]))
 
 
@@ -79,19 +78,19 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of each row's k nearest rows of other groups, nearest first, and which of them exist.
 
-    Both are (N, min(k, N − 1)); nearness is the cosine of centred features (N, D1). At most `most` rows, chosen by a
-    hash of their `raw` features, may become neighbours.
+    Both have the shape (N, min(k, N − 1)). Rows are compared by the cosine of centred features (N, D1). At most `most`
+    rows can be neighbours, chosen by a hash of their `raw` features.
     """
     rows = len(features)
     k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
-        raise EmmsError(f"all {rows} rows share a group; k-NN finds no neighbour outside it", "pass more groups")
+        raise EmmsError(f"all {rows} rows are in one group, so k-NN finds no neighbour outside it", "pass more groups")
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
     candidates = np.arange(rows)
-    if rows > most:  # the same ones in any order of the rows
+    if rows > most:  # independent of the order of rows
         candidates = smallest_keys(content_keys(features if raw is None else raw), most)
-    # In the order of groups, a row's group is a run of the candidates.
+    # Sorted by group, each group is a contiguous run of the candidates.
     order = np.argsort(groups, kind="stable")
     candidates = candidates[np.argsort(groups[candidates], kind="stable")]
     theirs, their_groups = unit[candidates], groups[candidates]
@@ -117,7 +116,7 @@ def nearest(
 def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:
     rows, k = neighbours.shape
     ballots = np.zeros((rows, classes))
-    # Less than a vote together, each more than all that are further away: the nearest row decides a tie.
+    # All together are less than one vote, and each is more than all further ones, so the nearest row decides a tie.
     tie_breakers = 0.5 ** np.arange(1, k + 1)
     np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * (1.0 + tie_breakers))
     hit = ballots.argmax(axis=1) == codes
@@ -130,7 +129,7 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
     for block in blocks:
         z = _standardised(block)
         if not z.shape[1]:
-            raise EmmsError("a label embedding is the same in all rows; k-NN has nothing to explain")
+            raise EmmsError("a label embedding is the same in all rows, so k-NN has nothing to explain")
         guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
         loss += ((z - guess) ** 2).mean(axis=1)
         null_loss += (z**2).mean(axis=1)
@@ -139,7 +138,7 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
 
 
 def _standardised(block: np.ndarray) -> np.ndarray:
-    """Return the columns with mean 0 and variance 1, constant columns left out: (N, D2) → (N, ≤ D2)."""
+    """Standardise columns and drop constant ones: (N, D2) → (N, ≤ D2)."""
     block = _of_size_one(block)
     mean = block.mean(axis=0, dtype=np.float64)
     deviation = block.std(axis=0, dtype=np.float64)
@@ -149,9 +148,9 @@ def _standardised(block: np.ndarray) -> np.ndarray:
 
 
 def stack(statistics: Standardised, fit: RidgeFit, rows: Examples) -> Score:
-    """Return the held-out score of the ridge and the neighbours together; its details hold the neighbours' weight.
+    """Return the held-out score of ridge and neighbours together. The details contain the weight of the neighbours.
 
-    `rows` are all rows or a sample, rotated where those of `statistics` are.
+    `rows` are all rows or a sample. They are rotated if the rows of `statistics` are.
     """
     neighbours, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
@@ -164,8 +163,8 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Examples) -> Score:
 
 
 def components(statistics: Standardised, rows: Examples) -> np.ndarray:
-    """Return the first principal components of standardised features (N, P), or all where they are few or rotated."""
-    axes = None  # those of rotated rows would depend on the order of the rows
+    """Return the first principal components (N, P) of standardised features, or all features if few or rotated."""
+    axes = None  # axes of rotated rows would depend on the order of rows
     if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
         axes = principal_axes(statistics.xx).astype(rows.x.dtype)
     parts = np.split(np.arange(len(rows)), range(BLOCK, len(rows), BLOCK))
@@ -174,7 +173,7 @@ def components(statistics: Standardised, rows: Examples) -> np.ndarray:
 
 
 def principal_axes(xx: np.ndarray) -> np.ndarray:
-    """Return nearly the first eigenvectors of XᵀX, (D, COMPONENTS), from its upper triangle (D, D)."""
+    """Approximate the first eigenvectors of XᵀX, (D, COMPONENTS), from its upper triangle (D, D)."""
     gram = symmetric(xx)
     axes = np.random.default_rng(0).standard_normal((len(gram), COMPONENTS)).astype(gram.dtype)
     for _ in range(PASSES):
@@ -185,9 +184,9 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
 def _products(
     statistics: Standardised, rows: Examples, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
-    """Return a filled fold's sums of products of the base learners' residuals, (2, 2, K, K).
+    """Sum products of the base learners' residuals over a filled fold, (2, 2, K, K).
 
-    `neighbours` (N, k) are the row numbers of each row's neighbours, `shares` (N, k) their weights, which add up to 1.
+    `neighbours` (N, k) are the row numbers of each row's neighbours. Their weights `shares` (N, k) sum to 1.
     """
     sums, basis, solution = statistics.sums, statistics.basis, fit.solutions[number]
     fold = int(statistics.filled[number])
@@ -214,14 +213,14 @@ def _products(
             linear += basis.inner(left, left)
     both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, cross)
     if sampled:
-        # In a fold without sampled rows neither base learner can be judged.
+        # A fold without sampled rows says nothing about the neighbours.
         scale = sums.n[fold] / max(len(test), 1)
         both, near = (fit.residual[number] + scale * (product - linear) for product in (both, near))
     return np.array([[fit.residual[number], both], [both.T, near]])
 
 
 def _simplex_least_squares(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of base learners (B,) and F-labels (K,) with the least loss, from sums (B, B, K, K)."""
+    """Return the weights of base learners (B,) and label embeddings (K,) with the least loss, from (B, B, K, K)."""
     learners = np.full(len(products), 1.0 / len(products))
     for _ in range(MAX_ITER):
         weights = minimise_quadratic(np.einsum("b,bcjk,c->jk", learners, products, learners))

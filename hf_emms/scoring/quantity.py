@@ -1,4 +1,4 @@
-"""How people read a measured number: its unit, its direction, and a sentence of help. Stored numbers stay."""
+"""How to display a stored number: unit, direction and a sentence of help."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-# Standard errors below this need a third decimal, or they would be shown as 0.
+# Standard errors below this need one more decimal, or they would be displayed as 0.
 _SMALL_ERROR = 0.005
 DOWN = "↓"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What an estimator or a metric measures, as the field writes it.
+    """The unit and direction of an estimator or a metric.
 
     Attributes:
-        unit: stands behind a number in a sentence and in a heading; empty for none.
-        higher_is_better: the direction of the number as it is written. Stored numbers are turned: higher is better.
-        name: what it is called where the stored number is another ("word error rate" of "1 - WER").
-        written: the number that people read, from the stored number; by default the number, or its negative where
-            lower is better.
-        decimals: fewest decimals that are shown.
-        help: what it is, in a sentence or two.
-        low: the least number that can be stored.
-        high: the largest.
+        unit: the unit in sentences and headings, or empty.
+        higher_is_better: direction of the displayed number. For stored numbers, higher is always better.
+        name: display name if it differs from the stored metric ("word error rate" for "1 - WER").
+        written: converts the stored number to the displayed number. By default the sign changes if lower is better.
+        decimals: minimum of displayed decimals.
+        help: one or two sentences of help.
+        low: smallest possible stored number.
+        high: largest possible stored number.
     """
 
     unit: str = ""
@@ -37,23 +36,23 @@ class Quantity:
     high: float = math.inf
 
     def value(self, stored: float) -> float:
-        """Return the number that people read."""
+        """Convert a stored number to the displayed number."""
         if self.written is not None:
             return self.written(stored)
         return stored if self.higher_is_better else -stored
 
     def error(self, stored: float, stderr: float) -> float:
-        """Return the standard error of `value`, from that of the stored number."""
+        """Convert the standard error of a stored number to that of `value`."""
         reach = self.value(stored + stderr / 2) - self.value(stored - stderr / 2)
         return abs(reach)
 
     def decimals_for(self, smallest_error: float | None) -> int:
-        """Return how many decimals are shown where the smallest standard error is this."""
+        """Return the decimals to display, given the smallest standard error."""
         return self.decimals + (smallest_error is not None and 0 < smallest_error < _SMALL_ERROR)
 
     @property
     def arrow(self) -> str:
-        """An arrow where lower is better; else empty."""
+        """An arrow if lower is better, else empty."""
         return "" if self.higher_is_better else DOWN
 
     @property
@@ -63,7 +62,7 @@ class Quantity:
 
     @property
     def in_words(self) -> str:
-        """The unit, and that lower is better where it is: " bits per byte (lower is better)"."""
+        """The unit and, if lower is better, a remark: " bits per byte (lower is better)"."""
         unit = f"{'' if self.unit == '%' else ' '}{self.unit}" if self.unit else ""
         return unit + ("" if self.higher_is_better else " (lower is better)")
 
@@ -78,14 +77,14 @@ def points(share: float) -> float:
 BITS_PER_BYTE = Quantity(
     "bits per byte",
     higher_is_better=False,
-    help="How many bits a model needs for a byte of the texts that it should write: 8 where it knows nothing.",
+    help="Bits per byte of the responses. A model that knows nothing needs 8.",
 )
-POINTS = Quantity(written=points, decimals=1, help="In points: 100 is perfect.", low=0, high=1)
+POINTS = Quantity(written=points, decimals=1, help="In points. 100 is perfect.", low=0, high=1)
 ERROR_RATE = Quantity(
-    "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Words that are wrong, of 100."
+    "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Wrong words per 100 words."
 )
 _WRONG_WORDS = replace(ERROR_RATE, name="word error rate", written=lambda stored: 100 * (1 - stored), high=1)
-# Metrics after fine-tuning that are no share from 0 to 1, or that people write in another way, by their stored names.
+# Metrics after fine-tuning that are not shares from 0 to 1, or that are displayed differently, by their stored names.
 METRICS = {
     "byte likelihood": Quantity(
         "bits per byte",
@@ -97,7 +96,7 @@ METRICS = {
         high=1,
     ),
     "1 - WER": _WRONG_WORDS,
-    "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Characters that are wrong, of 100."),
+    "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Wrong characters per 100 characters."),
     "R²": replace(POINTS, low=-math.inf),
     "Spearman": replace(POINTS, low=-1),
     "CIDEr": replace(POINTS, high=10),
@@ -105,5 +104,5 @@ METRICS = {
 
 
 def quantity_of_metric(metric: str) -> Quantity:
-    """Return how people read a score after fine-tuning, stored as a share under this name: in points by default."""
+    """Return how to display a fine-tuned score with this name, by default in points."""
     return METRICS.get(metric, POINTS)

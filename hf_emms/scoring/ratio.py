@@ -6,14 +6,14 @@ import numpy as np
 
 from hf_emms.scoring import Score
 
-# Parts of the groups whose scores are compared between checkpoints.
+# Folds of groups, by which checkpoints are compared.
 _FOLDS = 5
 
 
 def ratio(counts: np.ndarray, groups: np.ndarray, row_limit: int | None = None) -> Score:
-    """Return the sum of the first column by that of the second, (n, 2), with its standard error over groups (n,).
+    """Divide the sum of the first column of `counts` (n, 2) by the sum of the second.
 
-    `row_limit` is how many rows are scored at most.
+    The standard error is over groups (n,). `row_limit` is the maximum of scored rows, for the details.
     """
     _, group_of = np.unique(groups, return_inverse=True)
     sums = np.zeros((group_of.max() + 1, 2))

@@ -1,6 +1,6 @@
-"""Scores of rerankers: nDCG@10 and MRR@10 where a checkpoint orders the first documents by BM25 of each query anew.
+"""Scores of rerankers: nDCG@10 and MRR@10 after a checkpoint reranks the first documents by BM25.
 
-A document that is not among these is not found. Documents with equal scores share their places.
+Other documents are not found. Documents with equal scores share a mean rank.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ import numpy as np
 from hf_emms.scoring import Score
 from hf_emms.scoring.retrieval import SearchScores, mean_of_queries, ndcg_of_queries, reciprocal_ranks
 
-# The documents of a query that are ordered anew, and the most queries: a checkpoint reads each pair of both.
+# Documents per query, and maximum of queries. The checkpoint reads each pair of both.
 CANDIDATES, MAX_QUERIES = 100, 256
-# Scores that differ by less, relative to the largest of a query, are equal: batches and padding change them as much.
+# Scores count as equal within this share of the largest score of a query. Batching and padding change them as much.
 _EQUAL = 1e-5
 
 
 def drawn_queries(groups: np.ndarray) -> np.ndarray:
-    """Return the queries that are scored, int64 (q,), in their order: the same for all checkpoints.
+    """Draw the queries to score, int64 (q,), in their order. All checkpoints get the same.
 
-    `groups` are those of all queries, uint64 (Q,).
+    `groups` has the group of each query, uint64 (Q,).
     """
     return np.sort(np.argsort(groups, kind="stable")[:MAX_QUERIES])  # groups are hashes
 
 
 def count_pairs(queries: int, documents: int) -> int:
-    """Return how many pairs of a query and a document are scored of so many queries and documents."""
+    """Return the number of pairs that a reranker scores, given the numbers of queries and documents."""
     return min(queries, MAX_QUERIES) * min(documents, CANDIDATES)
 
 
 def reranked_places(
     candidates: np.ndarray, scores: np.ndarray, judgements: np.ndarray, relevant: np.ndarray
 ) -> np.ndarray:
-    """Return the place of each relevant document among the candidates of its query, float64 (R,), from 1.
+    """Return the rank of each relevant document among the candidates of its query, float64 (R,), from 1.
 
     Args:
         candidates: documents, int64 (q, c).
         scores: of the candidates, (q, c).
-        judgements: query, document and grade, int64 (J, 3); documents with a grade below 0 are left out.
-        relevant: those with a grade above 0, int64 (R, 3).
+        judgements: query, document and grade, int64 (J, 3). Documents with a grade below 0 are left out.
+        relevant: judgements with a grade above 0, int64 (R, 3).
     """
     tolerances = _EQUAL * np.abs(scores.astype(np.float64)).max(axis=1)
     searching, itself, _ = judgements[judgements[:, 2] < 0].T
@@ -63,7 +63,7 @@ def reranked_ndcg(search: SearchScores) -> Score:
 
 
 def reranked_mrr(search: SearchScores) -> Score:
-    """Return the mean of 1 / place of the first relevant document, 0 beyond place 10, of the same queries."""
+    """Return the mean reciprocal rank of the first relevant document among the first ten, for the same queries."""
     drawn = _of_drawn_queries(search)
     return mean_of_queries(reciprocal_ranks(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
 
@@ -73,7 +73,7 @@ def _of_drawn_queries(search: SearchScores) -> SearchScores:
     is_drawn = np.isin(search.relevant[:, 0], queries)
     judgements = search.relevant[is_drawn]
     judgements[:, 0] = np.searchsorted(queries, judgements[:, 0])
-    # In the order of the queries they are relevant in the same order.
+    # Sorted queries keep the order of relevant documents.
     return SearchScores.placed(
         judgements, search.groups[queries], len(search.documents), lambda relevant: search.places[is_drawn]
     )

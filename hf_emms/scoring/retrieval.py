@@ -1,7 +1,7 @@
-"""Scores of embedding models that search a corpus: nDCG@10, MRR@10 and recall@100, and nDCG@10 after a linear map of
-the queries, which foresees what fine-tuning moves.
+"""Scores of embedding models for search: nDCG@10, MRR@10, recall@100, and nDCG@10 after a linear map of queries.
 
-The scores of all queries and documents are never in memory at once. Documents with equal scores share their places.
+The map predicts what fine-tuning changes. Scores of queries and documents are computed in blocks, to save memory.
+Documents with equal scores share a mean rank.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from hf_emms.scoring.ratio import ratio
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Place = Callable[[np.ndarray], np.ndarray]
-"""`Retrieval.relevant`, (R, 3), to the place of each of them, float64 (R,), from 1; infinite where it has none."""
+"""Computes the rank of each row of `SearchScores.relevant`, float64 (R,), from 1, or inf for documents not found."""
 
 NDCG_DEPTH, RECALL_DEPTH = 10, 100
-# Ridge strengths of the map, in units of a query's mean square; an infinite strength keeps the queries as they are.
+# Ridge strengths of the map, relative to the mean square of queries. An infinite strength leaves queries unchanged.
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, np.inf)
-# Scores of a block are at most this many: 32 MB.
+# Scores per block: 32 MB.
 _BLOCK_SCORES = 2**23
 _BLOCK_QUERIES = 1024
-# Scores that differ by less, relative to the lengths of both vectors, are equal: products in float32 are not exact.
+# Scores count as equal within this share of the product of both lengths, as float32 products are not exact.
 _EQUAL = 2e-6
 
 
@@ -42,12 +42,12 @@ class SearchScores:
     Attributes:
         queries: float32, shape (Q, D).
         documents: float32, shape (M, D).
-        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has a grade above 0, and
-            does not search a document with a grade below 0.
-        groups: uint64, shape (Q,): queries that share a relevant document have the same.
-        similarity: how the model compares embeddings; the negative distance for "euclidean" and "manhattan".
-        folds: of queries that are held out from the map.
-        seed: of the folds.
+        judgements: int64, shape (J, 3): query, document and grade of relevance. Each query has a grade above 0.
+            Queries do not search documents with a grade below 0.
+        groups: uint64, shape (Q,). Queries that share a relevant document are in one group.
+        similarity: how the model compares embeddings. For "euclidean" and "manhattan" it is the negative distance.
+        folds: number of folds of queries for the map.
+        seed: seed of the folds.
     """
 
     queries: np.ndarray
@@ -60,13 +60,13 @@ class SearchScores:
 
     @cached_property
     def relevant(self) -> np.ndarray:
-        """The judgements with a grade above 0, int64 (R, 3), by query, and of a query the highest grades first."""
+        """Judgements with a grade above 0, int64 (R, 3), sorted by query and descending grade."""
         relevant = self.judgements[self.judgements[:, 2] > 0]
         return relevant[np.lexsort((-relevant[:, 2], relevant[:, 0]))]
 
     @classmethod
     def placed(cls, judgements: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
-        """Return a search of so many documents without embeddings, whose relevant documents `place` puts in places."""
+        """Create a search without embeddings, given the number of documents and a function that computes ranks."""
         no_queries, no_documents = (np.empty((count, 0), np.float32) for count in (len(groups), documents))
         search = cls(no_queries, no_documents, judgements, groups)
         vars(search).update(places=place(search.relevant))
@@ -74,14 +74,14 @@ class SearchScores:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """The place of each relevant document among all documents for its query, float64 (R,), from 1."""
+        """The rank of each relevant document among all documents for its query, float64 (R,), from 1."""
         return relevant_places(self)
 
 
 def relevant_places(retrieval: SearchScores) -> np.ndarray:
-    """Return the place of each relevant document for its query, float64 (R,), from 1; equal scores share a mean place.
+    """Return the rank of each relevant document for its query, float64 (R,), from 1. Equal scores share a mean rank.
 
-    Needs memory for a block of scores only, not for all (Q, M).
+    Only one block of scores is in memory, not all (Q, M).
     """
     relevant, documents = retrieval.relevant, retrieval.documents
     similarity, centre = retrieval.similarity, documents.mean(axis=0)
@@ -111,9 +111,9 @@ def leave_out(scores: np.ndarray, judgements: np.ndarray, first_query: int, firs
 
     Args:
         scores: shape (b, m).
-        judgements: see `Retrieval`.
-        first_query: the query of the first row.
-        first_document: the document of the first column.
+        judgements: see `SearchScores`.
+        first_query: query of the first row.
+        first_document: document of the first column.
     """
     rows, columns = (judgements[judgements[:, 2] < 0, :2] - (first_query, first_document)).T
     inside = (rows >= 0) & (rows < scores.shape[0]) & (columns >= 0) & (columns < scores.shape[1])
@@ -123,9 +123,9 @@ def leave_out(scores: np.ndarray, judgements: np.ndarray, first_query: int, firs
 def _prepared(
     queries: np.ndarray, documents: np.ndarray, centre: np.ndarray, similarity: Similarity
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries (b, D) and documents (m, D) whose inner products, or L1 distances, order as the similarity does.
+    """Transform queries (b, D) and documents (m, D) so that inner products, or L1 distances, order as the similarity.
 
-    The order of Euclidean distances is that of q·d − |d|²/2, which loses least precision around the documents' centre.
+    Euclidean distances order as q·d − |d|²/2, which is most precise around the centre of the documents.
     """
     if similarity == "cosine":
         return _unit(queries), _unit(documents)
@@ -151,7 +151,7 @@ def _paired_scores(queries: np.ndarray, documents: np.ndarray, similarity: Simil
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors of length 1; a vector of zeros stays."""
+    """Scale vectors to length 1. Zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
 
@@ -187,30 +187,30 @@ def zero_shot_ndcg(retrieval: SearchScores) -> Score:
 
 
 def mrr(retrieval: SearchScores) -> Score:
-    """Return the mean of 1 / place of the first relevant document, 0 beyond place 10."""
+    """Return the mean reciprocal rank of the first relevant document among the first ten."""
     return mean_of_queries(reciprocal_ranks(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
 
 def reciprocal_ranks(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
-    """Return what `mrr` is the mean of, float64 (Q,); arguments as for `ndcg_of_queries`."""
+    """Return the reciprocal rank per query, float64 (Q,). The arguments are the same as in `ndcg_of_queries`."""
     first = np.full(queries, np.inf)
     np.minimum.at(first, relevant[:, 0], places)
     return np.where(first <= NDCG_DEPTH, 1 / first, 0.0)
 
 
 def recall(retrieval: SearchScores) -> Score:
-    """Return the mean share of a query's relevant documents that are among the first 100."""
+    """Return the mean share of relevant documents among the first 100."""
     return mean_of_queries(recalls(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
 
 def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
-    """Return what `recall` is the mean of, float64 (Q,); arguments as for `ndcg_of_queries`."""
+    """Return the recall per query, float64 (Q,). The arguments are the same as in `ndcg_of_queries`."""
     inside = np.bincount(relevant[:, 0], places <= RECALL_DEPTH, queries)
     return inside / np.maximum(np.bincount(relevant[:, 0], minlength=queries), 1)
 
 
 def mean_of_queries(values: np.ndarray, retrieval: SearchScores, row_limit: int | None = None) -> Score:
-    """Return the mean of a value for each query, float64 (Q,), of which there are at most `row_limit`."""
+    """Return the mean of one value per query, float64 (Q,). `row_limit` is the maximum of queries."""
     score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit)
     return replace(score, details=score.details | {"queries": len(values), "documents": len(retrieval.documents)})
 
@@ -221,18 +221,18 @@ def mean_of_queries(values: np.ndarray, retrieval: SearchScores, row_limit: int 
 def adapted_ndcg(retrieval: SearchScores) -> Score:
     """Return the mean nDCG@10 of held-out queries after a ridge map from queries to their documents.
 
-    The map is shrunk to the identity, and fitted on the queries of the other folds. Of each fold, its strength is the
-    best on the queries of the other folds, held out there as well; the weakest change wins where several are equal.
+    The map is fitted on the queries of the other folds and shrunk to the identity. The strength of each fold is the
+    best for held-out queries of the other folds. If several are equal, the strongest wins.
 
     Raises:
-        EmmsError: all queries share a group.
+        EmmsError: if all queries share a group.
     """
     fold_of = assign_folds(retrieval.groups, retrieval.folds, retrieval.seed)
     filled = np.unique(fold_of)
     if len(filled) < 2:
         raise EmmsError(
-            "all queries share a relevant document: none can be held out",
-            "draw more queries: " + setting_ref("max_samples", ...),
+            "all queries share relevant documents, so none can be held out",
+            "use more queries: " + setting_ref("max_samples", ...),
         )
     values = np.array([_mapped_ndcg(retrieval, mapped) for mapped in _held_out_maps(retrieval, fold_of, filled)])
     chosen = np.empty(len(fold_of))
@@ -253,7 +253,7 @@ def _mapped_ndcg(retrieval: SearchScores, queries: np.ndarray) -> np.ndarray:
 
 
 def _held_out_maps(retrieval: SearchScores, fold_of: np.ndarray, filled: np.ndarray) -> list[np.ndarray]:
-    """Return the queries mapped by what the other folds have, float32 (Q, D), for each of `STRENGTHS`."""
+    """Map the queries of each fold by a ridge fitted on the other folds: float32 (Q, D) per entry of `STRENGTHS`."""
     unit = _unit if retrieval.similarity == "cosine" else np.asarray
     queries, documents = unit(retrieval.queries).astype(np.float64), unit(retrieval.documents)
     targets = _mean_relevant(retrieval, documents)
@@ -268,9 +268,9 @@ def _held_out_maps(retrieval: SearchScores, fold_of: np.ndarray, filled: np.ndar
 
 
 def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, scale: float) -> Iterator[np.ndarray]:
-    """Yield the changes of held-out queries for each of `STRENGTHS`, by ridge regression of residuals (n, D) on x.
+    """Yield the changes of held-out queries per entry of `STRENGTHS`, by ridge regression of residuals (n, D) on x.
 
-    The smaller of both Gram matrices is decomposed once for all strengths.
+    All strengths share one decomposition of the smaller Gram matrix.
     """
     dual = len(x) < x.shape[1]
     values, vectors = eigh(x @ x.T if dual else x.T @ x)

@@ -1,7 +1,7 @@
-"""Moments → standardised second moments about a mean, in a pass over each matrix whose steps stay in cache.
+"""Standardise moments: second moments of standardised columns about a mean, in one pass over each matrix.
 
-Standardisation is applied to sums, never to rows. Centring subtracts outer products from a matrix of products, so no
-step needs another whole matrix.
+Standardisation is applied to sums and not to rows. Centring subtracts outer products block by block, so that no second
+matrix is needed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from hf_emms.scoring.sums import Examples, Sums
 
 @dataclass(frozen=True)
 class FoldStats:
-    """Scales of the c columns of features, or of labels, and their sums over a fold (the test rows)."""
+    """Scales of c columns of features or labels, and their sums over a fold (the test rows)."""
 
     scale: np.ndarray  # 1 / standard deviation
     test_sum: np.ndarray  # of the standardised test rows
     train_mean: np.ndarray  # of the standardised rows of the other folds
-    shift: np.ndarray  # `train_mean` less the mean of all rows
+    shift: np.ndarray  # `train_mean` minus the mean of all rows
 
     @classmethod
     def of(cls, index: int, n: np.ndarray, sums: np.ndarray, scale: np.ndarray) -> FoldStats:
-        """Return the statistics of a fold, from the sizes (F,) and the sums (F, c) of all folds."""
+        """Compute the statistics of a fold from the sizes (F,) and sums (F, c) of all folds."""
         total = sums.sum(axis=0)
         mean = (total - sums[index]) * scale / (n.sum() - n[index])
         return cls(scale, sums[index] * scale, mean, mean - total * scale / n.sum())
@@ -53,7 +53,7 @@ def centred_total(
     *,
     upper: bool = False,
 ) -> np.ndarray:
-    """Return (Σ products − left ⊗ right) · scale[0] ⊗ scale[1], (D, c), of products (F, D, c), or a triangle."""
+    """Return (Σ products − left ⊗ right) · scale[0] ⊗ scale[1], (D, c), from products (F, D, c), or a triangle."""
     out = np.empty(products.shape[1:], dtype)
     for rows, columns in row_blocks(out.shape, upper=upper):
         step = products[:, rows, columns].sum(axis=0, dtype=np.float64)
@@ -89,7 +89,7 @@ def split_fold(
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold whose rows are tested, while the rows of the other folds are trained on."""
+    """Products of a fold: its rows are test rows, and the rows of the other folds are training rows."""
 
     train_share: float  # of the rows
     xx: Split  # products of features (D, D), upper triangles
@@ -101,11 +101,11 @@ class Standardised:
     """Per-fold sums with the scales that turn columns into unit variance."""
 
     sums: Sums  # features may be rotated into fewer dimensions than D1 (see `standardise`)
-    x_scale: np.ndarray  # (D,), 1 / standard deviation; 0 for a constant column
+    x_scale: np.ndarray  # (D,), 1 / standard deviation, or 0 for a constant column
     basis: LabelBasis  # of the labels, standardised
     constant_columns: int  # how many features do not vary
-    dtype: np.dtype  # precision of the input, in which the factorisations run
-    rotated: Examples | None = None  # the rows themselves, standardised and rotated, where they are rotated
+    dtype: np.dtype  # precision of the input and of the factorisations
+    rotated: Examples | None = None  # standardised and rotated rows, if rotated
 
     @cached_property
     def n(self) -> float:
@@ -113,32 +113,32 @@ class Standardised:
 
     @cached_property
     def zz(self) -> np.ndarray:
-        """(K, K), Σ_d Z_jᵀZ_k / N over all rows, centred on their mean."""
+        """Σ_d Z_jᵀZ_k / N, (K, K), over all rows about their mean."""
         y = self.sums.y.sum(axis=0)
         return self.basis.products(self.n, y, self.sums.yy.sum(axis=0), y / self.n) / self.n
 
     @cached_property
     def xx(self) -> np.ndarray:
-        """XᵀX / N as `xx_in` gives it, in the input's precision; not to be written to."""
+        """XᵀX / N from `xx_in` in the input's precision. Do not modify it."""
         return self.xx_in(self.dtype)
 
     @cached_property
     def xy(self) -> np.ndarray:
-        """XᵀY / N as `xy_in` gives it, in the input's precision; not to be written to."""
+        """XᵀY / N from `xy_in` in the input's precision. Do not modify it."""
         return self.xy_in(self.dtype)
 
     def xx_in(self, dtype: np.dtype | type) -> np.ndarray:
-        """Return the upper triangle (D, D) of XᵀX / N over all rows, centred on their mean, from sums in float64."""
+        """Return the upper triangle (D, D) of XᵀX / N over all rows about their mean, computed in float64."""
         x = self.sums.x.sum(axis=0)
         return centred_total(self.sums.xx, x, x / self.n, (self.x_scale / self.n, self.x_scale), dtype, upper=True)
 
     def xy_in(self, dtype: np.dtype | type) -> np.ndarray:
-        """Return XᵀY / N, (D, q), over all rows, centred on their mean, in the basis of the labels."""
+        """Return XᵀY / N, (D, q), over all rows about their mean, in the basis of the labels."""
         x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
         return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
 
     def features(self, rows: Examples, chosen: np.ndarray) -> np.ndarray:
-        """Return the standardised features of some rows: (b, D)."""
+        """Standardise the features of some rows: (b, D)."""
         x = rows.x[as_slice(chosen)]
         out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)
         out *= self.x_scale.astype(x.dtype)
@@ -150,14 +150,14 @@ class Standardised:
 
     @cached_property
     def test_labels(self) -> np.ndarray:
-        """(F, K, K): sums over each filled fold of products of labels about the training mean."""
+        """Sums of label products about the training mean, per filled fold: (F, K, K)."""
         sums = self.sums
         means = (sums.y.sum(axis=0) - sums.y) / (self.n - sums.n)[:, None]
         products = (self.basis.products(sums.n[f], sums.y[f], sums.yy[f], means[f]) for f in self.filled)
         return np.stack(list(products))
 
     def fold(self, index: int, xx: Split | None) -> Fold:
-        """Return the products of a fold that holds rows; `xx` saves the work of `split_xx`."""
+        """Return the products of a filled fold. `xx` is the result of `split_xx`, if already computed."""
         n, sums = float(self.sums.n[index]), self.sums
         x = FoldStats.of(index, sums.n, sums.x, self.x_scale)
         y = FoldStats.of(index, sums.n, sums.whole_y, self.basis.scale)
@@ -184,15 +184,15 @@ class Standardised:
 
 
 def standardise(moments: Moments) -> Standardised:
-    """Return the moments of all rows with the scales that standardise each column of X and Z.
+    """Return the sums of all rows with the scales that standardise each column of X and Z.
 
-    Where all rows are still buffered and fewer than features, they are standardised, then rotated into n dimensions
-    (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
+    If all rows are still buffered and fewer than features, they are standardised and then rotated to n dimensions (QR
+    of Xᵀ). The rotation keeps inner products, and so all ridge and least-squares solutions.
     """
     if moments.n == 0:
-        raise EmmsError("features is empty: the moments have no rows", "call update(features, labels) first")
+        raise EmmsError("the moments have no rows", "call update(features, labels) first")
     rows, rotated = moments.rows(), None
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
         if rows is not None and moments.n < moments.d1:
             x, constant = standardise_rows(rows.x)
             rotated = replace(rows, x=rotate_rows(x))
@@ -206,7 +206,7 @@ def standardise(moments: Moments) -> Standardised:
         finite = np.isfinite(squares.sum()) and np.isfinite(sums.yy.sum())
     if not finite:
         raise EmmsError(
-            f"features or label_embeddings are too large for {moments.dtype}: their products overflow",
+            f"features or label_embeddings are too large for {moments.dtype}, their products overflow",
             "divide them by a power of ten, or pass them as float64",
         )
     y, yy = sums.y.sum(axis=0), sums.yy.sum(axis=0)
@@ -214,19 +214,19 @@ def standardise(moments: Moments) -> Standardised:
     largest = float(np.abs(sums.origin_x if rows is None or rotated is None else rows.x).max())
     if constant == moments.d1 and 0 < largest < least_squarable(moments.dtype):
         raise EmmsError(
-            f"features are too small for {moments.dtype}: their products vanish (values of about {largest:.0e})",
+            f"features are too small for {moments.dtype}, their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",
         )
     return Standardised(sums, x_scale, basis, constant, moments.dtype, rotated)
 
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:
-    """Return fewer rows than columns, (n, D), as (n, n) with the same inner products between rows."""
+    """Rotate rows (n, D) with n < D to (n, n), with the same inner products between rows."""
     return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True)[0][: len(x)].T)
 
 
 def standardise_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the columns (n, D) with mean 0 and variance 1, constant ones as 0, and how many are constant."""
+    """Standardise columns (n, D), set constant ones to 0, and count the constant ones."""
     mean = rows.mean(axis=0, dtype=np.float64)
     x = rows - mean.astype(rows.dtype)
     scale = inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), column_squares(x), mean, rows.dtype)

@@ -1,7 +1,7 @@
-"""Sums over the rows of each fold, to which rows and other sums are added.
+"""Sums over the rows of each fold.
 
-Rows come a chunk at a time, each gathered, centred, summed up and multiplied before the next, so that all of it happens
-in cache and no copy of all rows is made. Products of few rows are summed up in the rows' precision, those in float64.
+Rows are processed in chunks that stay in cache, so that no copy of all rows is needed. Products of a few thousand rows
+are summed up in the input's precision, and these sums in float64.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from hf_emms.scoring.labels import LabelBasis, LabelTable
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks
 
-# Rows of the sample in which neighbours are looked for: the cost of the search does not grow with N.
+# Rows of the sample for the search of neighbours, whose cost then does not grow with N.
 SAMPLE_ROWS = 8_192
 
-# Rows of a matrix product: enough for its full speed, few enough to be in cache when it reads them.
+# Rows per matrix product: enough for full speed, and few enough to stay in cache.
 CHUNK_ROWS = 1024
 
-# Rows whose products are summed up in the input's precision: few enough for float32.
+# Rows whose products are summed up in the input's precision. Float32 is accurate enough for so few.
 PRODUCT_ROWS = 8192
 
 # Rows, evenly spaced, whose mean is the origin.
@@ -28,7 +28,7 @@ ORIGIN_ROWS = 512
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows whose sums are not computed yet: features (n, D1), n labels and the fold of each row, (n,)."""
+    """Features (n, D1) and labels of n rows, with the fold of each row, (n,)."""
 
     x: np.ndarray
     labels: LabelTable
@@ -39,7 +39,7 @@ class Examples:
 
 
 def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of the `count` smallest keys (n,), in their order."""
+    """Return the sorted positions of the `count` smallest keys (n,)."""
     if len(keys) <= count:
         return np.arange(len(keys))
     return np.sort(np.argpartition(keys, count - 1)[:count])
@@ -49,12 +49,12 @@ def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
-    xy has the rows' precision where few rows a fold make a single product, which saves a copy of the largest sums.
-    xx holds upper triangles: values below the diagonals are never read. y is in a `LabelBasis` with q columns.
-    Only xy takes the labels uncentred: x is centred already, and a centred copy of all labels would cost a pass.
+    If each fold needs only one product, xy has the input's precision, which saves a copy of the largest sums. xx
+    contains upper triangles. y is in a `LabelBasis` with q columns. xy uses uncentred labels, because x is centred
+    already and centring all labels would cost another pass.
 
-    Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
-    products of the basis' pairs of F-labels over the columns both have; origin_x (D1,), origin_y (q,).
+    Shapes: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k), origin_x (D1,),
+    origin_y (q,). yy contains the products of common columns for each pair of the basis.
     """
 
     n: np.ndarray
@@ -88,10 +88,12 @@ class Sums:
         return Sums(**{name: array.copy() for name, array in vars(self).items()})
 
     def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool) -> None:
-        """Add rows; where `more` follow, sums are float64 from the start, and never copied to become so."""
+        """Add rows. If `more` follow, xy is float64 from the start."""
         if not self.n.any():
-            # Products of centred columns keep their digits; the mean of some rows is centre enough.
+            # Centred columns keep the digits of products, and the mean of some rows is close enough. LogME of features
+            # with many tiny eigenvalues depends on the choice of these rows in the third digit.
             some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
+            some = np.argsort(rows.folds, kind="stable")[some]
             labels = basis.read(rows.labels, some, np.empty((len(some), basis.y_width), rows.labels.tables[0].dtype))
             self.origin_x, self.origin_y = rows.x[some].mean(axis=0, dtype=np.float64), basis.origin(labels)
         products = ProductSums(rows, basis, self.origin_x, self.origin_y)
@@ -114,7 +116,7 @@ class Sums:
             if self.n[fold]:
                 total += product
             else:
-                np.copyto(total, product)  # reads no zeros
+                np.copyto(total, product)  # avoids reading zeros
 
     def add_sums(self, other: Sums, basis: LabelBasis) -> None:
         if not self.n.any():
@@ -125,7 +127,7 @@ class Sums:
             getattr(self, name)[:] += getattr(moved, name)
 
     def about(self, origin_x: np.ndarray, origin_y: np.ndarray, basis: LabelBasis) -> Sums:
-        """Return the sums of the same rows about other origins."""
+        """Move the sums to other origins."""
         shift_x, shift_y = self.origin_x - origin_x, self.origin_y - origin_y
         if not shift_x.any() and not shift_y.any():
             return self
@@ -141,7 +143,7 @@ class Sums:
 
 
 class ProductSums:
-    """The sums over some rows of a fold, in the rows' precision."""
+    """Sums over some rows of a fold, in the input's precision."""
 
     def __init__(self, rows: Examples, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
         d1, dtype, y_dtype = rows.x.shape[1], rows.x.dtype, np.result_type(*rows.labels.tables)

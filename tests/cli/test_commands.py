@@ -64,7 +64,7 @@ def test_unwritable_cache_loses_no_result(
     result = cli(*rank)
     assert result.code == 0
     assert len(best_first(result.out)) == 2
-    assert "cannot write to the cache" in result.err
+    assert "Cannot write to the cache" in result.err
     assert "Not saved." in result.err
 
 

@@ -208,13 +208,13 @@ def test_checkpoints_are_ranked_by_their_short_runs(zoo: Path) -> None:
     assert row.scores["zero_shot"].value < row.scores["short_run"].value < 0
     assert len(row.scores["short_run"].folds) == 5
     reason, trained = json.loads(ranking.to_json())["reason"], row.scores["short_run"].details["training_rows"]
-    assert reason.startswith("Short run orders because")
+    assert reason.startswith("Checkpoints are ordered by their loss after a short run")
     assert reason.endswith(f"Here it trained on {trained}.")
     header, *_, reason = str(ranking).splitlines()
     assert "minutes" in header.split()
     assert reason == ranking.reason
     for section in (card(ranking), card(ranking, row.checkpoint)):
-        assert "Short run orders because" in section
+        assert "Checkpoints are ordered by their loss after a short run" in section
         assert "before any of them" not in section
         assert "| minutes |" in section
         assert "Short run: bits per byte of held-out responses" in section

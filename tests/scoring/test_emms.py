@@ -111,9 +111,7 @@ def test_wide_features_are_scored_on_held_out_rows():
     for width in (80, 300):
         in_sample = emms(x[:, :width], z, method="emms_exact")
         assert in_sample.score == pytest.approx(0.0, abs=1e-9)
-        assert in_sample.notes == (
-            f"80 rows cannot tell {width} features apart: the in-sample residual is 0; use emms",
-        )
+        assert in_sample.notes == (f"80 rows for {width} features: the in-sample residual is 0; use method emms",)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -127,7 +125,7 @@ def test_columns_that_carry_nothing_change_nothing(method, dtype):
     expected, result = (emms(features, z, method=method, groups=range(200)) for features in (x, padded))
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     width = padded.shape[1]
-    assert result.notes == (f"ignored, because they do not vary: {width - 10} of {width} feature columns",)
+    assert result.notes == (f"{width - 10} of {width} feature columns are constant and were ignored",)
 
 
 @pytest.mark.parametrize("method", ["emms_exact", "emms_one_pass"])
@@ -173,7 +171,7 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
     [
         (lambda x, z: (np.where(np.arange(x.size).reshape(x.shape) == 7, np.nan, x), z), r"features.*NaN.*\(0, 7\)"),
         (lambda x, z: (x, [z[0], np.full_like(z[1], np.inf)]), r"label_embeddings\[1\].*NaN or Inf"),
-        (lambda x, z: (x, with_nan(z[0], (3, 1))), r"label_embeddings of shape \(120, 6\) holds 1 NaN.*\(3, 1\)"),
+        (lambda x, z: (x, with_nan(z[0], (3, 1))), r"label_embeddings of shape \(120, 6\) contains 1 NaN.*\(3, 1\)"),
         (
             lambda x, z: (x, with_nan(np.stack(z, 1), (3, 0, 1))),
             r"label_embeddings of shape \(120, 2, 6\).*\(3, 0, 1\)",
@@ -196,7 +194,7 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
         (lambda x, z: (x * 1e-200, z), r"too small for float64.*e-20"),
         (lambda x, z: (np.tile(x.astype(np.float32) * 1e-30, 20), z), r"too small for float32"),
         (lambda x, z: (x, [block * 1e-160 for block in z]), r"label_embeddings\[0\] does not vary"),
-        (lambda x, z: (np.ma.masked_greater(x, 1.0), z), r"values of a masked array are masked"),
+        (lambda x, z: (np.ma.masked_greater(x, 1.0), z), r"are masked"),
         (lambda x, z: (scipy.sparse.csr_array(x), z), r"features has dtype object"),
         (lambda x, z: (torch.empty(x.shape, device="meta"), z), r"the tensor cannot be read"),
     ],
@@ -214,7 +212,7 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
         ({"method": "best"}, "unknown method 'best'"),
         *[({"folds": value}, f"folds={value}") for value in (2.5, True, 1, 1001)],
         *[({"seed": value}, f"seed={value}") for value in (1.0, 2**63, -(2**63) - 1, None)],
-        ({"groups": np.zeros(120, int)}, "all 120 rows fall into the same fold"),
+        ({"groups": np.zeros(120, int)}, "all 120 rows are in the same fold"),
         ({"groups": [1, 2, 3]}, "groups has 3 entries"),
         ({"groups": np.zeros((120, 2), int)}, r"groups has shape \(120, 2\)"),
         ({"groups": np.linspace(0, 1, 120)}, "groups has dtype float64"),
@@ -248,8 +246,8 @@ def test_two_folds_are_enough_and_fewer_rows_than_folds_still_score_or_say_why()
     x, z = small_problem(n=4, d1=3)
     result = emms(x, z, folds=1000, seed=2**63 - 1)
     assert np.isfinite(result.score)
-    assert result.notes == ("the groups fill 4 of 1000 folds",)
-    with pytest.raises(EmmsError, match="does not vary over 1 row:"):
+    assert result.notes == ("4 of 1000 folds contain rows; use more groups or fewer folds",)
+    with pytest.raises(EmmsError, match="does not vary over 1 row"):
         emms(x[:1], [block[:1] for block in z])
     with pytest.raises(EmmsError, match="no rows"):
         emms(Moments(3, [2]))

@@ -33,7 +33,7 @@ def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
         assert [part.tolist() for part in split_rows(np.array(groups))] == expected
     with pytest.raises(EmmsError, match="all rows share a group"):
         split_rows(np.zeros(9, np.uint64))
-    with pytest.raises(EmmsError, match="no label of the rows has a word"):
+    with pytest.raises(EmmsError, match="no label contains a word"):
         word_error_rate(Half())
 
 
