@@ -88,15 +88,10 @@ UNCLEAR: dict[str, Build] = {
     "years": table({"text": TEXTS, "label": YEARS}),
     "a text and whole numbers": table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
     "a text and numbers that increase": table({"text": TEXTS[:2], "k": [1, 2]}),
-    "a text and numbers that increase after an empty cell": table({"text": TEXTS, "k": [None, *range(N - 1)]}),
-    "a text and numbers that hardly increase": table({"text": TEXTS, "k": [0, *range(N - 1)]}),
     **{
         f"{values[0]} as a label": table({"text": TEXTS, "label": (values * N)[:N]})
         for values in (
             [f"{i} kg" for i in range(6)],
-            [f"{1 + i}:30" for i in range(6)],
-            [str(1990 + i) for i in range(6)],
-            [str(2 * i) for i in range(21)],
             [f"{i} m" for i in range(N)],
         )
     },
@@ -105,17 +100,6 @@ UNCLEAR: dict[str, Build] = {
     "a text and days": table({"text": TEXTS, "day": DAYS}),
     "cities beside two numbers": table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES}),
     "a class and a key": table({"label": CLASSES, "row_id": [*range(N)]}),
-    "a class and 20 keys": table({"label": CLASSES, **{f"k{i}_id": [*range(N)] for i in range(20)}}),
-    **{
-        f"{count} texts of {length} characters beside {most} numbers": table(
-            {
-                "essay": [f"{i:02d}".ljust(length, ".") for i in range(count)] * 2,
-                "set": [i % 2 for i in range(2 * count)],
-                "mark": [i % most for i in range(2 * count)],
-            }
-        )
-        for count, length, most in ((20, 30, 20), (20, 30, 21), (19, 30, 19), (20, 29, 20))
-    },
     "a class as a text": table({"city": CLASSES, "label": BITS}),
     "structures written as texts": table(
         {"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}
@@ -207,11 +191,6 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "a picture of lists of lists": (table({"x": [[[1]]] * N, "name": TEXTS}), {"task": "image-classification"}),
     "a dot in a name": (table({"a.b": TEXTS, "label": CLASSES}), {"columns": {"text": "a.b"}}),
     "a text beside the named one": (table({"a": TEXTS, "b": OTHER_TEXTS}), {"columns": {"text": "a"}}),
-    "20 texts beside the named ones": (
-        table({"a": TEXTS[:20], "b": OTHER_TEXTS[:20]}),
-        {"columns": {"text": "a"}},
-    ),
-    "13 texts in 24 rows": (table({"a": TEXTS, "b": OTHER_TEXTS[:13] + OTHER_TEXTS[:11]}), {"columns": {"text": "a"}}),
     "a task without its text": (LABELLED, {"task": "question-answering"}),
     "spans of classes": (LABELLED, {"label_form": "spans", "columns": {"label": "label"}}),
     "numbers of classes": (LABELLED, {"label_form": "both", "columns": {"label": "label"}}),
