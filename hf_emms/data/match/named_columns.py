@@ -32,7 +32,8 @@ def described(columns: Columns) -> list[str]:
     for name in [*columns.types][:_MAX_COLUMNS]:
         cells = columns.cells.get(name)
         example = next((cell for cell in cells.slice(length=1).to_pylist()), None) if cells is not None else None
-        text = "" if example is None else f": {shortened(str(example))}"
+        shown = shortened(str(example)) if isinstance(example, str) else shortened(str(example)).strip('"')
+        text = "" if example is None else f": {shown}"
         lines.append(f"{name} ({columns.types[name]}){text}")
     others = len(columns.types) - len(lines)
     return [*lines, *([f"and {others} more"] if others else [])]
