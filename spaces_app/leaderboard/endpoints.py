@@ -221,8 +221,7 @@ class Endpoints:
             "checkpoints": [
                 {
                     "checkpoint": name,
-                    "wins": round(won[name].share, 4),
-                    "wins_interval": [round(won[name].low, 4), round(won[name].high, 4)],
+                    **won[name].as_data(),
                     "group": won[name].group,
                     "ranked_in": won[name].rankings,
                     "ranks": ranks[name],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
+from typing import NamedTuple
 
 from hf_emms.errors import MISSING, pluralize
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
@@ -41,17 +42,11 @@ _HEADS = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A ranking and its verdict."""
 
     entry: Entry
     judgement: Verdict
-
-    @property
-    def in_words(self) -> tuple[str, str]:
-        """The lead of the estimate, and the outcome of fine-tuning."""
-        return _LEADS[self.judgement.lead](self.judgement), _OUTCOMES[self.judgement.outcome]
 
 
 def answers(snapshot: Snapshot) -> list[Answer]:
@@ -97,7 +92,7 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> Iterator[str]:
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
     name = f'<span class="name">{markup.breakable(label(answer.entry, snapshot))}</span>'
     best = answer.judgement.checkpoint
-    lead, outcome = answer.in_words
+    lead, outcome = _LEADS[answer.judgement.lead](answer.judgement), _OUTCOMES[answer.judgement.outcome]
     yield f'<th scope="row" class="checkpoint">{markup.view_link(to_query(there), name)}</th>'
     yield f'<td class="checkpoint">{checkpoint_link(best, there) if best else MISSING}</td>'
     yield f'<td class="text">{escape(lead)}</td><td class="text">{escape(outcome)}</td>'

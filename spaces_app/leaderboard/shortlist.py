@@ -154,8 +154,7 @@ def as_data(candidate: Candidate) -> dict[str, object]:
         "license": candidate.facts.license,
         "library": candidate.facts.library,
         "downloads": candidate.facts.downloads,
-        "wins": round(candidate.wins.share, 4),
-        "wins_interval": [round(candidate.wins.low, 4), round(candidate.wins.high, 4)],
+        **candidate.wins.as_data(),
         "rankings": [
             {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": row.rank, "tied": row.tied, "of": ranked}
             for entry, row, ranked in candidate.ranks

@@ -40,6 +40,10 @@ class Wins:
     rankings: int
     group: int = 0
 
+    def as_data(self) -> dict[str, object]:
+        """Return the share and its interval for programs."""
+        return {"wins": round(self.share, 4), "wins_interval": [round(self.low, 4), round(self.high, 4)]}
+
 
 def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
     """Fit the model, and return the wins of each checkpoint, largest group and largest share first.
