@@ -132,7 +132,7 @@ class _Day:
         outputs = ["--output", str(ranking), "--save-model", str(files.with_suffix(".model"))]
         sys.argv = ["hf-emms", *self.work.words, *outputs, *more]
         from hf_emms import EmmsError
-        from hf_emms.__main__ import main
+        from hf_emms.cli import main
 
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
