@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md says where a new thing goes: in a copy, each is added there, and appears everywhere."""
+"""Test that CONTRIBUTING.md says where new things go, by adding them to a copy of the package."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("thing", EDITS)
-def test_the_table_names_each_file_that_is_touched(thing: str) -> None:
+def test_the_table_names_each_edited_file(thing: str) -> None:
     (row,) = (line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith(f"| {thing} |"))
     _, _, count, places, _ = row.split("|")
     touched = {f"hf_emms/{name}" for name, _, _ in EDITS[thing]}
@@ -229,7 +229,7 @@ def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: di
     assert made["sweep"] == [5, 9]
 
 
-def test_an_estimator_is_listed_and_a_column_of_every_table(made: dict[str, Any]) -> None:
+def test_an_estimator_is_listed_and_in_every_table(made: dict[str, Any]) -> None:
     assert "estimator\tmean_square\t\tmean square of features" in made["presets"]
     assert [row["scores"]["mean_square"]["value"] > 0 for row in made["ranking"]["rows"]] == [True, True]
     assert "mean_square" in made["csv"].splitlines()[0].split(",")
@@ -249,7 +249,7 @@ def test_a_column_is_in_every_table(made: dict[str, Any], column: str, value: Ca
         assert column in made[name].lower(), name
 
 
-def test_a_kind_of_input_is_read_as_it_says(made: dict[str, Any]) -> None:
+def test_a_modality_uses_its_own_reader(made: dict[str, Any]) -> None:
     for row in made["ranking"]["rows"]:
         of_lines, value = made["mean squares"][row["checkpoint"]], row["scores"]["mean_square"]["value"]
         assert any(value == pytest.approx(from_behind, rel=1e-2) for _, from_behind in of_lines)
@@ -262,7 +262,7 @@ def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) ->
     assert made["ranking"]["columns"] == {"line": "line", "tone": "tone"}
 
 
-def test_a_head_in_the_file_of_its_task_is_trained_saved_and_opened(made: dict[str, Any]) -> None:
+def test_a_head_is_trained_saved_and_loaded(made: dict[str, Any]) -> None:
     best = next(row["fine_tuned"] for row in made["ranking"]["rows"] if row["fine_tuned"])
     assert best["metric"] == "nearness"
     assert best["value"] > 0.8

@@ -1,4 +1,4 @@
-"""A setting is defined once, in `hf_emms.options`; everything else follows from that definition."""
+"""Test that each setting is defined once, and that everything else follows from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_rank_takes_every_setting_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset"}))
-def test_the_default_of_a_function_means_the_default_of_the_setting(name: str) -> None:
+def test_default_arguments_equal_the_defaults_of_settings(name: str) -> None:
     scoring = (hf_emms.emms, hf_emms.score)
     for function in (hf_emms.rank, hf_emms.confirm, hf_emms.extract_features, hf_emms.load_finetuned, *scoring):
         parameter = inspect.signature(function).parameters.get(name)
@@ -36,12 +36,12 @@ def test_the_default_of_a_function_means_the_default_of_the_setting(name: str) -
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"columns"}))
-def test_every_setting_has_its_flag_with_its_help(name: str) -> None:
+def test_every_setting_has_a_flag_with_its_help(name: str) -> None:
     flags = {flag: option for option in command.params for flag in (*option.opts, *option.secondary_opts)}
     assert SETTINGS[name].help in flags[SETTINGS[name].flag].help
 
 
-def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
+def test_the_command_line_contains_changed_settings_only() -> None:
     options = Options.of(
         "org/data", checkpoints="org/a", max_samples=None, columns={"image": "img", "other": "x"}, cache=False
     )
@@ -67,19 +67,19 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
         *((name, [], "an empty list") for name in ("checkpoints", "encoders", "estimators", "layers")),
     ],
 )
-def test_a_value_that_is_not_allowed_is_named_with_its_setting(name: str, value: Any, reason: str) -> None:
+def test_errors_of_values_name_the_setting(name: str, value: Any, reason: str) -> None:
     with pytest.raises(EmmsError, match=reason) as raised:
         Options.of("org/data", **{name: value})
     assert name in str(raised.value)
     assert name in str(raised.value.hint)
 
 
-def test_a_dataset_of_any_type_is_among_what_differs_from_the_defaults() -> None:
+def test_a_dataset_of_any_type_counts_as_changed() -> None:
     rows = np.zeros(3)
     assert Options(rows).changed()["dataset"] is rows  # type: ignore[arg-type]
 
 
-def test_paths_and_numbers_of_numpy_are_what_they_stand_for() -> None:
+def test_paths_and_numpy_numbers_are_converted() -> None:
     options = Options.of(Path("data"), checkpoints=Path("a/b"), encoders=[Path("c")], folds=np.int64(4))
     assert options == Options("data", ("a/b",), encoders=("c",), folds=4)
     assert type(options.folds) is int
@@ -95,7 +95,7 @@ def test_the_command_line_races_for_three_and_refuses_an_empty_name_of_a_column(
         read("--text-column", "")
 
 
-def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() -> None:
+def test_the_parts_contain_all_settings() -> None:
     options = Options("org/data", ("org/a",), folds=3, seed=7, confirm=2, epochs=4, device="cpu")
     parts = (options.sample, options.features, options.scoring, options.training, options.running)
     assert set(SETTINGS) == {name for part in parts for name in vars(part)}
@@ -106,7 +106,7 @@ def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() 
             replace(part, **{wrong: 0})
 
 
-def test_a_ranking_records_what_its_scores_depend_on_and_what_it_cannot_be_compared_without() -> None:
+def test_rankings_record_the_settings_that_affect_scores() -> None:
     unset = ("sampling", "prompt", "label_form", "box_format", "group_column", "query_prompt", "document_prompt")
     alone = {"race": None, "results": None, "device": "auto"}
     assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)
@@ -119,7 +119,7 @@ def test_a_ranking_records_what_its_scores_depend_on_and_what_it_cannot_be_compa
     }
 
 
-def test_the_smallest_number_of_a_setting_is_allowed_and_none_below() -> None:
+def test_numbers_below_the_minimum_raise_errors() -> None:
     smallest = {
         **dict.fromkeys(("race", "folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
         **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": -(2**63)},
@@ -132,7 +132,7 @@ def test_the_smallest_number_of_a_setting_is_allowed_and_none_below() -> None:
             Options.of("org/data", **{"confirm": confirm, name: value - 1})
 
 
-def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:
+def test_settings_of_fine_tuning_require_confirm() -> None:
     with pytest.raises(EmmsError, match="epochs is for fine-tuning") as raised:
         Options.of("org/data", epochs=3)
     assert raised.value.hint == "confirm=..."

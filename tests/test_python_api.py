@@ -1,4 +1,4 @@
-"""What people type from memory works: arrays, moments, the metric, rankings; docs/python.md explains each."""
+"""Test snippets of the Python API: arrays, moments, the metric and rankings. docs/python.md explains them."""
 
 from __future__ import annotations
 
@@ -272,6 +272,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("code", SNIPPETS.values(), ids=SNIPPETS)
-def test_what_people_type(code: str, names: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_snippets_of_the_python_api(
+    code: str, names: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = [line[8:] if code.startswith("\n") else line for line in code.splitlines()]
     exec("\n".join(lines), {**names, "folder": tmp_path, "capsys": capsys})

@@ -1,4 +1,4 @@
-"""Tasks, estimators and architectures that other installed packages add."""
+"""Test tasks, estimators and architectures of other installed packages."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_a_task_of_a_package_is_fine_tuned_and_shown_on_a_card_and_the_leaderboa
     assert f"{100 * row.fine_tuned.value:.1f}" in table(View(), snapshot.entries["one"].ranking, snapshot)
 
 
-def test_a_task_of_a_package_is_not_inferred_in_place_of_ours(installed_example: CommandLine) -> None:
+def test_a_plugin_task_is_not_inferred_instead_of_a_built_in_task(installed_example: CommandLine) -> None:
     done = installed_example.run(*RANK, *ENCODER, "-c", "./trained", "--estimator", "emms", "--format", "json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["task"] == "text-classification"
 
 
-def test_what_a_package_adds_is_listed(installed_example: CommandLine) -> None:
+def test_plugin_entries_are_listed(installed_example: CommandLine) -> None:
     done = installed_example.run("presets", "--format", "tsv")
     assert "estimator\tclass-spread\t\tshare of the variance" in done.out
     assert done.err == ""
@@ -156,7 +156,7 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
         ("--task", "mood", "has the alias 'vqa', which hf_emms or another package uses", "greedy-task"),
     ],
 )
-def test_who_asks_for_a_faulty_name_learns_whose_fault_it_is(
+def test_errors_of_plugins_name_the_package(
     faulty: CommandLine, option: str, name: str, problem: str, package: str
 ) -> None:
     done = faulty.run(*RANK, *ENCODER, "-c", "emms-demo/bert-random", option, name)
@@ -166,7 +166,7 @@ def test_who_asks_for_a_faulty_name_learns_whose_fault_it_is(
     assert f"pip uninstall {package}" in done.err
 
 
-def test_a_faulty_architecture_fails_its_checkpoints_alone(faulty: CommandLine) -> None:
+def test_a_faulty_architecture_fails_only_its_checkpoints(faulty: CommandLine) -> None:
     problems = {
         "bert-random": None,
         "distilbert-distilled-short": "'distilbert' comes from hf_emms itself and from the package rival-model",
@@ -181,7 +181,7 @@ def test_a_faulty_architecture_fails_its_checkpoints_alone(faulty: CommandLine) 
         assert errors[checkpoint] is None if problem is None else problem in errors[checkpoint]
 
 
-def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine) -> None:
+def test_lists_omit_faulty_entries_with_a_warning(faulty: CommandLine) -> None:
     faulty.run("presets")
     done = faulty.run("presets", "--format", "tsv")
     assert done.code == 0
@@ -192,14 +192,14 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
         assert f"pip uninstall {package}" in said
 
 
-def test_a_reference_to_what_is_not_there_or_is_something_else_is_named() -> None:
+def test_invalid_references_raise_errors() -> None:
     with pytest.raises(EmmsError, match="no_such:THING cannot be loaded: ModuleNotFoundError: No module named"):
         entry_or_reference("no_such:THING", {}, int)
     with pytest.raises(EmmsError, match=r"json:dumps is of type function, not builtins\.int or builtins\.str"):
         entry_or_reference("json:dumps", {}, int, str)
 
 
-def test_the_documentation_shows_code_that_is_run() -> None:
+def test_the_documentation_shows_tested_code() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
     tasks = [
         ROOT / "hf_emms" / "tasks" / name for name in ("referring_expression.py", "text_regression.py", "values.py")

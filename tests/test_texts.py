@@ -1,6 +1,6 @@
-"""Every note and error of the package is listed once, in tests/golden/texts.json, so that wording is reviewed there.
+"""List every note and error of the package in tests/golden/texts.json, so that wording is reviewed in one place.
 
-After a wanted change: python -m tests.test_texts writes the file again.
+After a change, run `python -m tests.test_texts` to write the file again.
 """
 
 from __future__ import annotations

@@ -407,7 +407,7 @@ class TrainingOptions(OptionsPart):
             parse_duration(self.time_limit)
         if self.keep_adapter and self.method != "lora":
             hint = setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out"
-            raise EmmsError("there is no adapter to save", hint)
+            raise EmmsError("keep_adapter needs an adapter", hint)
         if self.keep_adapter and not (self.save_model or self.push_to_hub):
             problem = setting_ref("keep_adapter") + " requires a saved model"
             raise EmmsError(problem, setting_ref("save_model", ...))

@@ -107,7 +107,7 @@ def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
         last = same_name[-1]
         raise EmmsError(
             f"the {GROUPS[last.entry.group]} {last.name!r} comes from {' and from '.join(owners)}",
-            f"give it another name in the entry points of {last.package}, or: pip uninstall {last.package}",
+            f"rename it in the entry points of {last.package}, or: pip uninstall {last.package}",
         )
 
 

@@ -263,8 +263,8 @@ def _names(rows: Sequence[Row]) -> str:
 def advice(ranking: RankingData) -> str | None:
     """Return which checkpoints share the first rank, and whether more rows may separate them.
 
-    If nothing is explained, the sentence says that instead. Return None if one checkpoint is first, a race stopped
-    others, or the first estimator has no folds.
+    If nothing is explained, return this instead. Return None if one checkpoint is first, a race stopped others, or the
+    first estimator has no folds.
     """
     decision = verdict(ranking)
     if decision.lead == "nothing explained":

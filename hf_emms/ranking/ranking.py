@@ -37,7 +37,7 @@ class Ranking(RankingData, frozen=True):
         """Return the row of a checkpoint or at a position, or the rows of a slice.
 
         Raises:
-            EmmsError: There is no such row.
+            EmmsError: The row does not exist.
         """
         if isinstance(which, slice):
             return list(self.rows[which])
@@ -74,7 +74,7 @@ class Ranking(RankingData, frozen=True):
     def advice(self) -> str | None:
         """The checkpoints that share the first rank, and whether more rows may separate them; None without a tie.
 
-        If no checkpoint explains more than its own noise, the advice says that instead.
+        If no checkpoint explains more than its own noise, the text reports this instead.
         """
         return advice.advice(self)
 

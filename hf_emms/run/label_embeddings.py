@@ -51,7 +51,7 @@ def embed_texts(
     their id, device and dtype. Without a pool, the encoder is loaded for this call.
     """
     if not texts:
-        raise EmmsError("there are no label texts to embed", "check that the label column is not empty")
+        raise EmmsError("the dataset has no label texts to embed", "check that the label column is not empty")
     from hf_emms.features.device import gather_batches
 
     def load() -> Extractor:

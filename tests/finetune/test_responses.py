@@ -257,7 +257,7 @@ def test_truncated_responses_are_counted(zoo: Path) -> None:
 def test_adapters_that_cannot_be_kept_are_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
     checkpoints = [str(writer(zoo, "gpt2"))]
     kept: dict[str, Any] = {"confirm": 1, "keep_adapter": True}
-    with pytest.raises(EmmsError, match="no adapter to save"):
+    with pytest.raises(EmmsError, match="needs an adapter"):
         hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
     with pytest.raises(EmmsError, match="requires a saved model"):
         hf_emms.rank(rows(), checkpoints, method="lora", **kept)

@@ -1,4 +1,4 @@
-"""A shared first rank comes with advice: how many rows may tell the checkpoints apart, or that rows will not."""
+"""Test advice for merged rankings, and the number of available rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(*folds: tuple[float, ...]) -> tuple[Row, ...]:
     return ranked([Row(name, scores={"emms": emms_score(*of)}) for name, of in zip(names, folds, strict=False)], "emms")
 
 
-def test_merged_rankings_advise_on_the_rows_of_both() -> None:
+def test_merged_rankings_contain_the_rows_of_both() -> None:
     first, second = (example(rows=(row,), n=100, notes=(Note("a-note", "a note"),)) for row in rows(FIRST, SECOND))
     tied = merged(first, msgspec.structs.replace(second, created="later"))
     assert codes(tied.notes) == ["a-note"]
@@ -49,9 +49,7 @@ def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     ("references", "most", "available"),
     [("mean", None, 4), ("mean", 3, 5), ("all", 3, None), ("all", None, 10)],
 )
-def test_a_sample_knows_how_many_rows_there_are(
-    references: References, most: int | None, available: int | None
-) -> None:
+def test_a_sample_records_the_available_rows(references: References, most: int | None, available: int | None) -> None:
     """Five rows with two captions each; two of them share their input, and one row of the sample."""
     captions = [["x", "y"], ["x", "z"], ["y", "z"], ["w", "v"], ["x", "v"]]
     pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 50, 100, 150, 150)]
@@ -60,7 +58,7 @@ def test_a_sample_knows_how_many_rows_there_are(
     assert target.available == available
 
 
-def test_a_run_and_a_race_say_it_on_the_terminal(emms_cache: Path, tmp_path: Path) -> None:
+def test_a_run_and_a_race_print_the_advice_once(emms_cache: Path, tmp_path: Path) -> None:
     folder = demo.folder_of("emms-demo/bert-distilled")
     assert folder is not None
     checkpoints = str(folder), str(shutil.copytree(folder, tmp_path / "copy"))

@@ -1,4 +1,4 @@
-"""What is at stake: expected points behind the first checkpoint, where the calibration has something to say."""
+"""Test the expected gap to the first checkpoint after fine-tuning."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_gap_grows_with_the_difference_of_scores_and_shrinks_with_longer_tra
     assert "org/c (1k parameters)" in str(gap_in_words(near, "full"))  # the smallest of those within a point
 
 
-def test_the_longer_training_is_calibrated_for_pictures_only() -> None:
+def test_the_full_budget_is_calibrated_for_images_only() -> None:
     ranking = calibrated(-0.3, -0.3, task="text-classification")
     (second,) = expected_gap(ranking)
     assert second.points == 0  # equal scores are expected to end equal
@@ -63,7 +63,7 @@ def uneven(**changes: object) -> tuple[Row, ...]:
         {"rows": uneven(scores={}, error="broken")},
     ],
 )
-def test_nothing_is_said_where_nothing_was_calibrated(changes: dict[str, object]) -> None:
+def test_uncalibrated_rankings_have_no_expected_gap(changes: dict[str, object]) -> None:
     ranking = calibrated(-0.3, -0.4, **changes)
     assert expected_gap(ranking) == []
     assert gap_in_words(ranking) is None

@@ -1,4 +1,4 @@
-"""Mean ranks on other datasets: ties share their places, and what fine-tuning measured counts before the estimate."""
+"""Test mean ranks on other datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def measured(ranking: Ranking, **validations: float) -> Ranking:
     return msgspec.structs.replace(ranking, rows=tuple(map(with_score, ranking.rows)))
 
 
-def test_it_is_the_control_that_rankings_are_validated_against() -> None:
+def test_mean_ranks_are_the_control_of_validate() -> None:
     orders = {"x": "abcd", "y": "badc", "z": "dab"}
     truths = {name: {one: -float(place) for place, one in enumerate(order)} for name, order in orders.items()}
     others = [with_clear_order(name, *order) for name, order in orders.items() if name != "x"]
@@ -36,7 +36,7 @@ def test_a_dataset_counts_once_and_each_of_its_configurations() -> None:
     assert mean_ranks([*twice, with_clear_order("x", "b", "a", config="large")]) == {"a": 0.5, "b": 0.5}
 
 
-def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
+def test_fine_tuned_scores_precede_the_estimate() -> None:
     order = with_clear_order("x", *"abcd")
     assert static_order([measured(order, a=0.7, c=0.9)], order.task) == [*"cbad"]
     assert static_order([measured(order, d=0.9)], order.task) == [*"abcd"]  # nothing it was compared with
@@ -48,7 +48,7 @@ def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
     assert mean_ranks([measured(shared, a=0.7, c=0.9)]) == {"c": 1 / 6, "b": 1 / 2, "a": 5 / 6}
 
 
-def test_a_checkpoint_of_the_hub_is_the_same_at_any_revision_and_a_folder_while_its_content_is() -> None:
+def test_the_key_of_a_checkpoint_ignores_hub_revisions() -> None:
     first = with_clear_order("x", "org/a@v1", "org/b", "org/a")
     assert list(mean_ranks([first])) == ["org/a", "org/b"]
     assert static_order([first], first.task) == ["org/a", "org/b"]

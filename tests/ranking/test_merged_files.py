@@ -1,4 +1,4 @@
-"""A ranking is added to its file: what others wrote there stays."""
+"""Test adding rankings to files that other processes change."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def values(file: Path) -> dict[str, float | None]:
 
 
 @pytest.mark.parametrize("suffix", ["json", "parquet"])
-def test_writers_at_once_lose_nothing_of_each_other(tmp_path: Path, suffix: str) -> None:
+def test_concurrent_writers_lose_nothing(tmp_path: Path, suffix: str) -> None:
     file, names = tmp_path / f"ranking.{suffix}", ("org/best", "org/worse", "org/close")
     with ThreadPool(3) as pool:
         assert pool.map(lambda name: confirmed(name).save(file, merge=True), names * 3) == [file] * 9
     assert values(file) == dict.fromkeys(names, 0.9)
 
 
-def test_the_last_fine_tuning_of_a_checkpoint_counts_and_a_newer_ranking_keeps_it(tmp_path: Path) -> None:
+def test_the_latest_fine_tuned_score_wins(tmp_path: Path) -> None:
     file = confirmed("org/best", "org/close").save(tmp_path / "ranking.json", merge=True)
     example(created="2026-12-01T00:00:00+00:00").save(file, merge=True)
     confirmed("org/close", value=0.5).save(file, merge=True)
     assert values(file) == {"org/best": 0.9, "org/close": 0.5}
 
 
-def test_what_a_run_began_with_is_replaced_and_what_others_added_since_stays(tmp_path: Path) -> None:
+def test_a_run_replaces_its_start_and_keeps_additions_of_others(tmp_path: Path) -> None:
     file = confirmed("org/best").save(tmp_path / "ranking.json")
     before = Ranking.load(file)
     add_to_file(example(), file, Ranking.save, before)
@@ -64,9 +64,7 @@ def test_what_a_run_began_with_is_replaced_and_what_others_added_since_stays(tmp
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_ranking_stays_and_the_same_name_beside_it_is_used_again(
-    tmp_path: Path, change: dict[str, object]
-) -> None:
+def test_a_different_ranking_gets_a_new_file(tmp_path: Path, change: dict[str, object]) -> None:
     file, beside = tmp_path / "ranking.json", tmp_path / "ranking-2.json"
     other = example(**change)
     other.save(file)
@@ -76,13 +74,13 @@ def test_another_ranking_stays_and_the_same_name_beside_it_is_used_again(
     assert values(beside) == {"org/best": 0.9, "org/worse": 0.9}
 
 
-def test_datasets_in_memory_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_rankings_of_datasets_in_memory_are_not_merged(tmp_path: Path) -> None:
     ranking = example(dataset="in-memory dataset", dataset_id="in-memory dataset", dataset_revision="")
     files = [ranking.save(tmp_path / "ranking.json", merge=True).name for _ in range(2)]
     assert files == ["ranking.json", "ranking-2.json"]
 
 
-def test_a_file_that_is_no_ranking_stays_and_an_empty_or_linked_one_is_filled(tmp_path: Path) -> None:
+def test_a_foreign_file_stays_and_an_empty_or_linked_file_is_filled(tmp_path: Path) -> None:
     notes, empty, linked = (tmp_path / f"{name}.json" for name in ("notes", "empty", "linked"))
     notes.write_text("my notes")
     empty.touch()

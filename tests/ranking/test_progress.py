@@ -1,4 +1,4 @@
-"""What a user hears of work that takes long."""
+"""Test the progress of long work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Listening(Progress):
         self.heard.append(what)
 
 
-def test_long_work_gives_signs_of_life_until_it_ends_of_nested_blocks_the_innermost() -> None:
+def test_long_work_is_reported_regularly_by_the_innermost_block() -> None:
     progress = Listening()
     with noted_while(progress, "ranking", first=0.01, every=0.01):
         eventually(lambda: progress.heard[-2:] == ["ranking", "ranking"])
@@ -39,7 +39,7 @@ def test_long_work_gives_signs_of_life_until_it_ends_of_nested_blocks_the_innerm
     assert len(progress.heard) == count
 
 
-def test_each_thread_tells_what_it_does() -> None:
+def test_each_thread_reports_its_own_work() -> None:
     first, second = Listening(), Listening()
 
     def work() -> None:
@@ -54,7 +54,7 @@ def test_each_thread_tells_what_it_does() -> None:
     assert {*first.heard, *second.heard} == {"the first", "the second"}
 
 
-def test_a_run_tells_from_its_start_that_libraries_load(
+def test_a_run_reports_loading_libraries_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(noted_while.__wrapped__, "__kwdefaults__", {"first": 0.01, "every": 0.01})
@@ -71,7 +71,7 @@ def test_a_run_tells_from_its_start_that_libraries_load(
     assert set(lines) == {f"{LOADING}: 0s so far"}
 
 
-def test_lines_say_how_far_a_checkpoint_and_a_ranking_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_report_checkpoint_and_ranking_progress(capsys: pytest.CaptureFixture[str]) -> None:
     best, close, worse, broken = example().rows
     long_name = "org/" + 20 * "long-name-"
     with StderrProgress() as progress:
@@ -94,9 +94,7 @@ def test_lines_say_how_far_a_checkpoint_and_a_ranking_are(capsys: pytest.Capture
     ]
 
 
-def test_a_terminal_shows_bars_while_there_is_something_to_count(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_shows_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}.items():
         monkeypatch.setenv(name, value)
 

@@ -1,4 +1,4 @@
-"""Numbers are shown as the field writes them, with unit and direction; stored scores keep their sign."""
+"""Test the units, directions and decimals of shown numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def of_scores(estimators: tuple[str, ...], **values: tuple[float, ...]) -> Ranki
     return example(rows=ranked(rows, estimators[0]), estimators=estimators, reason="")
 
 
-def test_the_first_that_explains_is_called_so_and_another_by_what_it_is() -> None:
+def test_only_the_first_emms_estimator_is_titled_explained() -> None:
     for names, titles in (
         (("logme", "emms", "emms_knn"), ["explained", "EMMS + k-NN"]),
         (("emms_knn", "emms"), ["explained", "ridge"]),
@@ -52,7 +52,7 @@ Short run, Zero-shot: bits per byte (lower is better)
 """
 
 
-def test_a_loss_is_positive_with_its_unit_in_table_and_sentence_and_negative_in_files() -> None:
+def test_a_loss_is_positive_for_people_and_negative_in_files() -> None:
     ranking = of_scores(("short_run", "zero_shot"), good=(-2.3676, -4.5), bad=(-3.3683, -4.6))
     assert views.to_text(ranking) == LOSSES
     answer = "org/good: Short run 2.37 ± 0.04 bits per byte (lower is better), clearly ahead of org/bad (3.37 ± 0.04)."
@@ -75,7 +75,7 @@ def test_an_error_rate_is_in_per_cent() -> None:
     )
 
 
-def test_a_quantity_has_a_range_of_stored_numbers_and_a_third_decimal_for_small_errors() -> None:
+def test_a_quantity_has_a_range_and_decimals() -> None:
     wrong = (75, 1, -inf, 1, "% (lower is better)")
     told = {"1 - WER": wrong, "1 - CER": wrong, "R²": (25, 1, -inf, 1, ""), "Spearman": (25, 1, -1, 1, "")}
     told |= {"CIDEr": (25, 1, 0, 10, ""), "byte likelihood": (2, 2, 0, 1, " bits per byte (lower is better)")}
@@ -88,7 +88,7 @@ def test_a_quantity_has_a_range_of_stored_numbers_and_a_third_decimal_for_small_
     assert [POINTS.decimals_for(error) for error in (None, 0, 0.004, 0.005)] == [1, 1, 2, 1]
 
 
-def test_an_estimator_that_runs_checkpoints_says_on_how_many_rows_and_counts_those_of_training_three_times() -> None:
+def test_forwards_count_training_steps_three_times() -> None:
     forwards = {"short_run": 256 + 3 * 3 * 200, "zero_shot": 256, "word_error_rate": 2 * 256}
     assert {estimator.name: estimator.forwards for estimator in ESTIMATORS if estimator.forwards} == forwards
 
@@ -101,7 +101,7 @@ def test_an_estimator_that_runs_checkpoints_says_on_how_many_rows_and_counts_tho
         ("byte likelihood", 0.25, 0.01, "2.00 ± 0.06", "loss 2.00 bits per byte (lower is better)"),
     ],
 )
-def test_a_metric_after_fine_tuning_is_written_as_its_field_writes_it(
+def test_fine_tuned_metrics_have_their_usual_format(
     metric: str, stored: float, spread: float, cell: str, words: str
 ) -> None:
     result = FineTuned(metric, value=stored, spread=spread)
@@ -110,7 +110,7 @@ def test_a_metric_after_fine_tuning_is_written_as_its_field_writes_it(
     assert (format_finetuned(FineTuned(metric, error="no memory")), format_finetuned(None)) == ("failed", "–")
 
 
-def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:
+def test_a_column_of_zeros_is_hidden_unless_it_is_the_first() -> None:
     ranking = of_scores(("short_run", "logme"), good=(-2.0, 0.00001), bad=(-3.0, -0.00002))
     assert "LogME" not in views.to_text(ranking)
     assert "logme" in views.to_csv(ranking)

@@ -1,4 +1,4 @@
-"""A ranking is plain data: it survives being written, and its ranks admit noise."""
+"""Test the records of rankings: files, ranks and tables."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_with_a_file_is_said(case: str) -> None:
+def test_errors_of_files_name_the_field(case: str) -> None:
     text, message = WRONG[case]
     with pytest.raises(EmmsError, match=message):
         Ranking.from_json(text)
 
 
-def test_results_cannot_be_changed() -> None:
+def test_records_are_frozen() -> None:
     for module in ("evaluation", "features.feature_spec", "finetune.saving", "publish.destinations"):
         importlib.import_module(f"hf_emms.{module}")
     kinds: list[type[msgspec.Struct]] = [msgspec.Struct]
@@ -102,7 +102,7 @@ def test_results_cannot_be_changed() -> None:
     assert changeable <= {"ReadCounts", "_Head", "_PackedListing"}
 
 
-def test_parquet_has_flat_rows_and_the_whole_ranking_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_parquet_stores_flat_rows_and_the_complete_ranking(tmp_path: Path) -> None:
     path = example().save(tmp_path / "ranking.parquet")
     assert (Ranking.load(path), pq.read_table(path).to_pylist()) == (example(), example().records())
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
@@ -146,7 +146,7 @@ ORDERS: dict[str, tuple[dict[str, tuple[float, ...] | float | None], str]] = {
 
 
 @pytest.mark.parametrize("case", ORDERS)
-def test_ranks_admit_the_noise_of_the_folds_in_whatever_order_rows_come(case: str) -> None:
+def test_ranks_tie_within_the_noise_of_the_folds(case: str) -> None:
     scores, expected = ORDERS[case]
     rows = []
     for name, values in scores.items():
@@ -160,7 +160,7 @@ def test_ranks_admit_the_noise_of_the_folds_in_whatever_order_rows_come(case: st
         assert ", ".join(f"{format_rank(row)} {row.checkpoint}" for row in order) == expected
 
 
-def test_rows_by_place_and_by_name() -> None:
+def test_rows_by_position_and_name() -> None:
     ranking = four_scored()
     assert ranking.best == ranking.rows[0] == ranking.row("org/a")
     assert [row.checkpoint for row in ranking.top()] == ["org/a", "org/b", "org/c"]
@@ -172,7 +172,7 @@ def test_rows_by_place_and_by_name() -> None:
         example().row("nobody")
 
 
-def test_a_baseline_is_shown_behind_the_rows_that_are_as_good() -> None:
+def test_a_baseline_follows_equal_rows() -> None:
     rows = example().rows
     for equal, place in ((rows[1], 2), (rows[2], 3)):
         baseline = Row("BM25", scores={"emms": equal.scores["emms"]})
@@ -181,13 +181,13 @@ def test_a_baseline_is_shown_behind_the_rows_that_are_as_good() -> None:
         assert ranking.records()[place]["tied"] is False
 
 
-def test_records_say_on_how_many_rows_each_score_is() -> None:
+def test_flat_records_contain_the_number_of_scored_rows() -> None:
     scored = [Row(name, scores={"emms": emms_score(0.5, 0.6, 0.7)}, n=n) for name, n in (("a", None), ("b", 100))]
     ranking = example(rows=ranked([*scored, Row("c", error="broken")], "emms"), n=400, estimators=("emms",))
     assert [record["n"] for record in ranking.records()] == [400, 100, None]
 
 
-def test_plain_makes_what_json_can_hold() -> None:
+def test_plain_returns_json_values() -> None:
     value = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": (float("nan"), float("inf"), None), 1: True}
     assert plain(value) == {"a": 0.5, "b": [1, 2], "c": [None, None, None], "1": True}
 
@@ -214,7 +214,7 @@ def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
 
 
 @pytest.mark.parametrize(("render", "separator"), [(views.to_csv, ","), (views.to_tsv, "\t")])
-def test_separated_values_are_whole_and_unrounded(render: object, separator: str) -> None:
+def test_separated_values_are_complete_and_unrounded(render: object, separator: str) -> None:
     ranking = example()
     header, *lines = csv.reader(io.StringIO(render(ranking)), delimiter=separator)  # type: ignore[operator]
     cells = [["" if value is None else str(value) for value in record.values()] for record in ranking.records()]
@@ -236,7 +236,7 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
     assert row.replace("\\|", "").count("|") == 7  # scores that no row has are no columns
 
 
-def test_a_narrow_terminal_leaves_out_the_least_important_columns_first() -> None:
+def test_a_narrow_terminal_omits_the_least_important_columns() -> None:
     values = {
         "license": "mit",
         "layer": "3",

@@ -1,4 +1,4 @@
-"""Folders that others write to while a ranking reads them: a failed row, and nothing is cached as their old content."""
+"""Test folders that change during a ranking: the row fails, and nothing is cached under the old content."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cached_kinds(cache: Path, folder: Path) -> set[str]:
         ("advanced", None, shutil.rmtree),
     ],
 )
-def test_a_checkpoint_that_changes_meanwhile_fails_and_its_old_content_is_scored_as_it_was(
+def test_a_changed_checkpoint_fails_and_its_old_content_stays_cached(
     tmp_path: Path, emms_cache: Path, event: str, race: int | None, change: Callable[[Path], None]
 ) -> None:
     folder = build(tmp_path, "vit")
@@ -82,9 +82,7 @@ def test_a_checkpoint_that_changes_meanwhile_fails_and_its_old_content_is_scored
     assert (again.cached, again.scores) == ("none", expected.scores)
 
 
-def test_a_language_model_that_changes_between_features_and_responses_fails(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_language_model_that_changes_during_scoring_fails(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     folder = shutil.copytree(writer(zoo, "gpt2"), tmp_path / "gpt2")
     options: dict[str, Any] = {"encoders": ENCODER, "device": "cpu"}
     first = hf_emms.rank(prompts(), str(folder), estimators=["emms_knn"], **options)
@@ -94,9 +92,7 @@ def test_a_language_model_that_changes_between_features_and_responses_fails(
     assert CHANGED in (disturbed.row(str(folder)).error or "")
 
 
-def test_an_encoder_that_changes_meanwhile_is_refused_and_its_embeddings_are_not_cached(
-    tmp_path: Path, emms_cache: Path
-) -> None:
+def test_embeddings_of_a_changed_encoder_are_not_cached(tmp_path: Path, emms_cache: Path) -> None:
     shipped = folder_of(ENCODER)
     assert shipped is not None
     encoder = shutil.copytree(shipped, tmp_path / "encoder")
@@ -112,7 +108,7 @@ def test_an_encoder_that_changes_meanwhile_is_refused_and_its_embeddings_are_not
 
 
 @pytest.mark.parametrize("event", ["started", "advanced"])
-def test_a_checkpoint_that_changes_while_it_is_fine_tuned_fails_and_is_trained_again(
+def test_a_checkpoint_that_changes_during_fine_tuning_is_trained_again(
     tmp_path: Path, emms_cache: Path, event: str
 ) -> None:
     folder = build(tmp_path, "resnet")

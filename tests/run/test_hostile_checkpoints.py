@@ -1,4 +1,4 @@
-"""Checkpoints with damaged or hostile files: one failed row each, and the other rows stay."""
+"""Test checkpoints with damaged or hostile files: each is one failed row."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ SPOILED: dict[str, Spoil] = {
 }
 
 
-def test_every_spoiled_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: Path) -> None:
+def test_every_damaged_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: Path) -> None:
     for name, spoil in SPOILED.items():
         build(tmp_path / name, "vit")
         spoil(tmp_path / name / "vit")
@@ -106,7 +106,7 @@ def with_weights(factor: float) -> Spoil:
     return spoil
 
 
-def test_a_writer_without_weights_is_a_failed_row_of_a_short_run(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_a_language_model_without_weights_is_a_failed_row(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     folder = shutil.copytree(writer(zoo, "gpt2"), tmp_path / "gpt2")
     (folder / "model.safetensors").unlink()
     (row,) = hf_emms.rank(prompts(), str(folder), estimators="short_run", encoders=ENCODER, device="cpu").rows
@@ -114,9 +114,7 @@ def test_a_writer_without_weights_is_a_failed_row_of_a_short_run(zoo: Path, tmp_
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_weights_that_are_zero_are_noted_and_those_that_are_not_finite_are_refused(
-    tmp_path: Path, emms_cache: Path
-) -> None:
+def test_zero_weights_are_a_note_and_non_finite_weights_an_error(tmp_path: Path, emms_cache: Path) -> None:
     for name, factor in (("zero", 0.0), ("nan", float("nan"))):
         with_weights(factor)(build(tmp_path / name, "vit"))
     folders = {name: str(tmp_path / name / "vit") for name in ("zero", "nan")}
@@ -139,7 +137,7 @@ def test_weights_that_are_zero_are_noted_and_those_that_are_not_finite_are_refus
         (config(hidden_size=[1, 2]), "the label encoder .*bert cannot be used", 'encoders="demo"'),
     ],
 )
-def test_an_encoder_that_tells_nothing_or_fails_is_refused_before_any_checkpoint_runs(
+def test_a_useless_encoder_raises_an_error_before_any_checkpoint_runs(
     tmp_path: Path, emms_cache: Path, spoil: Spoil, reason: str, hint: str
 ) -> None:
     spoil(build(tmp_path, "bert"))
@@ -151,7 +149,7 @@ def test_an_encoder_that_tells_nothing_or_fails_is_refused_before_any_checkpoint
         _check_embeddings("org/encoder", np.arange(3.0)[None].repeat(2, axis=0))
 
 
-def test_the_guard_of_a_row_takes_any_error_and_no_interruption(caplog: pytest.LogCaptureFixture) -> None:
+def test_or_failed_row_catches_errors_but_not_interrupts(caplog: pytest.LogCaptureFixture) -> None:
     class OddError(Exception):
         def __str__(self) -> str:
             raise RuntimeError

@@ -1,4 +1,4 @@
-"""Rankings as Hugging Face Jobs, over HTTP: a stand-in Hub runs the command, the ranking comes back as a dataset."""
+"""Test rankings as Hugging Face Jobs over HTTP. The fake Hub runs the command and stores the ranking."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def token(hub: Hub) -> str:
 # ---- what a job is asked to do ---------------------------------------------------------------------------------
 
 
-def test_the_command_of_a_job_says_all_that_was_asked() -> None:
+def test_the_command_of_a_job_contains_all_settings() -> None:
     of_here = {"dataset", "engine", "ray_address", "save_model"}
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
@@ -93,19 +93,19 @@ def test_the_command_of_a_job_says_all_that_was_asked() -> None:
     ],
     ids=["folder", "file", "checkpoint", "encoder", "results", "object"],
 )
-def test_what_only_this_machine_has_is_refused(request_: Options) -> None:
+def test_a_job_cannot_read_local_names(request_: Options) -> None:
     with pytest.raises(EmmsError, match="is on this machine"):
         job_spec(request_, JobSettings(RESULTS))
 
 
-def test_timeouts_are_read_as_the_hub_reads_them() -> None:
+def test_timeouts_have_the_format_of_the_hub() -> None:
     minutes = {"90m": 90, "2h": 120, "1.5d": 2160, "30": 0.5, "90s": 1.5}
     assert {timeout: JobSettings(RESULTS, timeout=timeout).minutes for timeout in minutes} == minutes
     with pytest.raises(EmmsError, match="'soon'"):
         JobSettings(RESULTS, timeout="soon")
 
 
-def test_settings_of_a_job_are_for_a_job() -> None:
+def test_job_settings_require_the_jobs_engine() -> None:
     for function in (hf_emms.rank, hf_emms.sweep):
         with pytest.raises(EmmsError, match="the engine is 'local'"):
             function(["demo_fashion"], job=JobSettings(RESULTS))
@@ -132,7 +132,7 @@ def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandL
     assert not hub.jobs
 
 
-def test_a_job_ranks_and_its_ranking_comes_back_and_features_in_a_bucket_outlive_it(
+def test_a_job_returns_its_ranking_and_a_bucket_keeps_features(
     hub: Hub, cli: CommandLine, token: str, tmp_path: Path
 ) -> None:
     here, there, before = tmp_path / "here.json", tmp_path / "there.json", set(hub.jobs)
@@ -175,7 +175,7 @@ def test_a_job_ranks_and_its_ranking_comes_back_and_features_in_a_bucket_outlive
     assert "demo_captions" in listed.out
 
 
-def test_a_sweep_as_a_job_says_its_plan_and_each_ranking_is_found_by_what_was_asked_for() -> None:
+def test_a_sweep_job_contains_its_datasets_and_finds_its_rankings() -> None:
     datasets = ["org/a", {"dataset": "org/a", "config": "one", "folds": 3}, {"dataset": "org/a", "split": "test"}]
     settings = {"engine": "jobs", "max_samples": 0, "checkpoints": ["org/best"], "seed": 1}
     options_of = sweep.sweep_options(datasets, settings)
@@ -191,7 +191,7 @@ def test_a_sweep_as_a_job_says_its_plan_and_each_ranking_is_found_by_what_was_as
     assert {name: [row.checkpoint for row in ranking] for name, ranking in by_name.items()} == expected
 
 
-def test_the_end_of_a_log_that_was_cut_off_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     job, record = SimpleNamespace(url="hub/job"), PublishedRanking(RESULTS, "a.json")
     lines: list[str] = []
     monkeypatch.setattr(ranking_job.hub, "job_log", lambda job, follow=True: ["started"] if follow else lines)
@@ -230,9 +230,7 @@ def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: Command
     assert "USD if cpu-basic is as fast as this machine" in priced.err
 
 
-def test_a_job_fine_tunes_what_it_ranked_and_uploads_the_best(
-    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
-) -> None:
+def test_a_job_fine_tunes_and_uploads_the_best(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     words = ["rank", "--dataset", "demo_fashion", "-c", GOOD, "--max-samples", "100", "-e", "demo"]
     words += ["--estimator", "emms", "--confirm", "1", "--steps", "3", "--learning-rate", "0.01"]
     words += ["--confirm-samples", "100", "--push-to-hub", "ada/fashion"]
@@ -244,7 +242,7 @@ def test_a_job_fine_tunes_what_it_ranked_and_uploads_the_best(
     assert "--push-to-hub" not in hub.store.read("ada/fashion", "README.md").decode()
 
 
-def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
+def test_a_failed_job_links_to_its_log(hub: Hub, cli: CommandLine, token: str) -> None:
     done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
     job = list(hub.jobs.values())[-1]
     assert (done.code, done.out) == (1, "")
@@ -253,7 +251,7 @@ def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, toke
     assert f"read its log: {hub.url}/jobs/ada/{job.id}" in done.err
 
 
-def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, token: str) -> None:
+def test_impossible_jobs_are_not_started(hub: Hub, cli: CommandLine, token: str) -> None:
     started = len(hub.jobs)
     refused = {
         "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
@@ -276,9 +274,7 @@ def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, tok
     assert len(hub.jobs) == started
 
 
-def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
-    hub: Hub, environment: dict[str, str], token: str
-) -> None:
+def test_an_interrupted_command_leaves_the_job_running(hub: Hub, environment: dict[str, str], token: str) -> None:
     before = set(hub.jobs)
     interrupted = threading.Event()
 
@@ -304,7 +300,7 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
     interrupted.set()
 
 
-def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() -> None:
+def test_a_fine_tuning_job_installs_packages_and_saves_no_model() -> None:
     command = job_spec(Options("org/data", confirm=3), JobSettings(RESULTS)).command
     packages = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
     assert {("--with", package) for package in packages} <= {*pairwise(command)}

@@ -1,4 +1,4 @@
-"""hf-emms rank --layer: every checkpoint at several layers, its row at the best of them."""
+"""Test rankings of several layers: the row of a checkpoint is that of its best layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def only_row(ranking: Ranking) -> Row:
     return row
 
 
-def test_a_row_is_that_of_the_best_layer_and_keeps_the_scores_of_all(emms_cache: Path) -> None:
+def test_a_row_has_the_best_layer_and_the_scores_of_all_layers(emms_cache: Path) -> None:
     first = only_row(hf_emms.rank("demo_glosses", TEXT, layers="last", **SMALL))
     row = only_row(hf_emms.rank("demo_glosses", TEXT, layers=["last", "mean", 1], **SMALL))
     again = only_row(hf_emms.rank("demo_glosses", TEXT, layers=["mean", "last"], **SMALL))
@@ -56,7 +56,7 @@ def test_a_row_is_that_of_the_best_layer_and_keeps_the_scores_of_all(emms_cache:
         assert scores["emms"] == pytest.approx(row.layers[layer]["emms"], rel=1e-4)
 
 
-def test_a_ranking_without_layers_scores_the_first_and_the_middle_beside_the_last(emms_cache: Path) -> None:
+def test_the_default_layers_are_first_middle_and_last(emms_cache: Path) -> None:
     plain = only_row(hf_emms.rank("demo_glosses", TEXT, **SMALL))
     assert (plain.layer, plain.layers) == (None, {})
     spread = only_row(hf_emms.rank("demo_glosses", TEXT, layers="spread", **SMALL))
@@ -67,7 +67,7 @@ def test_a_ranking_without_layers_scores_the_first_and_the_middle_beside_the_las
     assert plain.pooling == f"{last.pooling}; with hidden layer 1: mean of its tokens, padding left out"
 
 
-def test_a_layer_that_a_checkpoint_does_not_have_is_a_note(emms_cache: Path) -> None:
+def test_a_missing_layer_is_a_note(emms_cache: Path) -> None:
     hf_emms.rank("demo_captions", CNN, layers="last", **SMALL)  # "last" is in the cache: only "mean" is left to be run
     row = only_row(hf_emms.rank("demo_captions", CNN, layers=["mean", "last"], **SMALL))
     assert (row.layer, {*row.layers}) == ("last", {"last"})
@@ -76,7 +76,7 @@ def test_a_layer_that_a_checkpoint_does_not_have_is_a_note(emms_cache: Path) -> 
     assert 'cannot be averaged → layers="last", or a number' in (row.error or "")
 
 
-def test_a_race_runs_at_one_layer(emms_cache: Path) -> None:
+def test_a_race_uses_one_layer(emms_cache: Path) -> None:
     row = only_row(hf_emms.rank("demo_glosses", TEXT, layers="mean", race=1, **SMALL))
     assert (row.layer, {*row.layers}) == ("mean", {"mean"})
 
@@ -92,7 +92,7 @@ def layered() -> Ranking:
     return example(rows=ranked(rows, "emms"), layers=["last", "mean"], estimators=("emms",))
 
 
-def test_the_layer_is_saved_and_shown_where_it_was_asked_for(tmp_path: Path) -> None:
+def test_the_layer_is_saved_and_shown_if_the_user_named_layers(tmp_path: Path) -> None:
     for name in ("ranking.json", "ranking.parquet"):
         assert Ranking.load(layered().save(tmp_path / name)) == layered()
     assert "layer" not in views.to_text(example())
@@ -103,7 +103,7 @@ def test_the_layer_is_saved_and_shown_where_it_was_asked_for(tmp_path: Path) -> 
     assert [record["layer"] for record in layered().records()] == ["mean", None]
 
 
-def test_layers_belong_to_what_is_compared_and_to_the_command() -> None:
+def test_layers_are_part_of_path_and_command() -> None:
     assert path_of(layered()) != path_of(example(estimators=("emms",)))
     assert "--layer last --layer mean" in rank_command(layered(), ["org/a"])
     assert "--layer" not in rank_command(example(), ["org/best"])

@@ -1,4 +1,4 @@
-"""Memory of a run, as the system counts it: that of the largest checkpoint."""
+"""Test that the memory of a run is that of its largest checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of texts and words in everything that rankings go through: races, streams, the metric, odd data."""
+"""Test pairs of texts and words in races, streams, the metric and with unusual data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEW: dict[str, Any] = {"encoders": ENCODER, "estimators": ["emms"], "layers": LA
 
 
 @pytest.mark.parametrize("name", ["demo_pairs", "demo_words"])
-def test_a_race_and_the_metric_give_the_scores_of_a_full_run_and_a_stream_of_all_rows_is_the_dataset(
+def test_race_metric_and_stream_agree_with_a_full_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = {"max_samples": 120, "dtype": "float32", **FEW}
@@ -59,7 +59,7 @@ def test_a_race_and_the_metric_give_the_scores_of_a_full_run_and_a_stream_of_all
     ],
     ids=["one class", "no second text", "empty sentences"],
 )
-def test_rows_that_cannot_be_ranked_are_refused_with_what_they_hold(rows: list[dict[str, Any]], message: str) -> None:
+def test_unusable_rows_raise_errors(rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(hf_emms.EmmsError, match=message) as refused:
         hf_emms.rank(datasets.Dataset.from_list(rows), GOOD, **FEW)
     assert refused.value.hint

@@ -1,4 +1,4 @@
-"""Checkpoints are looked up together and downloaded ahead: in order, bounded, with errors kept for their turn."""
+"""Test that checkpoints are resolved in parallel and downloaded ahead, in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.hub.fixtures import run_client
 REPOS = [Repo(f"org/model-{number}", "model", "0" * 40) for number in range(6)]
 
 
-def test_no_more_than_the_bound_lie_ready() -> None:
+def test_prefetch_downloads_a_limited_number_ahead() -> None:
     brought: dict[Repo, int] = {}
     with Prefetch(REPOS, lambda repo: brought.update({repo: threading.get_ident()})) as prefetch:
         for place, repo in enumerate(REPOS):
@@ -30,7 +30,7 @@ def test_no_more_than_the_bound_lie_ready() -> None:
     assert len(set(brought.values())) == 1  # one after the other
 
 
-def test_an_error_waits_for_its_turn_and_stops_nothing() -> None:
+def test_an_error_of_prefetch_is_raised_in_its_turn() -> None:
     def bring(repo: Repo) -> None:
         if repo is REPOS[1]:
             raise EmmsError("broken")
@@ -42,7 +42,7 @@ def test_an_error_waits_for_its_turn_and_stops_nothing() -> None:
         prefetch.wait_for(REPOS[2])
 
 
-def test_who_has_to_wait_is_told_and_local_folders_are_not_waited_for(tmp_path: Path) -> None:
+def test_waiting_is_reported_and_local_folders_do_not_wait(tmp_path: Path) -> None:
     local = Repo("./folder", "model", "local-0", tmp_path)
     slow, told = threading.Event(), []
     with Prefetch([local, REPOS[0]], lambda repo: slow.wait() and None, told.append) as prefetch:
@@ -52,7 +52,7 @@ def test_who_has_to_wait_is_told_and_local_folders_are_not_waited_for(tmp_path: 
     assert told == ["org/model-0"]
 
 
-def test_leaving_calls_off_what_is_on_its_way() -> None:
+def test_leaving_the_block_cancels_downloads() -> None:
     called_off: list[threading.Event | None] = []
     with Prefetch(REPOS, lambda repo: called_off.append(CANCELLED.get())):
         eventually(lambda: called_off)
@@ -60,9 +60,7 @@ def test_leaving_calls_off_what_is_on_its_way() -> None:
     assert called_off[0].is_set()
 
 
-def test_the_hub_is_asked_for_several_checkpoints_at_a_time_and_the_next_arrives_while_one_computes(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_checkpoints_are_resolved_in_parallel_and_downloaded_ahead(hub: Hub, tmp_path: Path) -> None:
     """The weights of the second were asked for before the features of the first were finished."""
     folder = demo.folder_of("emms-demo/vit-random")
     assert folder is not None

@@ -1,4 +1,4 @@
-"""What --dry-run finds: the problems of a run, exit code 1 where it could not start, and how long it will take."""
+"""Test dry runs: costs, problems, and exit code 1 if the run cannot start."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
         (["-c", GOOD, "--dataset", "org/no-data"], 1, ["Error: there is no dataset 'org/no-data'"]),
     ],
 )
-def test_a_dry_run_lists_the_problems_of_a_run_and_fails_where_it_could_not_start(
+def test_a_dry_run_lists_problems_and_fails_if_the_run_cannot_start(
     cli: CommandLine, words: list[str], code: int, said: list[str]
 ) -> None:
     done = cli.run("rank", "--dataset", "fashion_mnist", "--max-samples", "60", *words, "--dry-run", "--format", "json")
@@ -135,7 +135,7 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     assert tiny.problems[0].what == "label encoder emms-demo/encoder-minilm-static"
 
 
-def test_a_full_disk_is_a_problem_and_ends_a_run_where_not_even_the_encoders_fit() -> None:
+def test_a_full_disk_is_a_problem_and_fatal_for_encoders() -> None:
     encoder, checkpoint = (Repo(id, "model", "0" * 40) for id in ("org/encoder", "org/checkpoint"))
     planned: Any = SimpleNamespace(encoders=(encoder,))
     costs = {encoder: Cost(bytes=4000), checkpoint: Cost(bytes=2000, seconds=0.4, memory=3 * 10**9)}
@@ -155,7 +155,7 @@ def test_a_full_disk_is_a_problem_and_ends_a_run_where_not_even_the_encoders_fit
     assert Machine.here().memory == total_main_memory()
 
 
-def test_a_row_says_the_state_of_a_checkpoint_and_its_numbers_where_it_can_be_used() -> None:
+def test_a_dry_run_lists_the_state_and_costs_of_checkpoints() -> None:
     new, cached, local, bad = (Repo(f"org/{name}", "model", "0" * 40) for name in ("new", "cached", "local", "bad"))
     local = replace(local, folder=Path("folder"))
     costs = {new: Cost(3, 5, 7, 0.26), cached: Cost(1, 0, 2), bad: Cost(problem="no weights")}
@@ -173,7 +173,7 @@ def test_a_row_says_the_state_of_a_checkpoint_and_its_numbers_where_it_can_be_us
         assert found._record(Candidate("a", repo, row)) == ("a", repo and "0" * 40, state, *numbers)
 
 
-def test_fine_tuning_takes_at_most_what_it_takes_for_the_largest(emms_cache: Path) -> None:
+def test_the_cost_of_fine_tuning_is_that_of_the_largest_checkpoints(emms_cache: Path) -> None:
     small = "emms-demo/regnet-random"
     options = Options("demo_fashion", encoders=("demo",), max_samples=60, confirm=1, device="cpu")
     both, large, little = (
@@ -200,7 +200,7 @@ def keep(folder: Path, name: str, ranking: Ranking) -> None:
     (folder / "rankings" / name).write_text(ranking.to_json())
 
 
-def test_runs_on_all_rows_of_a_dataset_tell_how_fast_checkpoints_of_their_size_are(emms_cache: Path) -> None:
+def test_earlier_runs_determine_the_rate(emms_cache: Path) -> None:
     rows = (timed(1, loading=100), timed(10, n=100), timed(0.9), timed(500, cached="features"))
     keep(emms_cache, "a.json", example(n_inputs=50, rows=rows))
     (emms_cache / "rankings" / "broken.json").write_text("{")
@@ -218,13 +218,13 @@ def test_runs_on_all_rows_of_a_dataset_tell_how_fast_checkpoints_of_their_size_a
     assert rate("mps", IMAGE).seconds_per_parameter == pytest.approx(rate("cpu", IMAGE).seconds_per_parameter / 100)
 
 
-def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Path) -> None:
+def test_a_ranking_of_an_unknown_task_is_ignored(emms_cache: Path) -> None:
     keep(emms_cache, "a.json", example(task="depth-estimation", rows=(timed(20),)))
     assert "rule of thumb" in rate("auto", IMAGE, DATASET).source
 
 
 @pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
-def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
+def test_the_rule_of_thumb_scales_with_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
     sample = make_plan(
         Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Progress()
     ).sample
@@ -244,7 +244,7 @@ def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) ->
         ("demo_search", "emms-demo/bert-random", ("reranked_ndcg",), count_pairs(60, 600)),
     ],
 )
-def test_checkpoints_cost_what_their_inputs_take_and_short_runs_and_pairs_besides(
+def test_costs_include_inputs_short_runs_and_pairs(
     dataset: str, checkpoint: str, estimators: tuple[str, ...], inputs: int, emms_cache: Path
 ) -> None:
     options = Options(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
@@ -267,9 +267,7 @@ def test_checkpoints_cost_what_their_inputs_take_and_short_runs_and_pairs_beside
         ([5, 8], [10], 5),
     ],
 )
-def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
-    seconds: list[float], batches: list[int], loading: float
-) -> None:
+def test_loading_time_includes_the_slow_first_batch(seconds: list[float], batches: list[int], loading: float) -> None:
     clock = _Clock(lambda inputs: None, iter([2.0, *(2 + each for each in seconds)]).__next__)
     clock.loaded()
     for inputs in batches:
@@ -277,7 +275,7 @@ def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
     assert clock.loading == pytest.approx(loading)
 
 
-def test_rows_say_what_loading_was_of_their_seconds(emms_cache: Path) -> None:
+def test_rows_contain_the_loading_time(emms_cache: Path) -> None:
     for resume in (True, False):  # the other time from features in the cache
         started = time.perf_counter()
         ranking = hf_emms.rank("demo_glosses", "emms-demo/bert-random", encoders="demo", max_samples=60, resume=resume)

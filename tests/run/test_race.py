@@ -1,4 +1,4 @@
-"""A race: the same winners as a full run, for a part of its work; each checkpoint is loaded once."""
+"""Test races: the winners are those of a full run, and each checkpoint is loaded once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def race(work: RecordedProgress) -> Ranking:
     return hf_emms.rank(DATASET, CHECKPOINTS, race=TOP, cache=False, progress=work)
 
 
-def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
+def test_a_race_finds_the_best_of_a_full_run_and_stopped_rows_come_last(
     full: Ranking, race: Ranking, work: RecordedProgress
 ) -> None:
     best = [row.checkpoint for row in full.rows[:TOP]]
@@ -84,7 +84,7 @@ def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
     assert work.inputs == {row.checkpoint: row.n or race.n for row in race.rows}  # none goes through one twice
 
 
-def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache: Path) -> None:
+def test_a_stopped_row_is_not_reused_as_a_finished_row(full: Ranking, emms_cache: Path) -> None:
     names = [row.checkpoint for row in (*full.rows[:TOP], *full.rows[-2:])]
     started, damaged = time.perf_counter(), RecordedProgress()
     race = hf_emms.rank(DATASET, names, race=TOP)
@@ -106,7 +106,7 @@ def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache
     assert work.inputs == {row.checkpoint: row.n or race.n for row in race}
 
 
-def test_what_cannot_race_is_refused_before_anything_is_looked_for() -> None:
+def test_an_impossible_race_fails_before_anything_is_resolved() -> None:
     with pytest.raises(EmmsError, match="a score with folds, which logme does not have"):
         hf_emms.rank("no/dataset", "no/checkpoint", race=TOP, estimators="logme")
     with pytest.raises(EmmsError, match="at one layer, not at last and mean"):
@@ -114,7 +114,7 @@ def test_what_cannot_race_is_refused_before_anything_is_looked_for() -> None:
 
 
 @given(st.integers(2, 100_000))
-def test_samples_double_up_to_all_inputs(inputs: int) -> None:
+def test_rounds_double_the_inputs_up_to_all(inputs: int) -> None:
     sizes = round_sizes(inputs)
     assert sizes[-1] == inputs
     assert all(2 * small <= large <= 2 * small + 1 for small, large in pairwise(sizes))
@@ -122,7 +122,7 @@ def test_samples_double_up_to_all_inputs(inputs: int) -> None:
 
 
 @given(limit=st.floats(-1, 0), error=st.floats(0, 100), rows=st.integers(10, 400))
-def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, error: float, rows: int) -> None:
+def test_projection_assumes_an_excess_error_of_one_over_n(limit: float, error: float, rows: int) -> None:
     def look(n: int) -> tuple[int, Score]:
         value = limit - error / n
         return n, Score(value, folds=(value, value + 1.0))
@@ -132,7 +132,7 @@ def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, 
     assert expected.folds == pytest.approx([limit - error / 1000, limit - error / 1000 + 1])
 
 
-def test_who_is_clearly_below_another_is_told_by_a_paired_t_test() -> None:
+def test_clearly_below_is_a_paired_t_test() -> None:
     def its(*folds: float) -> ProjectedScore:
         return ProjectedScore(float(np.mean(folds)), np.array(folds))
 
@@ -149,7 +149,7 @@ def looks(before: float, now: float) -> list[tuple[int, Score]]:
     return [(n, Score(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
 
 
-def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
+def test_a_checkpoint_that_gains_enough_is_not_eliminated() -> None:
     best = looks(-0.2, -0.2)
     assert is_eliminated(looks(-0.3, -0.3), best, 1000)
     assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
@@ -165,7 +165,7 @@ def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
         assert projected_score(history, 1000).value == now.value
 
 
-def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:
+def test_a_complete_row_outranks_and_replaces_a_stopped_row(full: Ranking) -> None:
     score = Score(9.0, folds=(9.0, 9.0))
     stopped = msgspec.structs.replace(full.rows[0], n=100, scores={**full.rows[0].scores, "emms": score})
     rows = ranked((stopped, *full.rows[1:], Row("later", n=200, scores={"emms": score})), "emms")
@@ -175,7 +175,7 @@ def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Rank
     assert merged(full, later).row(stopped.checkpoint).n is None
 
 
-def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
+def test_a_card_contains_complete_rows_only(race: Ranking) -> None:
     finalist, stopped = race.rows[0].checkpoint, race.rows[-1].checkpoint
     assert f"of {len(race.rows)}" in card(race, finalist)
     assert stopped not in card(race, finalist)
@@ -185,7 +185,7 @@ def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
     assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)
 
 
-def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
+def test_a_race_and_a_full_run_have_different_files(full: Ranking) -> None:
     for change in ({"race": TOP}, {"sampling": "proportional"}, {"dtype": "bfloat16"}, {"layers": ("mean",)}):
         assert cached_file(msgspec.structs.replace(full, settings={**full.settings, **change})) != cached_file(full)
     assert cached_file(msgspec.structs.replace(full, created="later")) == cached_file(full)
@@ -203,11 +203,11 @@ def raced(texts: list[str], labels: list[str]) -> list[tuple[str | None, int | N
 
 
 @pytest.mark.parametrize("size", range(5, 9))
-def test_a_sample_of_a_few_rows_is_run_whole(size: int) -> None:
+def test_a_race_on_few_rows_runs_all_of_them(size: int) -> None:
     assert raced([f"{i} apples" for i in range(size)], list("abababab")[:size]) == [(None, None)] * 2
 
 
-def test_a_part_with_one_label_only_stops_nobody() -> None:
+def test_a_round_with_one_label_stops_no_checkpoint() -> None:
     texts = [f"{i} apples" for i in range(400)]
     drawn = load_sample(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
     last = set(list(drawn.inputs)[-40:])
@@ -217,9 +217,9 @@ def test_a_part_with_one_label_only_stops_nobody() -> None:
 # ---- how much is loaded and kept -------------------------------------------------------------------------------------
 
 
-def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
+def test_a_race_loads_each_checkpoint_once_and_finalists_run_the_rest_at_once() -> None:
     heard = RecordedProgress()
-    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
+    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["spec"].repo.id) as loads:
         ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, encoders=ENCODER, estimators="emms", cache=False)
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
     best = [row for row in ranking.rows if row.n is None]
@@ -228,7 +228,7 @@ def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once
     assert all(sum(heard.started_with[row.checkpoint]) == ranking.n for row in best)
 
 
-def test_as_many_checkpoints_as_may_win_are_run_whole() -> None:
+def test_a_race_without_losers_runs_all_rows_at_once() -> None:
     heard = RecordedProgress()
     names = ("emms-demo/bert-distilled", "emms-demo/bert-random")
     with counted_calls(score_estimators, lambda frame: 1) as scored:
@@ -237,7 +237,7 @@ def test_as_many_checkpoints_as_may_win_are_run_whole() -> None:
     assert len(scored) == 2
 
 
-def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> None:
+def test_a_race_counts_truncated_texts_over_all_rounds(tmp_path: Path) -> None:
     names = [str(build(tmp_path, "bert")), "emms-demo/bert-distilled", "emms-demo/bert-random"]
     options = {"encoders": ENCODER, "estimators": "emms", "cache": False, "max_samples": 800}
     full = hf_emms.rank(GLOSSES, names, **options)  # type: ignore[arg-type]
@@ -274,7 +274,7 @@ def waits(extractor: Extractor) -> bool:
         return False
 
 
-def test_the_first_that_fit_wait_and_the_others_and_one_that_fails_are_closed(extractors: dict[str, Extractor]) -> None:
+def test_the_pool_retains_the_first_extractors_that_fit_and_closes_the_others(extractors: dict[str, Extractor]) -> None:
     loaded = ExtractorPool(2 * extractors["a"].weight_bytes)
     for name in "abc":
         lend(loaded, name, extractors)

@@ -1,4 +1,4 @@
-"""From a dataset and checkpoints to a ranking, on embedded data and real (if small) checkpoints."""
+"""Test rankings of embedded data and small real checkpoints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ranked(tiny: Path, checkpoints: list[str], **options: Any) -> Ranking:
     return hf_emms.rank("demo_captions", checkpoints, **settings)
 
 
-def test_one_bad_checkpoint_never_ends_a_run_and_one_named_twice_is_ranked_once(tiny: Path, emms_cache: Path) -> None:
+def test_a_bad_checkpoint_is_a_failed_row_and_repeated_names_are_ranked_once(tiny: Path, emms_cache: Path) -> None:
     ranking = ranked(tiny, [POOR, "./nowhere", GOOD, POOR])
     good, poor, failed = ranking.rows
     assert (good.checkpoint, poor.checkpoint, failed.checkpoint) == (GOOD, POOR, "./nowhere")
@@ -54,7 +54,7 @@ def test_one_bad_checkpoint_never_ends_a_run_and_one_named_twice_is_ranked_once(
     assert "checkpoints-repeated" in codes(ranking.notes)
 
 
-def test_the_head_says_what_was_measured_and_nothing_is_written_without_a_cache(tiny: Path, emms_cache: Path) -> None:
+def test_a_ranking_records_its_inputs_and_nothing_is_written_without_a_cache(tiny: Path, emms_cache: Path) -> None:
     ranking = ranked(tiny, [GOOD], seed=3, cache=False)
     assert not emms_cache.exists()
     assert (ranking.dataset, ranking.dataset_id) == ("demo_captions", "emms-demo/emoji-captions")
@@ -104,7 +104,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     assert ranked(tiny, [GOOD]).rows[0].cached == "none"
 
 
-def test_an_estimator_that_does_not_fit_is_a_note_unless_it_comes_first(tiny: Path, emms_cache: Path) -> None:
+def test_a_failed_estimator_is_a_note_unless_it_is_the_first(tiny: Path, emms_cache: Path) -> None:
     (row,) = ranked(tiny, [GOOD], estimators=["emms", "hscore"]).rows
     assert set(row.scores) == {"emms"}
     assert codes(row.notes) == ["estimator-failed"]
@@ -113,7 +113,7 @@ def test_an_estimator_that_does_not_fit_is_a_note_unless_it_comes_first(tiny: Pa
     assert "H-score needs classes" in row.error
 
 
-def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_looked_up() -> None:
+def test_numeric_labels_ignore_encoders() -> None:
     rows = [{"text": f"{number} apples", "label": number / 2} for number in range(40)]
     options = {"task": "text-regression", "encoders": "./nowhere", "estimators": "emms", "cache": False}
     ranking = hf_emms.rank(rows, "emms-demo/bert-random", **options)
@@ -135,7 +135,7 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
     ],
     ids=str,
 )
-def test_a_wrong_argument_fails_before_anything_runs(
+def test_an_invalid_argument_fails_before_anything_runs(
     tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
     heard = RecordedProgress()
@@ -153,7 +153,7 @@ class Grouped(list[str]):
         return list(self)
 
 
-def test_folds_need_as_many_groups_of_rows() -> None:
+def test_a_sample_needs_at_least_one_group_per_fold() -> None:
     _check_groups(Grouped("aabc"), Options("org/data", folds=3))  # type: ignore[arg-type]
     assert Session.start(Options("org/data", folds=2), Progress()).options.folds == 2  # two are enough
     for groups, column, rows, fewer in (
@@ -167,7 +167,7 @@ def test_folds_need_as_many_groups_of_rows() -> None:
         assert str(refused.value.remedy).endswith(fewer)
 
 
-def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
+def test_any_error_of_resolving_a_checkpoint_is_a_failed_row(
     tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(id: str, kind: str) -> Repo:
@@ -191,7 +191,7 @@ def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
         ("./data", "./data", "local-0", "./data"),
     ],
 )
-def test_a_dataset_is_confirmed_on_at_the_revision_that_was_ranked(
+def test_fine_tuning_uses_the_revision_of_the_ranked_dataset(
     dataset: str, id: str, revision: str, read_again: str
 ) -> None:
     ranking = example(dataset=dataset, dataset_id=id, dataset_revision=revision)
@@ -203,7 +203,7 @@ def test_a_dataset_is_confirmed_on_at_the_revision_that_was_ranked(
         assert options_for(example(corpus_size=size)).corpus_size == documents
 
 
-def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation() -> None:
+def test_ranking_and_fine_tuning_resolve_a_dataset_once() -> None:
     options = Options("demo_glosses", ("emms-demo/bert-random",), max_samples=40, encoders=("demo",), cache=False)
     with counted_calls(open_dataset, lambda frame: 1) as asked:
         assert make_plan(options, Progress()).session.source.repo.id == "emms-demo/wordnet-glosses"
@@ -225,7 +225,7 @@ def one_weight_too_many(row: Any) -> Any:
     return row | {"scores": scores}
 
 
-def test_rows_and_arrays_of_another_form_are_computed_again(tiny: Path, emms_cache: Path) -> None:
+def test_invalid_cache_entries_are_computed_again(tiny: Path, emms_cache: Path) -> None:
     def rank_again(**options: Any) -> tuple[Row, str]:
         heard = RecordedProgress()
         (row,) = ranked(tiny, [GOOD], max_samples=60, layers="last", progress=heard, **options).rows

@@ -1,4 +1,4 @@
-"""Checkpoints on a real Ray cluster of two worker processes: the same ranking as on this machine alone."""
+"""Test rankings on a real Ray cluster of two worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embedding models that search a corpus: their row, BM25 beside them, and what the answer says."""
+"""Test rankings of embedding models for search, with BM25 as the baseline."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def ranking() -> Ranking:
     return hf_emms.rank(pairs(), [POOR, GOOD], cache=False, **SETTINGS)
 
 
-def test_checkpoints_are_ordered_by_what_a_search_gives_today(ranking: Ranking) -> None:
+def test_search_checkpoints_are_ordered_by_zero_shot_ndcg(ranking: Ranking) -> None:
     assert ranking.estimators == ("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall", "emms")
     assert all(set(row.scores) == set(ranking.estimators) for row in ranking)
     scores = [row.score for row in ranking]
@@ -77,7 +77,7 @@ def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Pa
         assert row.scores[name].value == pytest.approx(expected[f"{similarity}_{measure}"], abs=0.01)
 
 
-def test_a_query_that_is_a_document_does_not_find_itself() -> None:
+def test_a_query_does_not_find_itself() -> None:
     texts = pairs()["query"]
     rows = [{"_id": f"q{number}", "text": text} for number, text in enumerate(texts)]
     judgements = [{"query-id": f"q{n}", "corpus-id": f"q{(n + 1) % len(texts)}", "score": 1} for n in range(len(texts))]
@@ -96,7 +96,7 @@ def test_a_query_that_is_a_document_does_not_find_itself() -> None:
     assert before.baselines[0].scores["mrr"].value < ranking.baselines[0].scores["mrr"].value
 
 
-def test_bm25_is_a_row_of_tables_and_of_the_leaderboard_and_no_checkpoint(ranking: Ranking, tmp_path: Path) -> None:
+def test_bm25_is_a_baseline_in_tables_and_on_the_leaderboard(ranking: Ranking, tmp_path: Path) -> None:
     (baseline,) = ranking.baselines
     assert (baseline.checkpoint, baseline.rank) == (BM25, None)
     assert set(baseline.scores) == {"zero_shot_ndcg", "mrr", "recall"}
@@ -113,7 +113,7 @@ def test_bm25_is_a_row_of_tables_and_of_the_leaderboard_and_no_checkpoint(rankin
     assert [word for word in words if word not in page] == []
 
 
-def test_costs_of_a_search_are_columns(ranking: Ranking) -> None:
+def test_search_costs_are_columns(ranking: Ranking) -> None:
     record = next(record for record in ranking.records() if record["checkpoint"] == GOOD)
     assert (record["bytes_per_million"], record["longest_input"]) == (4_000_000 * record["width"], 64)
     assert record["documents_per_second"] > 0
@@ -121,7 +121,7 @@ def test_costs_of_a_search_are_columns(ranking: Ranking) -> None:
     assert "docs/s" not in str(msgspec.structs.replace(ranking, estimators=("emms",)))
 
 
-def test_files_and_mergers_keep_bm25_and_count_checkpoints_alone(ranking: Ranking, tmp_path: Path) -> None:
+def test_files_and_merged_rankings_keep_bm25_apart_from_checkpoints(ranking: Ranking, tmp_path: Path) -> None:
     for name in ("ranking.json", "ranking.parquet"):
         assert Ranking.load(ranking.save(tmp_path / name)).baselines == ranking.baselines
     without = msgspec.structs.replace(ranking, baselines=(), created="2020-01-01T00:00:00+00:00")
@@ -130,7 +130,7 @@ def test_files_and_mergers_keep_bm25_and_count_checkpoints_alone(ranking: Rankin
     assert merge.mean_ranks([ranking]).keys() == {row.revision for row in ranking}
 
 
-def test_a_first_place_that_the_adapted_score_does_not_share_is_said(ranking: Ranking) -> None:
+def test_another_first_by_the_adapted_score_is_a_caveat(ranking: Ranking) -> None:
     first, second = ranking.rows
     folds = tuple(np.linspace(0.1, 0.12, 5))
     better = Score(0.9, 0.01, tuple(fold + 0.79 for fold in folds))
@@ -146,7 +146,7 @@ def test_a_first_place_that_the_adapted_score_does_not_share_is_said(ranking: Ra
     assert caveats(msgspec.structs.replace(disagreeing, rows=tied)) == []
 
 
-def test_a_ranking_is_the_same_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_search_ranking_from_the_cache_is_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path))
     started = time.perf_counter()
     first, again = (hf_emms.rank(pairs(), [GOOD, POOR], **SETTINGS) for _ in range(2))
@@ -163,7 +163,7 @@ def test_a_ranking_is_the_same_from_the_cache(monkeypatch: pytest.MonkeyPatch, t
         assert other.baselines[0].scores["zero_shot_ndcg"] == first.baselines[0].scores["zero_shot_ndcg"]
 
 
-def test_prompts_of_the_user_make_other_rows() -> None:
+def test_prompts_change_rows() -> None:
     names = {"estimators": ["zero_shot_ndcg"], "cache": False}
     plain, prompted = (
         hf_emms.rank(pairs(), GOOD, **{**SETTINGS, **names}, **prompts)
@@ -187,7 +187,7 @@ CLASSES = labelled(60, ["a", "b"])
         (CLASSES, {"query_prompt": "q: "}, "query_prompt .* text-classification"),
     ],
 )
-def test_what_a_search_cannot_do_and_a_search_of_what_is_none_is_refused(
+def test_impossible_search_settings_raise_errors(
     rows: datasets.Dataset, settings: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(EmmsError, match=problem):

@@ -1,4 +1,4 @@
-"""Sweeps: each checkpoint is loaded once for all datasets, rows are those of `rank`, and only what is missing runs."""
+"""Test sweeps: checkpoints are loaded once, and only missing cells run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scores(ranking: Ranking) -> list[object]:
 
 
 @pytest.mark.parametrize("spare", [0, -1])
-def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_rankings_give(
+def test_a_sweep_loads_each_model_once_and_equals_single_rankings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
     """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
@@ -55,7 +55,7 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
     names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], RecordedProgress()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
-    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
+    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["spec"].repo.id) as loaded:
         found = swept(tmp_path, [*IMAGES, test_split][: 3 + spare], cache=False, progress=cells)
     assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
     assert list(found.rankings) == names
@@ -75,7 +75,7 @@ def write_texts(path: Path, count: int) -> None:
     path.write_text("\n".join(["text,label", *rows]))
 
 
-def test_only_missing_and_outdated_cells_run(emms_cache: Path, tmp_path: Path) -> None:
+def test_a_sweep_runs_missing_and_outdated_cells_only(emms_cache: Path, tmp_path: Path) -> None:
     data, tiny = tmp_path / "texts.csv", build(tmp_path, "bert")
     write_texts(data, 24)
 
@@ -93,7 +93,7 @@ def test_only_missing_and_outdated_cells_run(emms_cache: Path, tmp_path: Path) -
     assert run(str(tiny), TEXT) == ["tiny on demo_glosses", "tiny on data"]
 
 
-def test_a_failed_cell_is_a_failed_row_and_is_tried_again(emms_cache: Path, tmp_path: Path) -> None:
+def test_a_failed_cell_is_a_failed_row_that_runs_again(emms_cache: Path, tmp_path: Path) -> None:
     """A checkpoint of texts on pictures, and one that is nowhere."""
     datasets, checkpoints = ["demo_fashion", "demo_glosses"], [POOR, TEXT, "./nowhere"]
     found = swept(tmp_path, datasets, checkpoints)
@@ -123,7 +123,7 @@ def logme(**scores: float | None) -> Ranking:
     return example(rows=ranked(rows, "logme"), estimators=("logme",))
 
 
-def test_the_table_has_the_best_on_most_datasets_first_and_then_by_the_share_of_those_above_them() -> None:
+def test_the_sweep_table_is_ordered_by_firsts_and_shares() -> None:
     first, second = logme(a=3, b=2, c=2, d=None), logme(b=2, a=1, e=0)
     swept = Sweep({"1": first, "2": second, "3": logme(d=1, f=None), "4": logme(d=1, h=0)}, {"5": "it is gone"})
     assert swept.table() == (
@@ -155,7 +155,7 @@ def test_a_sweep_of_all_rows_takes_all_rows(emms_cache: Path, tmp_path: Path) ->
         assert (ranking.n, ranking.settings["max_samples"]) == (30, most)
 
 
-def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_path: Path) -> None:
+def test_an_unusable_dataset_does_not_stop_a_sweep(emms_cache: Path, tmp_path: Path) -> None:
     broken = {"dataset": "demo_captions", "split": "nothing"}
     with_weights(0.0)(build(tmp_path, "bert"))
     encoders = {"demo_glosses": POOR, "demo_words": str(tmp_path / "bert")}
@@ -191,7 +191,7 @@ def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
     assert [len(ranking.rows) for ranking in rankings] == [2, 2]
 
 
-def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path) -> None:
+def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         f"checkpoints: [{GOOD}, {POOR}]\nencoders: {ENCODER}\nestimators: [emms]\nmax_samples: 60\n"
@@ -241,7 +241,7 @@ def bomb() -> str:
     ],
     ids=lambda value: value[:40],
 )
-def test_a_plan_that_is_none_is_refused(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_sweep_file_raises_an_error(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(content)
     done = cli("sweep", plan)
@@ -250,6 +250,6 @@ def test_a_plan_that_is_none_is_refused(cli: Cli, tmp_path: Path, content: str, 
     assert len(done.err) < 600
 
 
-def test_a_plan_or_datasets_one_of_them(cli: Cli, tmp_path: Path) -> None:
+def test_a_sweep_needs_either_a_file_or_datasets(cli: Cli, tmp_path: Path) -> None:
     assert cli("sweep").code == cli("sweep", "plan.yaml", "--datasets", "a").code == 2
     assert cli("sweep", "demo_fashion").code == 1

@@ -1,4 +1,4 @@
-"""Rankings in threads of one process: models are loaded one after the other."""
+"""Test rankings in threads of one process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from tests.helpers.tiny_writers import writer
 THREADS, COPIES = 2, 5
 
 
-def test_language_models_with_tied_weights_are_whole_in_every_thread(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_tied_weights_load_correctly_in_threads(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     names = [(name, f"{name}{copy}") for copy in range(COPIES) for name in ("gpt2", "t5")]
     tied = [shutil.copytree(writer(zoo, name), tmp_path / copy) for name, copy in names]
 

@@ -1,4 +1,4 @@
-"""How much work a run does: forwards, decoded pictures, embedded label texts, folded rows. Counts, not seconds."""
+"""Test how much work a run does: forwards, decoded images, embedded label texts and multiplications."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def ranked(checkpoints: tuple[str, ...] = CHECKPOINTS, **options: Any) -> Any:
     return hf_emms.rank("demo_captions", checkpoints, encoders=ENCODER, max_samples=60, **options)
 
 
-def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_through_the_encoder_once(
-    emms_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_input_and_label_text_is_computed_once(emms_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned: Counter[str] = Counter()
     read = feature_spec._architecture
 
@@ -91,7 +89,7 @@ def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_thr
 
 
 @pytest.mark.parametrize(("race", "processors"), [(None, 1), (1, 2)])
-def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
+def test_images_are_decoded_once_per_processor(
     emms_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, race: int | None, processors: int
 ) -> None:
     decoded: list[int] = []
@@ -108,7 +106,7 @@ def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
     assert len(decoded) == most if race is None else len(decoded) <= most
 
 
-def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Path) -> None:
+def test_sorted_batches_contain_little_padding(tmp_path: Path) -> None:
     """Sorting leaves little padding: counted are the multiplications of every matrix product of the model."""
     words = TEXTS[2].split()
     rng = np.random.default_rng(0)
@@ -123,7 +121,7 @@ def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Pat
     assert multiplications(None) < 1.1 * multiplications(1)  # unsorted batches take twice as many
 
 
-def test_rows_enter_the_products_once_and_many_at_a_time() -> None:
+def test_rows_are_multiplied_once_in_large_blocks() -> None:
     moments, rows = Moments(16, [8]), 10_000
     values = np.random.default_rng(0).normal(size=(rows, 24)).astype(np.float32)
     with counted_calls(Sums.add_rows, lambda frame: len(frame.f_locals["rows"])) as sizes:
@@ -136,7 +134,7 @@ def test_rows_enter_the_products_once_and_many_at_a_time() -> None:
     assert len(sizes) <= rows / moments.capacity + 1
 
 
-def test_few_factors_are_made_where_they_are_dear() -> None:
+def test_the_ridge_search_factorises_few_matrices() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1_300, 520)).astype(np.float32)
     z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)

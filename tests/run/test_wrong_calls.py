@@ -1,4 +1,4 @@
-"""What callers get wrong is one line that says what was passed, and to which argument."""
+"""Test that wrong calls raise errors that name the argument and the value."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
     ],
 )
-def test_wrong_arguments_are_named(call: Callable[[], Any], words: str) -> None:
+def test_errors_name_the_wrong_argument(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(EmmsError) as raised:
         call()
     assert raised.value.message.startswith(words)
@@ -118,19 +118,19 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_no_wrong_value_is_an_error_of_python(argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_values_raise_emms_errors_only(argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for value in (None, 5, 2.5, "a", b"", [], (None,), {5: 5}, object()):
         with suppress(EmmsError):
             ARGUMENTS[argument](value)
 
 
-def test_rankings_are_keys_and_their_rows_have_places() -> None:
+def test_rankings_are_hashable_and_indexable() -> None:
     ranking = example()
     assert {ranking: 1}[example()] == len({*ranking.rows, ranking[np.int64(0)]}) - 3
     assert ranking[-1] is ranking.rows[3]
 
 
-def test_values_whose_squares_overflow_are_no_labels() -> None:
+def test_label_values_must_not_overflow_when_squared() -> None:
     with pytest.raises(ValueError, match="the label is 1e"):
         VALUES.measure(1e300, None)

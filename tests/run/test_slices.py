@@ -1,4 +1,4 @@
-"""Parts of a target: whatever the cut, their moments merge into those of the whole, fold by fold."""
+"""Test that moments of slices of a sample merge into those of the sample."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def features() -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [1, 7, 45, 89, 90, 1000])
-def test_moments_of_parts_merge_into_those_of_the_whole(
-    target: Sample, labels: LabelTable, features: np.ndarray, size: int
-) -> None:
+def test_moments_of_slices_merge(target: Sample, labels: LabelTable, features: np.ndarray, size: int) -> None:
     parts = [slice_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
     assert sorted(np.concatenate([part.rows for part in parts])) == list(range(ROWS))
     pieces = [
@@ -67,7 +65,7 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
 
 
-def test_the_seconds_of_parts_add_up() -> None:
+def test_seconds_of_slices_add_up() -> None:
     first = Extraction({}, refused={"1": "a"}, seconds=2.0, loading=1.0)
     both = first.merge(Extraction({}, refused={"2": "b"}, seconds=4.0, loading=0.5))
     assert both == Extraction({}, refused={"1": "a", "2": "b"}, seconds=6.0, loading=1.5)
