@@ -1,4 +1,4 @@
-"""Adapters of PEFT, such as LoRA: those of repositories are merged into their base, new ones are placed and saved."""
+"""Adapters of PEFT, such as LoRA: merge them into their base, add new ones, and save them."""
 
 from __future__ import annotations
 

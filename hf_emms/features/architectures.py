@@ -225,7 +225,7 @@ ARCHITECTURES += tuple(
     for row in ARCHITECTURES
     if row.pooling in _TOKEN_POOLINGS
 )
-# Prompts: a decoder's next token depends on the state of the last token, or on those of an encoder.
+# Prompts: the next token depends on the decoder's state of the last token, or on the encoder's states.
 _WRITERS = {
     "last_token": (
         *("GPT-2", "GPT-NeoX", "OPT", "Llama", "Qwen2", "Qwen3", "Gemma", "Gemma 2", "Gemma 3", "Mistral", "Phi-3"),
@@ -250,7 +250,7 @@ ARCHITECTURES += (
     _prompt("M2M-100 and NLLB", ("m2m_100",), "M2M100Model", "encoder_masked_mean"),
     _prompt("Pegasus", ("pegasus",), "PegasusForConditionalGeneration", "encoder_masked_mean"),
 )
-# Every family that reads texts compares two, gives states of words, and embeds queries and documents.
+# Families that read texts also read pairs of texts, words in texts, and queries with documents.
 _OF_TEXTS = {
     "text": {
         "text-pair": "sentence_pair",
@@ -272,7 +272,7 @@ _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in ro
 
 
 def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
-    """Return the row of a `model_type` for a kind of input, or None; an EmmsError if packages disagree."""
+    """Return the row of a `model_type` for a kind of input, or None. Raises an `EmmsError` if packages disagree."""
     built_in = _BUILT_IN.get((input_kind, model_type))
     added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
     check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
@@ -323,7 +323,7 @@ def _inputs_of_class(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
 
 @cache
 def _stated_inputs(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the kinds that the class of `AutoModel` reads alone, and together; all kinds where it does not tell."""
+    """Return the kinds that the class of `AutoModel` reads alone, and together, or all kinds if unknown."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 

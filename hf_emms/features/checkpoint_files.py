@@ -1,4 +1,4 @@
-"""The files of a checkpoint: their choice and download, and checks before anything is loaded."""
+"""Choose, download and check the files of a checkpoint before loading it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-# Names of weights: the name of a single file, of the index of several files, and of those files.
+# File names of weights: a single file, the index of several files, and the pattern of these.
 SAFETENSORS_NAME: Final = "model.safetensors"
 PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
@@ -38,7 +38,7 @@ _FROM_GGUF = (
     "transformers can convert it (pip install gguf): AutoModel.from_pretrained(FOLDER, gguf_file=NAME)"
     ".save_pretrained(NEW_FOLDER), and AutoTokenizer likewise"
 )
-# Weights that are not read, by their names: their library, and the way out.
+# Unsupported weights by file name: their library, and what to do.
 _OTHER_WEIGHTS = {
     "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
     "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
@@ -51,7 +51,7 @@ _OTHER_WEIGHTS = {
     "*.bin": ("pickled without a config.json", _SAVE_FOLDER),
     "*.safetensors": ("without a config.json", "pass the folder that holds them beside their config.json"),
 }
-# Layouts of other libraries without a config.json of transformers, by a file of each: their name, and the way out.
+# Layouts of other libraries by a typical file: what they are, and what to do.
 _OTHER_LAYOUTS = {
     "model_index.json": (
         "is a pipeline of diffusers, of several models",
@@ -70,7 +70,7 @@ _UNREADABLE = (ValueError, OSError, RecursionError)
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a checkpoint on this machine; a note tells their origin unless they are its own safetensors."""
+    """The weights of a checkpoint on this machine, with a note unless they are safetensors."""
 
     folder: Path
     pickled: bool = False
@@ -78,7 +78,7 @@ class Weights:
 
     @property
     def single(self) -> Path:
-        """The file that holds all weights where there is no index of several."""
+        """The file with all weights, if there is no index of several files."""
         return self.folder / (PICKLED_NAME if self.pickled else SAFETENSORS_NAME)
 
 
@@ -86,7 +86,7 @@ def read_json(repo: Repo, path: Path) -> Any:
     """Return the content of a JSON file of a repository.
 
     Raises:
-        EmmsError: it is missing or not JSON.
+        EmmsError: if the file is missing or not JSON.
     """
     try:
         return _parsed(path)
@@ -97,7 +97,7 @@ def read_json(repo: Repo, path: Path) -> Any:
 
 
 def unreadable_json(repo: Repo, folder: Path) -> EmmsError | None:
-    """Return the error of the first JSON file that transformers reads and that is not JSON; None where all are."""
+    """Return the error of the first invalid JSON file that transformers reads, or None if all are valid."""
     for path in sorted(path for pattern in _READ_BY_TRANSFORMERS for path in folder.glob(pattern)):
         try:
             read_json(repo, path)
@@ -111,7 +111,7 @@ def _parsed(path: Path) -> Any:
 
 
 def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
-    """Download a checkpoint's configurations, vocabularies and, with `code`, Python files; return their folder."""
+    """Download configurations, vocabularies and, with `code`, Python files of a checkpoint. Returns their folder."""
     try:
         folder = fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
     except NoMatchingFileError as error:
@@ -122,14 +122,14 @@ def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
 
 
 def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool) -> list[RepoFile]:
-    """Return the files of a checkpoint that are downloaded: descriptions, with `code` Python files, and weights."""
+    """List the files of a checkpoint to download: descriptions, Python files with `code`, and weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
     return described + needed_weights(repo, files)
 
 
 def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
-    """Return the files of the weights that `fetch_weights` takes; an EmmsError if there are none."""
+    """List the weight files for `fetch_weights`. Raises an `EmmsError` if there are none."""
     paths = weight_files(files)
     if not paths and ADAPTER in files:
         paths = [path for path in files if _matches(path, ADAPTER_WEIGHTS)]
@@ -139,9 +139,9 @@ def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
 
 
 def weight_files(paths: Collection[str]) -> list[str]:
-    """Return the paths of weights among those of a checkpoint: of safetensors, else of pickles.
+    """Choose the paths of weights: safetensors, or pickles if there are no safetensors.
 
-    Weights in a subfolder (older sentence-transformers layouts) count where the top has none.
+    If the top folder has no weights, weights in a subfolder count (older sentence-transformers layouts).
     """
     for depth in (0, 1):
         level = [path for path in _without_exports(paths) if path.count("/") == depth]
@@ -171,7 +171,7 @@ def fetch_weights(repo: Repo, *, subfolder: str = "") -> Weights:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, or of a pickle that holds nothing else: no code of it runs."""
+    """Read the tensors of a safetensors file, or of a pickle of tensors only, without running its code."""
     import torch
     from safetensors.torch import load_file
 
@@ -182,7 +182,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
-    """Refuse a checkpoint without a vocabulary: transformers would create an empty tokenizer."""
+    """Raise an `EmmsError` for a checkpoint without a vocabulary, for which transformers makes an empty tokenizer."""
     if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
         raise EmmsError(
             f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
@@ -191,7 +191,7 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
 
 
 def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Path | None:
-    """Download and check the weights of a format, and return their folder; None where there are none."""
+    """Download and check the weights of a format. Returns their folder, or None if there are none."""
     single, index, _ = names
     prefix = f"{subfolder}/" if subfolder else ""
     folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
@@ -231,7 +231,7 @@ def _shard_names(repo: Repo, index: Path) -> list[str]:
 
 
 def _check_header(repo: Repo, path: Path) -> None:
-    """Raise an EmmsError unless a safetensors file is as long as its header says."""
+    """Raise an `EmmsError` if the size of a safetensors file differs from its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -255,7 +255,7 @@ def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
 
 
 def _other_layout(repo: Repo) -> EmmsError | None:
-    """Return an error that names the library of a repository without a config.json, by its files; None if unknown."""
+    """Return an error that names the library of a repository without config.json, or None if it is unknown."""
     files = listing(repo)
     for name, (what, hint) in _OTHER_LAYOUTS.items():
         if name in files:

@@ -28,7 +28,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the torch device with a name; an EmmsError if there is no such device or this machine lacks it."""
+    """Return the torch device with a name. Raises an `EmmsError` if it is unknown or missing on this machine."""
     check_type("device", device, str)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -74,7 +74,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give the memory that `keep_freed_memory` holds back to the system."""
+    """Return freed memory to the system, see `keep_freed_memory`."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The settings by which a checkpoint embeds texts, as a folder of sentence-transformers or model2vec describes them."""
+"""Read how a checkpoint embeds texts from a folder of sentence-transformers or model2vec."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import read_json
 from hf_emms.hub import Repo, replacement_hint
 
-# The `model_type` of a table of token vectors, as model2vec writes it.
+# The `model_type` of a table of token vectors in model2vec.
 MODEL_TYPE = "model2vec"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-# Entries of `pooling.POOLINGS` by the modes of a Pooling module; "+" joins several.
+# Modes of a Pooling module → entries of `pooling.POOLINGS`. "+" joins several.
 _POOLINGS = {
     "cls": "cls_token",
     "max": "masked_max",
@@ -23,7 +23,7 @@ _POOLINGS = {
     "weightedmean": "weighted_mean",
     "lasttoken": "last_token",
 }
-# How Pooling modules say their modes up to sentence-transformers 5.0, in the order in which their rows are joined.
+# Flags of Pooling modules up to sentence-transformers 5.0, in the order of concatenation.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -32,15 +32,15 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# Modules that make tokens of texts, modules behind the pooling that are used, and those that do nothing.
+# Modules that tokenize and encode, supported modules after the pooling, and modules without effect.
 _READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
 _BEHIND = ("Dense", "LayerNorm", "Normalize")
 _IDLE = ("Dropout",)
-# Models that are no row of numbers a text, by a module or `model_type` of theirs.
+# Modules or `model_type`s of models that do not give one vector per text.
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
-# Prompts by the names that checkpoints have for them, the first that is not empty. `encode_document` of
-# sentence-transformers 6.2 never comes to "passage": it gives itself an empty prompt "document".
+# Names of prompts. The first that is not empty is used. `encode_document` of sentence-transformers 6.2 never uses
+# "passage", because its default is an empty prompt "document".
 _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
 
 
@@ -49,7 +49,7 @@ class EmbeddingSettings:
     """The fields of an `FeatureSpec` that a repository says of itself, and notes.
 
     Attributes:
-        refused: why it does not give a row of numbers for each text; None where it does.
+        refused: the error for a checkpoint that does not give one vector per text, or None.
     """
 
     fields: Mapping[str, Any]
@@ -58,7 +58,7 @@ class EmbeddingSettings:
 
 
 def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
-    """Return the settings of a repository, from its configurations in a folder; without fields where it has none."""
+    """Read the settings from the configurations in a folder. The fields are empty if there are none."""
     about = _json(repo, folder / "config_sentence_transformers.json")
     if not (folder / "modules.json").is_file():
         config = _json(repo, folder / "config.json")
@@ -89,7 +89,7 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
     if "Pooling" in paths:
         pooling = _json(repo, folder / paths["Pooling"] / "config.json")
         fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
-    # Towers, such as CLIP's, give a row for each text without a Pooling.
+    # Towers such as CLIP's give one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
     if "Pooling" in paths or is_tower:
         fields |= _behind(modules)
@@ -100,13 +100,13 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
 
 
 def _json(repo: Repo, path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty where there is none."""
+    """Read an object from a JSON file. It is empty if the file is missing."""
     content = read_json(repo, path) if path.is_file() else {}
     return content if isinstance(content, dict) else {}
 
 
 def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
-    """Return the class and the folder of each module; an EmmsError for a folder outside the repository."""
+    """Return class and folder of each module. Raises an `EmmsError` for a folder outside the repository."""
     try:
         modules = [(module["type"].rpartition(".")[2], str(module["path"])) for module in read_json(repo, path)]
     except (TypeError, KeyError, AttributeError) as error:
@@ -162,7 +162,7 @@ def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
 
 
 def _behind(modules: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the layers behind the pooling, and whether what they give is scaled to length 1."""
+    """Return the layers after the pooling, and whether the last one normalises."""
     behind = [(name, path) for name, path in modules if name in _BEHIND]
     normalise = bool(behind) and behind[-1][0] == "Normalize"
     return {"behind": tuple(behind[:-1] if normalise else behind), "normalise": normalise}

@@ -1,4 +1,4 @@
-"""Loaded checkpoints that turn inputs into feature rows, of several layers in a single forward pass."""
+"""Loaded checkpoints that compute features of inputs, for several layers in one forward pass."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FeatureReader(ABC):
 
 
 class Extractor:
-    """A loaded checkpoint that turns inputs into feature rows.
+    """A loaded checkpoint that computes features of inputs.
 
     Attributes:
         plan: how it was loaded.
@@ -114,7 +114,7 @@ class Extractor:
                 self._notes["batch-halved"] = Note("batch-halved", text)
 
     def info(self, layer: str = LAST) -> FeatureInfo:
-        """Return the report about the features of a layer; counts and notes grow while batches are taken."""
+        """Report about the features of a layer. Counts and notes grow with each batch."""
         return FeatureInfo(
             parameters=self.parameters,
             width=len(range(self.width)[self.layer_slices[layer]]),
@@ -137,7 +137,7 @@ class Extractor:
         return sum(tensor.nbytes for tensor in tensors) + packed_bytes(self._model)
 
     def reset_counts(self) -> None:
-        """Reset the counts of inputs that were cut or read in windows."""
+        """Reset the counts of truncated inputs and inputs read in windows."""
         if self._reader is not None:
             self._counts = self._reader.counts = ReadCounts()
 
@@ -191,7 +191,7 @@ class ExtractorPool:
         self._idle[name] = extractor
 
     def retain(self, names: Sequence[str]) -> None:
-        """Close all checkpoints but those of these names that fit; the first names have priority."""
+        """Keep as many of the named checkpoints as fit, the first names first, and close all others."""
         free = self._max_idle_bytes
         retained = {}
         for name in names:

@@ -1,4 +1,4 @@
-"""The plan of a checkpoint's features, made from its configuration files alone, and the report about them."""
+"""Plan how to compute a checkpoint's features from its configuration files, and report about the features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hf_emms.options.registry import installed_version, installed_versions
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
-# Part of every cache key: raise it when the same checkpoint would give other features than before.
+# Part of every cache key. Increase it if the features of the same checkpoint change.
 FEATURES_VERSION = 10
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -42,14 +42,14 @@ class FeatureSpec:
     repository are run. Folders of sentence-transformers set the following.
 
     Attributes:
-        behind: (name, folder) of the layers behind the pooling.
-        normalise: whether features are scaled to length 1 at the end.
-        truncate_dim: the columns that are kept of the feature after that; None for all.
-        max_length: in tokens.
-        lower_case: whether texts are read in lower case.
-        prompt: what every text starts with; `query_prompt` and `document_prompt` where texts are searched.
-        pools_prompt: whether tokens of the prompt are pooled with the others.
-        similarity: how embeddings are compared, a name of `embedding_settings.SIMILARITIES`.
+        behind: (name, folder) of the layers after the pooling.
+        normalise: whether to scale features to length 1 at the end.
+        truncate_dim: the number of columns to keep after that, or None for all.
+        max_length: maximum length in tokens.
+        lower_case: whether to convert texts to lower case.
+        prompt: prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
+        pools_prompt: whether the pooling includes the tokens of the prompt.
+        similarity: how to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
     """
 
     repo: Repo
@@ -89,7 +89,7 @@ class FeatureSpec:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with how features are made, but for the device and `versions`."""
+        """16 hex digits that identify how features are computed, apart from the device and `versions`."""
         settings: dict[str, Any] = {} if self.base is None else {"base": f"{self.base.id}@{self.base.revision}"}
         settings |= {
             "behind": self.behind,
@@ -109,7 +109,7 @@ class FeatureSpec:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Package → version, of the packages that compute its features."""
+        """Package → version, for the packages that compute the features."""
         adapter = ("peft",) if self.base is not None else ()
         return installed_versions("torch", "transformers", *adapter, *filter(None, [self.architecture.requires]))
 
@@ -162,21 +162,21 @@ def plan_extraction(
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     model_type = config["model_type"]
     if config.get("auto_map") and not code:
-        text = f"the code in its repository is not run: transformers has its own for {model_type!r}"
+        text = f"Ignoring the code in its repository, as transformers implements {model_type!r}."
         notes = [Note("code-not-run", text), *notes]
     quantised = config.get("quantization_config")
     if isinstance(quantised, dict) and not code:
         method = quantised.get("quant_method", "its quantization_config")
-        text = f"its config.json names a quantisation ({method}): its weights are read as {dtype}"
+        text = f"Reading the weights as {dtype}, although config.json names a quantisation ({method})."
         notes = [Note("quantisation-ignored", text), *notes]
     if not architecture.family:
-        text = f"no row for {model_type!r} in the table of architectures; fallback: {kind.fallback_summary}"
+        text = f"No row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}."
         notes = [Note("fallback-pooling", text), *notes]
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
     notes = [*_embedding_notes(kind, fields, described=bool(embedding.fields)), *notes]
     if base is not None:
-        notes = [Note("adapter-merged", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
+        notes = [Note("adapter-merged", f"Merged the adapter into its base {base.id} at {base.revision}."), *notes]
     row = replace(architecture, family=_family(architecture, config))
     return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
 
@@ -189,10 +189,10 @@ def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, s
 
 
 def _embedding_notes(kind: Any, fields: Mapping[str, Any], *, described: bool) -> Iterator[Note]:
-    """Yield what is used of a checkpoint's settings that its architecture does not tell."""
+    """Yield notes on the settings of a checkpoint that differ from its architecture."""
     if "similarity" in kind.sentence_settings:
         if not described:
-            text = "nothing in its files says how it embeds texts (modules.json): the pooling of its family"
+            text = "No modules.json: using the pooling of its family."
             yield Note("pooling-of-family", text)
         prompts = [fields.get(name) or "" for name in ("query_prompt", "document_prompt")]
         queries, documents = (repr(prompt) if prompt else "nothing" for prompt in prompts)
@@ -201,14 +201,14 @@ def _embedding_notes(kind: Any, fields: Mapping[str, Any], *, described: bool) -
     elif fields.get("prompt"):
         yield Note("prompts", f"texts start with its prompt {fields['prompt']!r}")
     if fields.get("truncate_dim"):
-        text = f"features are cut to {fields['truncate_dim']} columns, as its truncate_dim says"
+        text = f"Truncated features to {fields['truncate_dim']} columns, its truncate_dim."
         yield Note("features-truncated", text)
 
 
 def _architecture(
     repo: Repo, config: dict[str, Any], kind: Any, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
-    """Return the row of the table, or a fallback without a family, and whether the repository's code runs."""
+    """Return the row of the table, or a fallback without a family, and whether to run the repository's code."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
     others = other_inputs(model_type, kind.name)
@@ -234,7 +234,7 @@ def _architecture(
 
 
 def model_type_of(config: Any) -> str | None:
-    """Return the `model_type` of a config.json; for a config.json of timm, which has only a pretrained_cfg, its own."""
+    """Return the `model_type` of a config.json. Checkpoints of timm, with a pretrained_cfg only, are timm_wrapper."""
     if not isinstance(config, dict):
         return None
     model_type = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
@@ -264,7 +264,7 @@ def _family(row: Architecture, config: dict[str, Any]) -> str:
 
 
 def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
-    """Return whether only the repository's own code, which may run, knows the architecture."""
+    """Return whether the architecture needs the repository's own code. Raises an `EmmsError` if it may not run."""
     model_type = config["model_type"]
     if known_to_transformers(model_type):
         return False
@@ -283,10 +283,10 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
 
 
 class LayerError(EmmsError):
-    """Raised where a checkpoint lacks a layer."""
+    """Raised if a checkpoint does not have a layer."""
 
 
-# Errors that transformers raises for files that it cannot use.
+# Errors that transformers raises for files that it cannot load.
 LOAD_FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError),
     UnpicklingError,
@@ -310,7 +310,7 @@ def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
 
 
 def transformers_config(plan: FeatureSpec) -> Any:
-    """Return the configuration as transformers reads it; None for a family that transformers lacks."""
+    """Return the configuration as an object of transformers, or None for a family that it does not support."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     model_type = plan.config.get("model_type")
@@ -354,7 +354,7 @@ class ReadCounts(msgspec.Struct):
             setattr(self, name, combine(getattr(self, name), getattr(other, name)))
 
     def add_tokens(self, texts: Iterable[Sequence[int]], unknown: int | None) -> None:
-        """Count texts as tokens, among which `unknown` is the id of those that the tokenizer does not know."""
+        """Count tokenized texts. `unknown` is the id of unknown tokens."""
         for tokens in texts:
             self.texts += 1
             self.tokens += len(tokens)
@@ -362,12 +362,12 @@ class ReadCounts(msgspec.Struct):
 
     @property
     def unknown_share(self) -> float | None:
-        """The share of the tokens that is unknown; None where no texts were read."""
+        """The share of unknown tokens, or None if no texts were read."""
         return round(self.unknown / self.tokens, 4) if self.tokens else None
 
     @property
     def cut_share(self) -> float | None:
-        """The share of the texts that were cut; None where none was read."""
+        """The share of truncated texts, or None if no texts were read."""
         return round(min(1.0, (self.cut + self.cut_pairs) / self.texts), 4) if self.texts else None
 
     def add_cut(self, count: int, length: int) -> None:
@@ -385,11 +385,14 @@ class ReadCounts(msgspec.Struct):
     def notes(self) -> Iterator[Note]:
         if self.windowed:
             inputs = pluralize(self.windowed, "input was", "inputs were")
-            text = f"{inputs} longer than the {self.window_length:,} tokens that it reads: overlapping windows, merged"
+            text = f"{inputs} longer than its maximum of {self.window_length:,} tokens and read in overlapping windows."
             yield Note("inputs-windowed", text)
         if self.parted:
             clips = pluralize(self.parted, "clip was", "clips were")
-            yield Note("clips-split", f"{clips} longer than {self.part_seconds:g} seconds: equal parts, averaged")
+            yield Note(
+                "clips-split",
+                f"{clips} longer than {self.part_seconds:g} seconds and split into equal parts, which were averaged.",
+            )
         if self.cut:
             texts = pluralize(self.cut, "text was", "texts were")
             yield Note("texts-truncated", f"{texts} cut at {self.cut_length:,} tokens, the most that it reads")
@@ -403,10 +406,10 @@ class ReadCounts(msgspec.Struct):
 
 
 class FeatureInfo(msgspec.Struct, frozen=True):
-    """A ranking's report about a checkpoint's features at a layer; cached with them.
+    """A report about a checkpoint's features at a layer, which is cached with them.
 
-    `parameters` are those of the loaded part of the model (a vision tower without its text tower), `width` is D1,
-    `pooling` is in words, and `general_notes` don't depend on the inputs.
+    `parameters` counts the loaded part of the model, such as a vision tower without its text tower. `width` is D1,
+    `pooling` is a description, and `general_notes` do not depend on the inputs.
     """
 
     parameters: int
@@ -421,7 +424,7 @@ class FeatureInfo(msgspec.Struct, frozen=True):
         return (*self.general_notes, *self.counts.notes())
 
     def merge(self, other: FeatureInfo) -> FeatureInfo:
-        """Return the information about two sets of inputs of the same checkpoint; an input in both counts twice."""
+        """Combine the reports about two sets of inputs of the same checkpoint. An input in both counts twice."""
         counts = copy(self.counts)
         counts.add(other.counts)
         notes = tuple(dict.fromkeys((*self.general_notes, *other.general_notes)))

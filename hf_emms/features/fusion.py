@@ -102,7 +102,7 @@ def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
 def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
     """Return the tower's pooling and projection of each patch alone, (b, E, h, w).
 
-    None where the model shows no patches, or they make no square.
+    Returns None if the model has no patches, or they do not form a square.
     """
     tower = getattr(model, "vision_model", None)
     grid = None if hidden is None or tower is None else _patch_grid(hidden)

@@ -1,4 +1,4 @@
-"""Features of the layers that users ask for: the feature itself, hidden layers, and their combinations."""
+"""Features of the requested layers: the last layer, hidden layers, and their combinations."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class LayerReader:
         return torch.cat(list(parts.values()), dim=1)
 
     def slices_of(self, width: int) -> dict[str, slice]:
-        """Return the part of a feature row that each layer has; empty before the first batch."""
+        """Return the columns of each layer in a feature row. Empty before the first batch."""
         return self._slices
 
     def describe(self, layer: str) -> str:
-        """Return how the feature of a layer is pooled, in words."""
+        """Describe the pooling of a layer."""
         scaled = ", scaled to length one" if self._normalise else ""
         last, hidden = self._pooling.summary + scaled, self._pooling.layer_summary + scaled
         if layer == LAST or (layer == SPREAD and not self._spread_layers):
@@ -119,7 +119,7 @@ class LayerReader:
 
 
 def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool = True) -> LayerReader:
-    """Return the reader of a checkpoint's layers; without `spreads` "spread" is the last layer alone."""
+    """Create the reader of a checkpoint's layers. Without `spreads`, "spread" is only the last layer."""
     plan = loaded.plan
     pooling = find_pooling(loaded.pooling)
     if plan.behind:
@@ -130,7 +130,7 @@ def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool =
 
 
 def _followed_by(behind: torch.nn.Module, pooling: Pooling, names: str) -> Pooling:
-    """Return a pooling whose feature passes through the layers that sentence-transformers puts behind it."""
+    """Return a pooling followed by the layers of sentence-transformers."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         last, states = pooling.layers(model, inputs)
@@ -145,10 +145,10 @@ def _followed_by(behind: torch.nn.Module, pooling: Pooling, names: str) -> Pooli
 
 
 class JoinedLayers:
-    """The layers of a checkpoint whose features join two inputs: it has no hidden layers.
+    """The layers of a checkpoint whose features join two inputs, without hidden layers.
 
     Raises:
-        LayerError: only hidden layers were asked for.
+        LayerError: if only hidden layers are requested.
     """
 
     def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
@@ -171,7 +171,7 @@ class JoinedLayers:
 
 
 def spread(hidden: int) -> tuple[int, ...]:
-    """Return the hidden layers of "spread" for a checkpoint with this many: the first and the middle, (1, 7) of 12."""
+    """Return the first and the middle hidden layer for "spread", given their number: (1, 7) of 12."""
     return tuple(number for number in dict.fromkeys((1, hidden // 2 + 1)) if number < hidden)
 
 
@@ -185,7 +185,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
         first: the number of the first hidden layer among them: 1 after an embedding, else 0.
 
     Raises:
-        LayerError: there is no such layer, or layers of different widths would have to be averaged.
+        LayerError: if the layer does not exist, or layers to average have different widths.
     """
     if layer == LAST:
         return last

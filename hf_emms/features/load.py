@@ -1,4 +1,4 @@
-"""Loading a model of transformers by a plan and weights, with every refusal in plain words."""
+"""Load a model of transformers by a `FeatureSpec` and its weights. Every failure is an `EmmsError`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.options.registry import by_reference
 
-# The name that the layers of `FeatureSpec.behind` have in a loaded model.
+# Name of the layers of `FeatureSpec.behind` in a loaded model.
 BEHIND = "layers_behind_pooling"
-# Parameters that fit everywhere: loading them says more than their number does.
+# Models of up to this many parameters fit everywhere and are loaded without a check.
 _FEW_PARAMETERS = 10**8
 _NEED_POOLER = (
     "pooler_output",
@@ -44,7 +44,7 @@ _NEED_POOLER = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A loaded model without a head, and its pooling: another than the plan's where a fallback lacks a pooler."""
+    """A loaded model without a head, and its pooling, which differs from the plan if a fallback has no pooler."""
 
     plan: FeatureSpec
     model: Any
@@ -52,7 +52,7 @@ class LoadedModel:
 
 
 def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
-    """Return the model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
+    """Load the model on the CPU. Raises an `EmmsError` if weights are unreadable, unsafe or do not fit the config."""
     note = weights.note
     try:
         check_size(plan, weights)
@@ -95,11 +95,10 @@ def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache
 
 
 def check_size(plan: FeatureSpec, weights: Weights) -> None:
-    """Check how large a checkpoint's configuration makes its model, before memory is taken for it.
+    """Check the size of the model that a configuration describes, before allocating memory.
 
     Raises:
-        EmmsError: it has more parameters than the files have bits, and random ones would fill the memory; or it is
-            larger than the memory that this process can have.
+        EmmsError: if the model has more parameters than the files have bits, or exceeds the memory of this process.
     """
     model = _model_without_memory(plan)
     if model is None:
@@ -123,7 +122,7 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
 
 
 def _model_without_memory(plan: FeatureSpec) -> Any:
-    """Return the model of a configuration on torch's device without memory; None where it cannot be built there."""
+    """Build the model of a configuration on the meta device. Returns None if that is not possible."""
     config = transformers_config(plan)
     if config is None:
         return None
@@ -140,7 +139,7 @@ def _model_without_memory(plan: FeatureSpec) -> Any:
 
 
 def _from_pretrained(plan: FeatureSpec, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
-    """Return the model and the loading report of transformers, which reads only tensors of pickles by default."""
+    """Load the model with the loading report of transformers, which reads only tensors from pickles."""
     model, report = _loader(plan).from_pretrained(
         folder,
         dtype=getattr(torch, plan.dtype),
@@ -163,7 +162,7 @@ def _loader(plan: FeatureSpec) -> Any:
 
 
 def _unpickle(folder: Path, to: Path) -> None:
-    """Copy a checkpoint with its weights unpickled in full, which can run code, and written again as tensors."""
+    """Copy a checkpoint, with its weights fully unpickled, which can run code, and saved as tensors."""
     for path in folder.iterdir():
         if path.match("pytorch_model*.bin"):
             weights = torch.load(path, map_location="cpu", weights_only=False)
@@ -175,7 +174,7 @@ def _unpickle(folder: Path, to: Path) -> None:
 
 
 def _refused_pickle(plan: FeatureSpec, error: pickle.UnpicklingError) -> EmmsError:
-    """Return the error of a pickle that cannot be loaded: it asks for more than tensors, or is damaged."""
+    """Return the error for a pickle that contains more than tensors, or is damaged."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return EmmsError(
@@ -196,7 +195,7 @@ class _UnitLength(torch.nn.Module):
 
 
 class _Dense(torch.nn.Module):
-    """A linear layer and an activation, to which the input is added where there is a `residual`."""
+    """A linear layer with an activation, and optionally a residual connection."""
 
     def __init__(self, linear: torch.nn.Module, activation: torch.nn.Module, residual: torch.nn.Module | None) -> None:
         super().__init__()
@@ -208,7 +207,7 @@ class _Dense(torch.nn.Module):
 
 
 def _load_behind(plan: FeatureSpec, name: str, subfolder: str, cache: Cache) -> torch.nn.Module:
-    """Return a layer that sentence-transformers puts behind the pooling: Dense, LayerNorm or Normalize."""
+    """Load a layer of sentence-transformers after the pooling: Dense, LayerNorm or Normalize."""
     if name == "Normalize":
         return _UnitLength()
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
@@ -252,7 +251,7 @@ def load_options(plan: FeatureSpec) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that a checkpoint needs."""
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
-        # The text tower's projection_dim is wrong in some CLIP configurations; that of the whole model is right.
+        # Some CLIP configurations have a wrong projection_dim for the text tower and the right one for the whole model.
         options["projection_dim"] = plan.config["projection_dim"]
     if plan.architecture.loader == "TimmWrapperModel":
         options["model_args"] = _timm_arguments(plan)
@@ -318,7 +317,7 @@ def _check_complete(plan: FeatureSpec, missing: set[str]) -> str:
 
 
 def is_tested(plan: FeatureSpec) -> bool:
-    """Return whether hf_emms' tests run the checkpoint's code: it has a row of hf_emms, and no code of its own."""
+    """Return whether the tests of hf_emms cover the architecture: it has a row here, and no own code."""
     row = plan.architecture
     return not (plan.code or row.package or row.loader == "AutoModel")
 
@@ -354,7 +353,7 @@ class _QuietTransformers:
 
 
 _QUIET = _QuietTransformers()
-# transformers replaces functions of torch while it loads, such as those that fill and tie weights, for all threads.
+# While loading, transformers replaces functions of torch, such as initialisers, for all threads.
 _LOADING = threading.RLock()
 
 

@@ -12,7 +12,7 @@ _CACHED = ("active_file", "inactive_file")
 
 
 def total_main_memory(root: Path = _ROOT) -> int | None:
-    """Return the most bytes that this process can have; None where the system does not tell.
+    """Return the memory limit of this process in bytes, or None if the system does not report it.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
@@ -24,7 +24,7 @@ def total_main_memory(root: Path = _ROOT) -> int | None:
 
 
 def free_main_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes that this process can still have, cached files counted as free; None where nothing tells.
+    """Return the free memory in bytes, including cached files, or None if the system does not report it.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
@@ -53,7 +53,7 @@ def _limits(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _number(file: Path) -> int | None:
-    """Return the number in a file; None where it holds none ("max"), or is not there."""
+    """Read a number from a file. Returns None for other content ("max") or a missing file."""
     text = next(_lines(file), "")
     return int(text) if text.isdecimal() else None
 

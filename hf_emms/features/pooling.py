@@ -1,4 +1,4 @@
-"""Outputs of a model → feature rows: a pooling for each family, of the last layer and of hidden layers."""
+"""Poolings: from the outputs of a model to features, of the last layer and of hidden layers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _without_mask(inputs: Inputs) -> Inputs:
 
 
 def pooled_or_tensor(outputs: Any) -> Tensor:
-    """Return the pooled output (b, D) of a tower, which some versions and families return without its name.
+    """Return the pooled output (b, D) of a tower. Some versions and families return a plain tensor.
 
     Models that write texts about images return the tokens of each image instead: their mean.
     """
@@ -119,7 +119,7 @@ def _pooled_or_average(outputs: Any, inputs: Inputs) -> Tensor:
 
 
 def hidden_states(model: Any, outputs: Any) -> tuple[Any, ...]:
-    """Return the hidden states of a model's outputs; a LayerError where it does not show them."""
+    """Return the hidden states of a model's outputs. Raises a `LayerError` if there are none."""
     states: tuple[Any, ...] | None = getattr(outputs, "hidden_states", None)
     return _no_layers(model) if states is None else states
 

@@ -1,4 +1,4 @@
-"""Token states of a layer, (b, T, D), or its map, (b, D, H, W), become rows (b, D)."""
+"""Reduce the token states (b, T, D) or the map (b, D, H, W) of a layer to rows (b, D)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def average(hidden: Tensor, inputs: Inputs | None = None) -> Tensor:
 
 
 def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the tokens whose mask is 1; 0 where there are none."""
+    """Return the mean of the tokens with mask 1, or 0 if there are none."""
     return marked_mean(hidden, inputs["attention_mask"].to(hidden.dtype))
 
 
 def root_length_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the sum of the tokens whose mask is 1 by the root of their number."""
+    """Return the sum of the tokens with mask 1, divided by the square root of their number."""
     weights = inputs["attention_mask"].to(hidden.dtype)
     return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1).sqrt()
 
@@ -57,7 +57,7 @@ def two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
 
 
 def mean_frames(model: Any, hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the frames of sound (b, T, D) that are no padding, or of the cells of a map."""
+    """Return the mean of the frames of sound (b, T, D) without padding, or of the cells of a map."""
     mask = inputs.get("attention_mask")
     if hidden.ndim != 3 or mask is None:
         return average(hidden)

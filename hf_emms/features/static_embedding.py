@@ -1,4 +1,4 @@
-"""Static embeddings: tables of token vectors without a transformer, as of model2vec and sentence-transformers."""
+"""Static embeddings: tables of token vectors without a transformer (model2vec, sentence-transformers)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, Weights, read_tensors
 from hf_emms.features.embedding_settings import MODEL_TYPE
 
-# No text is too long for a mean of vectors, unless its tokenizer says so.
+# A mean of vectors has no maximum length, unless the tokenizer sets one.
 MAX_LENGTH = 999_999
 
 
