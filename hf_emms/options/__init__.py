@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError, parse_duration, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, parse_count, parse_duration, setting_ref, setting_refs
 
 if TYPE_CHECKING:
     import datasets
@@ -250,6 +250,13 @@ class FeatureOptions(OptionsPart):
         in_key=False,
     )
     _: KW_ONLY
+    max_params: str | None = setting(
+        None,
+        "Maximum number of parameters of the task's default checkpoints: 100M, 1.5B.",
+        "Checkpoints",
+        metavar="N",
+        in_key=False,
+    )
     encoders: tuple[str, ...] = setting(
         (),
         "Label encoders: paper, base, demo or ids.",
@@ -286,6 +293,14 @@ class FeatureOptions(OptionsPart):
         confirm="kept",
         empty=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_params is not None:
+            parse_count(self.max_params)
+            if self.checkpoints:
+                problem = setting_ref("max_params") + " limits the default checkpoints, but checkpoints are named"
+                raise EmmsError(problem, "leave one of them out")
 
     @property
     def read_layers(self) -> tuple[str, ...]:
@@ -507,6 +522,8 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
                 arguments[name] = setting.default if value is None else _names(name, value)
             elif name == "columns" and isinstance(value, Mapping | None):
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
+            elif name == "max_params" and isinstance(value, int):
+                arguments[name] = str(value)
             elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
                 arguments[name] = operator.index(value)
         return cls(_as_text(dataset), **arguments)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError, Note, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, Note, format_count, setting_ref, setting_refs
 from hf_emms.tasks import TASKS, get_task
 
 
@@ -133,11 +133,11 @@ def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
     return _read_checkpoints("checkpoints")
 
 
-def default_checkpoints(task_id: str) -> tuple[str, ...]:
-    """Return the default checkpoints of a task as ``ORG/NAME[@REVISION]``.
+def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tuple[str, ...]:
+    """Return the default checkpoints of a task as ``ORG/NAME[@REVISION]``, with at most `max_parameters`.
 
     Raises:
-        EmmsError: the task has no list.
+        EmmsError: The task has no list, or all checkpoints of the list are larger.
     """
     lists = checkpoint_presets()
     if task_id not in lists:
@@ -145,7 +145,16 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
             f"The task {task_id!r} has no default list of checkpoints.",
             "Name " + setting_ref("checkpoints", "ORG/NAME") + ", or a task with a list: " + ", ".join(lists),
         )
-    return tuple(preset.name for preset in lists[task_id])
+    sizes = {preset.name: preset.parameters or 0 for preset in lists[task_id]}
+    if max_parameters is None:
+        return tuple(sizes)
+    if max_parameters < min(sizes.values()):
+        smallest = format_count(min(sizes.values()))
+        raise EmmsError(
+            f"The smallest default checkpoint of {task_id} has {smallest} parameters.",
+            setting_ref("max_params", smallest),
+        )
+    return tuple(name for name, size in sizes.items() if size <= max_parameters)
 
 
 @dataclass(frozen=True)

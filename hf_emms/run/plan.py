@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_cache
-from hf_emms.errors import EmmsError, Note, install_command, pluralize, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, Note, install_command, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob, check_short_run
@@ -362,6 +362,8 @@ def checkpoint_names(
     Raises:
         EmmsError: The options name none, and the task has no list.
     """
+    if options.max_params is not None:
+        return expand_checkpoints(default_checkpoints(task_id, parse_count(options.max_params)))
     of_preset = preset.checkpoints if preset is not None and preset.task == task_id else ()
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 

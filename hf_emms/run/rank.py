@@ -111,6 +111,7 @@ def rank(
     batch_size: int | None = None,
     stall_limit: int = 120,
     layers: str | int | Iterable[str | int] | None = None,
+    max_params: int | str | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     resume: bool = True,
@@ -177,6 +178,7 @@ def rank(
         layers: "spread" (the first, the middle and the last hidden layer, the default), "last" (the default pooling of
             the architecture), "mean" (over all hidden layers), or the number of a layer. If you name several, the row
             of a checkpoint is that of its best layer.
+        max_params: The maximum number of parameters of the task's default checkpoints, 100_000_000 or "100M".
         query_prompt: The prefix of queries for all checkpoints, "" for none. By default each checkpoint's own.
         document_prompt: The prefix of documents, likewise.
         resume: Reuse rows that an earlier run with the same settings finished.

@@ -244,7 +244,7 @@ MODELS = {
     "timm/resnet50.a1_in1k": "resnet-fashion",
     "microsoft/resnet-50": "resnet-distilled",
     "facebook/dinov2-small": "vit-random",
-    "Salesforce/blip-vqa-base": "blip-vqa",
+    "microsoft/git-base-vqav2": "blip-vqa",
     "google-bert/bert-base-uncased": "bert-distilled",
     "answerdotai/ModernBERT-base": "electra-distilled",
     "sentence-transformers/all-MiniLM-L6-v2": "encoder-minilm-static",

@@ -14,6 +14,7 @@ from hf_emms.options import Options
 from hf_emms.presets import (
     DatasetPreset,
     candidate_sets,
+    checkpoint_presets,
     dataset_preset,
     dataset_presets,
     default_checkpoints,
@@ -148,3 +149,16 @@ def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
     request = Options("demo_vqa", task="image-classification", columns={"label": "answer"}, max_samples=60)
     found = make_plan(dataclasses.replace(request, encoders=("demo",), cache=False), Progress())
     assert [one.id for one in found.candidates] == list(default_checkpoints("image-classification"))
+
+
+def test_the_default_checkpoints_can_be_limited_in_size() -> None:
+    sizes = {preset.name: preset.parameters for preset in checkpoint_presets()["text-classification"]}
+    small = default_checkpoints("text-classification", 100_000_000)
+    assert small and set(small) == {name for name, size in sizes.items() if size <= 100_000_000}
+    with pytest.raises(EmmsError, match="max_params"):
+        default_checkpoints("text-classification", 1)
+    with pytest.raises(EmmsError, match="max_params"):
+        Options.of("org/data", checkpoints=["org/a"], max_params="100M")
+    with pytest.raises(EmmsError, match="many"):
+        Options.of("org/data", max_params="many")
+    assert Options.of("org/data", max_params=100).max_params == "100"
