@@ -124,6 +124,8 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
     published = leaderboard.publish(repo_id, results, static=static, wait=wait, **options)
     out.data(published.url)
     out.message(f"commit: {published.commit}")
+    if published.stage is not None:
+        out.message(f"The Space is at {published.stage}.")
     for problem in published.problems:
         out.message(f"not shown: {problem}")
 

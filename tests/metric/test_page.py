@@ -137,8 +137,8 @@ def test_invalid_file_is_explained(score, rows, tmp_path):
     cases = [(tmp_path / name, tmp_path / "labels.csv", words) for name, (_, words) in BAD.items()]
     cases += [
         (tmp_path / "other.npz", None, "contains x, but no array called predictions or features"),
-        (None, None, "no file with features yet"),
-        (tmp_path / "short.csv", None, "no file with labels yet"),
+        (None, None, "file with features is missing"),
+        (tmp_path / "short.csv", None, "file with labels is missing"),
     ]
     for name, (content, _) in BAD.items():
         (tmp_path / name).write_bytes(content)

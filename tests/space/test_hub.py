@@ -76,7 +76,7 @@ def test_the_space_is_made_as_planned_in_one_commit_with_its_secret_in_no_file(h
     assert hub.count() == 0
     token = hub.token(user="ada")
     done = publish("--secret", "HF_TOKEN", token=token)
-    assert "the Space is at RUNNING" in done.err
+    assert "The Space is at RUNNING" in done.err
     assert hub.count("POST /api/spaces/ada/board/commit/main") == 1
     space = hub.store.repo("ada/board", "space").space
     assert space.secrets["HF_TOKEN"]["value"] == token
