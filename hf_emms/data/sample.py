@@ -21,7 +21,7 @@ from hf_emms.ranking.reading import Reading
 from hf_emms.tasks import Task, get_task
 
 # Part of the key of every stored sample. Raise it if the same options now draw another sample.
-SAMPLE_VERSION = 15
+SAMPLE_VERSION = 16
 
 # Fields of a stored sample that are neither arrays nor plain values.
 _RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
@@ -205,7 +205,7 @@ def store_sample(
     if isinstance(inputs, Pairs):
         arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)
     if isinstance(inputs, SearchCollection):
-        arrays["judgements"], parts = inputs.judgements, (inputs.queries, inputs.documents)
+        arrays["judgments"], parts = inputs.judgments, (inputs.queries, inputs.documents)
     for number, (kind, part) in enumerate(zip(_stored_kinds(sample.task), parts, strict=True)):
         contents = kind.contents(part)
         arrays[f"contents_{number}"] = np.frombuffer(b"".join(contents), np.uint8)
@@ -245,8 +245,8 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
         pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         parts.append(kind.from_bytes(pieces))
     inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
-    if "judgements" in stored:
-        inputs = SearchCollection(parts[0], parts[1], stored["judgements"])
+    if "judgments" in stored:
+        inputs = SearchCollection(parts[0], parts[1], stored["judgments"])
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
     soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}

@@ -18,7 +18,7 @@ from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.asr_model import load_asr_model
-from hf_emms.heads.judged_search import collection_of, judgements_of
+from hf_emms.heads.judged_search import collection_of, judgments_of
 from hf_emms.heads.metrics import load_jiwer, word_errors
 from hf_emms.heads.relevance_model import load_reranker
 from hf_emms.heads.reranking import candidate_pairs, candidates_of
@@ -113,9 +113,9 @@ class CheckpointScorers:
         split = split.take(drawn_queries(split.groups))
         candidates, documents = candidates_of(split), len(collection_of(split).documents)
         scores, info = self._relevance(split, candidates)
-        scores, judgements = scores.reshape(candidates.shape), judgements_of(split)
+        scores, judgments = scores.reshape(candidates.shape), judgments_of(split)
         search = SearchScores.placed(
-            judgements, split.groups, documents, partial(reranked_places, candidates, scores, judgements)
+            judgments, split.groups, documents, partial(reranked_places, candidates, scores, judgments)
         )
         share = np.isfinite(search.places).mean()
         self._notes.append(

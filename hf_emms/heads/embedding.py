@@ -20,7 +20,7 @@ from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.head import Head, Network
-from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
+from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
 from hf_emms.heads.row import NumberAnswers
 from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
@@ -316,7 +316,7 @@ class _SearchNetwork(EmbeddingNetwork):
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)
         queries, documents = embeddings[: len(split)], embeddings[len(split) :]
-        search = SearchScores(queries, documents, judgements_of(split), split.groups, self.spec.similarity)
+        search = SearchScores(queries, documents, judgments_of(split), split.groups, self.spec.similarity)
         return search_results(search.relevant, search.places, len(split))
 
     def save(self, folder: Path, task: str) -> None:

@@ -28,7 +28,7 @@ class JudgedSearch(Head):
     def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
         queries, first_rows = np.unique(sample.input_of_row, return_index=True)
         judged: dict[int, list[tuple[int, int]]] = {query: [] for query in queries.tolist()}
-        for query, document, grade in collection_of(sample).judgements.tolist():
+        for query, document, grade in collection_of(sample).judgments.tolist():
             if query in judged:
                 judged[query].append((document, grade))
         references = [tuple(documents) for documents in judged.values()]
@@ -38,13 +38,13 @@ class JudgedSearch(Head):
     def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Keep the judged documents of the queries, and other documents up to 2,000 from the start of the corpus."""
         collection = collection_of(validation)
-        judged = {document for judgements in validation.references for document, grade in judgements if grade >= 0}
+        judged = {document for judgments in validation.references for document, grade in judgments if grade >= 0}
         others = (document for document in range(len(collection.documents)) if document not in judged)
         kept = sorted([*judged, *islice(others, max(0, _VALIDATION_DOCUMENTS - len(judged)))])
         new_number = {document: number for number, document in enumerate(kept)}
         documents = [collection.documents[document] for document in kept]
-        judgements = [row for row in collection.judgements.tolist() if row[1] in new_number]
-        renumbered = np.array([(query, new_number[document], grade) for query, document, grade in judgements])
+        judgments = [row for row in collection.judgments.tolist() if row[1] in new_number]
+        renumbered = np.array([(query, new_number[document], grade) for query, document, grade in judgments])
         references = [
             tuple((new_number[document], grade) for document, grade in reference if document in new_number)
             for reference in validation.references
@@ -63,18 +63,18 @@ def collection_of(rows: LabeledSample | LabeledSplit) -> SearchCollection:
     return rows.inputs
 
 
-def judgements_of(split: LabeledSplit) -> np.ndarray:
+def judgments_of(split: LabeledSplit) -> np.ndarray:
     """Return all judgments of a split, int64 (J, 3): row of the query, document and grade.
 
     A negative grade excludes a document from the search of the query.
     """
-    return np.array([(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged])
+    return np.array([(row, *judgment) for row, judged in enumerate(split.references) for judgment in judged])
 
 
 def relevant_of(split: LabeledSplit) -> np.ndarray:
     """Return the judgments with a positive grade, int64 (R, 3), sorted by row, with the highest grades first."""
-    judgements = judgements_of(split)
-    relevant = judgements[judgements[:, 2] > 0]
+    judgments = judgments_of(split)
+    relevant = judgments[judgments[:, 2] > 0]
     return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
 
 

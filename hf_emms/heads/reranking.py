@@ -11,7 +11,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
-from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
+from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import BatchedRows, LabeledSplit
@@ -110,7 +110,7 @@ def candidates_of(split: LabeledSplit) -> np.ndarray:
     """Return the first documents by BM25 for each of n queries, int64 (n, 100) or fewer."""
     collection = collection_of(split)
     queries = [collection.queries[query] for query in split.input_of_row.tolist()]
-    return first_documents(queries, collection.documents, judgements_of(split))
+    return first_documents(queries, collection.documents, judgments_of(split))
 
 
 def candidate_pairs(split: LabeledSplit, candidates: np.ndarray) -> Pairs:
@@ -127,7 +127,7 @@ def _pairs(split: LabeledSplit, rows: np.ndarray, documents: np.ndarray) -> Pair
 def _reranked(split: LabeledSplit, candidates: np.ndarray, scores: np.ndarray) -> list[SearchResult]:
     """Return the result of each query if its candidates are ordered by scores, (n, c)."""
     relevant = relevant_of(split)
-    ranks = reranked_places(candidates, scores, judgements_of(split), relevant)
+    ranks = reranked_places(candidates, scores, judgments_of(split), relevant)
     return search_results(relevant, ranks, len(split))
 
 

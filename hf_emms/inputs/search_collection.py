@@ -35,14 +35,14 @@ class SearchCollection(Sequence):
     Attributes:
         queries: the Q distinct queries.
         documents: the M distinct documents of the corpus.
-        judgements: int64 (J, 3), the number of a query, the number of a document, and the grade of its relevance. A
+        judgments: int64 (J, 3), the number of a query, the number of a document, and the grade of its relevance. A
             grade of 0 is a judged document that is not relevant (a hard negative). A negative grade excludes the
             document from the search, because it is the query itself. Pairs are distinct; all other pairs have grade 0.
     """
 
     queries: Sequence[str]
     documents: Sequence[str]
-    judgements: np.ndarray
+    judgments: np.ndarray
 
     def __len__(self) -> int:
         return len(self.queries) + len(self.documents)
@@ -54,7 +54,7 @@ class SearchCollection(Sequence):
             start, stop, _ = index.indices(len(self))
             first = slice(max(start - queries, 0), max(stop - queries, 0))
             return SearchCollection(
-                self.queries[start:stop], self.documents[first], np.empty((0, 3), self.judgements.dtype)
+                self.queries[start:stop], self.documents[first], np.empty((0, 3), self.judgments.dtype)
             )
         index = range(len(self))[index]
         return self.queries[index] if index < queries else self.documents[index - queries]

@@ -38,7 +38,7 @@ def bm25_row(sample: Sample, options: ScoringOptions, cache: Cache) -> Row | Non
 def _scored(sample: Sample, names: list[str]) -> Row:
     started, part = time.perf_counter(), whole_sample(sample)
     texts = cast(SearchCollection, sample.inputs)
-    search = word_search(texts.queries, texts.documents, texts.judgements, part.groups_of_inputs(len(texts.queries)))
+    search = word_search(texts.queries, texts.documents, texts.judgments, part.groups_of_inputs(len(texts.queries)))
     scores = {name: plain_score(SCORES[name](search)) for name in names}
     return Row(
         NAME,

@@ -79,19 +79,19 @@ class Bm25Index:
 
 
 def word_search(
-    queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, groups: np.ndarray
+    queries: Sequence[str], documents: Sequence[str], judgments: np.ndarray, groups: np.ndarray
 ) -> SearchScores:
-    """Search by BM25. The result has ranks and no embeddings; for judgements and groups see `SearchScores`."""
-    return SearchScores.placed(judgements, groups, len(documents), partial(_places, queries, documents, judgements))
+    """Search by BM25. The result has ranks and no embeddings; for judgments and groups see `SearchScores`."""
+    return SearchScores.placed(judgments, groups, len(documents), partial(_places, queries, documents, judgments))
 
 
 def _places(
-    queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, relevant: np.ndarray
+    queries: Sequence[str], documents: Sequence[str], judgments: np.ndarray, relevant: np.ndarray
 ) -> np.ndarray:
     places, start = np.empty(len(relevant)), 0
     for scores in Bm25Index(documents).scores(queries):
         pairs = slice(*np.searchsorted(relevant[:, 0], (start, start + len(scores))))
-        leave_out(scores, judgements, start)
+        leave_out(scores, judgments, start)
         of_pairs = scores[relevant[pairs, 0] - start]
         paired = of_pairs[np.arange(len(of_pairs)), relevant[pairs, 1]][:, None]
         # Documents with equal scores share a mean rank. A document is equal to itself.
@@ -100,14 +100,14 @@ def _places(
     return places
 
 
-def first_documents(queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray) -> np.ndarray:
+def first_documents(queries: Sequence[str], documents: Sequence[str], judgments: np.ndarray) -> np.ndarray:
     """Return the 100 best documents of each of n queries, int64 (n, 100), or all if there are fewer.
 
     Documents that a query does not search come last.
     """
     first, start = [], 0
     for scores in Bm25Index(documents).scores(queries):
-        leave_out(scores, judgements, start)
+        leave_out(scores, judgments, start)
         first.append(np.argsort(-scores, axis=1, kind="stable")[:, :CANDIDATES])
         start += len(scores)
     return np.concatenate(first)

@@ -30,18 +30,18 @@ def count_pairs(queries: int, documents: int) -> int:
 
 
 def reranked_places(
-    candidates: np.ndarray, scores: np.ndarray, judgements: np.ndarray, relevant: np.ndarray
+    candidates: np.ndarray, scores: np.ndarray, judgments: np.ndarray, relevant: np.ndarray
 ) -> np.ndarray:
     """Return the rank of each relevant document among the candidates of its query, float64 (R,), from 1.
 
     Args:
         candidates: documents, int64 (q, c).
         scores: of the candidates, (q, c).
-        judgements: query, document and grade, int64 (J, 3). Documents with a grade below 0 are left out.
-        relevant: judgements with a grade above 0, int64 (R, 3).
+        judgments: query, document and grade, int64 (J, 3). Documents with a grade below 0 are left out.
+        relevant: judgments with a grade above 0, int64 (R, 3).
     """
     tolerances = _EQUAL * np.abs(scores.astype(np.float64)).max(axis=1)
-    searching, itself, _ = judgements[judgements[:, 2] < 0].T
+    searching, itself, _ = judgments[judgments[:, 2] < 0].T
     is_left_out = np.zeros(candidates.shape, np.bool_)
     np.logical_or.at(is_left_out, searching, candidates[searching] == itself[:, None])
     scores = np.where(is_left_out, -np.inf, scores.astype(np.float64))
@@ -71,9 +71,9 @@ def reranked_mrr(search: SearchScores) -> Score:
 def _of_drawn_queries(search: SearchScores) -> SearchScores:
     queries = drawn_queries(search.groups)
     is_drawn = np.isin(search.relevant[:, 0], queries)
-    judgements = search.relevant[is_drawn]
-    judgements[:, 0] = np.searchsorted(queries, judgements[:, 0])
+    judgments = search.relevant[is_drawn]
+    judgments[:, 0] = np.searchsorted(queries, judgments[:, 0])
     # Sorted queries keep the order of relevant documents.
     return SearchScores.placed(
-        judgements, search.groups[queries], len(search.documents), lambda relevant: search.places[is_drawn]
+        judgments, search.groups[queries], len(search.documents), lambda relevant: search.places[is_drawn]
     )

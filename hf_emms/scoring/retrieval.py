@@ -42,7 +42,7 @@ class SearchScores:
     Attributes:
         queries: float32, shape (Q, D).
         documents: float32, shape (M, D).
-        judgements: int64, shape (J, 3): query, document and grade of relevance. Each query has a grade above 0.
+        judgments: int64, shape (J, 3): query, document and grade of relevance. Each query has a grade above 0.
             Queries do not search documents with a grade below 0.
         groups: uint64, shape (Q,). Queries that share a relevant document are in one group.
         similarity: how the model compares embeddings. For "euclidean" and "manhattan" it is the negative distance.
@@ -52,7 +52,7 @@ class SearchScores:
 
     queries: np.ndarray
     documents: np.ndarray
-    judgements: np.ndarray
+    judgments: np.ndarray
     groups: np.ndarray
     similarity: Similarity = "cosine"
     folds: int = 5
@@ -60,15 +60,15 @@ class SearchScores:
 
     @cached_property
     def relevant(self) -> np.ndarray:
-        """Judgements with a grade above 0, int64 (R, 3), sorted by query and descending grade."""
-        relevant = self.judgements[self.judgements[:, 2] > 0]
+        """Judgments with a grade above 0, int64 (R, 3), sorted by query and descending grade."""
+        relevant = self.judgments[self.judgments[:, 2] > 0]
         return relevant[np.lexsort((-relevant[:, 2], relevant[:, 0]))]
 
     @classmethod
-    def placed(cls, judgements: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
+    def placed(cls, judgments: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
         """Create a search without embeddings, given the number of documents and a function that computes ranks."""
         no_queries, no_documents = (np.empty((count, 0), np.float32) for count in (len(groups), documents))
-        search = cls(no_queries, no_documents, judgements, groups)
+        search = cls(no_queries, no_documents, judgments, groups)
         vars(search).update(places=place(search.relevant))
         return search
 
@@ -95,7 +95,7 @@ def relevant_places(retrieval: SearchScores) -> np.ndarray:
         for columns in _blocks(len(documents), math.ceil(_BLOCK_SCORES / max(len(query_of), len(searching)))):
             _, block = _prepared(retrieval.queries[rows], documents[columns], centre, similarity)
             all_scores = _scores(searching, block, similarity)
-            leave_out(all_scores, retrieval.judgements, rows.start, columns.start)
+            leave_out(all_scores, retrieval.judgments, rows.start, columns.start)
             scores = all_scores[query_of]
             scores -= paired[:, None]
             tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
@@ -106,16 +106,16 @@ def relevant_places(retrieval: SearchScores) -> np.ndarray:
     return 1 + better + np.maximum(equal - 1, 0) / 2
 
 
-def leave_out(scores: np.ndarray, judgements: np.ndarray, first_query: int, first_document: int = 0) -> None:
+def leave_out(scores: np.ndarray, judgments: np.ndarray, first_query: int, first_document: int = 0) -> None:
     """Set the scores of documents that a query does not search to -inf, in place.
 
     Args:
         scores: shape (b, m).
-        judgements: see `SearchScores`.
+        judgments: see `SearchScores`.
         first_query: query of the first row.
         first_document: document of the first column.
     """
-    rows, columns = (judgements[judgements[:, 2] < 0, :2] - (first_query, first_document)).T
+    rows, columns = (judgments[judgments[:, 2] < 0, :2] - (first_query, first_document)).T
     inside = (rows >= 0) & (rows < scores.shape[0]) & (columns >= 0) & (columns < scores.shape[1])
     scores[rows[inside], columns[inside]] = -np.inf
 

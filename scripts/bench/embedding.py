@@ -127,8 +127,8 @@ def _search() -> None:
     rng = np.random.default_rng(0)
     documents = rng.normal(size=(DOCUMENTS, WIDTH)).astype(np.float32)
     queries = documents[:QUERIES] + 4 * rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
-    judgements = np.column_stack([np.arange(QUERIES), np.arange(QUERIES), np.ones(QUERIES, np.int64)])
-    search = SearchScores(queries, documents, judgements, np.arange(QUERIES, dtype=np.uint64))
+    judgments = np.column_stack([np.arange(QUERIES), np.arange(QUERIES), np.ones(QUERIES, np.int64)])
+    search = SearchScores(queries, documents, judgments, np.arange(QUERIES, dtype=np.uint64))
     release_freed_memory()  # the search would reuse it, which hides its memory
     before = _memory(reset=True)
     scores: list[Any] = []

@@ -119,7 +119,7 @@ def airtran(search: SearchScores) -> float:
     whitened = _whitened(np.concatenate([search.queries, search.documents]), len(search.queries))
     queries, corpus = whitened[: len(search.queries)], whitened[len(search.queries) :]
     judged = np.zeros((len(queries), documents), bool)
-    judged[tuple(search.judgements[search.judgements[:, 2] != 0, :2].T)] = True
+    judged[tuple(search.judgments[search.judgments[:, 2] != 0, :2].T)] = True
     rng = np.random.default_rng(0)
     others = [
         rng.choice(np.flatnonzero(~judged[query]), AIRTRAN_CANDIDATES - 1, replace=False)

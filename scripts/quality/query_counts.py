@@ -38,7 +38,7 @@ def _measured(dataset: str) -> dict[str, Any]:
     options = Options(dataset, task="text-retrieval", device="cpu", **settings)
     texts = load_sample(options.sample).inputs
     first, second = experiment.searches(options, [f"emms-demo/{name}" for name in CHECKPOINTS])
-    by_words = word_search(texts.queries, texts.documents, texts.judgements, first.groups)
+    by_words = word_search(texts.queries, texts.documents, texts.judgments, first.groups)
     in_points = [
         100 * ndcg_of_queries(search.relevant, search.places, len(texts.queries))
         for search in (by_words, first, second)

@@ -88,19 +88,19 @@ def _sentence(ranking: Ranking, view: View) -> str:
         return escape(recommendation(ranking))
     if summary := finetuning_summary(ranking):
         return f"{_named(row, view)}. {escape(summary)}"
-    estimator, judgement = ranking.estimators[0], verdict(ranking)
+    estimator, judgment = ranking.estimators[0], verdict(ranking)
     shown = ScoreFormatter(ranking, estimator)
     start = f"Fine-tune {_named(row, view)}: {escape(shown.sentence(row.scores[estimator]))}"
-    others = [other for other in ranking.rows_of(judgement.first) if other is not row]
+    others = [other for other in ranking.rows_of(judgment.first) if other is not row]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
         return f"{start}, tied with {_names(others, view)}{choice}."
-    if judgement.lead == "alone":
+    if judgment.lead == "alone":
         return f"Only {_named(row, view)} has a score."
     behind = comparable(ranking)[1]
-    if judgement.lead == "race":
+    if judgment.lead == "race":
         return f"{start}; a race stopped {_names([behind], view)} and all others before it."
-    return f"{start}, {judgement.lead} of {_names([behind], view)} ({shown.text(behind.scores[estimator])})."
+    return f"{start}, {judgment.lead} of {_names([behind], view)} ({shown.text(behind.scores[estimator])})."
 
 
 def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:

@@ -62,8 +62,8 @@ class Endpoints:
                         "seed": ranking.settings.get("seed"),
                         "checkpoints": len(ranking.rows),
                         "best": best,
-                        "lead": (judgement := verdict(ranking)).lead,
-                        "outcome": judgement.outcome,
+                        "lead": (judgment := verdict(ranking)).lead,
+                        "outcome": judgment.outcome,
                         "created": ranking.created,
                     }
                 )

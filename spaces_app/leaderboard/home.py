@@ -17,14 +17,14 @@ from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
 _LEADS: dict[Lead, Callable[[Verdict], str]] = {
-    "no score": lambda judgement: "no checkpoint has a score",
-    "no head": lambda judgement: "no checkpoint can be fine-tuned for it",
-    "nothing explained": lambda judgement: "no features predict these labels",
-    "alone": lambda judgement: "the only one with a score",
-    "shared": lambda judgement: f"tied with {len(judgement.first) - 1:,} more",
-    "race": lambda judgement: "a race stopped the others",
-    "ahead": lambda judgement: "ahead",
-    "clearly ahead": lambda judgement: "clearly ahead",
+    "no score": lambda judgment: "no checkpoint has a score",
+    "no head": lambda judgment: "no checkpoint can be fine-tuned for it",
+    "nothing explained": lambda judgment: "no features predict these labels",
+    "alone": lambda judgment: "the only one with a score",
+    "shared": lambda judgment: f"tied with {len(judgment.first) - 1:,} more",
+    "race": lambda judgment: "a race stopped the others",
+    "ahead": lambda judgment: "ahead",
+    "clearly ahead": lambda judgment: "clearly ahead",
 }
 _OUTCOMES: dict[Outcome | None, str] = {
     None: "not fine-tuned",
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     """A ranking and its verdict."""
 
     entry: Entry
-    judgement: Verdict
+    judgment: Verdict
 
 
 def answers(snapshot: Snapshot) -> list[Answer]:
@@ -77,7 +77,7 @@ def _heading(task: str) -> str:
 
 def _searched(answer: Answer) -> str:
     ranking = answer.entry.ranking
-    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "", answer.judgement.checkpoint or "")
+    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "", answer.judgment.checkpoint or "")
     return " ".join(names).lower()
 
 
@@ -91,8 +91,8 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> Iterator[str]:
     ranking = answer.entry.ranking
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
     name = f'<span class="name">{markup.breakable(label(answer.entry, snapshot))}</span>'
-    best = answer.judgement.checkpoint
-    lead, outcome = _LEADS[answer.judgement.lead](answer.judgement), _OUTCOMES[answer.judgement.outcome]
+    best = answer.judgment.checkpoint
+    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome]
     yield f'<th scope="row" class="checkpoint">{markup.view_link(to_query(there), name)}</th>'
     yield f'<td class="checkpoint">{checkpoint_link(best, there) if best else MISSING}</td>'
     yield f'<td class="text">{escape(lead)}</td><td class="text">{escape(outcome)}</td>'

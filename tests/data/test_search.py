@@ -43,7 +43,7 @@ def judged(sample: Any) -> dict[tuple[str, str], int]:
     """The texts of a query and a document → the grade."""
     search = sample.inputs
     assert isinstance(search, SearchCollection)
-    return {(search.queries[query], search.documents[document]): grade for query, document, grade in search.judgements}
+    return {(search.queries[query], search.documents[document]): grade for query, document, grade in search.judgments}
 
 
 def facts(sample: Any) -> str:
@@ -79,7 +79,7 @@ def test_max_samples_counts_queries_and_corpus_size_counts_documents() -> None:
     assert "few-queries" in [note.code for note in sample.notes if isinstance(note, Note)]
     backwards = load_sample(pairs().select(range(N - 1, -1, -1)), max_samples=5, corpus_size=25)
     assert backwards.fingerprint == sample.fingerprint
-    assert np.array_equal(backwards.inputs.judgements, sample.inputs.judgements)
+    assert np.array_equal(backwards.inputs.judgments, sample.inputs.judgments)
     other = load_sample(pairs(), max_samples=5, corpus_size=25, seed=1)
     assert set(other.inputs.queries) != set(sample.inputs.queries)
     assert len(load_sample(pairs(), max_samples=5, corpus_size=None).inputs.documents) == N
@@ -106,7 +106,7 @@ ROWS_OF_DOCUMENTS: dict[str, tuple[dict[str, list[Any]], dict[str, str]]] = {
         {"query": QUESTIONS, "pos": [[book] for book in BOOKS], "neg": [[book] for book in later(1)]},
         {"query": "query", "document": "pos", "negative": "neg"},
     ),
-    "a judgement a row": (
+    "a judgment a row": (
         {**JUDGED_TWICE, "label": [1] * N + [0] * N},
         {"query": "query", "document": "passage", "relevance": "label"},
     ),
@@ -240,7 +240,7 @@ QRELS_OF_SPLITS = ["train=qrels/train.jsonl", "test=qrels/test.jsonl"]
 
 
 def mteb(folder: Path) -> Path:
-    """As mteb writes it: the configuration of judgements is the default, and ids are in a column id."""
+    """As mteb writes it: the configuration of judgments is the default, and ids are in a column id."""
     write_jsonl(folder / "data" / "c.jsonl", [{"id": row["_id"], "text": row["text"]} for row in CORPUS])
     write_jsonl(folder / "data" / "q.jsonl", [{"id": row["_id"], "text": row["text"]} for row in QUERIES])
     write_jsonl(folder / "qrels" / "train.jsonl", QRELS)
@@ -301,7 +301,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def put_datasets(hub: Hub, folder: Path) -> None:
-    """Put tables on a Hub as mteb, NanoBEIR and BEIR do; BeIR/alone lacks judgements."""
+    """Put tables on a Hub as mteb, NanoBEIR and BEIR do; BeIR/alone lacks judgments."""
 
     def put(id: str, files: dict[str, bytes], card: str = "") -> None:
         hub.store.put_files(id, {**files, "README.md": card.encode()} if card else files, "dataset")

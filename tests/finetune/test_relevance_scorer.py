@@ -78,8 +78,8 @@ def test_the_ranking_equals_that_of_a_cross_encoder(zoo: Path) -> None:
     assert ranking.estimators == ("reranked_ndcg", "reranked_mrr")
     assert ranking.encoders == ()
     search = load_sample(data, task="text-ranking").inputs
-    relevant = {query: document for query, document, grade in search.judgements.tolist() if grade}
-    candidates = first_documents(search.queries, search.documents, search.judgements)
+    relevant = {query: document for query, document, grade in search.judgments.tolist() if grade}
+    candidates = first_documents(search.queries, search.documents, search.judgments)
     assert candidates.shape == (20, 100)
     model, ndcg, reciprocal = CrossEncoder(str(folder), device="cpu"), [], []
     for query, text in enumerate(search.queries):

@@ -21,7 +21,7 @@ from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.training import run_job
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.judged_search import judgements_of, relevant_of
+from hf_emms.heads.judged_search import judgments_of, relevant_of
 from hf_emms.heads.reranking import _training_pairs, candidates_of
 from hf_emms.hub import resolve
 from hf_emms.inputs import SearchCollection
@@ -120,12 +120,12 @@ def test_the_loss_equals_that_of_sentence_transformers(zoo: Path) -> None:
 
 
 def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) -> None:
-    judgements = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (0, 5, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
+    judgments = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (0, 5, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
     documents = [f"document {number}" for number in range(9)]
-    collection = SearchCollection(["first", "second"], documents[:6], np.array(judgements))
-    judged = [[(document, grade) for query, document, grade in judgements if query == row] for row in range(2)]
+    collection = SearchCollection(["first", "second"], documents[:6], np.array(judgments))
+    judged = [[(document, grade) for query, document, grade in judgments if query == row] for row in range(2)]
     split = replace(LabeledSplit.of_inputs(collection, judged), input_of_row=np.arange(2))
-    assert judgements_of(split).tolist() == [list(row) for row in judgements]
+    assert judgments_of(split).tolist() == [list(row) for row in judgments]
     assert relevant_of(split).tolist() == [[0, 2, 2], [0, 0, 1], [0, 1, 1], [1, 4, 3]]
     network, _ = loaded(build(zoo, "bert"), searches(40), "text-retrieval")
     batch = network.rows(split, True).batch(np.arange(4))
@@ -137,7 +137,7 @@ def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) ->
     assert network.batch_loss(torch.eye(4, 16), torch.tensor([[2, 1], [1, 2]])).item() == 0, "no document is a negative"
     retrieval, ranking = (head_of(get_task(f"text-{name}")) for name in ("retrieval", "ranking"))
     assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
-    many_documents = SearchCollection(collection.queries, [*map(str, range(2_003))], collection.judgements)
+    many_documents = SearchCollection(collection.queries, [*map(str, range(2_003))], collection.judgments)
     assert len({*retrieval.reduce_validation(replace(split, inputs=many_documents)).inputs.documents}) == 2_000
     # Five pairs per relevant document, limited by six documents: 6 for the first query, and 5 for the second.
     assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
@@ -178,8 +178,8 @@ def counterarguments() -> dict[str, list[dict[str, Any]]]:
     """Tables in which each query is also a document with the same id, and its neighbour is relevant."""
     texts = [f"{kind} {thing} near the {place}" for thing in THINGS for place in PLACES for kind in KINDS[:2]]
     rows = [{"_id": f"a{number}", "text": text} for number, text in enumerate(texts)]
-    judgements = [{"query-id": f"a{n}", "corpus-id": f"a{n ^ 1}", "score": 1} for n in range(len(texts))]
-    return {"corpus": rows, "queries": rows, "qrels": judgements}
+    judgments = [{"query-id": f"a{n}", "corpus-id": f"a{n ^ 1}", "score": 1} for n in range(len(texts))]
+    return {"corpus": rows, "queries": rows, "qrels": judgments}
 
 
 def in_documents(split: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +257,7 @@ def test_rerankers_are_confirmed_in_the_order_of_the_chosen_estimator(data: str,
     assert row.fine_tuned.baseline.name == "the order of BM25"
     test = load_splits(Options.of(data, task="text-ranking")).test
     queries = [test.inputs.queries[query] for query in test.input_of_row]
-    search = word_search(queries, test.inputs.documents, judgements_of(test), test.groups)
+    search = word_search(queries, test.inputs.documents, judgments_of(test), test.groups)
     assert row.fine_tuned.baseline.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
 
 

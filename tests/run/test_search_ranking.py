@@ -67,7 +67,7 @@ def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Pa
     model = SentenceTransformer(str(folder_of(GOOD)), device="cpu", similarity_fn_name=similarity)
     model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
     search = load_sample(pairs(), task="text-retrieval").inputs
-    relevant = {str(query): {str(document)} for query, document, _ in search.judgements.tolist()}
+    relevant = {str(query): {str(document)} for query, document, _ in search.judgments.tolist()}
     texts = [{str(n): text for n, text in enumerate(part)} for part in (search.queries, search.documents)]
     evaluator = InformationRetrievalEvaluator(*texts, relevant, accuracy_at_k=[1], map_at_k=[1])
     expected = evaluator(model)
@@ -80,8 +80,8 @@ def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Pa
 def test_a_query_does_not_find_itself() -> None:
     texts = pairs()["query"]
     rows = [{"_id": f"q{number}", "text": text} for number, text in enumerate(texts)]
-    judgements = [{"query-id": f"q{n}", "corpus-id": f"q{(n + 1) % len(texts)}", "score": 1} for n in range(len(texts))]
-    tables = {"corpus": rows, "queries": rows, "qrels": judgements}
+    judgments = [{"query-id": f"q{n}", "corpus-id": f"q{(n + 1) % len(texts)}", "score": 1} for n in range(len(texts))]
+    tables = {"corpus": rows, "queries": rows, "qrels": judgments}
     ranking = hf_emms.rank(tables, GOOD, cache=False, **{**SETTINGS, "estimators": ["mrr"]})
     model = SentenceTransformer(str(folder_of(GOOD)), device="cpu")
     scores = model.similarity(*[model.encode(texts)] * 2).numpy()
@@ -90,7 +90,7 @@ def test_a_query_does_not_find_itself() -> None:
     places = 1 + (scores > relevant[:, None]).sum(axis=1)
     assert ranking[0].score == pytest.approx(np.mean(np.where(places <= 10, 1 / places, 0)), abs=0.01)
     separate = {**tables, "queries": [{**row, "_id": f"other{row['_id']}"} for row in rows]}
-    separate["qrels"] = [{**row, "query-id": f"other{row['query-id']}"} for row in judgements]
+    separate["qrels"] = [{**row, "query-id": f"other{row['query-id']}"} for row in judgments]
     before = hf_emms.rank(separate, GOOD, cache=False, **{**SETTINGS, "estimators": ["mrr"]})
     assert before[0].score < ranking[0].score
     assert before.baselines[0].scores["mrr"].value < ranking.baselines[0].scores["mrr"].value

@@ -29,18 +29,18 @@ def test_scores_are_those_of_another_package() -> None:
 
 def test_places_are_those_of_all_scores_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     documents, queries = texts(60, 2), texts(20, 3)
-    judgements = np.array(
+    judgments = np.array(
         [(query, (7 * query + shift) % 60, grade) for query in range(20) for shift, grade in ((0, 1), (5, 2), (9, -1))]
     )
     scores = np.concatenate([*Bm25Index(documents).scores(queries)])
-    unsearched = judgements[:, 2] < 0
-    scores[tuple(judgements[unsearched, :2].T)] = -np.inf
+    unsearched = judgments[:, 2] < 0
+    scores[tuple(judgments[unsearched, :2].T)] = -np.inf
     expected = {
         (query, document): np.mean(np.flatnonzero(np.sort(scores[query])[::-1] == scores[query, document]) + 1)
-        for query, document, _ in judgements[~unsearched].tolist()
+        for query, document, _ in judgments[~unsearched].tolist()
     }
     monkeypatch.setattr(bm25, "_BLOCK_SCORES", 3 * 60)
-    search = word_search(queries, documents, judgements, np.arange(20, dtype=np.uint64))
+    search = word_search(queries, documents, judgments, np.arange(20, dtype=np.uint64))
     by_pair = dict(zip(map(tuple, search.relevant[:, :2].tolist()), search.places.tolist(), strict=True))
     assert by_pair == pytest.approx(expected)
 

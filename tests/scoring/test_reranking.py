@@ -35,12 +35,12 @@ def test_a_search_is_scored_on_some_queries_the_same_in_any_order() -> None:
     documents = [f"{word} {word} {number}0" for number, word in enumerate("abcdefghij" * 20)]
     queries = [f"{(query + rng.integers(3)) % 200}0 {rng.integers(200)}0" for query in range(306)]
     pairs = [(query, document) for query in range(len(queries)) for document in (query % 200, 199 - query % 200)]
-    judgements = np.array([(*pair, 1) for pair in pairs])
+    judgments = np.array([(*pair, 1) for pair in pairs])
     groups = rng.integers(0, 2**63, size=len(queries)).astype(np.uint64)
     drawn = drawn_queries(groups)
     np.testing.assert_array_equal(drawn, np.flatnonzero(groups <= np.sort(groups)[255]))
-    whole = word_search(queries, documents, judgements, groups)
-    kept = judgements[np.isin(judgements[:, 0], drawn)]
+    whole = word_search(queries, documents, judgments, groups)
+    kept = judgments[np.isin(judgments[:, 0], drawn)]
     kept[:, 0] = np.searchsorted(drawn, kept[:, 0])
     part = word_search([queries[query] for query in drawn], documents, kept, groups[drawn])
     for score in (reranked_ndcg, reranked_mrr):
@@ -59,10 +59,10 @@ def test_the_first_documents_are_those_of_bm25_and_no_more_than_there_are() -> N
 
 def test_a_query_that_is_a_document_itself_does_not_find_itself() -> None:
     documents = ["apple pie", "red apple", "green pear"]
-    judgements = np.array([(0, 0, -1), (0, 1, 1), (1, 0, 0), (1, 2, 1)])
-    candidates = first_documents(["apple pie", "pear"], documents, judgements)
+    judgments = np.array([(0, 0, -1), (0, 1, 1), (1, 0, 0), (1, 2, 1)])
+    candidates = first_documents(["apple pie", "pear"], documents, judgments)
     np.testing.assert_array_equal(candidates, [[1, 2, 0], [2, 0, 1]])
     scores = np.array([[0.5, 0.2, 0.9], [0.1, 0.3, 0.2]])
-    relevant = judgements[judgements[:, 2] > 0]
-    np.testing.assert_array_equal(reranked_places(candidates, scores, judgements, relevant), [1, 3])
+    relevant = judgments[judgments[:, 2] > 0]
+    np.testing.assert_array_equal(reranked_places(candidates, scores, judgments, relevant), [1, 3])
     np.testing.assert_array_equal(reranked_places(candidates, scores, relevant, relevant), [2, 3])

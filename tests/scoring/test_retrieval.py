@@ -30,12 +30,12 @@ from hf_emms.scoring.retrieval import (
 def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6, **changes: Any) -> SearchScores:
     rng = np.random.default_rng(seed)
     pairs = {(query, int(rng.integers(documents))) for query in range(queries) for _ in range(3)}
-    judgements = np.array([(*pair, rng.integers(-1, 3)) for pair in sorted(pairs)])
-    judgements[np.unique(judgements[:, 0], return_index=True)[1], 2] = 2
+    judgments = np.array([(*pair, rng.integers(-1, 3)) for pair in sorted(pairs)])
+    judgments[np.unique(judgments[:, 0], return_index=True)[1], 2] = 2
     return SearchScores(
         rng.normal(size=(queries, width)).astype(np.float32),
         rng.normal(size=(documents, width)).astype(np.float32),
-        judgements,
+        judgments,
         np.arange(queries, dtype=np.uint64),
         **changes,
     )
@@ -55,7 +55,7 @@ def ranked_documents(retrieval: SearchScores) -> np.ndarray:
         "euclidean": -np.linalg.norm(differences, axis=2),
         "manhattan": -np.abs(differences).sum(axis=2),
     }[retrieval.similarity]
-    for query, document, grade in retrieval.judgements.tolist():
+    for query, document, grade in retrieval.judgments.tolist():
         if grade < 0:
             scores[query, document] = -np.inf
     return np.argsort(-scores, axis=1, kind="stable")
@@ -74,7 +74,7 @@ def test_metrics_are_those_of_the_sorted_documents(similarity: Any, seed: int) -
         assert len(retrieval.places) == len(retrieval.relevant)
     ndcg, reciprocal, shares = [], [], []
     for query, order in enumerate(ranked_documents(retrieval)):
-        grade_of = {d: g for q, d, g in retrieval.judgements.tolist() if q == query and g > 0}
+        grade_of = {d: g for q, d, g in retrieval.judgments.tolist() if q == query and g > 0}
         gains = np.array([grade_of.get(int(document), 0) for document in order])
         discounts = 1 / np.log2(np.arange(2, 12))
         ideal = np.sort(gains)[::-1][:10] @ discounts
@@ -89,8 +89,8 @@ def test_metrics_are_those_of_the_sorted_documents(similarity: Any, seed: int) -
 
 def test_what_a_query_does_not_search_is_left_out_of_a_block_of_scores() -> None:
     grades = np.random.default_rng(0).integers(-1, 2, size=(6, 7))
-    judgements, scores = np.array([(*pair, grade) for pair, grade in np.ndenumerate(grades)]), np.zeros((3, 4))
-    leave_out(scores, judgements, 1, 2)
+    judgments, scores = np.array([(*pair, grade) for pair, grade in np.ndenumerate(grades)]), np.zeros((3, 4))
+    leave_out(scores, judgments, 1, 2)
     np.testing.assert_array_equal(scores, np.where(grades[1:4, 2:6] < 0, -np.inf, 0))
 
 
@@ -103,7 +103,7 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
     retrieval = collection(2)
     for value in (0, 1):
         documents = np.full_like(retrieval.documents, value)
-        blind = replace(retrieval, documents=documents, judgements=np.maximum(retrieval.judgements, 0))
+        blind = replace(retrieval, documents=documents, judgments=np.maximum(retrieval.judgments, 0))
         assert set(relevant_places(blind)) == {(1 + 40) / 2}
         assert zero_shot_ndcg(blind).value == mrr(blind).value == 0
 

@@ -192,8 +192,8 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     for split, places in (("train", range(9)), ("test", range(9, 12))):
-        judgements = ["query-id\tcorpus-id\tscore", *(f"{place}\t{place}\t1" for place in places)]
-        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(judgements), encoding="utf-8")
+        judgments = ["query-id\tcorpus-id\tscore", *(f"{place}\t{place}\t1" for place in places)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(judgments), encoding="utf-8")
     monkeypatch.setitem(targets.MAKERS, "animals", lambda: targets.search("owner/animals"))
     estimators = ("zero_shot_ndcg", "emms")
     target = Target("animals", "text-retrieval", "held")
@@ -246,9 +246,9 @@ def test_airtran_ranks_by_a_regression_on_products_of_whitened_embeddings():
     rng = np.random.default_rng(0)
     documents, answers = rng.normal(size=(5, 8)) @ rng.normal(size=(8, 8)), rng.integers(0, 5, 60)
     queries = documents[answers] + 4 * rng.normal(size=(60, 8))
-    judgements = np.column_stack([np.arange(60), answers, np.ones(60, int)])
+    judgments = np.column_stack([np.arange(60), answers, np.ones(60, int)])
     groups = np.arange(60, dtype=np.uint64)
-    search = SearchScores(queries.astype(np.float32), documents.astype(np.float32), judgements, groups)
+    search = SearchScores(queries.astype(np.float32), documents.astype(np.float32), judgments, groups)
     whitening = PCA(whiten=True).fit(np.concatenate([search.queries, search.documents]))
     products = whitening.transform(search.queries)[:, None] * whitening.transform(search.documents)
     relevance = np.arange(5) == answers[:, None]

@@ -112,15 +112,15 @@ def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
 
 def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> Reading:
     queries, documents = len(collection.queries), len(collection.documents)
-    relevant = int((collection.judgements[:, 2] > 0).sum())
+    relevant = int((collection.judgments[:, 2] > 0).sum())
     facts = [
         f"{queries:,} of {pluralize(drawn.total_queries, 'query', 'queries')} with {relevant / queries:.3g} relevant "
         f"documents each, in {pluralize(n_groups, 'group')} that share documents",
         f"they search {documents:,} of {pluralize(drawn.total_documents, 'document')} "
         f"({documents / drawn.total_documents:.1%}); scores are lower on a larger corpus",
-        f"{pluralize(len(collection.judgements), 'relevance judgment')}",
+        f"{pluralize(len(collection.judgments), 'relevance judgment')}",
     ]
-    themselves = collection.judgements[collection.judgements[:, 2] < 0]
+    themselves = collection.judgments[collection.judgments[:, 2] < 0]
     if len(themselves):
         facts.append(f"{len(np.unique(themselves[:, 0])):,} queries are documents, and do not search themselves")
     examples = {data.task.inputs[0].name: collection.queries[0], data.task.label.name: collection.documents[0]}

@@ -169,7 +169,7 @@ def retrieval_of(
     return SearchScores(
         features[:queries],
         features[queries:],
-        collection.judgements,
+        collection.judgments,
         part.groups_of_inputs(queries),
         similarity,
         options.folds,
