@@ -205,7 +205,7 @@ def test_one_core_stays_free_and_pipes_get_no_progress_bars(
 
 
 def test_unreachable_encoders_suggest_the_demo_encoders(cli: Cli) -> None:
-    # Before the dataset is read where the task is known, after it where the columns have to tell.
+    # If the task is known, before reading the dataset; otherwise after it.
     for dataset in (("./folder", "--task", "captioning"), ("emms-demo/emoji-captions",)):
         result = cli("rank", "--dataset", *dataset)
         assert result.code == 1
@@ -223,7 +223,7 @@ def in_terminal(words: list[str], emms_cache: Path, **environment: str) -> str:
     try:
         while chunk := os.read(leader, 4096):
             shown += chunk
-    except OSError:  # how Linux says that the terminal's other side is closed
+    except OSError:  # the error of Linux for a closed terminal
         pass
     os.close(leader)
     process.wait()
@@ -244,7 +244,7 @@ def test_terminal_table_has_colours_and_fits_the_width(
     table = plain[first : first + 6]
     assert max(map(len, table)) == 60
     assert "explained" in table[0]
-    assert "seconds" not in table[0]  # the first column to go where it is narrow
+    assert "seconds" not in table[0]  # the first column that a narrow terminal omits
     assert sum("…" in line for line in table) == 1
     # The titles and the best checkpoint are bold. The failed row and its reason are red.
     codes = [{*re.findall(r"\x1b\[(1|31)m", line)} for line in lines[first : first + 7]]

@@ -1,4 +1,4 @@
-"""hf-emms leaderboard serves a folder, and says what is wrong when it cannot."""
+"""hf-emms leaderboard: serving a folder, and errors."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ def test_repeatedly_damaged_file_is_reported_and_removed(hub: Hub, tmp_path: Pat
     refused = run(code, hub, tmp_path)
     assert refused["message"].startswith("tokenizer.json of org/tiny is damaged")
     assert hub.count(TOKENIZER) == 2
-    # It is not taken later either, and replaced as soon as it arrives whole.
+    # A later run does not use the damaged file, and downloads it again.
     hub.faults.clear()
     assert run(code, hub, tmp_path).encode() == FILES["tokenizer.json"]
 
 
 def test_refused_second_download_is_reported_as_refusal(hub: Hub, tmp_path: Path) -> None:
-    """Where the cache has no links, it is removed before it is downloaded again, which the Hub refuses now."""
+    """The damaged file is removed first, then the Hub refuses the second download."""
     hub.fail(TOKENIZER, FLIPPED)
     hub.fail(TOKENIZER, 403)
     refused = run(CONTENT.replace("NAME", "tokenizer.json"), hub, tmp_path, HF_HUB_DISABLE_SYMLINKS="1")

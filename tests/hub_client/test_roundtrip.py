@@ -1,4 +1,4 @@
-"""The whole pipeline over real HTTP: rank, propose a card, publish, pull; nothing that is written holds the token."""
+"""The complete pipeline over HTTP: rank, propose a card, publish, pull; no file contains the token."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_relative_cache_is_refused_without_stopping_the_import(tmp_path, monkeyp
 
 
 def test_unwritable_cache(tmp_path, monkeypatch):
-    """A file stands where the folder should be: the same failure as a read-only folder, for root too."""
+    """A file has the name of the folder, which fails like a read-only folder, even for root."""
     (tmp_path / "modules").touch()
     done = run("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
     assert done.returncode == 0

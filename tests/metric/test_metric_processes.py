@@ -1,4 +1,4 @@
-"""The metric in processes of their own: two that share a computation, and one whose memory is measured."""
+"""The metric in separate processes: two that share a computation, and one with measured memory."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the metric says of input that it cannot score, and what is left afterwards."""
+"""Errors of the metric for invalid input, and its state afterwards."""
 
 from pathlib import Path
 

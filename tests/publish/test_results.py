@@ -81,7 +81,7 @@ def test_path_differs_exactly_if_rankings_are_not_comparable() -> None:
     other = [{"task": "image-to-text"}, {"dataset_id": "org/other"}, {"dataset_revision": "f" * 40}, {"n": 7}]
     other += [{"config": "small"}, {"split": "test"}, {"seed": 1}, {"folds": 5}, {"prompt": "a photo of a {}"}]
     other += [{"encoders": example().encoders[:1]}, {"estimators": ("emms",)}, {"columns": {"image": "picture"}}]
-    # Published files stay where they are: this is their path since the first version.
+    # Paths of published files must not change.
     path = "image-classification/AI-Lab-Makerere--beans/default-train-n1034-seed0-6f2a13d19886"
     assert {path_of(example(**changes)) for changes in same} == {path}
     assert len({path_of(example(**changes)) for changes in [{}, *other]}) == len(other) + 1
@@ -211,7 +211,7 @@ def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, cli: CommandLine, 
 
 
 RANKING = f"rankings/{path_of(example())}.json"
-# What is published already, and what is said of it.
+# The published content, and the expected error.
 KEPT = {
     "a newer ranking": (RANKING, example().to_json().replace('version": 1', 'version": 99'), ("schema_version",)),
 }
@@ -274,7 +274,7 @@ def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_pa
 
 
 def test_concurrent_publishers_lose_nothing(lab: Hub, token: str, tmp_path: Path) -> None:
-    """Two add to one ranking, one publishes a ranking of its own; the dataset is not there yet."""
+    """Two processes add to one ranking, a third publishes another; the dataset does not exist yet."""
     environment = client_environment(lab, tmp_path / "many", HF_TOKEN=token)
     command = program("publish", "results", "--repo-id", ID, "--ranking")
     first, second = (with_rows(scored(f"org/c{number}", number / 10), created=f"202{number}") for number in range(2))
