@@ -95,7 +95,7 @@ def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:
 
 
 def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return an adapter's tensors by the names of the loaded model: of layers first, then of whole parameters.
+    """Return an adapter's tensors by the names of the loaded model: for adapted layers, and for full parameters.
 
     The adapter may have been trained on a class with a head, in which the base is a part.
     """
@@ -108,7 +108,7 @@ def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tens
         spellings = (name, name.removeprefix(prefix), prefix + name)
         name = next((spelling for spelling in spellings if spelling.partition(".")[0] in children), name)
         if name.partition(".")[0] not in children or any(part in name for part in _COPIES):
-            continue  # it is of a head that the loaded model does not have, or has anew
+            continue  # part of a head that the loaded model does not have
         if name not in parameters:
             layers[name] = tensor
         elif model.base_model_prefix not in children or name.startswith(prefix):

@@ -1,4 +1,4 @@
-"""The table of architectures: which class loads a family of checkpoints, and which pooling gives its feature.
+"""The table of architectures: the class that loads a family of checkpoints, and the pooling of its features.
 
 A new architecture is a row, here or in a package of the user's.
 """

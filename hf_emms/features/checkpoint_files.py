@@ -154,7 +154,7 @@ def weight_files(paths: Collection[str]) -> list[str]:
 
 
 def fetch_weights(repo: Repo, *, subfolder: str = "") -> Weights:
-    """Download a checkpoint's weights where they are missing, check that they are whole, and return their folder.
+    """Download a checkpoint's weights where they are missing, check that they are complete, and return their folder.
 
     They are safetensors, or without these pickles.
 

@@ -88,7 +88,7 @@ def _glibc() -> Any:
 
 
 def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
-    """Give large linear layers on the CPU a forward by oneDNN whose weights are reordered once, not at every call.
+    """Replace the forward of large linear layers on the CPU by oneDNN, with weights reordered once and not per call.
 
     Subclasses of `nn.Linear`, layers with another forward or weights of other types, and all beyond 2 GB stay as they
     are.

@@ -181,7 +181,7 @@ class ExtractorPool:
 
     @contextmanager
     def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
-        """Give the block a checkpoint, loaded if it isn't yet; it is closed if the block raises an error."""
+        """Use a checkpoint, and load it first if necessary. It is closed if the block raises an error."""
         extractor = self._idle.pop(name, None) or load()
         try:
             yield extractor
@@ -209,6 +209,6 @@ class ExtractorPool:
 
 @contextmanager
 def pool_or_own(pool: ExtractorPool | None) -> Iterator[ExtractorPool]:
-    """Give the block the pool, or in the place of None a pool that is closed when the block ends."""
+    """Use the pool, or a new pool that is closed at the end of the block."""
     with nullcontext(pool) if pool is not None else closing(ExtractorPool()) as chosen:
         yield chosen

@@ -49,7 +49,7 @@ class Towers:
 
 @dataclass(frozen=True)
 class Fused:
-    """A family that reads the text together with the image; the other attributes are those of `Towers`.
+    """A family that reads the text together with the image; for other attributes see `Towers`.
 
     Attributes:
         fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).

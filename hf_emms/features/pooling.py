@@ -149,7 +149,7 @@ def _pooling(
 def without_prompt(inputs: Inputs) -> tuple[Inputs, Inputs]:
     """Return a batch as a model reads it, and as it is pooled: without the first inputs["prompt_tokens"] of each text.
 
-    They are there, int64 (b,), where a checkpoint does not pool its prompt.
+    They exist, int64 (b,), if a checkpoint does not pool its prompt.
     """
     if "prompt_tokens" not in inputs:
         return inputs, inputs
@@ -299,7 +299,7 @@ def find_pooling(name: str) -> Pooling:
 
 
 def _joined(poolings: Sequence[Pooling]) -> Pooling:
-    """Return the pooling whose rows are those of several poolings of the same forward pass, side by side."""
+    """Concatenate the rows of poolings of one forward pass."""
 
     def state(hidden: Tensor, inputs: Inputs) -> Tensor:
         return torch.cat([pooling.state(hidden, inputs) for pooling in poolings], dim=1)
@@ -325,7 +325,7 @@ def find_states(name: str) -> States:
 
 
 def states_at_places(pooling: Pooling) -> Pooling:
-    """Return a pooling that gives the states at inputs["places"], int64 (b, S), as rows (b * S, D), instead of a mean.
+    """Return a pooling of the states at inputs["places"], int64 (b, S), as rows (b * S, D), instead of a mean.
 
     Rows of places that are −1 mean nothing.
     """

@@ -31,10 +31,10 @@ class StaticEmbedding(nn.Module):
     def from_pretrained(
         cls, folder: Path, *, dtype: torch.dtype, use_safetensors: bool, **options: Any
     ) -> tuple[Self, dict[str, Any]]:
-        """Return the table of a folder, and a loading report as transformers gives it.
+        """Load the table of a folder, with a loading report like that of transformers.
 
         Raises:
-            KeyError, ValueError: the weights hold no such table.
+            KeyError, ValueError: if the weights contain no such table.
         """
         tensors = read_tensors(Weights(folder, pickled=not use_safetensors).single)
         vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]

@@ -1,7 +1,7 @@
 """Label embeddings of rows, and the basis of sums over them: distinct texts, or the columns of the embeddings.
 
 The paper calls the embeddings (N, D2_k) of N label texts by encoder k an F-label. Each method needs only sums over
-columns d of products of F-labels j and k. If few texts repeat, sums per text and Gram matrices of the embeddings give
+columns d of products of F-labels j and k. If few distinct texts occur, sums per text and Gram matrices of the embeddings give
 these sums. Otherwise the columns are summed up. Narrow F-labels count as padded with zero columns to the widest, and
 scaled to the same total variance.
 """
@@ -144,7 +144,7 @@ class _Basis:
         scale: (q,), factors that standardise y.
         columns: K slices of [Z_1 | … | Z_K].
         pairs: pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
-            Empty if sums per text give these products.
+            Empty if sums per text replace these products.
     """
 
     by_text: ClassVar[bool]
