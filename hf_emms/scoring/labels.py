@@ -1,7 +1,7 @@
 """Label embeddings of rows, and the basis of sums over them: distinct texts, or the columns of the embeddings.
 
 The paper calls the embeddings (N, D2_k) of N label texts by encoder k an F-label. Each method needs only sums over
-columns d of products of F-labels j and k. If few distinct texts occur, these follow from sums per text and Gram matrices
+columns d of products of F-labels j and k. If few distinct texts occur, they follow from sums per text and Gram matrices
 of the embeddings. Otherwise the columns are summed up. Narrow F-labels count as padded with zero columns to the widest,
 and scaled to the same total variance.
 """

@@ -116,7 +116,13 @@ def symmetric(matrix: np.ndarray) -> np.ndarray:
 
 def one_norm(matrix: np.ndarray) -> float:
     """Return the 1-norm (largest absolute column sum) of a symmetric matrix, from its upper triangle."""
-    return float(np.abs(symmetric(matrix)).sum(axis=0).max())
+    sums = np.zeros(len(matrix), matrix.dtype)
+    for rows, columns in row_blocks(matrix.shape, upper=True):
+        size = np.abs(matrix[rows, columns])
+        size[:, : len(size)] = np.triu(size[:, : len(size)])
+        sums[columns] += size.sum(axis=0)
+        sums[rows] += size.sum(axis=1) - np.diagonal(size)
+    return float(sums.max())
 
 
 def project_simplex(point: np.ndarray) -> np.ndarray:
