@@ -35,7 +35,7 @@ def test_json_and_card_of_sounds_say_how_long_they_last(emms_cache: Path) -> Non
     seconds = sum(soundfile.info(io.BytesIO(clip)).duration for clip in clips)
     assert 0.2 < seconds / 60 < 1
     assert Ranking.from_json(ranking.to_json()).input_seconds == pytest.approx(seconds)
-    assert f"60 distinct inputs that last {seconds:.0f} seconds in all, 10 distinct" in card(ranking, checkpoint)
+    assert f"60 distinct inputs of {seconds:.0f} seconds in total, 10 distinct" in card(ranking, checkpoint)
 
 
 @pytest.mark.parametrize(

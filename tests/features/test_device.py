@@ -215,7 +215,7 @@ def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherw
         return json.loads(subprocess.run([*python(), "-c", MEMORY], capture_output=True, check=True).stdout)
 
     faults, held, left = memory()
-    assert faults < 0.05 * PAGES
+    assert faults < 0.25 * PAGES
     assert left < held - 80  # 12 tensors of 8 MB
     libc_unless_set = device._glibc.__wrapped__
     assert libc_unless_set() is not None

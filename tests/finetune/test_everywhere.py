@@ -91,9 +91,9 @@ def test_a_comparison_shows_the_fine_tuned_scores_of_both_rankings(confirmed: Ra
 
 def test_a_card_distinguishes_fine_tuned_scores_from_estimates(confirmed: Ranking) -> None:
     section = card(confirmed, "org/b")
-    assert "measured, not estimated: fine-tuned, it has accuracy 91.0 ± 0.4 on the test rows" in section
+    assert "After fine-tuning, it has accuracy 91.0 ± 0.4 on test examples" in section
     assert "epochs 5, method full, best at learning rate 0.0001" in section
-    assert "measured, not estimated" not in card(confirmed, "org/d")
+    assert "After fine-tuning, it has" not in card(confirmed, "org/d")
 
 
 def test_a_failed_benchmark_lookup_is_noted(confirmed: Ranking) -> None:

@@ -52,7 +52,7 @@ def test_custom_heads_reproduce_their_scores(kind: str, name: str, method: str, 
     folder, result, test = kept(KINDS[kind], checkpoint, tmp_path, method=method)
     assert "new-layers" in codes(result.runs[0].notes)
     card = (folder / "README.md").read_text()
-    assert "`pipeline()` would put random weights in its place" in card
+    assert "`pipeline()` would use a random head" in card
     assert "library_name: hf-emms" in card
     assert f"hf_emms.load_finetuned({str(folder)!r})" in card
     weights = load_file(folder / "head.safetensors").values()

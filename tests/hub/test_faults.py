@@ -127,7 +127,6 @@ TREE = "GET /api/*/ada/*/tree/*"
 
 # Each kind of fault, and each route, at least once.
 LASTING = [
-    (of_checkpoint, REVISION, "silent", SILENT, SLOW),
     (of_checkpoint, WEIGHTS, "silent", SILENT, SLOW),
     (card, COMMIT, "silent", SILENT, SLOW),
     (of_dataset, DATASET, "reset", RESET, BROKEN),
@@ -184,7 +183,11 @@ def errors(done: Done) -> list[str]:
     return re.findall(r"^Error: .*\n.*", done.err, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("run", "pattern", "fault", "words"), named(LASTING))
+# The client waits 10 s for each of several answers.
+SILENT_LOOKUP = pytest.param(of_checkpoint, REVISION, SILENT, SLOW, id="silent-lookup", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("run", "pattern", "fault", "words"), [*named(LASTING), SILENT_LOOKUP])
 def test_a_lasting_fault_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:

@@ -174,5 +174,5 @@ def test_parquet_copy_replaces_a_loading_script(hub: Hub, tmp_path: Path) -> Non
     count, revision, notes, asked = run(code, hub, tmp_path)
     assert (count, revision) == (50, copy)
     assert any("refs/convert/parquet" in note for note in notes)
-    assert asked["message"] == "'org/scripted' has several configurations: one, two"
+    assert asked["message"] == "'org/scripted' has several configurations: one, two."
     assert asked["hint"] == 'config="one" or "two"'

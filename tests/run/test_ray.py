@@ -260,7 +260,7 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "local", "ray_address": "auto"}, "ray_address is for a Ray cluster"),
+        ({"engine": "local", "ray_address": "auto"}, "ray_address requires a Ray cluster"),
         ({"engine": "ray", "ray_address": "127.0.0.1:9"}, "nothing answers at the Ray address 127.0.0.1:9"),
     ],
 )

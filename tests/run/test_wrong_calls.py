@@ -44,7 +44,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.rank("demo_glosses", encoders=5), "encoders is"),
         (lambda: hf_emms.score(ROWS, ["a", "b", "c"], encoders=5), "encoders is 5"),
         (lambda: hf_emms.score(ROWS, [0, 1, 0], groups=QUANTIZED[:3, 0]), "the tensor cannot be read"),
-        (lambda: hf_emms.score(ROWS, [0, 1, 0], estimator="mrr"), "features alone are no search"),
+        (lambda: hf_emms.score(ROWS, [0, 1, 0], estimator="mrr"), "this estimator needs queries"),
         (lambda: hf_emms.score(ROWS), "labels is missing"),
         (lambda: hf_emms.score(ROWS, ROWS, encoders="demo"), "labels are embeddings already, so encoders"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), ROWS), "moments include labels"),
@@ -71,7 +71,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
         (lambda: hf_emms.emms(QUANTIZED, np.zeros((9, 2))), "the tensor cannot be read"),
         (lambda: hf_emms.rank(MONTHS), "The column 'label' cannot be read: "),
-        (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
+        (lambda: hf_emms.rank(datasets.DatasetDict()), "The DatasetDict has no split"),
     ],
 )
 def test_errors_name_the_wrong_argument(call: Callable[[], Any], words: str) -> None:
