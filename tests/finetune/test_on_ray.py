@@ -69,5 +69,5 @@ def test_parallel_runs_equal_those_of_one_process_even_if_a_worker_dies(
 def test_engines_that_do_not_fit_are_refused_before_anything_runs() -> None:
     with pytest.raises(EmmsError, match="ray_address"):
         hf_emms.confirm(example(), ray_address="auto")
-    with pytest.raises(EmmsError, match="a job does not confirm a ranking that is kept here"):
+    with pytest.raises(EmmsError, match="a job cannot fine-tune"):
         hf_emms.confirm(example(), engine="jobs")
