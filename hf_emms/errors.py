@@ -149,8 +149,8 @@ class Note:
     """A fact about a dataset, a checkpoint or a ranking that a user might act on.
 
     Attributes:
-        code: a stable identifier that programs and tests compare, such as ``"texts-truncated"``.
-        text: one line with the number first.
+        code: A stable identifier that programs and tests compare, such as ``"texts-truncated"``.
+        text: One line with the number first.
     """
 
     code: str
@@ -166,8 +166,8 @@ class EmmsError(ValueError):
     `message` and `hint` use the hint style of the process that reads them.
 
     Args:
-        message: what happened, and the value that caused it.
-        hint: the command or setting that fixes it, see `setting_ref`.
+        message: What happened, and the value that caused it.
+        hint: The command or setting that fixes it, see `setting_ref`.
     """
 
     def __init__(self, message: str | Text, hint: str | Text | None = None) -> None:
@@ -202,7 +202,7 @@ def check_type(name: str, value: Any, *allowed: type) -> None:
     """Check the type of an argument.
 
     Raises:
-        EmmsError: the value has none of the allowed types.
+        EmmsError: The value has none of the allowed types.
     """
     if not isinstance(value, allowed):
         words = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in allowed)

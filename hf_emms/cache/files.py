@@ -41,9 +41,9 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
     """Check that a path is a file, or a folder. A link is neither, because it may point anywhere.
 
     Raises:
-        FileNotFoundError: the path does not exist.
-        FileExistsError: the path is something else.
-        OSError: the path is not accessible.
+        FileNotFoundError: The path does not exist.
+        FileExistsError: The path is something else.
+        OSError: The path is not accessible.
     """
     mode = path.lstat().st_mode
     if stat.S_ISDIR(mode) if is_folder else stat.S_ISREG(mode):
@@ -65,7 +65,7 @@ def folder_below(root: Path, *names: str) -> Path:
     """Create and return a folder below another, without following links below `root`.
 
     Raises:
-        OSError: the folder cannot be created, or something else has its name.
+        OSError: The folder cannot be created, or something else has its name.
     """
     root.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -86,7 +86,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Creates parent folders. Yields a pipe or a device itself.
 
     Raises:
-        OSError: the file cannot be written; an existing file is unchanged.
+        OSError: The file cannot be written; an existing file is unchanged.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -110,7 +110,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Its files get the mode of other new files.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     hidden = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex()}")
     unfinished = hidden / path.name
@@ -132,13 +132,13 @@ def locked(path: Path, timeout: float | None = None, on_wait: Callable[[], None]
     """Hold a file lock; other processes and threads wait for it. The lock file stays.
 
     Args:
-        path: the lock file.
-        timeout: seconds to wait; without a limit by default.
-        on_wait: called once if the lock is already held.
+        path: The lock file.
+        timeout: Seconds to wait; without a limit by default.
+        on_wait: Called once if the lock is already held.
 
     Raises:
-        TimeoutError: the lock was not released in time.
-        OSError: the file cannot be created, or something else has its name.
+        TimeoutError: The lock was not released in time.
+        OSError: The file cannot be created, or something else has its name.
     """
     from filelock import FileLock
 

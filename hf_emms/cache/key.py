@@ -26,13 +26,13 @@ def cache_key(
     """Build the key of a cached result.
 
     Args:
-        kind: the folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
-        id: the repository that the result is of; ``hf-emms cache`` lists and removes entries by it.
-        revision: its commit, or the digest of a folder.
-        settings: name → value of the settings that change the result, see `OptionsPart.in_keys`.
-        versions: package → version, of the packages whose version changes the result.
-        code: a number that is raised when the same inputs give another result.
-        inputs: name → what else changes the result: digests of data, and plain values that JSON can hold.
+        kind: The folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
+        id: The repository that the result is of; ``hf-emms cache`` lists and removes entries by it.
+        revision: Its commit, or the digest of a folder.
+        settings: Name → value of the settings that change the result, see `OptionsPart.in_keys`.
+        versions: Package → version, of the packages whose version changes the result.
+        code: A number that is raised when the same inputs give another result.
+        inputs: Name → what else changes the result: digests of data, and plain values that JSON can hold.
     """
     key = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
     key["settings"] = {name: value for part in settings for name, value in part.items()}

@@ -26,15 +26,15 @@ def load_sample(
     options nor the preset name a split, prefers a training split.
 
     Args:
-        options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (media or texts in
+        options: The dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (media or texts in
             class folders, or with a metadata file; tables of the formats in docs/rank-texts.md; the Hub's layout), such
             a file, or data in memory.
-        cache: stores samples of streams.
-        source: the result of `open_dataset` for the same dataset, which saves requests to the Hub.
-        training: whether to make the items for fine-tuning, see `Task.training_items`.
+        cache: Stores samples of streams.
+        source: The result of `open_dataset` for the same dataset, which saves requests to the Hub.
+        training: Whether to make the items for fine-tuning, see `Task.training_items`.
 
     Raises:
-        EmmsError: the dataset, split, task or a column does not exist; no reading or several readings fit; the sample
+        EmmsError: The dataset, split, task or a column does not exist; no reading or several readings fit; the sample
             has fewer than two labels; more than 5 % of the rows (and more than two) are unusable.
     """
     source = source or open_dataset(options)

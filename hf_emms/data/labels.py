@@ -29,14 +29,14 @@ class Labels:
     Attributes:
         inputs: uint64, shape (N,): hash of each row's input, a key of `DrawnRows.inputs`.
         codes: int64, shape (N,): index of each row's label.
-        texts: the distinct label texts.
+        texts: The distinct label texts.
         spans: int64, shape (N, 2): the span of each row in its input; None if a row is a whole input.
-        soft: each label as a mean of texts; None if label u is text u.
-        form: form of the label embeddings, see `Sample`.
+        soft: Each label as a mean of texts; None if label u is text u.
+        form: Form of the label embeddings, see `Sample`.
         numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
-        order: label texts in the dataset's own order of classes; empty if it has none.
-        notes: warnings, and facts about the labels as plain strings.
+        order: Label texts in the dataset's own order of classes; empty if it has none.
+        notes: Warnings, and facts about the labels as plain strings.
     """
 
     inputs: np.ndarray

@@ -46,12 +46,12 @@ def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[A
     """Return the content (text, encoded media) of each input column of the task.
 
     Args:
-        schema: the columns of the dataset.
-        row: a row of the dataset.
-        index: the position of the input in lists of inputs.
+        schema: The columns of the dataset.
+        row: A row of the dataset.
+        index: The position of the input in lists of inputs.
 
     Raises:
-        UnusableError: a content is missing.
+        UnusableError: A content is missing.
     """
     lists = schema.list_columns
     if len({len(value_of(row, schema.columns[column.name]) or ()) for column in lists}) > 1:
@@ -65,7 +65,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
     """Return the raw labels of an input in the dataset's order: texts, or values for `Task.numbers`.
 
     Raises:
-        UnusableError: the input has no label, and the task requires one.
+        UnusableError: The input has no label, and the task requires one.
     """
     task, values = schema.task, _label_values(schema, row, index)
     places = [_places(row, column, len(values)) for column in (schema.position_column, schema.end_column)]
@@ -153,10 +153,10 @@ class DrawnInput:
     """A distinct input, with the raw labels of all rows that share it.
 
     Attributes:
-        hashes: hashes of its contents.
-        group: hash of its first row's group; None without a column of groups.
-        labels: raw labels of all rows with this input.
-        row: index of its row in the sample.
+        hashes: Hashes of its contents.
+        group: Hash of its first row's group; None without a column of groups.
+        labels: Raw labels of all rows with this input.
+        row: Index of its row in the sample.
     """
 
     hashes: tuple[int, ...]
@@ -170,17 +170,17 @@ class DrawnRows:
     """The drawn rows of a sample, up to its size.
 
     Attributes:
-        normalized: whether boxes are fractions of their images, not pixels.
-        unlabelled: number of rows without a label or an input.
-        contents: hash → content, for each input column of the task.
-        inputs: hash → input.
-        rows: hash of the input and raw labels, for each row of the sample.
-        n_read: number of inputs read; `skipped` of them are unusable.
-        set_aside: number of inputs for another use, such as conversations that call tools.
-        notes: warnings about a stream.
-        reasons: the first skipped rows, and why each is unusable.
-        first: the cells of the first row.
-        class_counts: class → number of rows in the split.
+        normalized: Whether boxes are fractions of their images, not pixels.
+        unlabelled: Number of rows without a label or an input.
+        contents: Hash → content, for each input column of the task.
+        inputs: Hash → input.
+        rows: Hash of the input and raw labels, for each row of the sample.
+        n_read: Number of inputs read; `skipped` of them are unusable.
+        set_aside: Number of inputs for another use, such as conversations that call tools.
+        notes: Warnings about a stream.
+        reasons: The first skipped rows, and why each is unusable.
+        first: The cells of the first row.
+        class_counts: Class → number of rows in the split.
     """
 
     schema: RowSchema
@@ -227,9 +227,9 @@ class DrawnRows:
         """Add an input of a row, or count it as skipped.
 
         Args:
-            row: a row of the dataset.
-            index: the position of the input in lists of inputs.
-            where: the row's file and number, for messages.
+            row: A row of the dataset.
+            index: The position of the input in lists of inputs.
+            where: The row's file and number, for messages.
         """
         task = self.schema.task
         try:

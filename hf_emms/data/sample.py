@@ -36,7 +36,7 @@ class SoftLabels:
         labels: int64, shape (E,).
         texts: int64, shape (E,).
         weights: float32, shape (E,); they sum to 1 for each label.
-        count: number U of labels.
+        count: Number U of labels.
     """
 
     labels: np.ndarray
@@ -58,29 +58,29 @@ class Sample:
     Rows and inputs are in the order of their content's hash, so the order of files does not matter.
 
     Attributes:
-        dataset: the dataset as the user typed it.
-        repo: the repository at its pinned revision.
-        columns: the task's column → the dataset's, as in `SampleOptions.columns`.
-        inputs: the M distinct inputs: strings, `Images`, `Pairs` or `Spans`. For a search, a `SearchCollection`; its
+        dataset: The dataset as the user typed it.
+        repo: The repository at its pinned revision.
+        columns: The task's column → the dataset's, as in `SampleOptions.columns`.
+        inputs: The M distinct inputs: strings, `Images`, `Pairs` or `Spans`. For a search, a `SearchCollection`; its
             relevant documents are the labels.
         input_of_row: int64, shape (N,): index of each row's input.
-        label_texts: the T distinct label texts, sorted.
+        label_texts: The T distinct label texts, sorted.
         codes: int64, shape (N,): index of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
-        skipped: number of dataset rows without a usable input or label.
-        total_rows: number of rows in the split; None if a stream does not have it.
+        skipped: Number of dataset rows without a usable input or label.
+        total_rows: Number of rows in the split; None if a stream does not have it.
         fingerprint: 32 hex digits, a hash of the whole sample.
         inputs_fingerprint: 32 hex digits, a hash of the inputs. Other labels of the same inputs need no new features.
-        soft_labels: each label as a mean of texts; None if label u is text u.
+        soft_labels: Each label as a mean of texts; None if label u is text u.
         label_numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
         label_values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
-        form: form of the label embeddings: "text", "numbers" or "both"; "spans" if rows are spans of inputs.
-        available: the largest possible sample of the split; None if the number is unknown.
-        unused_columns: the dataset's columns that were not read.
-        no_class: label text of rows with none of several classes; None if all rows have a class.
-        splits: names of all splits.
-        label_order: label texts in the dataset's own order of classes; empty if it has none.
-        reading: the preview of how the dataset was read.
+        form: Form of the label embeddings: "text", "numbers" or "both"; "spans" if rows are spans of inputs.
+        available: The largest possible sample of the split; None if the number is unknown.
+        unused_columns: The dataset's columns that were not read.
+        no_class: Label text of rows with none of several classes; None if all rows have a class.
+        splits: Names of all splits.
+        label_order: Label texts in the dataset's own order of classes; empty if it has none.
+        reading: The preview of how the dataset was read.
     """
 
     dataset: str

@@ -94,7 +94,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     a few rows would take longer than ranking does.
 
     Returns:
-        The key of each input, uint64 (I,), its row in increasing order, int64 (I,), and the number of rows without
+        The key of each input, uint64 (I,), its row in increasing order, int64 (I,), and the number of rows without.
         input.
     """
     salt = str(seed).encode()

@@ -27,9 +27,9 @@ class Move(msgspec.Struct, frozen=True):
     """A checkpoint that both rankings have scored, by its name in the first.
 
     Attributes:
-        first, second: its rank in each ranking, among the checkpoints that both have scored.
-        first_tied, second_tied: whether it shares this rank.
-        up: number of ranks gained, negative for lost ones; 0 if the ranks that it shares overlap.
+        first, second: Its rank in each ranking, among the checkpoints that both have scored.
+        first_tied, second_tied: Whether it shares this rank.
+        up: Number of ranks gained, negative for lost ones; 0 if the ranks that it shares overlap.
         first_fine_tuned, second_fine_tuned: fine-tuned scores without single runs; None without fine-tuning.
     """
 
@@ -47,16 +47,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """How two rankings differ.
 
     Attributes:
-        estimators: the estimators that order the first and the second ranking.
-        settings: name, first and second value of settings that differ.
-        moves: the checkpoints that both have scored, in the order of the first ranking.
+        estimators: The estimators that order the first and the second ranking.
+        settings: Name, first and second value of settings that differ.
+        moves: The checkpoints that both have scored, in the order of the first ranking.
         agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None if
             fewer than three checkpoints are common or all scores are equal.
-        picks: the best checkpoint of each ranking, among those that both have scored.
+        picks: The best checkpoint of each ranking, among those that both have scored.
         same_pick: "yes", "no", or "within ties" if both picks share the first rank of a ranking.
-        only_first, only_second: checkpoints that only this ranking has scored.
-        failed_first, failed_second: checkpoints that failed.
-        warnings: reasons not to compare the rankings.
+        only_first, only_second: Checkpoints that only this ranking has scored.
+        failed_first, failed_second: Checkpoints that failed.
+        warnings: Reasons not to compare the rankings.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -129,7 +129,7 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
     An estimator has to beat this control: a checkpoint that is good everywhere needs no estimator.
 
     Args:
-        truths: dataset → checkpoint → truth; checkpoints may be missing.
+        truths: Dataset → checkpoint → truth; checkpoints may be missing.
 
     Returns:
         dataset → checkpoint → score, without checkpoints that no other dataset has.

@@ -33,9 +33,9 @@ class Truth:
     """Scores after fine-tuning.
 
     Attributes:
-        source: a file, or another description of the origin.
-        scores: dataset → checkpoint → value as read; the dataset is None if the table does not name datasets.
-        notes: what was inferred, averaged or left out.
+        source: A file, or another description of the origin.
+        scores: Dataset → checkpoint → value as read; the dataset is None if the table does not name datasets.
+        notes: What was inferred, averaged or left out.
     """
 
     source: str
@@ -57,12 +57,12 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     with several rows (seeds) is their mean.
 
     Args:
-        path: a .csv, .tsv, .json or .jsonl file.
-        metric: the column of the scores; by default "score" or the only column with numbers.
-        lower_is_better: whether the scores are losses or error rates.
+        path: A .csv, .tsv, .json or .jsonl file.
+        metric: The column of the scores; by default "score" or the only column with numbers.
+        lower_is_better: Whether the scores are losses or error rates.
 
     Raises:
-        EmmsError: the file cannot be read, or its columns are not recognized.
+        EmmsError: The file cannot be read, or its columns are not recognized.
     """
     rows = _rows(path)
     if not rows:
@@ -87,7 +87,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
     """Return the fine-tuned scores of the rankings' own checkpoints, in points; see `Row.fine_tuned`.
 
     Raises:
-        EmmsError: a ranking has no fine-tuned checkpoint, or several metrics.
+        EmmsError: A ranking has no fine-tuned checkpoint, or several metrics.
     """
     scores: dict[str | None, dict[str, float]] = {}
     metrics = set()
@@ -289,7 +289,7 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
     """Return the results on the Hub's leaderboard of each ranking's dataset.
 
     Raises:
-        EmmsError: a dataset has no leaderboard, or the Hub cannot be reached.
+        EmmsError: A dataset has no leaderboard, or the Hub cannot be reached.
     """
     scores: dict[str | None, dict[str, float]] = {}
     notes = []

@@ -25,13 +25,13 @@ class EstimatorResult(msgspec.Struct, frozen=True):
     """How the scores of an estimator or control agree with the truth.
 
     Attributes:
-        control: whether the scores do not use the dataset: the number of parameters, mean ranks on other datasets
+        control: Whether the scores do not use the dataset: the number of parameters, mean ranks on other datasets
             ("mean_rank_elsewhere"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
-        n: number of compared checkpoints, or of targets in a mean.
-        values: measure → value; None if it is not defined, such as for equal scores.
-        intervals: measure → lower and upper end.
-        picks: the checkpoints with the best score; several if scores are equal.
-        unscored: checkpoints with a truth but without this score.
+        n: Number of compared checkpoints, or of targets in a mean.
+        values: Measure → value; None if it is not defined, such as for equal scores.
+        intervals: Measure → lower and upper end.
+        picks: The checkpoints with the best score; several if scores are equal.
+        unscored: Checkpoints with a truth but without this score.
     """
 
     name: str
@@ -55,12 +55,12 @@ class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     """The agreement of one ranking with the truth.
 
     Attributes:
-        n: number of rows of the sample.
-        lines: the estimators of the ranking, then the controls.
-        points: the compared checkpoints, best truth first.
-        without_truth: scored checkpoints without a truth.
-        without_row: names in the truth that are not in the ranking.
-        failed: checkpoints with a truth whose row failed.
+        n: Number of rows of the sample.
+        lines: The estimators of the ranking, then the controls.
+        points: The compared checkpoints, best truth first.
+        without_truth: Scored checkpoints without a truth.
+        without_row: Names in the truth that are not in the ranking.
+        failed: Checkpoints with a truth whose row failed.
     """
 
     dataset: str
@@ -77,10 +77,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """The agreement of rankings with the truth.
 
     Attributes:
-        source, metric, lower_is_better: see `Truth`; regret is in points of the metric.
-        resamples, seed: of the bootstrap intervals.
-        targets: in the order of the rankings.
-        means: over the targets, if there are several.
+        source, metric, lower_is_better: See `Truth`; regret is in points of the metric.
+        resamples, seed: Of the bootstrap intervals.
+        targets: In the order of the rankings.
+        means: Over the targets, if there are several.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -116,14 +116,14 @@ def validate(
     """Measure how well rankings agree with the truth.
 
     Args:
-        rankings: one per target.
-        truth: for all targets.
-        estimators: the compared estimators; by default all of each ranking.
-        resamples: number of bootstrap samples, of the checkpoints of a target, or of the targets for the means.
-        seed: of the bootstrap samples.
+        rankings: One per target.
+        truth: For all targets.
+        estimators: The compared estimators; by default all of each ranking.
+        resamples: Number of bootstrap samples, of the checkpoints of a target, or of the targets for the means.
+        seed: Of the bootstrap samples.
 
     Raises:
-        EmmsError: the truth lacks the dataset of a ranking, no ranking has an estimator, or a ranking and the truth
+        EmmsError: The truth lacks the dataset of a ranking, no ranking has an estimator, or a ranking and the truth
             share fewer than three checkpoints.
     """
     _check(rankings, truth, estimators)

@@ -28,7 +28,7 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
     """Return the base checkpoint of an adapter, at the revision that the adapter names; None for other repositories.
 
     Raises:
-        EmmsError: it names no base, the base does not exist, or peft is not installed.
+        EmmsError: It names no base, the base does not exist, or peft is not installed.
     """
     if not (folder / ADAPTER).is_file() or weight_files(listing(repo)):
         return None
@@ -56,7 +56,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     """Merge the adapter of a repository into its loaded base, with or without a head; its own head is left out.
 
     Raises:
-        EmmsError: an adapter that cannot be merged, or not of this base.
+        EmmsError: An adapter that cannot be merged, or not of this base.
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 

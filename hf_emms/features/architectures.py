@@ -17,21 +17,21 @@ class Architecture:
     """A family of checkpoints with a kind of input; CLIP and SigLIP have a row for each tower.
 
     Attributes:
-        family: its name in reports.
+        family: Its name in reports.
         model_types: `model_type` in config.json.
-        loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
+        loader: The class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
             is a class of another package.
-        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is an
+        pooling: An entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is an
             object of another package.
-        source: the reason for that pooling.
-        input_kind: the name of the `Modality` that it reads: "image", "text", "image+text", "text+text", "text-pair",
+        source: The reason for that pooling.
+        input_kind: The name of the `Modality` that it reads: "image", "text", "image+text", "text+text", "text-pair",
             "words", "search", "reranked-search", "prompt", "audio".
-        poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
-        pads_to_limit: texts are padded to the full length, as in the family's training.
-        first_layer: the number of hidden layer 1 among its `hidden_states`: most families list their embeddings first.
-        requires: a package that must be installed besides transformers; the extra of hf-emms has the same name.
-        unused: parts of the class that features don't need: they may lack weights, and are dropped.
-        package: the package that adds the row and its version; empty for rows of hf_emms.
+        poolerless: The class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
+        pads_to_limit: Texts are padded to the full length, as in the family's training.
+        first_layer: The number of hidden layer 1 among its `hidden_states`: most families list their embeddings first.
+        requires: A package that must be installed besides transformers; the extra of hf-emms has the same name.
+        unused: Parts of the class that features don't need: they may lack weights, and are dropped.
+        package: The package that adds the row and its version; empty for rows of hf_emms.
     """
 
     family: str

@@ -86,7 +86,7 @@ def read_json(repo: Repo, path: Path) -> Any:
     """Return the content of a JSON file of a repository.
 
     Raises:
-        EmmsError: if the file is missing or not JSON.
+        EmmsError: If the file is missing or not JSON.
     """
     try:
         return _parsed(path)
@@ -159,7 +159,7 @@ def fetch_weights(repo: Repo, *, subfolder: str = "") -> Weights:
     They are safetensors, or without these pickles.
 
     Raises:
-        EmmsError: no weights, or a missing, truncated or corrupt file.
+        EmmsError: No weights, or a missing, truncated or corrupt file.
     """
     folder = _fetch_format(repo, subfolder, _SAFETENSORS)
     if folder is not None:

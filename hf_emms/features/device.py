@@ -151,9 +151,9 @@ class BatchLimit(NamedTuple):
     """The size of batches.
 
     Attributes:
-        elements: device type → the most input elements (pixels, tokens) of a batch. On CUDA memory may allow fewer, see
+        elements: Device type → the most input elements (pixels, tokens) of a batch. On CUDA memory may allow fewer, see
             `BatchedForward.probing`, though no fewer than on a CPU.
-        count: returns how many elements a batch has.
+        count: Returns how many elements a batch has.
     """
 
     elements: Mapping[str, int]
@@ -180,8 +180,8 @@ class BatchedForward:
     The function takes the tensors of a batch on the device, floating-point ones as `dtype`, and returns (b, …).
 
     Attributes:
-        halvings: how often memory ran out.
-        probing: whether the memory of batches is measured; `batch_elements` then follows the free memory. Only on CUDA.
+        halvings: How often memory ran out.
+        probing: Whether the memory of batches is measured; `batch_elements` then follows the free memory. Only on CUDA.
     """
 
     def __init__(

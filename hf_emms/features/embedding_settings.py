@@ -49,7 +49,7 @@ class EmbeddingSettings:
     """The fields of an `FeatureSpec` that a repository says of itself, and notes.
 
     Attributes:
-        refused: the error for a checkpoint that does not give one vector per text, or None.
+        refused: The error for a checkpoint that does not give one vector per text, or None.
     """
 
     fields: Mapping[str, Any]

@@ -33,10 +33,10 @@ class FeatureReader(ABC):
     """Base class of readers that turn the inputs of a modality into features, see `Modality.feature_reader`.
 
     Args:
-        function: turns the tensors of a batch into features (b, D1).
-        model: the loaded checkpoint.
-        layers: the layers that become features.
-        limit: the size of batches; by default a number of tokens.
+        function: Turns the tensors of a batch into features (b, D1).
+        model: The loaded checkpoint.
+        layers: The layers that become features.
+        limit: The size of batches; by default a number of tokens.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Extractor:
     """A loaded checkpoint that computes features of inputs.
 
     Attributes:
-        plan: how it was loaded.
-        width: columns of a feature row, those of all layers together.
-        layer_slices: layer → its part of a feature row.
-        refused: layer → why this checkpoint lacks it; never all requested layers.
-        parameters: of the loaded part (a vision tower without its text tower).
+        plan: How it was loaded.
+        width: Columns of a feature row, those of all layers together.
+        layer_slices: Layer → its part of a feature row.
+        refused: Layer → why this checkpoint lacks it; never all requested layers.
+        parameters: Of the loaded part (a vision tower without its text tower).
     """
 
     def __init__(self, plan: FeatureSpec, model: Any, reader: FeatureReader) -> None:
@@ -93,7 +93,7 @@ class Extractor:
         loaded for. A batch has at most `batch_size` inputs (for `Spans`, pairs); None: as many as suit the device.
 
         Raises:
-            EmmsError: the checkpoint fails on an input, or a single input does not fit into memory.
+            EmmsError: The checkpoint fails on an input, or a single input does not fit into memory.
         """
         from hf_emms.features.device import to_numpy
 

@@ -43,13 +43,13 @@ class FeatureSpec:
 
     Attributes:
         behind: (name, folder) of the layers after the pooling.
-        normalise: whether to scale features to length 1 at the end.
-        truncate_dim: the number of columns to keep after that, or None for all.
-        max_length: maximum length in tokens.
-        lower_case: whether to convert texts to lower case.
-        prompt: prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
-        pools_prompt: whether the pooling includes the tokens of the prompt.
-        similarity: how to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
+        normalise: Whether to scale features to length 1 at the end.
+        truncate_dim: The number of columns to keep after that, or None for all.
+        max_length: Maximum length in tokens.
+        lower_case: Whether to convert texts to lower case.
+        prompt: Prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
+        pools_prompt: Whether the pooling includes the tokens of the prompt.
+        similarity: How to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
     """
 
     repo: Repo
@@ -144,7 +144,7 @@ def plan_extraction(
     place of the checkpoint's.
 
     Raises:
-        EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
+        EmmsError: No or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
             that only the repository's own code knows.
     """
     if dtype not in DTYPES:

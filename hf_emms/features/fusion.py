@@ -33,11 +33,11 @@ class Towers:
     """A family of two towers, which read images and texts apart; their features are joined at the end.
 
     Attributes:
-        summary: of the feature row, in words.
-        text_part: the submodule that reads texts; "" is the model itself.
-        encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
-        embed_text: model, token ids and mask (b, T) to an embedding of each text (b, E).
-        join: encodings of r images and embeddings of r texts to rows (r, D1).
+        summary: Of the feature row, in words.
+        text_part: The submodule that reads texts; "" is the model itself.
+        encode_image: Model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
+        embed_text: Model, token ids and mask (b, T) to an embedding of each text (b, E).
+        join: Encodings of r images and embeddings of r texts to rows (r, D1).
     """
 
     summary: str
@@ -52,9 +52,9 @@ class Fused:
     """A family that reads the text together with the image; for other attributes see `Towers`.
 
     Attributes:
-        fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
-        prepare: changes the model after loading.
-        phrase: returns a text as in the family's training.
+        fuse: Model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
+        prepare: Changes the model after loading.
+        phrase: Returns a text as in the family's training.
     """
 
     summary: str

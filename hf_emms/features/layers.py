@@ -31,7 +31,7 @@ class LayerReader:
     layers, "N" the N-th hidden layer (1 is the first, -1 the last, 0 the input of the first where the family shows it).
 
     Attributes:
-        refused: layer → why the model does not have it. Never all of them.
+        refused: Layer → why the model does not have it. Never all of them.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LayerReader:
         """Return a batch's features, float32 (b, D1), with the layers side by side.
 
         Raises:
-            LayerError: the model has none of the layers.
+            LayerError: The model has none of the layers.
         """
         parts = self._read(model, inputs)
         if not parts:
@@ -148,7 +148,7 @@ class JoinedLayers:
     """The layers of a checkpoint whose features join two inputs, without hidden layers.
 
     Raises:
-        LayerError: if only hidden layers are requested.
+        LayerError: If only hidden layers are requested.
     """
 
     def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
@@ -179,13 +179,13 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     """Return the feature of a layer other than "spread", (b, D).
 
     Args:
-        layer: its name.
-        last: the feature of the last layer, (b, D1).
-        states: hidden states as the model lists them, (b, D) each; widths may differ.
-        first: the number of the first hidden layer among them: 1 after an embedding, else 0.
+        layer: Its name.
+        last: The feature of the last layer, (b, D1).
+        states: Hidden states as the model lists them, (b, D) each; widths may differ.
+        first: The number of the first hidden layer among them: 1 after an embedding, else 0.
 
     Raises:
-        LayerError: if the layer does not exist, or layers to average have different widths.
+        LayerError: If the layer does not exist, or layers to average have different widths.
     """
     if layer == LAST:
         return last

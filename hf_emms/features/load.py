@@ -98,7 +98,7 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
     """Check the size of the model that a configuration describes, before allocating memory.
 
     Raises:
-        EmmsError: if the model has more parameters than the files have bits, or exceeds the memory of this process.
+        EmmsError: If the model has more parameters than the files have bits, or exceeds the memory of this process.
     """
     model = _model_without_memory(plan)
     if model is None:

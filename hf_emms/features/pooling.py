@@ -44,14 +44,14 @@ class Pooling:
     """The way from a model and the tensors of a batch to a feature row.
 
     Attributes:
-        summary: in words.
-        features: returns the features (b, D1) of a model and the tensors of a batch.
-        layers: returns the same and the rows of every hidden layer, from a single forward pass; a `LayerError` where
+        summary: In words.
+        features: Returns the features (b, D1) of a model and the tensors of a batch.
+        layers: Returns the same and the rows of every hidden layer, from a single forward pass; a `LayerError` where
             the model shows no hidden layers.
-        layer_summary: how hidden layers are pooled, in words.
-        spreads: whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
-        run: returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
-        state: returns the row of each text, of the states of a layer and the tensors of a batch.
+        layer_summary: How hidden layers are pooled, in words.
+        spreads: Whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
+        run: Returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
+        state: Returns the row of each text, of the states of a layer and the tensors of a batch.
     """
 
     summary: str

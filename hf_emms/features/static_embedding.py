@@ -34,7 +34,7 @@ class StaticEmbedding(nn.Module):
         """Load the table of a folder, with a loading report like that of transformers.
 
         Raises:
-            KeyError, ValueError: if the weights contain no such table.
+            KeyError, ValueError: If the weights contain no such table.
         """
         tensors = read_tensors(Weights(folder, pickled=not use_safetensors).single)
         vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]

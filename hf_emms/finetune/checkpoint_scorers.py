@@ -57,7 +57,7 @@ class CheckpointScorers:
         """Return the wrong words of n rows, and the words of their first transcripts, float64 (n, 2).
 
         Raises:
-            EmmsError: the checkpoint cannot be loaded, or does not transcribe.
+            EmmsError: The checkpoint cannot be loaded, or does not transcribe.
         """
         return self._once(rows.tobytes(), partial(self._word_errors, rows))
 
@@ -65,7 +65,7 @@ class CheckpointScorers:
         """Return the search of some queries, see `scoring.generative.CheckpointModel`.
 
         Raises:
-            EmmsError: the checkpoint cannot be loaded, has no trained output for relevance, or no finite one.
+            EmmsError: The checkpoint cannot be loaded, has no trained output for relevance, or no finite one.
         """
         return self._once(b"", self._search)[0]
 

@@ -78,11 +78,11 @@ class FineTuning:
     """A shortlist, best first, and the settings of all its runs.
 
     Attributes:
-        methods: checkpoint → "full", "lora" or "head".
-        specs: checkpoint → how it is loaded, for checkpoints that were resolved already.
-        activations: checkpoint → bytes of a step's activations, if known.
-        seconds_per_parameter: time per input by size, for checkpoints that were not timed when they were ranked.
-        deadline: a `time.time`.
+        methods: Checkpoint → "full", "lora" or "head".
+        specs: Checkpoint → how it is loaded, for checkpoints that were resolved already.
+        activations: Checkpoint → bytes of a step's activations, if known.
+        seconds_per_parameter: Time per input by size, for checkpoints that were not timed when they were ranked.
+        deadline: A `time.time`.
     """
 
     ranking: Ranking
@@ -322,7 +322,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
     """Fine-tune the shortlist of `prepare`, and return the ranking with `Row.fine_tuned`.
 
     Raises:
-        EmmsError: no checkpoint could be fine-tuned.
+        EmmsError: No checkpoint could be fine-tuned.
     """
     for note in (*work.notes, work.forecast):
         work.progress.noted(str(note))

@@ -33,12 +33,12 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     The model's card shows how to open it. `transformers.pipeline` opens all other saved models.
 
     Args:
-        model: a folder, or a Hub model id (``ORG/NAME[@REVISION]``).
+        model: A folder, or a Hub model id (``ORG/NAME[@REVISION]``).
         device: "auto", "cpu", "cuda" or "mps".
-        trust_remote_code: run code of the checkpoint that was fine-tuned.
+        trust_remote_code: Run code of the checkpoint that was fine-tuned.
 
     Raises:
-        EmmsError: the model does not exist, or has no custom head.
+        EmmsError: The model does not exist, or has no custom head.
 
     Examples:
         >>> model = hf_emms.load_finetuned("best")  # doctest: +SKIP
@@ -82,12 +82,12 @@ class FineTunedModel:
         """Return predictions: a class, several classes, a number, a box, a text, or a tag per word.
 
         Args:
-            inputs: texts, PIL images, sounds (``{"array": SAMPLES, "sampling_rate": HERTZ}``), or tuples of an image
+            inputs: Texts, PIL images, sounds (``{"array": SAMPLES, "sampling_rate": HERTZ}``), or tuples of an image
                 and a text or of two texts, as the task requires. Words are separated by white space.
-            batch_size: inputs per batch.
+            batch_size: Inputs per batch.
 
         Raises:
-            EmmsError: an input has another type.
+            EmmsError: An input has another type.
         """
         import torch
         from transformers.trainer_pt_utils import nested_concat, nested_numpify

@@ -80,7 +80,7 @@ def check_memory(training: str, method: str, needed: int, device: str, remedy: T
     """Refuse a training that needs more bytes than are free on a device.
 
     Raises:
-        EmmsError: it does not fit. The message starts with `training`, and the hint with `remedy`.
+        EmmsError: It does not fit. The message starts with `training`, and the hint with `remedy`.
     """
     from hf_emms.features.device import choose_device
 

@@ -30,7 +30,7 @@ def load_network(
     """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
 
     Raises:
-        EmmsError: the checkpoint cannot be loaded, or its family has no head for the task.
+        EmmsError: The checkpoint cannot be loaded, or its family has no head for the task.
     """
     if keep_adapter and spec.base is not None:
         raise EmmsError(

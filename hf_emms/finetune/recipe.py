@@ -54,11 +54,11 @@ class Recipe(msgspec.Struct, frozen=True):
     """The settings of all runs of a checkpoint.
 
     Attributes:
-        method: the trained weights: "full", "lora", "head", or another of the head's methods.
-        learning_rates: peak rates. The first seed tries all of them; the other seeds run at the best one.
-        batch_size: rows per step.
-        warmup: the share of the steps in which the rate rises, before it falls linearly to 0.
-        patience: evaluations without a better validation score that end a run.
+        method: The trained weights: "full", "lora", "head", or another of the head's methods.
+        learning_rates: Peak rates. The first seed tries all of them; the other seeds run at the best one.
+        batch_size: Rows per step.
+        warmup: The share of the steps in which the rate rises, before it falls linearly to 0.
+        patience: Evaluations without a better validation score that end a run.
         budget: "quick" if the recipe is shorter than a user's own would be.
     """
 
@@ -153,10 +153,10 @@ def short_run_memory(spec: FeatureSpec, weight_bytes: int, longest: int, device:
     """Return the method of a short run and about how many bytes it needs.
 
     Args:
-        spec: how the checkpoint is loaded.
-        weight_bytes: size of its weight files.
-        longest: tokens of the longest row.
-        device: the setting `device`.
+        spec: How the checkpoint is loaded.
+        weight_bytes: Size of its weight files.
+        longest: Tokens of the longest row.
+        device: The setting `device`.
     """
     parameters = stored_parameters(spec, weight_bytes)
     recipe = short_recipe(parameters)

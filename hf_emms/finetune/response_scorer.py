@@ -63,7 +63,7 @@ class ResponseScorer:
         """Return the bits and bytes of one response per row, float64 (n, 2), before training or after a short run.
 
         Raises:
-            EmmsError: the checkpoint cannot be loaded or trained, or a loss is not finite.
+            EmmsError: The checkpoint cannot be loaded or trained, or a loss is not finite.
         """
         key = rows.tobytes(), b"" if trained_on is None else trained_on.tobytes()
         try:

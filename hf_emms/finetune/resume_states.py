@@ -45,7 +45,7 @@ def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
     """Yield the folder for the states of an unfinished run, inside the cache so that the next process finds them.
 
     Raises:
-        StorageError: the folder cannot be created.
+        StorageError: The folder cannot be created.
     """
     if root is None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
@@ -63,8 +63,8 @@ def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: 
     """Hold the lock of a run. Other processes and threads wait for it, and then find the result in the cache.
 
     Raises:
-        TimeoutError: the deadline, a `time.time`, has passed.
-        StorageError: the lock cannot be created.
+        TimeoutError: The deadline, a `time.time`, has passed.
+        StorageError: The lock cannot be created.
     """
     if root is None:
         yield

@@ -49,9 +49,9 @@ class _Saved(msgspec.Struct, frozen=True):
     """The record of a model that was saved in a folder.
 
     Attributes:
-        request: digest of the settings of the call that saved it.
-        model: name of the run, with its steps; None while the files are moved into the folder.
-        names: of the model's files and folders.
+        request: Digest of the settings of the call that saved it.
+        model: Name of the run, with its steps; None while the files are moved into the folder.
+        names: Of the model's files and folders.
     """
 
     request: str
@@ -65,7 +65,7 @@ class ModelFolder:
     An empty request matches any.
 
     Raises:
-        EmmsError: the folder contains files that the same request did not save, or cannot be written.
+        EmmsError: The folder contains files that the same request did not save, or cannot be written.
     """
 
     def __init__(self, folder: Path, request: str) -> None:
@@ -99,7 +99,7 @@ class ModelFolder:
         """Move the model of a run into the folder, add files (path → content), and delete all other models.
 
         Raises:
-            EmmsError: the folder cannot be written, or the model was not kept.
+            EmmsError: The folder cannot be written, or the model was not kept.
         """
         model = self.model(name, run)
         if model is None:
@@ -161,7 +161,7 @@ def model_folder_for(options: Options, revision: str | None = None) -> ModelFold
     The resolved options and the dataset's `revision` identify the request. Without a revision, only check the folder.
 
     Raises:
-        EmmsError: the folder contains other files, or cannot be written.
+        EmmsError: The folder contains other files, or cannot be written.
     """
     folder = _folder(options.training)
     if folder is None:

@@ -104,7 +104,7 @@ def load_splits(
     another split are left out.
 
     Raises:
-        EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
+        EmmsError: A split cannot be read, the dataset has too few rows, or its task has no head.
     """
     limit = max_rows or (options.max_samples if options.streaming else None)
     reading = SampleOptions(  # without the settings for label embeddings

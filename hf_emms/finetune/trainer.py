@@ -49,9 +49,9 @@ class NetworkTrainer(Trainer):
     """A `Trainer` of a network for a recipe.
 
     Args:
-        batch_size: rows per step, by default the recipe's.
-        parts: the least number of equal parts of a step; memory may require more.
-        arguments: more `TrainingArguments`, such as `evaluation_arguments`.
+        batch_size: Rows per step, by default the recipe's.
+        parts: The least number of equal parts of a step; memory may require more.
+        arguments: More `TrainingArguments`, such as `evaluation_arguments`.
     """
 
     compute_metrics: Any
@@ -144,7 +144,7 @@ class NetworkTrainer(Trainer):
         """Return the outputs for the rows of a split.
 
         Raises:
-            DivergedError: an output is not finite.
+            DivergedError: An output is not finite.
         """
         compute_metrics, self.compute_metrics = self.compute_metrics, None
         outputs = self.predict(self._network.rows(split, False)).predictions
@@ -197,9 +197,9 @@ def evaluation_arguments(total: int, epoch: int, metric: str) -> dict[str, Any]:
     """Return the `TrainingArguments` that evaluate, log and save about once per epoch, and load the best state.
 
     Args:
-        total: steps of the run.
-        epoch: steps of an epoch.
-        metric: name of the score that chooses the best state.
+        total: Steps of the run.
+        epoch: Steps of an epoch.
+        metric: Name of the score that chooses the best state.
     """
     every = total // max(1, round(total / epoch))
     return {
@@ -261,8 +261,8 @@ class Watch(TrainerCallback):
     """Report the steps of a training, end it at its deadline, and stop it if its loss is not finite.
 
     Attributes:
-        step: the last step that was reported.
-        unfinished: how far the training came before its deadline ended it, else None.
+        step: The last step that was reported.
+        unfinished: How far the training came before its deadline ended it, else None.
     """
 
     def __init__(self, progress: Progress, name: str, deadline: float | None) -> None:

@@ -53,7 +53,7 @@ def run_job(
     """Train once, see `Training`, and return the result: an error if it failed or the time limit had passed.
 
     Raises:
-        StorageError: a state or the model cannot be written.
+        StorageError: A state or the model cannot be written.
     """
     if deadline is not None and time.time() > deadline:
         return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
@@ -92,10 +92,10 @@ class Training:
     """A training of a network with a learning rate and a seed, and a second attempt if it fails.
 
     Attributes:
-        folder: for the states of an unfinished run, from which another training with the same folder continues.
-        models: a folder for the finished model, whose folder is named by its steps; None to keep no model.
-        deadline: when training ends, a `time.time`.
-        keep_adapter: save the adapter alone, not merged.
+        folder: For the states of an unfinished run, from which another training with the same folder continues.
+        models: A folder for the finished model, whose folder is named by its steps; None to keep no model.
+        deadline: When training ends, a `time.time`.
+        keep_adapter: Save the adapter alone, not merged.
     """
 
     job: TrainingJob
@@ -115,9 +115,9 @@ class Training:
         """Train once. If memory runs out or the loss is not finite, train once more with half the batch.
 
         Raises:
-            DivergedError: the loss is not finite with half the batch either.
-            RuntimeError: memory ran out twice, or the checkpoint's code failed.
-            StorageError: a state or the model cannot be written.
+            DivergedError: The loss is not finite with half the batch either.
+            RuntimeError: Memory ran out twice, or the checkpoint's code failed.
+            StorageError: A state or the model cannot be written.
         """
         batch_size, parts = self.job.recipe.batch_size, 1
         first, second = self.folder / "first", self.folder / "second"

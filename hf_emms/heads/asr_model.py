@@ -84,7 +84,7 @@ def asr_class(spec: FeatureSpec) -> str:
     """Return the name of the class of transformers that transcribes with checkpoints of this family.
 
     Raises:
-        EmmsError: there is none.
+        EmmsError: There is none.
     """
     from transformers.models.auto import modeling_auto
 
@@ -101,7 +101,7 @@ def load_asr_model(spec: FeatureSpec) -> AsrModel:
     """Load a checkpoint that transcribes without fine-tuning, in the spec's dtype, on the CPU.
 
     Raises:
-        EmmsError: it cannot be loaded, or has no head or vocabulary.
+        EmmsError: It cannot be loaded, or has no head or vocabulary.
     """
     import transformers
 

@@ -33,12 +33,12 @@ class Network(ABC):
     """A checkpoint with a head for training, evaluation and saving.
 
     Attributes:
-        model: the module that takes the tensors of a batch with labels, and returns a loss.
-        processors: tokenizer and processors, which are saved with the model.
-        head: names of the parameters that are not pretrained.
-        head_rate: their lowest peak learning rate.
-        has_new_head: whether they start from random weights, so that predictions require training.
-        adapter: the `PeftModel` of the saved part, for methods with an adapter.
+        model: The module that takes the tensors of a batch with labels, and returns a loss.
+        processors: Tokenizer and processors, which are saved with the model.
+        head: Names of the parameters that are not pretrained.
+        head_rate: Their lowest peak learning rate.
+        has_new_head: Whether they start from random weights, so that predictions require training.
+        adapter: The `PeftModel` of the saved part, for methods with an adapter.
         adapter_task: PEFT's task name for adapters that can be saved alone; None if there are new layers too.
     """
 
@@ -99,17 +99,17 @@ class Head(ABC):
     """What a checkpoint learns to predict. Each task has one; `FeatureHead` is the usual base class.
 
     Attributes:
-        auto_class: the class of transformers with such a head, or None.
-        excluded_model_types: families that `auto_class` contains, but with a different head.
-        epochs: the maximum number of epochs over all training rows.
-        batch_size: the default number of rows per step.
-        inputs_per_row: inputs per training row.
-        keeps_adapters: whether an adapter without new layers is a complete model.
-        trains_embeddings: whether training changes the checkpoint's own text embeddings, without new layers.
-        is_measured_first: whether checkpoints predict before training, unless they have a new head.
-        module: a package that this head requires; `extra` is the extra of hf_emms that installs it.
-        library: the library that loads the saved model, unless it has layers of hf_emms.
-        methods: name → other head that users may choose instead.
+        auto_class: The class of transformers with such a head, or None.
+        excluded_model_types: Families that `auto_class` contains, but with a different head.
+        epochs: The maximum number of epochs over all training rows.
+        batch_size: The default number of rows per step.
+        inputs_per_row: Inputs per training row.
+        keeps_adapters: Whether an adapter without new layers is a complete model.
+        trains_embeddings: Whether training changes the checkpoint's own text embeddings, without new layers.
+        is_measured_first: Whether checkpoints predict before training, unless they have a new head.
+        module: A package that this head requires; `extra` is the extra of hf_emms that installs it.
+        library: The library that loads the saved model, unless it has layers of hf_emms.
+        methods: Name → other head that users may choose instead.
     """
 
     auto_class: str | None = None
@@ -133,11 +133,11 @@ class Head(ABC):
         """Combine the rows of a sample with their reference answers.
 
         Args:
-            sample: a `data.Sample`.
-            several: whether training rows have several classes.
+            sample: A `data.Sample`.
+            several: Whether training rows have several classes.
 
         Raises:
-            EmmsError: the sample lacks such answers.
+            EmmsError: The sample lacks such answers.
         """
         answers = self.answers(sample, several=several)
         return LabeledSplit.from_sample(sample, [answers[code] for code in sample.codes.tolist()])
@@ -183,7 +183,7 @@ class Head(ABC):
         """Load a checkpoint with a head for training rows: its own if that fits, else a new one.
 
         Raises:
-            EmmsError: it cannot be loaded, or its family lacks such a head.
+            EmmsError: It cannot be loaded, or its family lacks such a head.
         """
 
     def open(
@@ -192,7 +192,7 @@ class Head(ABC):
         """Load a checkpoint with saved layers of hf_emms, see `FeatureNetwork.references`.
 
         Raises:
-            EmmsError: this head lacks such layers.
+            EmmsError: This head lacks such layers.
         """
         raise EmmsError(f"{spec.repo.id} has a head of transformers", "load it with transformers")
 
@@ -210,7 +210,7 @@ class FeatureNetwork(Network):
 
     Attributes:
         references: JSON from which `FeatureHead.network` makes a network with the same outputs: classes, words.
-        count: the number of outputs, if the new layers are one linear layer.
+        count: The number of outputs, if the new layers are one linear layer.
     """
 
     references: Sequence[Any] = ()
@@ -259,7 +259,7 @@ class FeatureNetwork(Network):
         """Put saved layers on the features of the model.
 
         Raises:
-            EmmsError: the weights do not fit such layers.
+            EmmsError: The weights do not fit such layers.
         """
         from hf_emms.heads.modules import Standardize
 
@@ -287,7 +287,7 @@ class FeatureHead(Head):
     """A head that is a class of transformers, or new layers on features for families without such a class.
 
     Attributes:
-        layers_note: the note about new layers.
+        layers_note: The note about new layers.
     """
 
     layers_note: str = "transformers has no class with this head for the family: new layers on its pooled feature"

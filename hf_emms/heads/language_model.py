@@ -22,7 +22,7 @@ def load_language_model(spec: FeatureSpec) -> Any:
     """Load the checkpoint as a class of transformers that writes texts, in the spec's dtype, on the CPU.
 
     Raises:
-        EmmsError: it cannot be loaded, or has no weights for writing.
+        EmmsError: It cannot be loaded, or has no weights for writing.
     """
     import transformers
 

@@ -53,11 +53,11 @@ def load_pretrained(
     """Load a checkpoint on the CPU as a class of transformers, with its adapter merged.
 
     Returns:
-        The model, the names of the parameters that the checkpoint lacks, and the names of parameters with another
+        The model, the names of the parameters that the checkpoint lacks, and the names of parameters with another.
         shape in the checkpoint. All of these are random.
 
     Raises:
-        EmmsError: the checkpoint cannot be loaded.
+        EmmsError: The checkpoint cannot be loaded.
     """
     weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
     try:

@@ -30,7 +30,7 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     Pairs are truncated to the length that `CrossEncoder` of sentence-transformers reads.
 
     Raises:
-        EmmsError: it cannot be loaded, or has no trained output for relevance, or several.
+        EmmsError: It cannot be loaded, or has no trained output for relevance, or several.
     """
     loader = class_with_head(spec, RerankingHead.auto_class)
     if loader is None:

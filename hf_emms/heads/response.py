@@ -39,7 +39,7 @@ class ResponseHead(Head):
     """A head that responds to prompts. A row may have several correct responses.
 
     Args:
-        metrics: further metrics of written responses.
+        metrics: Further metrics of written responses.
     """
 
     epochs = 3
@@ -207,8 +207,8 @@ class _ResponseRows:
     """The responses of a split, one training row each. A row of the split may have several.
 
     Attributes:
-        responses: all responses with their prompts.
-        truncated: the number of truncated responses.
+        responses: All responses with their prompts.
+        truncated: The number of truncated responses.
     """
 
     def __init__(self, reader: PromptReader, split: LabeledSplit) -> None:

@@ -33,13 +33,13 @@ class RowOutputs:
     """The outputs of a head and their meaning.
 
     Attributes:
-        count: the number of outputs per row, C.
-        labels: function from n references to the labels for the loss, (n, …).
-        loss: function from outputs, float32 (b, C), and labels (b, …) to the mean loss.
-        predictions: function from outputs, float32 (n, C), to n predictions, which metrics compare with references.
-        config: arguments for a class of transformers with such a head.
-        hidden: width of an additional hidden layer, if the new layers are not one linear layer.
-        removed: mean and deviation of the references, if training standardizes them.
+        count: The number of outputs per row, C.
+        labels: Function from n references to the labels for the loss, (n, …).
+        loss: Function from outputs, float32 (b, C), and labels (b, …) to the mean loss.
+        predictions: Function from outputs, float32 (n, C), to n predictions, which metrics compare with references.
+        config: Arguments for a class of transformers with such a head.
+        hidden: Width of an additional hidden layer, if the new layers are not one linear layer.
+        removed: Mean and deviation of the references, if training standardizes them.
         references: JSON from which the head makes outputs with the meaning of a saved head.
     """
 

@@ -34,10 +34,10 @@ def write_description(folder: Path, spec: FeatureSpec, task: str, references: Se
     """Write the description that `load_finetuned` needs, besides the weights of a checkpoint and its new layers.
 
     Args:
-        folder: the folder of the model.
-        spec: the checkpoint that was fine-tuned.
-        task: the id of the task that it was fine-tuned for.
-        references: what the task's head needs to make the same outputs, see `FeatureNetwork.references`.
+        folder: The folder of the model.
+        spec: The checkpoint that was fine-tuned.
+        task: The id of the task that it was fine-tuned for.
+        references: What the task's head needs to make the same outputs, see `FeatureNetwork.references`.
     """
     for path in sorted(spec.folder.rglob("*")):
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in DESCRIPTIONS):

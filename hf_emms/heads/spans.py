@@ -86,9 +86,9 @@ class _Windows:
     """The windows of a split's rows.
 
     Attributes:
-        windows: the windows of all rows.
-        row_of: the row of each window.
-        offsets: number of a second text → the characters that each of its tokens covers.
+        windows: The windows of all rows.
+        row_of: The row of each window.
+        offsets: Number of a second text → the characters that each of its tokens covers.
         text_of_row: int64 (n,), the second text of each row.
     """
 

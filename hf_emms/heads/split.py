@@ -26,15 +26,15 @@ class LabeledSplit:
     """Rows of a sample with reference answers.
 
     Attributes:
-        split: the name of the dataset's split that contains them.
-        held_out: whether the rest of that split is used for training.
-        whole: whether they are all of its rows.
-        inputs: the distinct inputs.
+        split: The name of the dataset's split that contains them.
+        held_out: Whether the rest of that split is used for training.
+        whole: Whether they are all of its rows.
+        inputs: The distinct inputs.
         input_of_row: int64 (n,), the input of each row.
-        references: n reference answers in the form that the task's head uses, such as a class, a number or tags.
+        references: N reference answers in the form that the task's head uses, such as a class, a number or tags.
         groups: uint64 (n,). Rows of a group are never in two splits.
-        inputs_fingerprint: hash of the inputs.
-        label_order: classes in the dataset's order, or empty if the dataset has no order.
+        inputs_fingerprint: Hash of the inputs.
+        label_order: Classes in the dataset's order, or empty if the dataset has no order.
     """
 
     split: str
@@ -102,10 +102,10 @@ class BatchedRows:
     """The dataset for `Trainer`. An item is the dataset and a row number, and `collate` reads items in batches.
 
     Args:
-        read: function from row numbers to the model's inputs.
-        labels: argument name of the model → labels of all rows, (n, …); empty for rows to predict.
-        count: the number of rows.
-        max_batch: the most rows that fit into memory together; None without a limit.
+        read: Function from row numbers to the model's inputs.
+        labels: Argument name of the model → labels of all rows, (n, …); empty for rows to predict.
+        count: The number of rows.
+        max_batch: The most rows that fit into memory together; None without a limit.
     """
 
     def __init__(self, read: BatchReader, labels: Inputs, count: int, max_batch: int | None = None) -> None:

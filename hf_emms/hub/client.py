@@ -88,7 +88,7 @@ def request(
     request. Without `tries`, the deadline ends the repetition.
 
     Raises:
-        EmmsError: refused, unreachable, no answer before the deadline, or an answer that is not the Hub's.
+        EmmsError: Refused, unreachable, no answer before the deadline, or an answer that is not the Hub's.
     """
     from hf_emms.hub.api import Api
 

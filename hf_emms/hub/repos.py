@@ -76,8 +76,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     id takes precedence. Offline, resolves branches and tags from the local cache.
 
     Raises:
-        RepoNotFoundError: the repository does not exist on the Hub.
-        EmmsError: the folder or revision does not exist, access is refused, or it is not cached and offline.
+        RepoNotFoundError: The repository does not exist on the Hub.
+        EmmsError: The folder or revision does not exist, access is refused, or it is not cached and offline.
     """
     local = _local(id, kind)
     if local is not None:
@@ -158,8 +158,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     Compares new files with the Hub's checksums. If one differs, downloads it again once.
 
     Raises:
-        NoMatchingFileError: no file matches.
-        EmmsError: a file is still damaged after the second download.
+        NoMatchingFileError: No file matches.
+        EmmsError: A file is still damaged after the second download.
     """
     if repo.folder is not None:
         return repo.folder

@@ -126,11 +126,11 @@ class SoundReader:
     """Turns sounds into the tensors that a checkpoint reads.
 
     Attributes:
-        extractor: the checkpoint's feature extractor of transformers.
-        rate: its sampling rate in Hz.
-        part: the most samples of a clip that it reads at once.
-        fixed_length: whether it pads every part to that length.
-        elements: tensor elements per sample, on average.
+        extractor: The checkpoint's feature extractor of transformers.
+        rate: Its sampling rate in Hz.
+        part: The most samples of a clip that it reads at once.
+        fixed_length: Whether it pads every part to that length.
+        elements: Tensor elements per sample, on average.
     """
 
     extractor: Any

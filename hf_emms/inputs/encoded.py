@@ -52,7 +52,7 @@ class EncodedModality(Modality):
         """Return the bytes of a cell, or of the file whose path it contains. Other values are returned unchanged.
 
         Raises:
-            UnusableError: the cell has no content, or its file cannot be read.
+            UnusableError: The cell has no content, or its file cannot be read.
         """
         encoded = cell
         if isinstance(cell, Mapping):

@@ -104,7 +104,7 @@ def encoded_pixels(pixels: np.ndarray) -> bytes:
     """Encode pixels (H, W), (H, W, C) or (C, H, W) as PNG. Values are 0 to 255, or 0 to 1.
 
     Raises:
-        UnusableError: the array has another shape or range.
+        UnusableError: The array has another shape or range.
     """
     from PIL import Image
 
@@ -218,11 +218,11 @@ class ImageReader:
     """Turns images into the pixel values that a checkpoint reads.
 
     Attributes:
-        processor: the checkpoint's image processor.
+        processor: The checkpoint's image processor.
         pixels: H x W of a square image after processing.
-        fixed_size: whether all images get the same size. Otherwise each image is processed alone, because padding to
+        fixed_size: Whether all images get the same size. Otherwise each image is processed alone, because padding to
             the size of another image would change its features.
-        device: the device of the model.
+        device: The device of the model.
     """
 
     processor: ImageProcessor
@@ -277,7 +277,7 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
     """Load the checkpoint's image processor, by default for training on the CPU.
 
     Raises:
-        EmmsError: it cannot be loaded, or splits images into tiles.
+        EmmsError: It cannot be loaded, or splits images into tiles.
     """
     import torch
     from PIL import Image

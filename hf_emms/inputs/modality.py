@@ -61,9 +61,9 @@ class TrainingReader:
     """Makes batches for training a checkpoint.
 
     Attributes:
-        read: function from inputs and the input number of each row, int64 (n,), to a `BatchReader` and notes.
-        processors: tokenizer or processors, which are saved with the trained model.
-        notes: notes that do not depend on the inputs.
+        read: Function from inputs and the input number of each row, int64 (n,), to a `BatchReader` and notes.
+        processors: Tokenizer or processors, which are saved with the trained model.
+        notes: Notes that do not depend on the inputs.
     """
 
     read: Callable[[Sequence[Any], np.ndarray], tuple[BatchReader, Sequence[Note]]]
@@ -78,24 +78,24 @@ class Modality:
     If a modality has parts, such as an image with a text, `parts` lists them.
 
     Attributes:
-        name: the name in the table of architectures: "image", "text", "image+text", "text+text", "audio".
-        singular: noun for one input in notes, such as "picture".
-        plural: noun for inputs in messages, such as "images".
-        parts: the modalities of the parts, in the order of a task's input columns.
-        column_types: types of dataset columns with one such content per cell, and with a list of them per cell, as
+        name: The name in the table of architectures: "image", "text", "image+text", "text+text", "audio".
+        singular: Noun for one input in notes, such as "picture".
+        plural: Noun for inputs in messages, such as "images".
+        parts: The modalities of the parts, in the order of a task's input columns.
+        column_types: Types of dataset columns with one such content per cell, and with a list of them per cell, as
             `data.columns.column_types` names them.
-        suffixes: file name suffixes of such content, in lower case.
-        is_collection: whether a sample is a collection of items that are judged for each other, instead of rows that
+        suffixes: File name suffixes of such content, in lower case.
+        is_collection: Whether a sample is a collection of items that are judged for each other, instead of rows that
             can be drawn one by one.
-        recognised_by_type: whether such a column is an input whatever its name is. An image is never a label, but a
+        recognised_by_type: Whether such a column is an input whatever its name is. An image is never a label, but a
             text may be.
-        fallback_pooling: pooling for checkpoints that the table of architectures does not list.
-        fallback_summary: description of that pooling.
-        sentence_settings: fields of `FeatureSpec` that a sentence-transformers repository sets.
-        cpu_seconds: seconds per input and parameter on a CPU, accurate within a factor of about three.
-        text_bytes: length of the texts for which `cpu_seconds` was measured; None for other modalities.
-        chunk_rows: dataset rows that are read at a time.
-        buffer_rows: rows of a stream that are buffered for shuffling.
+        fallback_pooling: Pooling for checkpoints that the table of architectures does not list.
+        fallback_summary: Description of that pooling.
+        sentence_settings: Fields of `FeatureSpec` that a sentence-transformers repository sets.
+        cpu_seconds: Seconds per input and parameter on a CPU, accurate within a factor of about three.
+        text_bytes: Length of the texts for which `cpu_seconds` was measured; None for other modalities.
+        chunk_rows: Dataset rows that are read at a time.
+        buffer_rows: Rows of a stream that are buffered for shuffling.
     """
 
     name: str
@@ -135,7 +135,7 @@ class Modality:
         """Convert a dataset cell to the content that is hashed, stored and collected. Messages name the column.
 
         Raises:
-            UnusableError: the cell does not contain the modality.
+            UnusableError: The cell does not contain the modality.
         """
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
 
@@ -181,15 +181,15 @@ class Modality:
         """Load a checkpoint with its image processor or tokenizer. Close it to free the memory.
 
         Args:
-            spec: how the checkpoint reads this modality.
+            spec: How the checkpoint reads this modality.
             device: "auto" (cuda, else mps, else cpu), "cuda", "mps" or "cpu"; "cuda:1" is the second GPU.
-            allow_pickle: whether to unpickle weights that torch refuses to load without running code.
-            layers: the layers that become features, as `options.layer_names` writes them.
-            spans: whether the inputs will be `Spans` of pairs of texts instead of `Pairs`.
-            cache: stores which weights were checked, and which the Hub has converted.
+            allow_pickle: Whether to unpickle weights that torch refuses to load without running code.
+            layers: The layers that become features, as `options.layer_names` writes them.
+            spans: Whether the inputs will be `Spans` of pairs of texts instead of `Pairs`.
+            cache: Stores which weights were checked, and which the Hub has converted.
 
         Raises:
-            EmmsError: the checkpoint is refused, incomplete, corrupt or unsuitable. The message names the file and the
+            EmmsError: The checkpoint is refused, incomplete, corrupt or unsuitable. The message names the file and the
                 repository.
         """
         from hf_emms.features.checkpoint_files import fetch_weights
@@ -231,7 +231,7 @@ class Modality:
         """Return the reader of training batches, and set the padding token in the model's configuration.
 
         Raises:
-            EmmsError: the checkpoint cannot be trained.
+            EmmsError: The checkpoint cannot be trained.
         """
         raise EmmsError(f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
 
@@ -250,8 +250,8 @@ class Pairs(Sequence):
     """Inputs of two parts, such as images and questions. It stores each distinct part once; a slice is `Pairs`.
 
     Attributes:
-        firsts: the distinct first parts, `Images` or texts.
-        seconds: the distinct second parts, which are texts.
+        firsts: The distinct first parts, `Images` or texts.
+        seconds: The distinct second parts, which are texts.
         parts: int64 (M, 2), the numbers of each input's first and second part.
     """
 
@@ -274,7 +274,7 @@ class Spans(Sequence):
     """Spans of texts, such as answers and words. A checkpoint reads each text once, with all of its spans.
 
     Attributes:
-        inputs: texts, or `Pairs` whose second text contains the spans, such as questions and contexts.
+        inputs: Texts, or `Pairs` whose second text contains the spans, such as questions and contexts.
         bounds: int64 (M, 3), the input of each span with the span's first character and its end, exclusive.
     """
 

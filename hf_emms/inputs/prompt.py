@@ -81,8 +81,8 @@ def messages_of(value: Any) -> Conversation:
     """Return the messages of a cell with a list of {role, content} or {from, value}.
 
     Raises:
-        OtherUseError: a message calls a tool.
-        UnusableError: a message is empty or has an unknown role.
+        OtherUseError: A message calls a tool.
+        UnusableError: A message is empty or has an unknown role.
     """
     messages = []
     for message in value:
@@ -112,7 +112,7 @@ def response_in(value: Any) -> Any:
     """Return the text of the last message, which a checkpoint should write. Return other values unchanged.
 
     Raises:
-        UnusableError: the last message is not from the assistant.
+        UnusableError: The last message is not from the assistant.
     """
     if not isinstance(value, list) or not all(isinstance(message, Mapping) for message in value):
         return value
@@ -137,8 +137,8 @@ class Response:
     """A prompt with its response as tokens.
 
     Attributes:
-        prompt: token ids that the model reads first.
-        response: token ids that it should write, with the end token if there is one.
+        prompt: Token ids that the model reads first.
+        response: Token ids that it should write, with the end token if there is one.
         n_bytes: UTF-8 bytes of the response, in proportion to its tokens if it is truncated.
     """
 
@@ -152,11 +152,11 @@ class PromptReader(TextReader):
     """Turns prompts into the tokens that a checkpoint reads.
 
     Attributes:
-        before, after: special tokens around a prompt; empty if a template writes them.
-        has_template: whether the tokenizer's chat template formats conversations.
-        is_encoder: whether an encoder reads the prompt and a decoder writes the response.
-        is_instructed: whether the task's instruction is part of the prompt.
-        end_id: the token that ends a response; None if neither tokenizer nor model has one.
+        before, after: Special tokens around a prompt; empty if a template writes them.
+        has_template: Whether the tokenizer's chat template formats conversations.
+        is_encoder: Whether an encoder reads the prompt and a decoder writes the response.
+        is_instructed: Whether the task's instruction is part of the prompt.
+        end_id: The token that ends a response; None if neither tokenizer nor model has one.
     """
 
     before: tuple[int, ...]

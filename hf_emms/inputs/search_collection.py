@@ -33,8 +33,8 @@ class SearchCollection(Sequence):
     """Queries, their corpus and relevance judgments. As a sequence, it contains the queries, then the documents.
 
     Attributes:
-        queries: the Q distinct queries.
-        documents: the M distinct documents of the corpus.
+        queries: The Q distinct queries.
+        documents: The M distinct documents of the corpus.
         judgments: int64 (J, 3), the number of a query, the number of a document, and the grade of its relevance. A
             grade of 0 is a judged document that is not relevant (a hard negative). A negative grade excludes the
             document from the search, because it is the query itself. Pairs are distinct; all other pairs have grade 0.

@@ -46,13 +46,13 @@ class TextReader:
     """Turns texts into the tokens that a checkpoint reads.
 
     Attributes:
-        tokenizer: the checkpoint's tokenizer of transformers.
-        max_length: the maximum length in tokens. Longer texts are truncated.
-        pad_id: the padding token.
-        empty_id: the token that replaces a text without tokens.
-        vocabulary_size: rows of the embedding table. Larger token ids would crash the device.
-        pads_to_limit: whether to pad batches to `max_length` instead of to their longest text.
-        pads_left: whether to pad on the left, for a model that always reads the last position.
+        tokenizer: The checkpoint's tokenizer of transformers.
+        max_length: The maximum length in tokens. Longer texts are truncated.
+        pad_id: The padding token.
+        empty_id: The token that replaces a text without tokens.
+        vocabulary_size: Rows of the embedding table. Larger token ids would crash the device.
+        pads_to_limit: Whether to pad batches to `max_length` instead of to their longest text.
+        pads_left: Whether to pad on the left, for a model that always reads the last position.
     """
 
     tokenizer: Any
@@ -158,7 +158,7 @@ def load_tokenizer(spec: FeatureSpec) -> Any:
     """Load the checkpoint's tokenizer.
 
     Raises:
-        EmmsError: the checkpoint has no tokenizer, or it cannot be loaded.
+        EmmsError: The checkpoint has no tokenizer, or it cannot be loaded.
     """
     from tokenizers import normalizers
     from transformers import AutoTokenizer

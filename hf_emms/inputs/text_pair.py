@@ -44,11 +44,11 @@ class Window(NamedTuple):
     """The tokens of a pair that fit into the model.
 
     Attributes:
-        first: token ids of the first text.
-        second: token ids of the second text, or of a part of it.
-        start: the number of token ids of the second text before the window.
-        counted: the run of `second` that counts in this window and in no other.
-        spans: runs within it that are averaged separately; if empty, it is averaged as a whole.
+        first: Token ids of the first text.
+        second: Token ids of the second text, or of a part of it.
+        start: The number of token ids of the second text before the window.
+        counted: The run of `second` that counts in this window and in no other.
+        spans: Runs within it that are averaged separately; if empty, it is averaged as a whole.
     """
 
     first: Sequence[int]
@@ -76,11 +76,11 @@ class TextPairReader:
     """Turns pairs of texts into the tensors that a checkpoint reads.
 
     Attributes:
-        text: the reader of each text.
-        before, between, after: the special tokens around both texts.
-        types: the token types of `before`, the first text, `between`, the second text and `after`; None if the model
+        text: The reader of each text.
+        before, between, after: The special tokens around both texts.
+        types: The token types of `before`, the first text, `between`, the second text and `after`; None if the model
             has no token types.
-        adds_break: whether `between` is a line break, because the tokenizer puts nothing between the texts.
+        adds_break: Whether `between` is a line break, because the tokenizer puts nothing between the texts.
     """
 
     text: TextReader
@@ -281,9 +281,9 @@ class PairFeatures(FeatureReader):
         """Return the mean of the first text's tokens, and sum and number of the second's that count, (b, 2·D + 1).
 
         Args:
-            hidden: token states (b, T, D).
-            segments: the text of each token, see `TextPairReader.segments`.
-            runs: sum and number of the tokens of each run (b, S, D + 1).
+            hidden: Token states (b, T, D).
+            segments: The text of each token, see `TextPairReader.segments`.
+            runs: Sum and number of the tokens of each run (b, S, D + 1).
         """
         import torch
 

@@ -37,10 +37,10 @@ class WordWindow:
     """A part of a text that fits into the model.
 
     Attributes:
-        text: the number of the text.
-        ids: token ids, with special tokens.
-        words: the numbers of the text's words whose first token counts in this window.
-        positions: the positions of these first tokens in `ids`.
+        text: The number of the text.
+        ids: Token ids, with special tokens.
+        words: The numbers of the text's words whose first token counts in this window.
+        positions: The positions of these first tokens in `ids`.
     """
 
     text: int
@@ -84,7 +84,7 @@ def word_reader(text: TextReader, checkpoint: str) -> WordReader:
     """Return the reader with the special tokens that the tokenizer puts around a text.
 
     Raises:
-        EmmsError: the tokenizer does not report the characters of each token.
+        EmmsError: The tokenizer does not report the characters of each token.
     """
     if not text.tokenizer.is_fast:
         raise EmmsError(

@@ -53,7 +53,7 @@ class DatasetPreset:
         """Refuse a dataset that cannot be ranked on.
 
         Raises:
-            EmmsError: its task is not supported yet, it is not on the Hub, or it is blocked.
+            EmmsError: Its task is not supported yet, it is not on the Hub, or it is blocked.
         """
         if self.task not in TASKS:
             raise EmmsError(
@@ -203,7 +203,7 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
     """Expand names of encoder sets to ids, each once.
 
     Raises:
-        EmmsError: an unknown name is close to the name of a set.
+        EmmsError: An unknown name is close to the name of a set.
     """
     sets = encoder_presets()
     ids: list[str] = []

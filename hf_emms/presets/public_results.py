@@ -18,11 +18,11 @@ class PublicTable:
     """A published table with a value per checkpoint.
 
     Attributes:
-        title: what the value is, with its unit.
-        source: the repository that publishes the results, and its commit.
-        license: of the results.
+        title: What the value is, with its unit.
+        source: The repository that publishes the results, and its commit.
+        license: Of the results.
         tasks: Hub task ids that the table is a control for.
-        lower_is_better: whether a lower value is better, as for word error rates.
+        lower_is_better: Whether a lower value is better, as for word error rates.
     """
 
     title: str
@@ -71,9 +71,9 @@ class PublicResults:
     """The published values of a ranking's checkpoints, from one table.
 
     Attributes:
-        table: key of `PUBLIC_TABLES`.
-        values: checkpoint as given → value; checkpoints that the table lacks are absent.
-        trained_on: checkpoint → number of the benchmark's tasks that it states as training data, if known.
+        table: Key of `PUBLIC_TABLES`.
+        values: Checkpoint as given → value; checkpoints that the table lacks are absent.
+        trained_on: Checkpoint → number of the benchmark's tasks that it states as training data, if known.
     """
 
     table: str

@@ -85,13 +85,13 @@ class Entry:
     """The part of a ranking that a card shows.
 
     Attributes:
-        ranking: the ranking with only the rows of the card: the best ones and the card's checkpoint.
-        ranked: the number of checkpoints with a rank.
-        first: the number of checkpoints that are tied at the top.
-        verdict: the conclusion from the full ranking.
-        checkpoint: the checkpoint of a model card; None for a dataset card.
-        command: reproduces the numbers; None for a dataset in memory.
-        leaderboard: the Space with the full ranking.
+        ranking: The ranking with only the rows of the card: the best ones and the card's checkpoint.
+        ranked: The number of checkpoints with a rank.
+        first: The number of checkpoints that are tied at the top.
+        verdict: The conclusion from the full ranking.
+        checkpoint: The checkpoint of a model card; None for a dataset card.
+        command: Reproduces the numbers; None for a dataset in memory.
+        leaderboard: The Space with the full ranking.
     """
 
     ranking: Ranking

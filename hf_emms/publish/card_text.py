@@ -62,12 +62,12 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     """Return the Markdown section of a model card or, without `checkpoint`, of a dataset card.
 
     Args:
-        ranking: the ranking to show.
-        checkpoint: a checkpoint of the ranking, for its model card.
-        leaderboard: the Space (ORG/NAME) with the full ranking, to link to.
+        ranking: The ranking to show.
+        checkpoint: A checkpoint of the ranking, for its model card.
+        leaderboard: The Space (ORG/NAME) with the full ranking, to link to.
 
     Raises:
-        EmmsError: the ranking does not contain the checkpoint, or has no score for it.
+        EmmsError: The ranking does not contain the checkpoint, or has no score for it.
     """
     check_ranking(ranking)
     if leaderboard is not None and not isinstance(leaderboard, str):

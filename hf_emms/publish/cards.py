@@ -35,7 +35,7 @@ class Card:
         """Return the README with the entries. Other entries and all bytes outside the section stay.
 
         Raises:
-            EmmsError: the markers are broken.
+            EmmsError: The markers are broken.
         """
         try:
             blocks = blocks_in(readme or b"") | {entry.key: block_of(self.kind, entry) for entry in self.entries}
@@ -58,7 +58,7 @@ def model_card(
     """Return the card of a model. `checkpoint` is its name in the rankings, if it differs from the repository.
 
     Raises:
-        EmmsError: a ranking does not contain the checkpoint, or has no score for it.
+        EmmsError: A ranking does not contain the checkpoint, or has no score for it.
     """
     named = [(ranking, _row(ranking, repo_id, checkpoint).checkpoint) for ranking in rankings]
     return _model_card(named, repo_id, leaderboard)
@@ -68,7 +68,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
     """Return the card of a dataset, which lists the best checkpoints.
 
     Raises:
-        EmmsError: a ranking is of another dataset, or has no scored checkpoint.
+        EmmsError: A ranking is of another dataset, or has no scored checkpoint.
     """
     for ranking in rankings:
         if ranking.dataset_id != repo_id:

@@ -47,7 +47,7 @@ class ResultsFolder:
     """A folder with one JSON file per ranking, in the layout of ``hf-emms pull results``.
 
     Raises:
-        EmmsError: the folder cannot be written.
+        EmmsError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:

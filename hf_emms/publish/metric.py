@@ -39,7 +39,7 @@ def modules_cache() -> Path:
     """Return evaluate's cache of modules, from the same environment variables as evaluate.
 
     Raises:
-        EmmsError: the path is relative; evaluate would create it in the current folder.
+        EmmsError: The path is relative; evaluate would create it in the current folder.
     """
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.path.expanduser(os.environ.get("HF_HOME", f"{caches}/huggingface"))  # noqa: PTH111 (as evaluate does)
@@ -145,9 +145,9 @@ def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package
 
     Args:
         repo_id: "USER/emms", because ``evaluate.load`` requests the file with the name of the Space.
-        hardware: see `hub.publish_space`.
-        private: whether a new Space is private.
-        package: the package that the Space installs as hf-emms; by default a wheel of this version.
+        hardware: See `hub.publish_space`.
+        private: Whether a new Space is private.
+        package: The package that the Space installs as hf-emms; by default a wheel of this version.
     """
     owner, _, name = repo_id.partition("/")
     if name != "emms":

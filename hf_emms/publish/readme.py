@@ -23,7 +23,7 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
     """Return the offsets of the first byte of the section and of the byte after it, or None.
 
     Raises:
-        EmmsError: a marker is damaged, missing or duplicated.
+        EmmsError: A marker is damaged, missing or duplicated.
     """
     markers: list[tuple[bytes, int, int, int]] = []
     for match in _MARKER.finditer(readme):
@@ -59,7 +59,7 @@ def put_section(readme: bytes, section: str) -> bytes:
     of the README. Removing the section restores the README.
 
     Raises:
-        EmmsError: the markers are broken, or the README is not UTF-8.
+        EmmsError: The markers are broken, or the README is not UTF-8.
     """
     try:
         readme.decode()

@@ -99,13 +99,13 @@ def publish(
     nothing is new.
 
     Args:
-        rankings: the rankings to add.
-        repo_id: the results dataset.
-        private: whether a new dataset is private.
-        proposed_by: opens a pull request by this account instead of committing.
+        rankings: The rankings to add.
+        repo_id: The results dataset.
+        private: Whether a new dataset is private.
+        proposed_by: Opens a pull request by this account instead of committing.
 
     Raises:
-        EmmsError: no access, no dataset to propose to, a file of a newer version, or the Hub is unreachable.
+        EmmsError: No access, no dataset to propose to, a file of a newer version, or the Hub is unreachable.
     """
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
@@ -134,15 +134,15 @@ def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str
     """Add a ranking to a results dataset on the Hub. Creates the dataset if needed.
 
     Args:
-        ranking: the ranking to add.
+        ranking: The ranking to add.
         repo_id: "ORG/emms-results", which the leaderboard Space reads.
-        private: whether a new dataset is private.
+        private: Whether a new dataset is private.
 
     Returns:
         The URL of the commit.
 
     Raises:
-        EmmsError: no access, or the Hub is unreachable.
+        EmmsError: No access, or the Hub is unreachable.
     """
     check_ranking(ranking)
     return publish([ranking], repo_id, private=private).url
@@ -166,7 +166,7 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
         place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
 
     Raises:
-        EmmsError: the dataset does not exist or has no rankings, or the Hub is unreachable.
+        EmmsError: The dataset does not exist or has no rankings, or the Hub is unreachable.
     """
     return _rankings_in(hub.resolve(place, "dataset"))
 

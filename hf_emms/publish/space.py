@@ -142,16 +142,16 @@ def publish(
     """Create or update the Space of a results dataset in one commit.
 
     Args:
-        repo_id: the Space.
-        results: the results dataset.
-        static: publish pages of the current rankings, without a server.
-        hardware: see `hub.publish_space`.
-        private: whether a new Space is private.
-        secrets: names of environment variables that become secrets of the Space.
-        wait: wait until the Space runs.
+        repo_id: The Space.
+        results: The results dataset.
+        static: Publish pages of the current rankings, without a server.
+        hardware: See `hub.publish_space`.
+        private: Whether a new Space is private.
+        secrets: Names of environment variables that become secrets of the Space.
+        wait: Wait until the Space runs.
 
     Raises:
-        EmmsError: the dataset does not exist, a secret has no value, access is refused, or the Space fails.
+        EmmsError: The dataset does not exist, a secret has no value, access is refused, or the Space fails.
     """
     values = _secret_values(secrets)
     account = hub.require_space(repo_id)

@@ -23,7 +23,7 @@ class ColumnReading(msgspec.Struct, frozen=True):
         column: The dataset's column; commas separate several columns.
         example: The content of the first example, shortened.
         n_classes: Number of classes; None for a column without classes.
-        classes: class → number of examples, for the most frequent and the rarest classes in this order.
+        classes: Class → number of examples, for the most frequent and the rarest classes in this order.
         low, high: The range of a column of values; None for other columns.
     """
 

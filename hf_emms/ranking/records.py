@@ -76,7 +76,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         learning_rate: The peak learning rate.
         seed: The seed of the new head and of the order of examples.
         validation: The validation score, by which runs are chosen. None if the run failed.
-        scores: metric → score on the test rows.
+        scores: Metric → score on the test rows.
         stderr: The standard error of the first score, over groups of test rows.
         steps: The number of optimizer steps.
         curve: The validation score at each evaluation.
@@ -115,10 +115,10 @@ class FineTuned(msgspec.Struct, frozen=True):
         value: Its test score, the mean over seeds at the chosen learning rate. None if all runs failed.
         spread: The standard deviation between seeds. With one seed, the standard error over groups of test rows.
         validation: Its validation score, the mean over seeds. The best checkpoint is chosen by it.
-        scores: metric → test score, the mean over seeds.
+        scores: Metric → test score, the mean over seeds.
         learning_rate: The learning rate with the best validation score.
         runs: All runs, including failed ones.
-        recipe: setting → value, to repeat the fine-tuning.
+        recipe: Setting → value, to repeat the fine-tuning.
         rows: Split ("train", "validation", "test") → a description of the source of its rows.
         stderr: The standard error of `value`, over groups of test rows and over seeds. If it is None, use `spread`.
         baseline: The baseline on the same rows. None if it is unknown.
@@ -154,7 +154,7 @@ class Row(msgspec.Struct, frozen=True):
         rank: 1 is best, see `ranked`. None for a failed row.
         tied: Whether another row has the same rank.
         n: The number of scored rows of the sample if a race stopped the checkpoint early. None for all rows.
-        scores: estimator → score, without the estimators that failed for this checkpoint.
+        scores: Estimator → score, without the estimators that failed for this checkpoint.
         parameters: The number of parameters of the model that ran.
         width: D1, the number of features.
         architecture: The model class that ran.
@@ -166,7 +166,7 @@ class Row(msgspec.Struct, frozen=True):
         unknown_tokens: The share of unknown tokens in the inputs. None without texts.
         cut_texts: The share of truncated inputs. None without texts.
         layer: The layer of the features. None unless the user named layers.
-        layers: layer → estimator → score, if the user named layers.
+        layers: Layer → estimator → score, if the user named layers.
         downloads, library, license: Facts from the Hub. None if it is unknown.
         fine_tuned: The fine-tuned scores. None if the checkpoint was not fine-tuned.
         mean_rank_elsewhere: A control that does not affect the order: the mean rank on other datasets, as a share of
@@ -251,7 +251,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         dataset: The dataset as the user named it.
         dataset_id: The repository or folder of the dataset.
         dataset_revision: A commit, or "local-" and a content hash. Empty for a dataset in memory.
-        columns: role → column ("image" → "img").
+        columns: Role → column ("image" → "img").
         unused_columns: Columns of the dataset that were not read.
         task: The Hub's task id.
         n: N, the number of scored rows.
@@ -260,7 +260,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         input_seconds: The total duration of the inputs. None if the inputs have no duration.
         skipped: The number of rows that could not be decoded.
         available: The maximum number of rows that the split has for a sample. None if it is unknown.
-        settings: name → value of the settings, see `Options.recorded`. `label_form` is the form that was used. None if
+        settings: Name → value of the settings, see `Options.recorded`. `label_form` is the form that was used. None if
             labels can only be texts. `sampled` is "words" if `max_samples` counts the words of sentences.
         estimators: Their names. The first orders the rows.
         reason: Why the first estimator is not EMMS, in a sentence.

@@ -250,7 +250,7 @@ class Preflight:
 
     Attributes:
         plan: The plan of the ranking.
-        costs: checkpoint or encoder → its cost.
+        costs: Checkpoint or encoder → its cost.
         rate: The rate of the seconds.
         problems: The problems that the run will have.
         fine_tuning: The maximum time and memory of fine-tuning, as text.

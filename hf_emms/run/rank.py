@@ -138,7 +138,7 @@ def rank(
         task: The Hub's task id. By default inferred from the columns.
         config: The dataset configuration.
         split: The dataset split.
-        columns: role → column, such as ``{"image": "img", "label": "fine_label"}``. By default inferred.
+        columns: Role → column, such as ``{"image": "img", "label": "fine_label"}``. By default inferred.
         max_samples: The maximum number of rows. None for all. All spans of a question count as one row, and so do all
             documents of a query.
         corpus_size: The maximum number of documents in the corpus, in addition to the relevant ones. None for all.

@@ -49,8 +49,8 @@ class Sweep:
     """The results of a sweep.
 
     Attributes:
-        rankings: dataset → its ranking of the sweep's checkpoints. The stored ranking may contain others.
-        failed: dataset → the reason for a missing ranking or missing rows, on one line.
+        rankings: Dataset → its ranking of the sweep's checkpoints. The stored ranking may contain others.
+        failed: Dataset → the reason for a missing ranking or missing rows, on one line.
     """
 
     rankings: dict[str, Ranking]
@@ -274,10 +274,10 @@ class SweepPlan:
     """The resolved plan of a sweep.
 
     Attributes:
-        plans: dataset → the plan of its ranking, whose candidates are the checkpoints without a result.
-        checkpoints: dataset → all its checkpoints.
-        stored: dataset → its ranking so far.
-        failed: dataset → the reason why it cannot be used, on one line.
+        plans: Dataset → the plan of its ranking, whose candidates are the checkpoints without a result.
+        checkpoints: Dataset → all its checkpoints.
+        stored: Dataset → its ranking so far.
+        failed: Dataset → the reason why it cannot be used, on one line.
         done: The number of cells with a result.
     """
 

@@ -56,7 +56,7 @@ class Worker:
     """A process that runs jobs one after another, started with the first job.
 
     Args:
-        stall_limit: seconds without a progress event or result after which the worker is stopped.
+        stall_limit: Seconds without a progress event or result after which the worker is stopped.
     """
 
     def __init__(self, stall_limit: float = 120.0) -> None:
@@ -75,8 +75,8 @@ class Worker:
         Closing the generator early stops the worker.
 
         Raises:
-            WorkerError: the worker died or stalled.
-            EmmsError: the job raised it. Other exceptions of the job are raised with their traceback as a note.
+            WorkerError: The worker died or stalled.
+            EmmsError: The job raised it. Other exceptions of the job are raised with their traceback as a note.
         """
         connection = self._start()
         done = False

@@ -11,10 +11,10 @@ class Score:
     """The score of a checkpoint by an estimator.
 
     Attributes:
-        value: higher is better. Only scores on the same rows can be compared.
-        stderr: standard error over folds, or None if the estimator has no folds.
-        folds: the value per fold, in the same order for every checkpoint.
-        details: further results. For EMMS: the weights of the label embeddings, R² and the ridge strength.
+        value: Higher is better. Only scores on the same rows can be compared.
+        stderr: Standard error over folds, or None if the estimator has no folds.
+        folds: The value per fold, in the same order for every checkpoint.
+        details: Further results. For EMMS: the weights of the label embeddings, R² and the ridge strength.
     """
 
     value: float
@@ -35,9 +35,9 @@ class EmmsResult(Score):
 
     Attributes:
         method: "emms_knn", "emms", "emms_exact", "emms_one_pass" or "emms_alternating".
-        n: number of rows.
-        d1: feature width.
-        trace: objective after every iteration of `emms_alternating`. Empty for other methods.
+        n: Number of rows.
+        d1: Feature width.
+        trace: Objective after every iteration of `emms_alternating`. Empty for other methods.
     """
 
     method: str

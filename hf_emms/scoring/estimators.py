@@ -38,13 +38,13 @@ class ScoringInputs:
     """The data that estimators score.
 
     Attributes:
-        moments: sums over all rows.
+        moments: Sums over all rows.
         features: (N, D1), for estimators that need rows.
-        labels: of the N rows, for estimators that need rows.
-        groups: group ids (N,), for estimators that need rows.
-        keep_fits: whether to keep the coefficients of ridge regressions for "emms_knn", which takes memory.
-        model: the checkpoint itself, for estimators that generate labels or rerank documents.
-        search: the embeddings of queries and corpus, for estimators of searches.
+        labels: Of the N rows, for estimators that need rows.
+        groups: Group ids (N,), for estimators that need rows.
+        keep_fits: Whether to keep the coefficients of ridge regressions for "emms_knn", which takes memory.
+        model: The checkpoint itself, for estimators that generate labels or rerank documents.
+        search: The embeddings of queries and corpus, for estimators of searches.
     """
 
     moments: Moments
@@ -99,22 +99,22 @@ class Estimator:
     """A named way to score features.
 
     Attributes:
-        name: the name in options and results.
-        summary: one line for help and cards.
-        function: computes the score.
-        needs_rows: whether it needs the features of all rows, not only their moments.
-        samples_rows: whether it needs a sample of the rows.
-        folds: whether it has a value per fold. A race compares checkpoints by these values.
-        needs_model: whether it runs the checkpoint itself.
-        needs_search: whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
+        name: The name in options and results.
+        summary: One line for help and cards.
+        function: Computes the score.
+        needs_rows: Whether it needs the features of all rows, not only their moments.
+        samples_rows: Whether it needs a sample of the rows.
+        folds: Whether it has a value per fold. A race compares checkpoints by these values.
+        needs_model: Whether it runs the checkpoint itself.
+        needs_search: Whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
             documents, and no features are needed.
-        trains: whether it fine-tunes the checkpoint.
-        forwards: upper limit of the rows that the checkpoint reads. A training step counts as three. For searches see
+        trains: Whether it fine-tunes the checkpoint.
+        forwards: Upper limit of the rows that the checkpoint reads. A training step counts as three. For searches see
             `reranking.count_pairs`.
-        title: heading in tables. Defaults to the name.
-        reason: why a ranking may be ordered by it and not by EMMS, in one sentence.
-        quantity: unit and direction of the values of `function`.
-        second_opinion: the estimator whose best checkpoint is mentioned too if it is another one.
+        title: Heading in tables. Defaults to the name.
+        reason: Why a ranking may be ordered by it and not by EMMS, in one sentence.
+        quantity: Unit and direction of the values of `function`.
+        second_opinion: The estimator whose best checkpoint is mentioned too if it is another one.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Estimator:
         """Compute the score, with the sign for which higher is better.
 
         Raises:
-            EmmsError: these inputs cannot be scored, or the score is NaN or Inf.
+            EmmsError: These inputs cannot be scored, or the score is NaN or Inf.
         """
         result = self.function(inputs)
         numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]

@@ -48,7 +48,7 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the short run and the held-out rows, int64, the same for all checkpoints. No group is in both.
 
     Raises:
-        EmmsError: all rows share a group.
+        EmmsError: All rows share a group.
     """
     _, group_of = np.unique(groups, return_inverse=True)  # groups are hashes, so their order is random
     order = np.argsort(group_of, kind="stable")

@@ -39,12 +39,12 @@ class LabelTable:
         codes: int64, shape (N,): the index of each row's label among the U texts.
         tables: K float arrays of shape (U, D2_k). The widths may differ.
         names: K names of the encoders, for reports.
-        texts: the U label texts, or empty if only their embeddings are known.
-        categorical: whether the codes are classes and not texts that happen to repeat.
-        dense: whether the tables contain one row per example, so that each batch has its own tables.
+        texts: The U label texts, or empty if only their embeddings are known.
+        categorical: Whether the codes are classes and not texts that happen to repeat.
+        dense: Whether the tables contain one row per example, so that each batch has its own tables.
 
     Raises:
-        EmmsError: if codes or tables have the wrong type or shape, or a code is outside 0..U-1.
+        EmmsError: If codes or tables have the wrong type or shape, or a code is outside 0..U-1.
     """
 
     codes: np.ndarray
@@ -139,11 +139,11 @@ class _Basis:
     """The base class of both bases.
 
     Attributes:
-        widths: the K widths D2_k.
+        widths: The K widths D2_k.
         tables: float64 (U, D2_k), the embeddings of the texts. Empty if y contains the embeddings themselves.
         scale: (q,), factors that standardise y.
         columns: K slices of [Z_1 | … | Z_K].
-        pairs: pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
+        pairs: Pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
             Empty if sums per text replace these products.
     """
 

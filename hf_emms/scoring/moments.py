@@ -22,14 +22,14 @@ class Moments:
     fewer rows than features need no D1 x D1 matrix.
 
     Args:
-        d1: feature width D1.
-        widths: the widths D2_k of the K label embeddings.
-        folds: number of folds F. The fold of a row is a hash of its group.
-        seed: seed of that hash.
+        d1: Feature width D1.
+        widths: The widths D2_k of the K label embeddings.
+        folds: Number of folds F. The fold of a row is a hash of its group.
+        seed: Seed of that hash.
         tables: K arrays (U, D2_k). If given, labels are `LabelTable`s with these tables, and U sums are stored.
 
     Raises:
-        EmmsError: if a size is below 1, or the widths of the tables differ from `widths`.
+        EmmsError: If a size is below 1, or the widths of the tables differ from `widths`.
 
     Examples:
         >>> import numpy as np
@@ -104,7 +104,7 @@ class Moments:
                 are a group.
 
         Raises:
-            EmmsError: if values cannot be used, or shapes differ from earlier batches.
+            EmmsError: If values cannot be used, or shapes differ from earlier batches.
         """
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
@@ -133,7 +133,7 @@ class Moments:
         """Return new moments of the rows of both.
 
         Raises:
-            EmmsError: if the two have different sizes, folds, seeds or label tables.
+            EmmsError: If the two have different sizes, folds, seeds or label tables.
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")

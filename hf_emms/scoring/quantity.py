@@ -16,14 +16,14 @@ class Quantity:
     """The unit and direction of an estimator or a metric.
 
     Attributes:
-        unit: the unit in sentences and headings, or empty.
-        higher_is_better: direction of the displayed number. For stored numbers, higher is always better.
-        name: display name if it differs from the stored metric ("word error rate" for "1 - WER").
-        written: converts the stored number to the displayed number. By default the sign changes if lower is better.
-        decimals: minimum of displayed decimals.
-        help: one or two sentences of help.
-        low: smallest possible stored number.
-        high: largest possible stored number.
+        unit: The unit in sentences and headings, or empty.
+        higher_is_better: Direction of the displayed number. For stored numbers, higher is always better.
+        name: Display name if it differs from the stored metric ("word error rate" for "1 - WER").
+        written: Converts the stored number to the displayed number. By default the sign changes if lower is better.
+        decimals: Minimum of displayed decimals.
+        help: One or two sentences of help.
+        low: Smallest possible stored number.
+        high: Largest possible stored number.
     """
 
     unit: str = ""

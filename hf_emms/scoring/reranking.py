@@ -35,10 +35,10 @@ def reranked_places(
     """Return the rank of each relevant document among the candidates of its query, float64 (R,), from 1.
 
     Args:
-        candidates: documents, int64 (q, c).
-        scores: of the candidates, (q, c).
-        judgments: query, document and grade, int64 (J, 3). Documents with a grade below 0 are left out.
-        relevant: judgments with a grade above 0, int64 (R, 3).
+        candidates: Documents, int64 (q, c).
+        scores: Of the candidates, (q, c).
+        judgments: Query, document and grade, int64 (J, 3). Documents with a grade below 0 are left out.
+        relevant: Judgments with a grade above 0, int64 (R, 3).
     """
     tolerances = _EQUAL * np.abs(scores.astype(np.float64)).max(axis=1)
     searching, itself, _ = judgments[judgments[:, 2] < 0].T

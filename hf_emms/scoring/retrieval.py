@@ -45,9 +45,9 @@ class SearchScores:
         judgments: int64, shape (J, 3): query, document and grade of relevance. Each query has a grade above 0.
             Queries do not search documents with a grade below 0.
         groups: uint64, shape (Q,). Queries that share a relevant document are in one group.
-        similarity: how the model compares embeddings. For "euclidean" and "manhattan" it is the negative distance.
-        folds: number of folds of queries for the map.
-        seed: seed of the folds.
+        similarity: How the model compares embeddings. For "euclidean" and "manhattan" it is the negative distance.
+        folds: Number of folds of queries for the map.
+        seed: Seed of the folds.
     """
 
     queries: np.ndarray
@@ -110,10 +110,10 @@ def leave_out(scores: np.ndarray, judgments: np.ndarray, first_query: int, first
     """Set the scores of documents that a query does not search to -inf, in place.
 
     Args:
-        scores: shape (b, m).
-        judgments: see `SearchScores`.
-        first_query: query of the first row.
-        first_document: document of the first column.
+        scores: Shape (b, m).
+        judgments: See `SearchScores`.
+        first_query: Query of the first row.
+        first_document: Document of the first column.
     """
     rows, columns = (judgments[judgments[:, 2] < 0, :2] - (first_query, first_document)).T
     inside = (rows >= 0) & (rows < scores.shape[0]) & (columns >= 0) & (columns < scores.shape[1])
@@ -225,7 +225,7 @@ def adapted_ndcg(retrieval: SearchScores) -> Score:
     best for held-out queries of the other folds. If several are equal, the strongest wins.
 
     Raises:
-        EmmsError: if all queries share a group.
+        EmmsError: If all queries share a group.
     """
     fold_of = assign_folds(retrieval.groups, retrieval.folds, retrieval.seed)
     filled = np.unique(fold_of)

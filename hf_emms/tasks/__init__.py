@@ -70,7 +70,7 @@ def get_task(name: str) -> Task:
     """Return the task with this id or alias; case, spaces and underscores do not matter.
 
     Raises:
-        EmmsError: no supported task has this name, or the package that adds it is broken.
+        EmmsError: No supported task has this name, or the package that adds it is broken.
     """
     id = name.strip().lower().replace("_", "-").replace(" ", "-")
     task = TASKS.find(id)

@@ -40,7 +40,7 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
     only. All checkpoints get the same spans.
 
     Raises:
-        EmmsError: the user asked for spans, but no answer is a span.
+        EmmsError: The user asked for spans, but no answer is a span.
     """
     if options.label_form not in (None, "spans"):
         return None, []

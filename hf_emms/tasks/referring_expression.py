@@ -38,7 +38,7 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     """Return a box in fractions of its image: centre x and y, width and height. Cuts it at the image's edges.
 
     Args:
-        raw: four numbers.
+        raw: Four numbers.
         size: (width, height) of the upright image in pixels; None if the numbers are fractions of it.
         form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
 

@@ -38,15 +38,15 @@ class Column:
     """A column that a task reads.
 
     Attributes:
-        name: the role of the column in the task.
-        candidates: expected names of columns, in order of preference. "texts.user" is a field of a column;
+        name: The role of the column in the task.
+        candidates: Expected names of columns, in order of preference. "texts.user" is a field of a column;
             "instruction,input" are two columns that are joined.
-        types: accepted column types, such as "image", "string", "strings" (a list), "class" and "integer"; see
+        types: Accepted column types, such as "image", "string", "strings" (a list), "class" and "integer"; see
             `data.match.columns`.
-        kind: the modality of the content.
-        clean: changes a cell before it is read; None leaves it unchanged.
-        is_list: whether a list in a cell is one content, which `clean` joins, not several inputs.
-        spelling: normalizes names of columns before they are compared with `candidates`.
+        kind: The modality of the content.
+        clean: Changes a cell before it is read; None leaves it unchanged.
+        is_list: Whether a list in a cell is one content, which `clean` joins, not several inputs.
+        spelling: Normalizes names of columns before they are compared with `candidates`.
     """
 
     name: str
@@ -71,14 +71,14 @@ class NumericLabels:
     """The conversion of labels that are not texts (a box, a value) to label embeddings.
 
     Attributes:
-        measure: converts a raw label and the input image's (width, height) in pixels to P numbers. The size is None
+        measure: Converts a raw label and the input image's (width, height) in pixels to P numbers. The size is None
             without an image and for fractions of an image. Raises a ValueError with the reason for an unusable label.
-        encode: converts the numbers of U labels, float64 (U, P), to label embeddings, float32 (U, D2).
-        describe: describes P numbers in words.
-        formats: other formats of labels, by the names that users type.
-        are_normalized: returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
+        encode: Converts the numbers of U labels, float64 (U, P), to label embeddings, float32 (U, D2).
+        describe: Describes P numbers in words.
+        formats: Other formats of labels, by the names that users type.
+        are_normalized: Returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
             labels do not depend on the image's size.
-        warn: returns a note if the numbers of N rows, float64 (N, P), look wrong, else None.
+        warn: Returns a note if the numbers of N rows, float64 (N, P), look wrong, else None.
     """
 
     measure: Measure
@@ -94,11 +94,11 @@ class Example:
     """A drawn input with its raw labels, before a task makes items of it.
 
     Attributes:
-        id: hash of the input.
-        contents: the content of each input column.
-        labels: raw labels in the dataset's order; empty without labels.
-        positions: start of each label in the input; None if the dataset does not have it.
-        stops: end of each label in the input; None if the dataset does not have it.
+        id: Hash of the input.
+        contents: The content of each input column.
+        labels: Raw labels in the dataset's order; empty without labels.
+        positions: Start of each label in the input; None if the dataset does not have it.
+        stops: End of each label in the input; None if the dataset does not have it.
     """
 
     id: int
@@ -126,37 +126,37 @@ class Task:
     """A task that hf_emms can rank for.
 
     Attributes:
-        id: what users type and rankings record, e.g. "image-classification".
-        input: the modality of the inputs.
-        inputs: the columns of the inputs.
-        label: the label column.
-        categorical: whether labels are classes. Sampling balances classes, and baselines score them as codes.
-        label_text: turns a raw label into the text that encoders embed.
-        head: the head of fine-tuned checkpoints; None if `confirm` does not support the task.
-        aliases: other names that users may type.
-        hub_tags: the Hub's tags of checkpoints for this task; by default its id.
-        source_tags: further tags of candidates, because backbones do not carry the task's tag.
-        group_by: the input column whose equal contents share a fold, such as the image of ten questions; by default
+        id: What users type and rankings record, e.g. "image-classification".
+        input: The modality of the inputs.
+        inputs: The columns of the inputs.
+        label: The label column.
+        categorical: Whether labels are classes. Sampling balances classes, and baselines score them as codes.
+        label_text: Turns a raw label into the text that encoders embed.
+        head: The head of fine-tuned checkpoints; None if `confirm` does not support the task.
+        aliases: Other names that users may type.
+        hub_tags: The Hub's tags of checkpoints for this task; by default its id.
+        source_tags: Further tags of candidates, because backbones do not carry the task's tag.
+        group_by: The input column whose equal contents share a fold, such as the image of ten questions; by default
             the first.
-        label_noun: noun for a label in notes, such as "caption"; by default the label column's name.
-        no_label_text: label text of an example without a label, such as "no answer"; None if such rows are skipped.
-        numbers: how labels that are not texts become numbers; None if labels are texts.
-        label_form: default form of the label embeddings of `numbers`: "text", "numbers" or "both".
-        items: turns examples into labelled spans of their last texts (an answer and other spans, every word of a
+        label_noun: Noun for a label in notes, such as "caption"; by default the label column's name.
+        no_label_text: Label text of an example without a label, such as "no answer"; None if such rows are skipped.
+        numbers: How labels that are not texts become numbers; None if labels are texts.
+        label_form: Default form of the label embeddings of `numbers`: "text", "numbers" or "both".
+        items: Turns examples into labelled spans of their last texts (an answer and other spans, every word of a
             sentence). None if an example is a row.
-        training_items: the same for fine-tuning, if it learns other items or labels.
-        counts_items: whether `max_samples` counts items, not examples.
-        check: raises an `UnusableError` if labels do not fit the contents of their input.
-        label_position: the column or field with the start of a label in the input.
-        label_end: the column or field with its end.
-        instruction: returns the instruction for the dataset's columns (role → column); None if the input contains it.
-        beside: optional columns.
-        signs: sets of column names. The task is inferred only if the dataset has all columns of a set, and then comes
+        training_items: The same for fine-tuning, if it learns other items or labels.
+        counts_items: Whether `max_samples` counts items, not examples.
+        check: Raises an `UnusableError` if labels do not fit the contents of their input.
+        label_position: The column or field with the start of a label in the input.
+        label_end: The column or field with its end.
+        instruction: Returns the instruction for the dataset's columns (role → column); None if the input contains it.
+        beside: Optional columns.
+        signs: Sets of column names. The task is inferred only if the dataset has all columns of a set, and then comes
             before tasks that read the same columns. None if any columns are enough.
-        input_names: pairs of names of the input columns; the first pair that a dataset has is read.
-        fits: returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
-        calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` with numbers for the task.
-        estimators: default estimators, the first orders the rows; empty for the usual ones.
+        input_names: Pairs of names of the input columns; the first pair that a dataset has is read.
+        fits: Returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
+        calibrated_budgets: Names in `ranking.expected_gap.CALIBRATIONS` with numbers for the task.
+        estimators: Default estimators, the first orders the rows; empty for the usual ones.
     """
 
     id: str

@@ -174,9 +174,9 @@ class WordItems:
     """Makes rows of words from sentences, for ranking and fine-tuning.
 
     Attributes:
-        read: returns the words of an example, and counts what it skips.
-        hint: hint of the error if only one tag remains.
-        prepare: changes all examples before `read`, and returns facts.
+        read: Returns the words of an example, and counts what it skips.
+        hint: Hint of the error if only one tag remains.
+        prepare: Changes all examples before `read`, and returns facts.
     """
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
@@ -189,7 +189,7 @@ class WordItems:
         Samples a tag that most words have: as many words per sentence as there are others, at least one.
 
         Raises:
-            EmmsError: all words have the same tag, because the others were skipped.
+            EmmsError: All words have the same tag, because the others were skipped.
         """
         left_out: Counter[str] = Counter()
         examples, prepared = self.prepare(examples) if self.prepare is not None else (examples, [])

@@ -23,7 +23,7 @@ class Seconds(NamedTuple):
 
     Attributes:
         wall: elapsed.
-        cpu: of all threads; independent of other work on the machine.
+        cpu: Of all threads; independent of other work on the machine.
     """
 
     wall: float

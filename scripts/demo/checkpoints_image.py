@@ -69,11 +69,11 @@ def fit(model: PreTrainedModel, steps: int, seed: int, examples: Callable[[], An
     """Train a model to predict the targets of pictures; return the seconds.
 
     Args:
-        model: an image model.
-        steps: optimiser steps.
-        seed: of the batches.
-        examples: returns images uint8 (N, 64, 64, 3), and targets: float32 (N, D) or class ids int64 (N,).
-        rate: peak learning rate.
+        model: An image model.
+        steps: Optimiser steps.
+        seed: Of the batches.
+        examples: Returns images uint8 (N, 64, 64, 3), and targets: float32 (N, D) or class ids int64 (N,).
+        rate: Peak learning rate.
     """
     with torch.no_grad():
         width = _pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]

@@ -170,11 +170,11 @@ def _fit_towers(
     """Contrast pictures with texts, and their cells with the names of what is there; return the seconds.
 
     Args:
-        model: has get_image_features and get_text_features.
-        tokenizer: of the text tower.
-        cells_of: the vision tower's tokens to cells in the shared space (B, 64, E).
-        steps: optimiser steps.
-        seed: of the batches.
+        model: Has get_image_features and get_text_features.
+        tokenizer: Of the text tower.
+        cells_of: The vision tower's tokens to cells in the shared space (B, 64, E).
+        steps: Optimiser steps.
+        seed: Of the batches.
     """
     asked, referred = noto.asked(), noto.referred()
     pixels = _pixels_of((*asked.images, *referred.images))

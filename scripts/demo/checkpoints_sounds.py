@@ -39,13 +39,13 @@ def checkpoint(
     """Describe a sound checkpoint.
 
     Args:
-        name: folder name.
-        seed: of its weights and its training.
+        name: Folder name.
+        seed: Of its weights and its training.
         family: "ast" or "wav2vec2".
-        source: what it learns to distinguish: "words", "voices" or "sounds"; nothing for random weights.
-        steps: optimiser steps of 64 clips.
-        width: of its states.
-        layers: of its transformer.
+        source: What it learns to distinguish: "words", "voices" or "sounds"; nothing for random weights.
+        steps: Optimiser steps of 64 clips.
+        width: Of its states.
+        layers: Of its transformer.
     """
     build = partial({"ast": _ast, "wav2vec2": _wav2vec2}[family], width, layers)
     goal = _goal(source) if source else RANDOM

@@ -88,8 +88,8 @@ def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_AN
     """Return the definitions of the dataset, which the training of text checkpoints excludes.
 
     Args:
-        rows_per_file: definitions of each lexicographer file, at most.
-        per_answer: definitions with the same answer, at most.
+        rows_per_file: Definitions of each lexicographer file, at most.
+        per_answer: Definitions with the same answer, at most.
     """
     seen = set(texts.training_glosses()[: max(texts.TEACHER_GLOSSES, texts.MASKED_GLOSSES)])
     by_key = {synset.key: synset for synset in sources.wordnet()}

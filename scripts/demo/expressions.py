@@ -50,9 +50,9 @@ def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
     """Make scenes with a thing twice and one or two other things.
 
     Args:
-        things: what may appear, each about equally often.
-        count: number of scenes.
-        seed: the same seed gives the same scenes.
+        things: What may appear, each about equally often.
+        count: Number of scenes.
+        seed: The same seed gives the same scenes.
     """
     rng = np.random.default_rng(seed)
     deck: list[Thing] = []
@@ -133,11 +133,11 @@ def draw(scene: Referred, picture_of: Callable[[Thing], Image.Image]) -> tuple[I
     """Draw a scene.
 
     Args:
-        scene: what to draw.
-        picture_of: returns the RGBA picture of a thing.
+        scene: What to draw.
+        picture_of: Returns the RGBA picture of a thing.
 
     Returns:
-        RGB, CANVAS pixels; for each placed thing the box around its visible pixels: left, top, width and height in
+        RGB, CANVAS pixels; for each placed thing the box around its visible pixels: left, top, width and height in.
         pixels.
     """
     canvas = Image.new("RGB", CANVAS, scene.background)

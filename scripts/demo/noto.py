@@ -22,9 +22,9 @@ class Questions:
     """Pictures with TEXTS questions each.
 
     Attributes:
-        images: pictures, N of different sizes.
-        asked: questions and answers, N × TEXTS.
-        placements: the things of each picture and their boxes.
+        images: Pictures, N of different sizes.
+        asked: Questions and answers, N × TEXTS.
+        placements: The things of each picture and their boxes.
     """
 
     images: tuple[Image.Image, ...]

@@ -33,7 +33,7 @@ def singles(copies: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
 
     Args:
-        copies: number of copies of each picture, on different grounds and scales.
+        copies: Number of copies of each picture, on different grounds and scales.
 
     Returns:
         Pictures on coloured grounds, uint8 (N, 64, 64, 3); class ids int64 (N,).
@@ -83,7 +83,7 @@ def distillation_set() -> tuple[np.ndarray, np.ndarray]:
     """Return pictures and the features of EfficientNet-Lite0.
 
     Returns:
-        Images uint8 (N, 64, 64, 3); principal components of its pooled features, whitened, float32
+        Images uint8 (N, 64, 64, 3); principal components of its pooled features, whitened, float32.
         (N, COMPONENTS).
     """
     stored = sources.BUILD / "distillation.npz"

@@ -41,9 +41,9 @@ def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
     """Make scenes with four questions each: what, which kind, how many, is there one.
 
     Args:
-        things: kind → things of that kind.
-        count: number of scenes.
-        seed: the same seed gives the same scenes.
+        things: Kind → things of that kind.
+        count: Number of scenes.
+        seed: The same seed gives the same scenes.
     """
     rng = np.random.default_rng(seed)
     return [_ask_once(things, rng) for _ in range(count)]

@@ -75,11 +75,11 @@ def compose(
     """Make scenes in which all things appear about equally often.
 
     Args:
-        things: possible things.
-        count: number of scenes.
-        seed: the same seed gives the same scenes.
-        theme_of: returns the theme of a thing; a scene has things of one theme.
-        weights: shares of scenes with two things side by side, one above the other, a row of the same, two of one
+        things: Possible things.
+        count: Number of scenes.
+        seed: The same seed gives the same scenes.
+        theme_of: Returns the theme of a thing; a scene has things of one theme.
+        weights: Shares of scenes with two things side by side, one above the other, a row of the same, two of one
             and one of another, three things, two pairs.
     """
     rng = np.random.default_rng(seed)
@@ -144,9 +144,9 @@ def draw(scene: Scene, picture_of: Callable[[Thing], Image.Image], seed: int) ->
     """Draw a scene, RGB, CANVAS pixels.
 
     Args:
-        scene: what to draw.
-        picture_of: returns the RGBA picture of a thing.
-        seed: of the emoji's sizes.
+        scene: What to draw.
+        picture_of: Returns the RGBA picture of a thing.
+        seed: Of the emoji's sizes.
     """
     rng = np.random.default_rng(seed)
     canvas = Image.new("RGB", CANVAS, scene.background)

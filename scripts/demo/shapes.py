@@ -43,9 +43,9 @@ def draw_all(count: int, texts: int, seed: int) -> Iterator[tuple[Image.Image, t
     """Draw pictures of one shape.
 
     Args:
-        count: number of pictures.
-        texts: questions per picture.
-        seed: the same seed gives the same pictures.
+        count: Number of pictures.
+        texts: Questions per picture.
+        seed: The same seed gives the same pictures.
 
     Yields:
         RGB, SIDE square; questions and answers.

@@ -53,8 +53,8 @@ def fetch() -> None:
     """Fetch every source that is not in build/demo yet.
 
     Raises:
-        FileNotFoundError: if pip, npm, apt-get, dpkg-deb, rsvg-convert or espeak-ng is missing.
-        subprocess.CalledProcessError: if a registry refuses.
+        FileNotFoundError: If pip, npm, apt-get, dpkg-deb, rsvg-convert or espeak-ng is missing.
+        subprocess.CalledProcessError: If a registry refuses.
     """
     for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert", "espeak-ng"):
         if shutil.which(tool) is None:

@@ -29,8 +29,8 @@ def png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
     """Return a cell of an image column.
 
     Args:
-        image: the picture.
-        palette: number of colours; all by default.
+        image: The picture.
+        palette: Number of colours; all by default.
     """
     buffer = io.BytesIO()
     if palette is not None:
@@ -54,15 +54,15 @@ def write_dataset(
     """Write a dataset's folder under hf_emms/presets/demo/datasets.
 
     Args:
-        name: of the folder.
-        columns: name → feature.
-        rows: of its only split, "test".
-        title: for people.
-        license: a Hub license id; "other" means WordNet's.
-        task: the Hub's task category.
-        text: what it contains, from which source under which terms.
-        origin: the Hub's `source_datasets`.
-        pictures_repeat: whether several rows contain the same picture.
+        name: Of the folder.
+        columns: Name → feature.
+        rows: Of its only split, "test".
+        title: For people.
+        license: A Hub license id; "other" means WordNet's.
+        task: The Hub's task category.
+        text: What it contains, from which source under which terms.
+        origin: The Hub's `source_datasets`.
+        pictures_repeat: Whether several rows contain the same picture.
     """
     values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
     # An Audio feature would decode every clip, which needs torchcodec: a cast does not.

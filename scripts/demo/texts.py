@@ -63,7 +63,7 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
     """Return the lower-casing WordPiece tokenizer of the shared vocabulary.
 
     Args:
-        framed: put [CLS] and [SEP] around a text. With them the mean over tokens depends on a text's length.
+        framed: Put [CLS] and [SEP] around a text. With them the mean over tokens depends on a text's length.
     """
     return word_pieces(_vocabulary(), framed)
 
@@ -72,9 +72,9 @@ def word_pieces(vocabulary: dict[str, int], framed: bool = True, longest: int = 
     """Make a lower-casing WordPiece tokenizer.
 
     Args:
-        vocabulary: piece → id, SPECIAL among them.
-        framed: put [CLS] and [SEP] around a text.
-        longest: maximum length of the model in tokens.
+        vocabulary: Piece → id, SPECIAL among them.
+        framed: Put [CLS] and [SEP] around a text.
+        longest: Maximum length of the model in tokens.
     """
     pieces = _pipeline(models.WordPiece(vocabulary, unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()

@@ -49,12 +49,12 @@ def train(
     """Minimise a loss with AdamW and a one-cycle schedule.
 
     Args:
-        modules: the trained modules; they end in evaluation mode.
-        loss_of: loss of a batch, given row indices int64 (BATCH,).
-        rows: number of rows to draw from.
-        steps: optimiser steps.
-        rate: peak learning rate.
-        seed: of the batches.
+        modules: The trained modules; they end in evaluation mode.
+        loss_of: Loss of a batch, given row indices int64 (BATCH,).
+        rows: Number of rows to draw from.
+        steps: Optimiser steps.
+        rate: Peak learning rate.
+        seed: Of the batches.
 
     Returns:
         Seconds of training.
@@ -85,9 +85,9 @@ class Goal:
     """What a checkpoint is trained for.
 
     Attributes:
-        how: one or two sentences for the card.
-        fit: trains a model for a number of steps with a seed and returns the seconds.
-        data: names of the training data.
+        how: One or two sentences for the card.
+        fit: Trains a model for a number of steps with a seed and returns the seconds.
+        data: Names of the training data.
     """
 
     how: str
@@ -103,15 +103,15 @@ class Checkpoint:
     """How to make a demo checkpoint.
 
     Attributes:
-        name: repository name below emms-demo/.
-        seed: of the untrained weights and of the batches.
-        build: makes the untrained model.
-        readers: writes tokenizer and processor into a folder.
-        pipeline: the Hub's pipeline tag.
-        goal: of its training.
-        steps: optimiser steps of 64 examples.
-        language: of its texts, for text models.
-        kind: the folder below the demo's.
+        name: Repository name below emms-demo/.
+        seed: Of the untrained weights and of the batches.
+        build: Makes the untrained model.
+        readers: Writes tokenizer and processor into a folder.
+        pipeline: The Hub's pipeline tag.
+        goal: Of its training.
+        steps: Optimiser steps of 64 examples.
+        language: Of its texts, for text models.
+        kind: The folder below the demo's.
     """
 
     name: str

@@ -75,11 +75,11 @@ class _Day:
     """Commands in one folder with one cache.
 
     Attributes:
-        folder: a new folder.
-        work: the ranking that every command makes.
-        count: number of commands.
-        troubles: number of disturbances by name.
-        problems: everything that was not as expected.
+        folder: A new folder.
+        work: The ranking that every command makes.
+        count: Number of commands.
+        troubles: Number of disturbances by name.
+        problems: Everything that was not as expected.
     """
 
     folder: Path
@@ -229,10 +229,10 @@ def run_days(count: int, seed: int, folder: Path, report: Callable[[str], None])
     """Run a number of bad days.
 
     Args:
-        count: number of days.
-        seed: of the disturbances.
-        folder: an empty folder.
-        report: called with a line for each day.
+        count: Number of days.
+        seed: Of the disturbances.
+        folder: An empty folder.
+        report: Called with a line for each day.
 
     Returns:
         Everything that was not as expected.

@@ -45,10 +45,10 @@ def run_files(count: int, seed: int, folder: Path, report: Callable[[str], None]
     """Run commands on mutated files.
 
     Args:
-        count: number of mutations.
-        seed: of the mutations.
-        folder: an empty one.
-        report: called with a line for each command.
+        count: Number of mutations.
+        seed: Of the mutations.
+        folder: An empty one.
+        report: Called with a line for each command.
 
     Returns:
         Everything that was not as expected.

@@ -32,9 +32,9 @@ def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[
     """Rank mutated checkpoints in groups, each next to a good one.
 
     Args:
-        count: number of mutations.
-        seed: of the mutations.
-        report: called with a line for each group.
+        count: Number of mutations.
+        seed: Of the mutations.
+        report: Called with a line for each group.
 
     Returns:
         Everything that was not as expected.

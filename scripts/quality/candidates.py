@@ -54,11 +54,11 @@ def checkpoint(name: str, side: int = SIDE) -> str:
     """Return the id or folder of a candidate; make the folder on first use.
 
     Args:
-        name: of the candidate.
-        side: input size of image checkpoints in pixels.
+        name: Of the candidate.
+        side: Input size of image checkpoints in pixels.
 
     Raises:
-        FileNotFoundError: the folder of its weights is missing.
+        FileNotFoundError: The folder of its weights is missing.
     """
     whatever_side = {**_texts(), **_sounds(), **_causal_lms()}
     make = whatever_side.get(name) or _images(side).get(name)
@@ -166,10 +166,10 @@ def _lite(folder: Path, name: str, side: int, early: bool = False) -> None:
     """Make a timm checkpoint of an EfficientNet-Lite with ImageNet weights.
 
     Args:
-        folder: output folder.
-        name: the variant.
-        side: input size in pixels.
-        early: keep only the weights of the first stages; the last two and the head become random.
+        folder: Output folder.
+        name: The variant.
+        side: Input size in pixels.
+        early: Keep only the weights of the first stages; the last two and the head become random.
     """
     package, architecture = LITES[name]
     found = _package_files(package, package.replace("-", "_"), "*.pth")

@@ -50,8 +50,8 @@ def folder_of(target: Target, rows: int | None = None) -> Path:
     """Return the dataset folder of a target; write it on first use.
 
     Args:
-        target: the target.
-        rows: maximum number of training rows and of validation rows.
+        target: The target.
+        rows: Maximum number of training rows and of validation rows.
     """
 
     def make(folder: Path) -> None:
@@ -262,11 +262,11 @@ def fine_tune(pool: Pool, names: Collection[str], budgets: Collection[str], only
     """Fine-tune the scored candidates of a pool's targets at every budget, and store the runs.
 
     Args:
-        pool: the pool.
-        names: names of targets; empty for all.
-        budgets: names of budgets, likewise.
-        only: names of candidates, likewise.
-        again: repeat stored runs.
+        pool: The pool.
+        names: Names of targets; empty for all.
+        budgets: Names of budgets, likewise.
+        only: Names of candidates, likewise.
+        again: Repeat stored runs.
     """
     records = results.read(pool)
     chosen = [target for target in pool.targets if target.name in records and (not names or target.name in names)]

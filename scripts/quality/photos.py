@@ -79,7 +79,7 @@ def clone(name: str) -> Path:
     """Return the folder of a repository.
 
     Raises:
-        FileNotFoundError: the clone is missing.
+        FileNotFoundError: The clone is missing.
     """
     repository, commit = REPOSITORIES[name]
     root = os.environ.get("HF_EMMS_QUALITY_PHOTOS")

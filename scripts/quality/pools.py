@@ -46,12 +46,12 @@ class Target:
     """A dataset for which candidates are ranked and fine-tuned.
 
     Attributes:
-        name: folder name; `scripts.quality.targets` makes its rows.
-        task: the Hub's task id.
+        name: Folder name; `scripts.quality.targets` makes its rows.
+        task: The Hub's task id.
         half: "dev" or "held".
-        measure: metric on test rows in points (0 to 100), higher is better; or `BITS`.
-        left_out: candidates that were trained on labels of this data.
-        side: input size of candidates in pixels.
+        measure: Metric on test rows in points (0 to 100), higher is better; or `BITS`.
+        left_out: Candidates that were trained on labels of this data.
+        side: Input size of candidates in pixels.
     """
 
     name: str
@@ -72,9 +72,9 @@ class Candidate:
     """A candidate checkpoint, which `scripts.quality.candidates` makes.
 
     Attributes:
-        name: short name.
-        modality: of its inputs.
-        rates: peak learning rates, the likelier one first; empty for the defaults.
+        name: Short name.
+        modality: Of its inputs.
+        rates: Peak learning rates, the likelier one first; empty for the defaults.
         kind: "real": published weights; "altered": fewer layers, or some layers random; "random"; "micro": trained by
             scripts/demo.
     """
@@ -90,10 +90,10 @@ class Budget:
     """The length of training. All budgets have the same test rows.
 
     Attributes:
-        name: its key in the results.
-        seeds: number of runs at the best learning rate; the first seed tries all rates.
-        rows: maximum number of training rows and of validation rows, optionally per target; None for all.
-        epochs: per task, if they differ from the defaults.
+        name: Its key in the results.
+        seeds: Number of runs at the best learning rate; the first seed tries all rates.
+        rows: Maximum number of training rows and of validation rows, optionally per target; None for all.
+        epochs: Per task, if they differ from the defaults.
     """
 
     name: str
@@ -110,18 +110,18 @@ class Pool:
     """Targets that share candidates.
 
     Attributes:
-        name: on the command line.
-        title: for tables.
-        targets: in the order of runs.
-        candidates: of all targets; each target has the ones of its modality.
-        budgets: of fine-tuning.
-        labels: the label encoders of every estimator, "demo" or "minilm".
-        truth: the budget of tables with one truth.
-        estimators: the first one orders the candidates.
-        max_samples: number of ranked rows; None for all training rows.
-        page: the page of its table; None for docs/evidence.md, whose pools have more scores.
-        file: the committed results.
-        confirmed: number of fine-tuned checkpoints in the page's regret.
+        name: On the command line.
+        title: For tables.
+        targets: In the order of runs.
+        candidates: Of all targets; each target has the ones of its modality.
+        budgets: Of fine-tuning.
+        labels: The label encoders of every estimator, "demo" or "minilm".
+        truth: The budget of tables with one truth.
+        estimators: The first one orders the candidates.
+        max_samples: Number of ranked rows; None for all training rows.
+        page: The page of its table; None for docs/evidence.md, whose pools have more scores.
+        file: The committed results.
+        confirmed: Number of fine-tuned checkpoints in the page's regret.
     """
 
     name: str

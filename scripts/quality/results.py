@@ -33,12 +33,12 @@ class TargetResult:
     """The results of a target at one budget.
 
     Attributes:
-        name: of the target.
-        record: its content in the file.
-        budget: the budget of the truth.
-        only: the considered candidates; None for all.
-        labels: the label encoders of every estimator.
-        measure: the truth: "test", the score on test rows; "tied", the same, with equal values within the noise; or
+        name: Of the target.
+        record: Its content in the file.
+        budget: The budget of the truth.
+        only: The considered candidates; None for all.
+        labels: The label encoders of every estimator.
+        measure: The truth: "test", the score on test rows; "tied", the same, with equal values within the noise; or
             "loss", the negative mean loss on test rows.
     """
 
@@ -175,9 +175,9 @@ class Confirmed:
     """The outcome of fine-tuning a shortlist, averaged over seeds.
 
     Attributes:
-        regret: the best truth minus the truth of the pick, in points.
-        runs: number of fine-tunings.
-        seconds: of all fine-tunings.
+        regret: The best truth minus the truth of the pick, in points.
+        runs: Number of fine-tunings.
+        seconds: Of all fine-tunings.
     """
 
     regret: float

@@ -41,10 +41,10 @@ def hub_rows(repo: str, config: str, split: str) -> Dataset:
     """Return rows of a Hub dataset, or of parquet copies below HF_EMMS_QUALITY_ROWS if that is set.
 
     Args:
-        repo: dataset id. A copy is in OWNER--NAME/CONFIG/, in files that begin with the name of the split, or in a
+        repo: Dataset id. A copy is in OWNER--NAME/CONFIG/, in files that begin with the name of the split, or in a
             folder with this name.
-        config: the configuration.
-        split: the split.
+        config: The configuration.
+        split: The split.
     """
     if "HF_EMMS_QUALITY_ROWS" not in os.environ:
         return load_dataset(repo, config, split=split)
@@ -57,7 +57,7 @@ def rows_folder(repo: str) -> Path:
     """Return the folder OWNER--NAME of a dataset under HF_EMMS_QUALITY_ROWS.
 
     Raises:
-        FileNotFoundError: it does not exist.
+        FileNotFoundError: It does not exist.
     """
     name = repo.replace("/", "--")
     folder = Path(os.environ.get("HF_EMMS_QUALITY_ROWS", "")) / name
@@ -70,10 +70,10 @@ def hub_columns(repo: str, config: str, splits: Sequence[str], columns: Mapping[
     """Return columns of a Hub dataset, with its splits concatenated.
 
     Args:
-        repo: as `hub_rows` takes it, as is `config`.
-        config: the configuration.
-        splits: the splits.
-        columns: name of a column → the Hub's name for it.
+        repo: As `hub_rows` takes it, as is `config`.
+        config: The configuration.
+        splits: The splits.
+        columns: Name of a column → the Hub's name for it.
     """
     parts = [hub_rows(repo, config, split) for split in splits]
     return {name: [value for part in parts for value in part[column]] for name, column in columns.items()}
@@ -92,13 +92,13 @@ def split_rows(
     """Draw three splits that share no input.
 
     Args:
-        rows: columns, the input first; "label" contains class ids.
-        classes: names of the classes.
-        seed: of the draw.
-        shares: shares of all rows, instead of `counts`.
-        counts: numbers of rows.
-        group: rows with equal values in this column stay in one split; by default, only the first row per input counts.
-        left_out: a column to drop.
+        rows: Columns, the input first; "label" contains class ids.
+        classes: Names of the classes.
+        seed: Of the draw.
+        shares: Shares of all rows, instead of `counts`.
+        counts: Numbers of rows.
+        group: Rows with equal values in this column stay in one split; by default, only the first row per input counts.
+        left_out: A column to drop.
     """
     values = next(iter(rows.values())) if group is None else rows[group]
     keys = [value["bytes"] if isinstance(value, dict) else value for value in values]

@@ -28,11 +28,11 @@ class Grid:
     """Ranks of checkpoints in several rankings.
 
     Attributes:
-        entries: the rankings, each a column.
-        rows: checkpoint → entry id → row, for the entries that ranked the checkpoint.
-        wins: checkpoint → its share of wins over all rankings, hidden ones included.
-        rankings: number of rankings.
-        left_out: number of hidden rankings and hidden checkpoints.
+        entries: The rankings, each a column.
+        rows: Checkpoint → entry id → row, for the entries that ranked the checkpoint.
+        wins: Checkpoint → its share of wins over all rankings, hidden ones included.
+        rankings: Number of rankings.
+        left_out: Number of hidden rankings and hidden checkpoints.
     """
 
     entries: tuple[Entry, ...]

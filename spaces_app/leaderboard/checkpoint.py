@@ -30,9 +30,9 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
     """Render the page: the best rankings of the checkpoint, facts, and all its rankings, best rank first.
 
     Args:
-        view: has the name of the checkpoint.
-        snapshot: the data.
-        compares: whether to link comparisons, which a static Space does not have.
+        view: Has the name of the checkpoint.
+        snapshot: The data.
+        compares: Whether to link comparisons, which a static Space does not have.
     """
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     if not best_first:

@@ -42,7 +42,7 @@ def read(data: bytes) -> Checked:
     """Parse and check a JSON file.
 
     Raises:
-        EmmsError: the file is not a ranking, or has an impossible value.
+        EmmsError: The file is not a ranking, or has an impossible value.
     """
     try:
         return checked(Ranking.from_json(data))

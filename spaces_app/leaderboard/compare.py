@@ -23,12 +23,12 @@ class Pair:
     """Two checkpoints of a ranking, the better first.
 
     Attributes:
-        first: the row with the better score.
-        second: the other row.
-        gain: the difference in the unit of the table, never negative.
-        stderr: standard error of the paired differences over folds; 0 without folds.
-        folds: the difference in each fold.
-        significant: whether the difference exceeds the noise.
+        first: The row with the better score.
+        second: The other row.
+        gain: The difference in the unit of the table, never negative.
+        stderr: Standard error of the paired differences over folds; 0 without folds.
+        folds: The difference in each fold.
+        significant: Whether the difference exceeds the noise.
     """
 
     first: Row

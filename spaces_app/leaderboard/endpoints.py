@@ -38,9 +38,9 @@ class Endpoints:
         """List the published rankings: dataset, task, number of examples and best checkpoint.
 
         Args:
-            task: the Hub's task id, such as "image-classification"; empty for all tasks.
-            limit: maximum number of rankings.
-            offset: number of rankings to skip.
+            task: The Hub's task id, such as "image-classification"; empty for all tasks.
+            limit: Maximum number of rankings.
+            offset: Number of rankings to skip.
 
         Returns:
             Per ranking: id (for get_ranking), task, dataset, split, n, checkpoints, best, lead (of the estimate's best
@@ -85,19 +85,19 @@ class Endpoints:
         scores of different rankings. Tied checkpoints differ by less than the noise.
 
         Args:
-            ranking: the id of a ranking, from list_rankings.
-            search: words that a checkpoint's name must contain; "resnet | vit" for either.
-            max_parameters: maximum number of parameters, such as 100000000; 0 for no limit.
-            license: only checkpoints with this license, such as "apache-2.0"; empty for any.
-            library: only checkpoints of this library, such as "transformers"; empty for any.
-            unseen: skip checkpoints whose cards list the dataset as training data.
-            sort: rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
+            ranking: The id of a ranking, from list_rankings.
+            search: Words that a checkpoint's name must contain; "resnet | vit" for either.
+            max_parameters: Maximum number of parameters, such as 100000000; 0 for no limit.
+            license: Only checkpoints with this license, such as "apache-2.0"; empty for any.
+            library: Only checkpoints of this library, such as "transformers"; empty for any.
+            unseen: Skip checkpoints whose cards list the dataset as training data.
+            sort: Rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
                 downloads or seconds; "-" in front: largest first.
-            limit: maximum number of rows.
-            offset: number of rows to skip.
+            limit: Maximum number of rows.
+            offset: Number of rows to skip.
 
         Returns:
-            answer: a sentence that names the checkpoint to fine-tune. advice: whether more examples would resolve the
+            answer: a sentence that names the checkpoint to fine-tune. advice: whether more examples would resolve the.
             ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
             better than the baseline"). measure: title, unit and direction of the first estimator for display; in the
             rows, higher scores are always better. Also dataset, task, split, n, seed, the number of matching rows, and
@@ -126,10 +126,10 @@ class Endpoints:
         """Compare pairs of checkpoints of a ranking: by how much one is better, and whether that is significant.
 
         Args:
-            ranking: the id of a ranking, from list_rankings.
+            ranking: The id of a ranking, from list_rankings.
             checkpoints: 2 to 50 names of checkpoints from get_ranking.
-            limit: maximum number of pairs.
-            offset: number of pairs to skip.
+            limit: Maximum number of pairs.
+            offset: Number of pairs to skip.
 
         Returns:
             The rows of the checkpoints, the number of matching pairs, and the pairs: better, other, difference, stderr
@@ -168,13 +168,13 @@ class Endpoints:
         """Answer "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
 
         Args:
-            task: the Hub's task id, such as "image-classification".
-            max_parameters: parameter budget, such as 100000000 for 100M; 0 for no limit.
-            license: only checkpoints with this license, such as "apache-2.0"; empty for any.
-            limit: maximum number of checkpoints.
+            task: The Hub's task id, such as "image-classification".
+            max_parameters: Parameter budget, such as 100000000 for 100M; 0 for no limit.
+            license: Only checkpoints with this license, such as "apache-2.0"; empty for any.
+            limit: Maximum number of checkpoints.
 
         Returns:
-            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the
+            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the.
             command that ranks it on the user's dataset.
         """
         snapshot = self._known_task(task)
@@ -196,12 +196,12 @@ class Endpoints:
         """Compare checkpoints over all rankings of a task: the share of wins of each, and its rank in each ranking.
 
         Args:
-            task: the Hub's task id, such as "image-classification".
-            limit: maximum number of checkpoints.
-            offset: number of checkpoints to skip.
+            task: The Hub's task id, such as "image-classification".
+            limit: Maximum number of checkpoints.
+            offset: Number of checkpoints to skip.
 
         Returns:
-            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the
+            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the.
             probability to rank above an average checkpoint of its group, 0 to 1), its 95 % interval, its group
             (checkpoints of different groups cannot be compared), the number of rankings that rank it, and ranking id →
             rank (null if it failed).
@@ -234,7 +234,7 @@ class Endpoints:
         """Check whether a ranking file could be submitted, without submitting it.
 
         Args:
-            ranking_json: the content of the file that `hf-emms rank --output ranking.json` writes.
+            ranking_json: The content of the file that `hf-emms rank --output ranking.json` writes.
 
         Returns:
             valid, problem (an error message; null if valid) and remarks.

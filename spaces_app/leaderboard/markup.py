@@ -43,7 +43,7 @@ def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
 
     Args:
         name: "ORG/NAME[@REVISION]".
-        revision: the measured revision; a commit if it came from the Hub.
+        revision: The measured revision; a commit if it came from the Hub.
         kind: "" for a model, "datasets/" for a dataset.
     """
     id = name.partition("@")[0]

@@ -49,9 +49,9 @@ def page(shown: Shown, main: str, *, script: str = SCRIPT, more: str = "") -> st
     """Render the page.
 
     Args:
-        shown: the view.
+        shown: The view.
         main: HTML of the part that changes with the view.
-        script: the script at the end of the page.
+        script: The script at the end of the page.
         more: HTML before the script.
     """
     words = " ".join(re.sub("<[^>]*>", "", shown.answer.replace("</p>", " ")).split())
@@ -82,10 +82,10 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: flo
     """Render the part of the page that changes with the view.
 
     Args:
-        shown: the view.
-        snapshot: the data.
+        shown: The view.
+        snapshot: The data.
         content: HTML that replaces the view's own content.
-        every: seconds between two requests of the browser for newer data.
+        every: Seconds between two requests of the browser for newer data.
     """
     view = shown.view
     has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint and not view.compare

@@ -22,14 +22,14 @@ class Shown:
     """The HTML of a view.
 
     Attributes:
-        view: the resolved view.
-        entry: the ranking, if there is one.
-        query: of the view's address.
-        title: of the page.
+        view: The resolved view.
+        entry: The ranking, if there is one.
+        query: Of the view's address.
+        title: Of the page.
         answer: HTML of the answer to the page's question; empty if there is none.
         content: HTML of the view's tab.
         notice: HTML of warnings above it; empty if there are none.
-        exists: whether the requested ranking, task or checkpoint exists.
+        exists: Whether the requested ranking, task or checkpoint exists.
     """
 
     view: View
@@ -46,10 +46,10 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
     """Render a view.
 
     Args:
-        view: the requested view.
-        snapshot: the data.
-        repo_id: the results dataset, "" for a folder.
-        sorted_by_browser: for a page without a server.
+        view: The requested view.
+        snapshot: The data.
+        repo_id: The results dataset, "" for a folder.
+        sorted_by_browser: For a page without a server.
     """
     view, entry = resolved(view, snapshot)
     exists = _exists(view, entry, snapshot)

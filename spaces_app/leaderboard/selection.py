@@ -70,26 +70,26 @@ class View:
     """A view of the page. Empty text and empty tuples do not restrict it.
 
     Attributes:
-        tab: a key of TABS.
-        task: the Hub's task id.
-        ranking: id of an entry.
-        checkpoint: shows the page of a checkpoint.
-        compare: shows these checkpoints side by side.
-        ticked: checkpoints that the user has ticked for a comparison.
-        q: words that a checkpoint's name must contain; "|" separates alternatives.
-        at_least: smallest size, a key of SIZES.
-        at_most: largest size, a key of SIZES.
-        library: accepted libraries.
-        license: accepted licenses.
-        language: accepted languages, in the codes of cards ("en").
-        trained: a key of TRAINED.
-        columns: keys of COLUMNS.
-        sort: a name in `sorts` of the ranking, with "-" in front for largest first.
-        order: a key of ORDERS, likewise.
-        rows: number of rows to draw.
-        scope: the compared datasets, a key of SCOPES.
-        cost: the horizontal axis of the plot, a key of COSTS.
-        data: the user's dataset, for the command.
+        tab: A key of TABS.
+        task: The Hub's task id.
+        ranking: Id of an entry.
+        checkpoint: Shows the page of a checkpoint.
+        compare: Shows these checkpoints side by side.
+        ticked: Checkpoints that the user has ticked for a comparison.
+        q: Words that a checkpoint's name must contain; "|" separates alternatives.
+        at_least: Smallest size, a key of SIZES.
+        at_most: Largest size, a key of SIZES.
+        library: Accepted libraries.
+        license: Accepted licenses.
+        language: Accepted languages, in the codes of cards ("en").
+        trained: A key of TRAINED.
+        columns: Keys of COLUMNS.
+        sort: A name in `sorts` of the ranking, with "-" in front for largest first.
+        order: A key of ORDERS, likewise.
+        rows: Number of rows to draw.
+        scope: The compared datasets, a key of SCOPES.
+        cost: The horizontal axis of the plot, a key of COSTS.
+        data: The user's dataset, for the command.
     """
 
     tab: str = "rankings"

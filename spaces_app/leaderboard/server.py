@@ -42,13 +42,13 @@ class Pages:
     """Render and cache the pages of a store.
 
     Args:
-        store: the rankings.
-        repo_id: the results dataset for submissions; "" for none.
-        sign_in: whether users can sign in to the Hub.
-        every: seconds between two refreshes of the store.
+        store: The rankings.
+        repo_id: The results dataset for submissions; "" for none.
+        sign_in: Whether users can sign in to the Hub.
+        every: Seconds between two refreshes of the store.
 
     Attributes:
-        cached_bytes: size of the cached pages.
+        cached_bytes: Size of the cached pages.
     """
 
     def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:

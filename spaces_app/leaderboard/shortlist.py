@@ -35,9 +35,9 @@ class Candidate:
     """A checkpoint with its ranks in several rankings.
 
     Attributes:
-        row: its row in its best ranking.
-        facts: from the Hub.
-        wins: its share of wins over all rankings of the task.
+        row: Its row in its best ranking.
+        facts: From the Hub.
+        wins: Its share of wins over all rankings of the task.
         ranks: (entry, its row, number of ranked checkpoints), best first.
     """
 

@@ -46,8 +46,8 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, bytes]]:
     """Yield path and content of every file.
 
     Args:
-        snapshot: the rankings.
-        repo_id: the results dataset that they come from.
+        snapshot: The rankings.
+        repo_id: The results dataset that they come from.
     """
     for view in _views(snapshot):
         shown = render.show(view, snapshot, repo_id=repo_id, sorted_by_browser=True)

@@ -50,17 +50,17 @@ class Snapshot:
     """A state of the data.
 
     Attributes:
-        entries: by id, in order of task, dataset and age (newest first).
-        problems: the skipped files, each with the reason.
-        remarks: suspicious files that are shown, and files that were merged.
-        origin: source of the rankings, for display.
-        wins: task ("" for all) → checkpoint → its share of wins.
-        facts: checkpoint id → facts from the Hub.
-        read: whether the rankings have been read.
-        failure: the error of the last refresh; empty if it succeeded.
-        as_of: time of the last successful refresh, "2026-01-31 12:00 UTC"; empty without a failure.
-        version: number of changes.
-        memo: cache of derived values.
+        entries: By id, in order of task, dataset and age (newest first).
+        problems: The skipped files, each with the reason.
+        remarks: Suspicious files that are shown, and files that were merged.
+        origin: Source of the rankings, for display.
+        wins: Task ("" for all) → checkpoint → its share of wins.
+        facts: Checkpoint id → facts from the Hub.
+        read: Whether the rankings have been read.
+        failure: The error of the last refresh; empty if it succeeded.
+        as_of: Time of the last successful refresh, "2026-01-31 12:00 UTC"; empty without a failure.
+        version: Number of changes.
+        memo: Cache of derived values.
     """
 
     entries: Mapping[str, Entry]
@@ -183,10 +183,10 @@ class Store:
     """Keep the current snapshot, and replace it in the background.
 
     Args:
-        folder: returns the folder to read; for a results dataset, it downloads the latest files first. If it raises
+        folder: Returns the folder to read; for a results dataset, it downloads the latest files first. If it raises
             OSError or ValueError (bases of the Hub's errors), the last snapshot stays.
-        origin: source of the rankings, for display.
-        facts: requests facts about checkpoints from the Hub; None for no requests.
+        origin: Source of the rankings, for display.
+        facts: Requests facts about checkpoints from the Hub; None for no requests.
     """
 
     def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:

@@ -26,7 +26,7 @@ def checked(content: bytes | str) -> Checked:
     """Parse and check a submitted ranking.
 
     Raises:
-        SubmissionError: the ranking is invalid.
+        SubmissionError: The ranking is invalid.
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     if not data.strip():
@@ -52,7 +52,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     """Open a pull request on the results dataset as the user of the token; return its address.
 
     Raises:
-        SubmissionError: the Hub refused, or cannot be reached. The message does not contain the token.
+        SubmissionError: The Hub refused, or cannot be reached. The message does not contain the token.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 

@@ -13,10 +13,10 @@ def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", res
     """Render the form.
 
     Args:
-        repo_id: the results dataset; "" if there is none.
-        sign_in: whether users can sign in to the Hub.
-        user: the name of the signed-in user.
-        pasted: content of the text field.
+        repo_id: The results dataset; "" if there is none.
+        sign_in: Whether users can sign in to the Hub.
+        user: The name of the signed-in user.
+        pasted: Content of the text field.
         result: HTML of the result of the last submission.
     """
     propose = ""

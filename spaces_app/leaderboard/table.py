@@ -57,10 +57,10 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
     """Render the table with its caption and explanations.
 
     Args:
-        view: the selection.
-        ranking: the ranking.
-        snapshot: has facts about the checkpoints.
-        sorted_by_browser: for a page without a server: add sort keys to the table, and no boxes to compare rows.
+        view: The selection.
+        ranking: The ranking.
+        snapshot: Has facts about the checkpoints.
+        sorted_by_browser: For a page without a server: add sort keys to the table, and no boxes to compare rows.
     """
     shown = chosen(view, ranking, snapshot)
     columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)

@@ -27,11 +27,11 @@ class Wins:
     """The share of wins of a checkpoint over several rankings.
 
     Attributes:
-        share: expected share of wins against an average checkpoint of its group, 0 to 1.
-        low: lower end of the 95 % interval.
-        high: upper end of the 95 % interval.
-        rankings: number of rankings that rank it with others.
-        group: number of its group of comparable checkpoints; the largest group is 0.
+        share: Expected share of wins against an average checkpoint of its group, 0 to 1.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        rankings: Number of rankings that rank it with others.
+        group: Number of its group of comparable checkpoints; the largest group is 0.
     """
 
     share: float
@@ -51,7 +51,7 @@ def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
     If there are too many checkpoints, fit only those in most rankings.
 
     Args:
-        rankings: checkpoint → rank, of each ranking; a ranking of a single checkpoint adds nothing.
+        rankings: Checkpoint → rank, of each ranking; a ranking of a single checkpoint adds nothing.
     """
     counted: dict[str, int] = {}
     for ranks in rankings:

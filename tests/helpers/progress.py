@@ -12,10 +12,10 @@ class RecordedProgress(Progress):
     """The events of a run.
 
     Attributes:
-        started_with: checkpoint → the number of its inputs, for each start.
-        inputs: checkpoint → the number of inputs so far.
-        finished_names: the checkpoints of finished rows, in order.
-        notes: messages, in order.
+        started_with: Checkpoint → the number of its inputs, for each start.
+        inputs: Checkpoint → the number of inputs so far.
+        finished_names: The checkpoints of finished rows, in order.
+        notes: Messages, in order.
     """
 
     def __init__(self) -> None:

@@ -19,11 +19,11 @@ class Fault:
     Attributes:
         kind: "cut" closes the connection in the middle of the body, "reset" resets it there, "silent" never responds,
             "slow" sends the body slowly, "call" calls a function first, and "" does none of these.
-        answer: the response instead of the Hub's. The Hub does not receive the request.
-        spoil: function that corrupts the Hub's body.
-        after: bytes before a cut; by default half of the body.
-        seconds: the duration of a slow body.
-        call: the function for "call", which runs in the thread of the response.
+        answer: The response instead of the Hub's. The Hub does not receive the request.
+        spoil: Function that corrupts the Hub's body.
+        after: Bytes before a cut; by default half of the body.
+        seconds: The duration of a slow body.
+        call: The function for "call", which runs in the thread of the response.
     """
 
     kind: str = ""

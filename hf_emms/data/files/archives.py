@@ -16,7 +16,7 @@ def archive_in(path: Path) -> Path | None:
     """Return the archive that a path is, or that is all the data of a folder; None for other paths.
 
     Raises:
-        EmmsError: a folder contains several archives that are not shards in the WebDataset format.
+        EmmsError: A folder contains several archives that are not shards in the WebDataset format.
     """
     files = [path] if path.is_file() else walk(path)
     archives = [file for file in files if file.name.lower().endswith(ARCHIVES)]
@@ -32,7 +32,7 @@ def unpacked(archive: Path, revision: str) -> Path:
     """Return the folder or the only file in an archive, which is unpacked once per `revision` of its content.
 
     Raises:
-        EmmsError: the archive is broken, empty, or requires a password.
+        EmmsError: The archive is broken, empty, or requires a password.
     """
     from datasets import config
 

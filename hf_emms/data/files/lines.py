@@ -49,7 +49,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     """Yield the cells of each line of a CSV file that is not empty, the line of names included.
 
     Raises:
-        EmmsError: a line is too long.
+        EmmsError: A line is too long.
     """
     format = csv_format(path)
     csv.field_size_limit(MAX_LINE)
@@ -70,7 +70,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
     """Yield the lines of a plain or compressed file.
 
     Raises:
-        EmmsError: a line is too long.
+        EmmsError: A line is too long.
     """
     return _limited(path, "rb")
 
@@ -79,7 +79,7 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file with one JSON object per line.
 
     Raises:
-        EmmsError: a line is too long, or contains something else.
+        EmmsError: A line is too long, or contains something else.
     """
     for number, line in enumerate(lines_of(path), start=1):
         line = line.removeprefix(b"\xef\xbb\xbf").strip()
@@ -99,7 +99,7 @@ def pandas_arguments(files: Sequence[Path]) -> dict[str, Any]:
     "NA", "None" and "null" are texts in columns of texts, and empty cells in columns of numbers.
 
     Raises:
-        EmmsError: a file has more cells per line than column names.
+        EmmsError: A file has more cells per line than column names.
     """
     import pandas as pd  # type: ignore[import-untyped]
 
@@ -132,7 +132,7 @@ def check_lengths(path: Path) -> None:
     """Refuse a file of CSV or JSON with a line that is too long to read.
 
     Raises:
-        EmmsError: a line has more than 64 MB, or a JSON document more than 1 GB.
+        EmmsError: A line has more than 64 MB, or a JSON document more than 1 GB.
     """
     if path.stat().st_size <= MAX_LINE and path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
         return

@@ -58,10 +58,10 @@ class LocalFiles:
     """The files of a local dataset.
 
     Attributes:
-        reader: the name of a builder of ``datasets``.
-        splits: split → its files.
-        tables: split → its rows, if our own readers have read them.
-        media_folder: the folder with the media that a table refers to by their file names.
+        reader: The name of a builder of ``datasets``.
+        splits: Split → its files.
+        tables: Split → its rows, if our own readers have read them.
+        media_folder: The folder with the media that a table refers to by their file names.
     """
 
     reader: str = ""
@@ -90,7 +90,7 @@ def find_local(path: Path) -> LocalFiles:
     Media win over tables if they are in class folders, unless a table refers to them by their names.
 
     Raises:
-        EmmsError: the folder contains nothing that can be read.
+        EmmsError: The folder contains nothing that can be read.
     """
     files = [path] if path.is_file() else [file for file in walk(path) if file.name not in _NO_DATA]
     base = path.parent if path.is_file() else path
@@ -237,7 +237,7 @@ def walk(folder: Path) -> list[Path]:
     """Return the files below a folder in order, without hidden ones.
 
     Raises:
-        OSError: a folder cannot be listed.
+        OSError: A folder cannot be listed.
     """
 
     def fail(error: OSError) -> None:

@@ -110,8 +110,8 @@ class MediaFiles:
     """A mapping from the paths in a column, relative to folders or absolute, to cells with the files' paths.
 
     Attributes:
-        root: the folder that no path may leave; None if any file of this machine may be read.
-        by_name: file name, with and without its suffix → the file, if a table describes a folder.
+        root: The folder that no path may leave; None if any file of this machine may be read.
+        by_name: File name, with and without its suffix → the file, if a table describes a folder.
     """
 
     folders: tuple[Path, ...]
@@ -151,7 +151,7 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
     """Refuse a column of paths if its first path cannot be read.
 
     Raises:
-        EmmsError: the path is a URL, or the file does not exist.
+        EmmsError: The path is a URL, or the file does not exist.
     """
     if "://" in value:
         raise EmmsError(

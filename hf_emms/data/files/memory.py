@@ -21,7 +21,7 @@ def as_dataset(value: Any) -> Any:
     """Convert data in memory to a ``datasets`` object; streams are returned unchanged.
 
     Raises:
-        EmmsError: it is not a table, or a column mixes types.
+        EmmsError: It is not a table, or a column mixes types.
     """
     import datasets
 

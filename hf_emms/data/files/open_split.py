@@ -62,16 +62,16 @@ class OpenSplit:
     """An open split of a dataset.
 
     Attributes:
-        name: the dataset as the user typed it.
-        repo: the repository; its revision is empty for a dataset in memory.
-        rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
-        total: number of rows of the split; None if it is unknown.
-        splits: the names of all splits.
-        builder: the builder of ``datasets`` that reads a stream.
-        file: the name of the only file of the split; None if there are several.
-        joined: column of ids → the images of another configuration.
-        folders: the folders from which relative paths in columns may start.
-        media_folder: a folder of media that a table refers to by their file names.
+        name: The dataset as the user typed it.
+        repo: The repository; its revision is empty for a dataset in memory.
+        rows: A ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
+        total: Number of rows of the split; None if it is unknown.
+        splits: The names of all splits.
+        builder: The builder of ``datasets`` that reads a stream.
+        file: The name of the only file of the split; None if there are several.
+        joined: Column of ids → the images of another configuration.
+        folders: The folders from which relative paths in columns may start.
+        media_folder: A folder of media that a table refers to by their file names.
     """
 
     name: str
@@ -125,9 +125,9 @@ class DatasetFiles:
     """The files of a configuration, from which its splits are opened.
 
     Attributes:
-        builder: a builder of ``datasets`` for all splits, for datasets of the Hub or with a card.
-        local: the files of other local datasets.
-        folder: the unpacked folder or file of a local dataset.
+        builder: A builder of ``datasets`` for all splits, for datasets of the Hub or with a card.
+        local: The files of other local datasets.
+        folder: The unpacked folder or file of a local dataset.
     """
 
     name: str
@@ -187,8 +187,8 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
     """Return the files of a Hub dataset, a folder or a file; the Hub's `converted` copy has a folder per `config`.
 
     Raises:
-        NoReadableFileError: the dataset contains a loading script, or nothing.
-        EmmsError: the files cannot be read as a dataset.
+        NoReadableFileError: The dataset contains a loading script, or nothing.
+        EmmsError: The files cannot be read as a dataset.
     """
     with translate_errors(name, repo, config):
         folder = repo.folder

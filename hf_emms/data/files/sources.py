@@ -35,11 +35,11 @@ class DatasetSource:
     """A pinned dataset, which finds its files when a split is opened for the first time.
 
     Attributes:
-        name: the dataset as the user typed it.
-        repo: the repository; its revision is empty for a dataset in memory.
-        pinned: whether the user named a revision.
-        preset: the preset with that name, for the repository that is used.
-        data: a dataset in memory.
+        name: The dataset as the user typed it.
+        repo: The repository; its revision is empty for a dataset in memory.
+        pinned: Whether the user named a revision.
+        preset: The preset with that name, for the repository that is used.
+        data: A dataset in memory.
     """
 
     name: str
@@ -92,8 +92,8 @@ class DatasetSource:
         """Return the files of a configuration; for a repository with a loading script, use the Hub's copy.
 
         Raises:
-            ConfigurationError: the configuration does not exist, or several exist and none is named.
-            EmmsError: the files cannot be read.
+            ConfigurationError: The configuration does not exist, or several exist and none is named.
+            EmmsError: The files cannot be read.
         """
         try:
             return find_files(self._name_on_hub, self.repo, config)
@@ -123,7 +123,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
     """Pin the dataset that the options name; a preset fills in options that the user did not set.
 
     Raises:
-        EmmsError: the preset, dataset, folder or file does not exist or cannot be used.
+        EmmsError: The preset, dataset, folder or file does not exist or cannot be used.
     """
     dataset, config = options.dataset, options.config
     if not isinstance(dataset, str):

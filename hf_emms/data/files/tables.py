@@ -34,7 +34,7 @@ def read_tables(reader: str, splits: Mapping[str, Sequence[Path]]) -> dict[str, 
     """Read spreadsheets and JSON objects as ``datasets.Dataset`` per split; None if ``datasets`` reads the files.
 
     Raises:
-        EmmsError: a file is not a table, or a package is missing.
+        EmmsError: A file is not a table, or a package is missing.
     """
     import datasets
 
@@ -97,7 +97,7 @@ def tables_of_object(content: Mapping[str, Any], name: str) -> Tables | None:
     """Return the tables in a JSON object: columns, rows by their ids, rows per split, or one list of rows.
 
     Raises:
-        EmmsError: the object has several lists of rows.
+        EmmsError: The object has several lists of rows.
     """
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # as pandas writes "split"
         columns = map(list, zip(*content["data"], strict=True))
@@ -170,7 +170,7 @@ def conll_arguments(file: Path) -> dict[str, Any]:
     """Return the arguments of the CoNLL reader of ``datasets``.
 
     Raises:
-        EmmsError: the lines of the file have different forms.
+        EmmsError: The lines of the file have different forms.
     """
     if importlib.util.find_spec("datasets.packaged_modules.conll") is None:
         raise EmmsError(f"{file.name} requires a later version of datasets.", "pip install -U datasets")

@@ -60,12 +60,12 @@ class Columns:
     """The columns of a dataset.
 
     Attributes:
-        types: column or field → type, see `column_types`.
-        cells: column → its cells in Arrow: texts, numbers, and lists of them.
-        joined: column → the media that its ids, paths or base64 texts stand for.
-        flag_counts: column of lists of zeros and ones → length of the lists.
-        word_tags: columns of lists with a tag per word of a sentence.
-        problems: column → why its files cannot be read.
+        types: Column or field → type, see `column_types`.
+        cells: Column → its cells in Arrow: texts, numbers, and lists of them.
+        joined: Column → the media that its ids, paths or base64 texts stand for.
+        flag_counts: Column of lists of zeros and ones → length of the lists.
+        word_tags: Columns of lists with a tag per word of a sentence.
+        problems: Column → why its files cannot be read.
     """
 
     types: dict[str, str]

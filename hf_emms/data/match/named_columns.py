@@ -54,7 +54,7 @@ def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
     """Return the named columns of a role; for a struct, the field that the task reads.
 
     Raises:
-        EmmsError: the task does not have this role, or cannot read the columns.
+        EmmsError: The task does not have this role, or cannot read the columns.
     """
     if role not in task.all_columns:
         raise EmmsError(

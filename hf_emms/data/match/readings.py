@@ -30,13 +30,13 @@ def find_reading(columns: Columns, named: Named, task: Task | None, dataset: str
     """Return the only task that fits, with role → the dataset's column.
 
     Args:
-        columns: the dataset's columns.
-        named: role → column, from the user or the preset.
-        task: the task of the user or the preset; None to infer it.
-        dataset: name for messages.
+        columns: The dataset's columns.
+        named: Role → column, from the user or the preset.
+        task: The task of the user or the preset; None to infer it.
+        dataset: Name for messages.
 
     Raises:
-        EmmsError: no reading fits, or several readings do.
+        EmmsError: No reading fits, or several readings do.
     """
     if task is not None:
         named = {role: checked_names(task, role, names, columns) for role, names in named.items()}

@@ -39,17 +39,17 @@ class RowSchema:
     """The columns that a task reads, and the form of their cells.
 
     Attributes:
-        columns: the task's column → the dataset's, inputs first; commas separate several columns.
-        types: the dataset's column → its type, see `column_types`.
-        class_names: the names of class ids in the label column; None if it has no ids.
-        words: abbreviated label → the words that it stands for.
-        joined: column of ids, paths or base64 → the media that they stand for.
-        unused: the dataset's columns that are not read.
-        flag_names: names of classes with a 0 or 1 each, in a list or in several columns.
-        class_separator: the character between classes in a label's text, as in "a|b".
-        missing: numbers in the label column that mean "no label".
-        group_column: the column of groups; None if rows of equal content are a group.
-        notes: warnings about the columns.
+        columns: The task's column → the dataset's, inputs first; commas separate several columns.
+        types: The dataset's column → its type, see `column_types`.
+        class_names: The names of class ids in the label column; None if it has no ids.
+        words: Abbreviated label → the words that it stands for.
+        joined: Column of ids, paths or base64 → the media that they stand for.
+        unused: The dataset's columns that are not read.
+        flag_names: Names of classes with a 0 or 1 each, in a list or in several columns.
+        class_separator: The character between classes in a label's text, as in "a|b".
+        missing: Numbers in the label column that mean "no label".
+        group_column: The column of groups; None if rows of equal content are a group.
+        notes: Warnings about the columns.
     """
 
     task: Task
@@ -153,7 +153,7 @@ def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleO
     """Return the task and its columns, from the options, the preset, or the columns' names and types.
 
     Raises:
-        EmmsError: no reading or several readings fit, a named column is unusable, or an option is for another task.
+        EmmsError: No reading or several readings fit, a named column is unusable, or an option is for another task.
     """
     features, named = split.rows.features, options.columns
     task_id = options.task or (preset.task if preset else None)

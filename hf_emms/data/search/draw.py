@@ -41,12 +41,12 @@ class SearchData:
     Keys are 64-bit hashes of ids, or of texts if texts are their own ids. A document may occur several times.
 
     Attributes:
-        opened: the split of the judgments.
-        columns: role → the dataset's columns.
-        read_judgments: yields the judgments of each row, or the error if the row cannot be read.
-        read_queries, read_documents: yield keys and texts; a text may be empty.
-        source: where the rows of judgments are, for messages: " of qrels/test.tsv".
-        facts: where the data comes from, for users.
+        opened: The split of the judgments.
+        columns: Role → the dataset's columns.
+        read_judgments: Yields the judgments of each row, or the error if the row cannot be read.
+        read_queries, read_documents: Yield keys and texts; a text may be empty.
+        source: Where the rows of judgments are, for messages: " of qrels/test.tsv".
+        facts: Where the data comes from, for users.
     """
 
     opened: OpenSplit
@@ -67,14 +67,14 @@ class DrawnSearch:
     """The queries and the corpus of a sample, by the keys of their texts.
 
     Attributes:
-        queries, documents: key → text.
-        judgments: fields "query", "document" and "grade", each pair once. The grade is -1 if the document has the id
+        queries, documents: Key → text.
+        judgments: Fields "query", "document" and "grade", each pair once. The grade is -1 if the document has the id
             of the query and is not judged to be relevant.
-        total_queries: number of distinct queries with a relevant document in the dataset.
-        total_documents: number of distinct documents in the dataset.
-        total_relevant: number of pairs of a query and a relevant document in the dataset.
-        skipped: number of rows of judgments that could not be read; `reasons` are the first ones.
-        facts: what was left out or changed.
+        total_queries: Number of distinct queries with a relevant document in the dataset.
+        total_documents: Number of distinct documents in the dataset.
+        total_relevant: Number of pairs of a query and a relevant document in the dataset.
+        skipped: Number of rows of judgments that could not be read; `reasons` are the first ones.
+        facts: What was left out or changed.
     """
 
     queries: dict[int, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
     other documents.
 
     Raises:
-        EmmsError: more than 5 % of the rows, ids or texts cannot be used, or no document is relevant.
+        EmmsError: More than 5 % of the rows, ids or texts cannot be used, or no document is relevant.
     """
     drawn = DrawnSearch()
     judgments = _read_judgments(data, drawn)

@@ -87,7 +87,7 @@ def _read(schema: RowSchema, row: Mapping[str, Any]) -> _Example:
     """Return a row's query and its documents with their grades.
 
     Raises:
-        UnusableError: the query, or every document that may answer it, is empty; or a grade is missing.
+        UnusableError: The query, or every document that may answer it, is empty; or a grade is missing.
     """
     task = schema.task
     (role,) = (column.name for column in task.inputs)

@@ -23,7 +23,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
     `training` keeps the documents that were judged not to answer a drawn query.
 
     Raises:
-        EmmsError: see `draw_search`; also if the corpus is a single document, or all queries are equal.
+        EmmsError: See `draw_search`; also if the corpus is a single document, or all queries are equal.
     """
     _check_options(data, options)
     drawn = draw_search(data, options, training=training)

@@ -53,8 +53,8 @@ class Table:
     """A table that can be read several times.
 
     Attributes:
-        name: of its file or configuration, for messages.
-        rows: reads the rows from the start.
+        name: Of its file or configuration, for messages.
+        rows: Reads the rows from the start.
     """
 
     name: str
@@ -89,7 +89,7 @@ def search_tables(source: DatasetSource, options: SampleOptions) -> SearchData |
     """Return the search of a dataset with queries, documents and judgments in three tables, or None.
 
     Raises:
-        EmmsError: a table is missing, has no column of ids or texts, or cannot be read; or several languages fit.
+        EmmsError: A table is missing, has no column of ids or texts, or cannot be read; or several languages fit.
     """
     id = options.task or (source.preset.task if source.preset else None)
     searches = (task for task in TASKS.built_in.values() if task.input.is_collection)

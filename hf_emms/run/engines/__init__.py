@@ -31,8 +31,8 @@ class EngineInput:
     """Checkpoints, the sample that they run on, and how.
 
     Attributes:
-        checkpoints: name in the ranking → plan of the features, in the order of the ranking's plan.
-        labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
+        checkpoints: Name in the ranking → plan of the features, in the order of the ranking's plan.
+        labels: Returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
     """
 
     checkpoints: dict[str, FeatureSpec]

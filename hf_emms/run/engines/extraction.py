@@ -44,7 +44,7 @@ class InputSlice:
     A row's fold depends on its group alone, so slices never change folds.
 
     Attributes:
-        inputs: the m inputs, as `Modality.collect` makes them.
+        inputs: The m inputs, as `Modality.collect` makes them.
         rows: int64 (n,): the rows of the sample that use them.
         input_of_row: int64 (n,): the number of each of these rows' input among the m inputs.
         groups: uint64 (n,): as in the sample.
@@ -81,11 +81,11 @@ class Extraction:
     """The features of a checkpoint for m inputs, by layer.
 
     Attributes:
-        features: layer → float32 (m, D1).
-        refused: layer → why the checkpoint lacks it, in a line.
-        seconds: wall time, loading included.
-        loading: wall time until the checkpoint was loaded and warm.
-        cached: whether all of it came from the cache.
+        features: Layer → float32 (m, D1).
+        refused: Layer → why the checkpoint lacks it, in a line.
+        seconds: Wall time, loading included.
+        loading: Wall time until the checkpoint was loaded and warm.
+        cached: Whether all of it came from the cache.
     """
 
     info: dict[str, FeatureInfo]

@@ -103,11 +103,11 @@ class RaceCandidate:
     """A checkpoint in the race with its scores so far.
 
     Attributes:
-        inputs: how many inputs have been run.
-        rows: how many rows use them.
+        inputs: How many inputs have been run.
+        rows: How many rows use them.
         features: float32 (m, D1), an array for each round.
-        moments: of all rows so far.
-        final: the scores of all estimators and notes, once it has seen all rows.
+        moments: Of all rows so far.
+        final: The scores of all estimators and notes, once it has seen all rows.
     """
 
     name: str

@@ -332,7 +332,7 @@ def _scoring_resources(repo: Repo, cluster: Cluster, factor: int, *, gpu: bool) 
     """Return CPUs, GPUs and memory of a task that takes `factor` times the bytes of a checkpoint's weights.
 
     Raises:
-        EmmsError: the weights are larger than any node's memory.
+        EmmsError: The weights are larger than any node's memory.
     """
     weights = weight_bytes(repo)
     if weights > cluster.memory:

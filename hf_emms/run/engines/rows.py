@@ -37,7 +37,7 @@ def run_checkpoint(
     """Return the row of a checkpoint, without a rank, from one run on all inputs. It stays loaded in the pool.
 
     Raises:
-        EmmsError: the checkpoint cannot be loaded or run, or no layer has a score by the first estimator.
+        EmmsError: The checkpoint cannot be loaded or run, or no layer has a score by the first estimator.
     """
     scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
     estimators = engine_input.estimators
@@ -88,14 +88,14 @@ def checkpoint_row(
     """Return the row of a checkpoint, without a rank.
 
     Args:
-        name: the checkpoint's name in the ranking.
-        spec: how its features are made.
-        engine_input: what it ran on.
-        extraction: its features; `refused` names the layers without a score.
-        scores: layer → scores and notes. The first estimator chooses the layer of the row.
-        seconds: wall time of the estimators.
-        n: rows that were scored, if not all.
-        notes: more notes.
+        name: The checkpoint's name in the ranking.
+        spec: How its features are made.
+        engine_input: What it ran on.
+        extraction: Its features; `refused` names the layers without a score.
+        scores: Layer → scores and notes. The first estimator chooses the layer of the row.
+        seconds: Wall time of the estimators.
+        n: Rows that were scored, if not all.
+        notes: More notes.
     """
     head = engine_input.sample.task.head
     first, asked_layers = engine_input.scoring.estimators[0], engine_input.features.layers
