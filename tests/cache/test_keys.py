@@ -168,7 +168,7 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
     pairs = {"query": [f"who wrote {n}" for n in range(60)], "document": [f"{n} is a book" for n in range(60)]}
     prompt = ("search: ", {"features", "rows", "finetunings"}, datasets.Dataset.from_dict(pairs))
     value, kinds, data, settings = {
-        # Features of the same inputs are those of other labels, too.
+        # The same inputs have the same features, even with other labels.
         "dataset": (texts(60, ["c", "d"]), {"labels", "rows", "finetunings"}, texts(60, ["a", "b"]), {}),
         "references": ("first", {"samples", "labels", "rows"}, image_rows(pictures(60), captions=captions), images),
         "label_form": ("text", {"samples", "rows"}, scores, {}),

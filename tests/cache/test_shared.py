@@ -126,7 +126,7 @@ def test_a_team_reads_replaces_and_prunes_what_each_has_stored(root: Path) -> No
         os.utime(path, (0, 0))
     as_user(ALICE, lambda: read(root))
     used = [entry.used for entry in Cache(root).entries()]
-    assert min(used) > 0  # what one reads is not old for the others
+    assert min(used) > 0  # an entry that one user reads does not count as old for the others
     assert as_user(ALICE, lambda: len(Cache(root).clear())) == 2
     assert files(root) == {}
 

@@ -85,7 +85,7 @@ def test_a_disabled_cache_and_one_that_cannot_be_written_keep_nothing(tmp_path: 
 def test_an_entry_that_is_cut_or_has_a_flipped_bit_anywhere_is_said_and_removed(
     cache: Cache, problems: list[str], kind: str
 ) -> None:
-    """In the header too, of which nothing but the key is beside the arrays."""
+    """This includes the header, which has only the key and the checksum in addition to the arrays' names and shapes."""
     key = {**KEY, "kind": kind}
     if kind == "features":
         cache.put(key, {"x": np.arange(4, dtype=np.float32)})

@@ -1,4 +1,4 @@
-"""hf emms …: what `hf extensions install OWNER/hf-emms` needs of this repository, and a linked installation works.
+"""hf emms …: `hf extensions install OWNER/hf-emms` can use this repository, and a linked installation works.
 
 The install itself downloads from GitHub; it leaves a manifest as the lines of the page do.
 """

@@ -94,7 +94,7 @@ def test_ids_on_stdout_and_skipped_checkpoints_with_reasons_on_stderr(hub: Hub, 
         assert any(line.startswith(f"skipped {id}: ") and reason in line for line in done.err.splitlines()), id
     assert "6 found, 5 skipped" in done.err
     assert "skipped" not in search(cli, "--quiet").err
-    # Where the Hub tells no size, it is read from the header: a Range of the file's first 100 KB.
+    # If the Hub does not report a size, it is read from the header: a Range of the file's first 100 KB.
     weights = [entry for entry in hub.requests[began:] if "/cdn/" in entry.path]
     assert {entry.path.partition("/models/")[2] for entry in weights} == {"bob/unread/model.safetensors"}
     assert {entry.range for entry in weights} == {"bytes=0-100000"}

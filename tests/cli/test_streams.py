@@ -49,7 +49,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shell(cache: Path, tmp_path: Path) -> Shell:
-    """Runs a line of bash in an empty folder; the exit code is that of the first command of the line."""
+    """Runs a line of bash in an empty folder; the exit code comes from the first command of the line."""
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
         script = f"{line}; exit ${{PIPESTATUS[0]}}"

@@ -1,4 +1,4 @@
-"""A task may make many rows of one example: here every word of a sentence, with a tag of its own."""
+"""A task may make many rows of one example: here every word of a sentence, each with its tag."""
 
 from __future__ import annotations
 

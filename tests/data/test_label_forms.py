@@ -1,4 +1,4 @@
-"""Rankings whose labels are numbers or mixtures: what is embedded, and what is said of it."""
+"""Rankings whose labels are numbers or mixtures: the embedded labels, and the notes about them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ SHORT = "\nGive a very brief answer."
 
 
 def answers_of(sample: Sample) -> dict[Any, str]:
-    """(first part as a pixel or text, second part) → label text, where a label is one text."""
+    """(first part as a pixel or text, second part) → label text, for labels of one text."""
     inputs = [sample.inputs[int(place)] for place in sample.input_of_row]
     firsts = [first if isinstance(first, str) else first.getpixel((0, 0))[0] for first, _ in inputs]
     labels = [sample.label_texts[code] for code in sample.codes]

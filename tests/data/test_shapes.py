@@ -31,9 +31,9 @@ FLAGS[2] = [0, 0, 0, 0]
 WORDS = [["Ann", "likes", "Rome"], ["She", "sings"]] * (N // 2)
 BARS = ["cat|small dog" if i % 3 == 0 else CLASSES[i] for i in range(N)]
 
-# ---- labels beside texts ---------------------------------------------------------------------------------------------
+# ---- labels of texts ------------------------------------------------------------------------------------------------
 
-# Cells of labels of as many texts.
+# Label cells of N texts; shorter lists are repeated.
 LABELS: dict[str, list[Any]] = {
     "multi-hot numbers": FLAGS,
     "multi-hot with an empty cell": [None, *FLAGS[1:]],
@@ -111,7 +111,7 @@ def write_images(folder: Path, name: str = "{}.png", first: int = 0) -> list[str
 
 
 def csv_of(header: str, *columns: list[Any], name: str = "data.csv", separator: str = ",") -> Build:
-    """A file in a folder "set", beside which the pictures 0.png, 1.png … lie in "images"."""
+    """A file in a folder "set", with the pictures 0.png, 1.png … in its subfolder "images"."""
 
     def build(folder: Path) -> str:
         write_images(folder / "set" / "images")
@@ -215,7 +215,7 @@ READ: dict[str, Build] = {
         [f"p{i}" for i in range(N)], "id,breed", test="id\nt1\n", sample_submission="id,breed\nt1,cat\n"
     ),
 }
-# Data whose settings say how it is read.
+# Data with settings that specify how it is read.
 READ_SO: dict[str, tuple[dict[str, list[Any]], dict[str, Any]]] = {
     "nine weights as classes": (
         {"text": TEXTS, "label": [f"{i % 9} kg" for i in range(N)]},
@@ -314,7 +314,7 @@ def test_fine_tuning_trains_on_the_classes_that_are_ranked() -> None:
     }
     assert references["text number 2"] == ()
     assert references["text number 3"] == ("0", "1")
-    # A test split whose rows have one class each is one of several classes all the same.
+    # A test split is still read as multi-hot if each of its rows has a single class.
     single = datasets.DatasetDict(train=rows, test=texts(N, ["0", "1"]).rename_column("label", "labels").map(flags_of))
     assert set(load_splits(Options(single)).test.references) == {("0",), ("1",)}
 

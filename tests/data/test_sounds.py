@@ -1,4 +1,4 @@
-"""Sounds as datasets hold them, and those that cannot be used."""
+"""Sounds in the forms that datasets store, and sounds that cannot be used."""
 
 from __future__ import annotations
 

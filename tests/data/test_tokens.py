@@ -1,4 +1,4 @@
-"""Sentences of tagged words, and texts with spans of characters: every word is a row with its tag in words."""
+"""Sentences of tagged words, and texts with spans of characters: every word is a row with its tag as text."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_ends_move_where_most_lie_inside_of_a_word_and_hardly_any_then(n_cut: in
     words = [match.span() for match in re.finditer(r"\w+", text)]
     starts = [start for start, _ in words]
     stops = [start + 1 if number < n_cut - 1 else stop for number, (start, stop) in enumerate(words[:-1])]
-    stops.append(starts[-1])  # where a span of a single character begins
+    stops.append(starts[-1])  # a span of a single character: its inclusive end is its start
     examples, notes = with_exclusive_ends([Example(1, (text,), ("X",) * 10, tuple(starts), tuple(stops))])
     assert examples[0].stops == tuple(stop + moved for stop in stops)
     assert len(notes) == moved

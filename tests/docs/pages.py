@@ -31,7 +31,7 @@ def code_spans(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Command lines: of shell blocks, of indented blocks, behind "$ ", and in inline code."""
+    """Command lines: of shell blocks, of indented blocks, after "$ ", and in inline code."""
     text = page.read_text(encoding="utf-8")
     lines = [line for block in fences(page, "sh", "bash") for line in block.splitlines()]
     shown = [line for block in fences(page, "text", "") for line in block.splitlines()]

@@ -1,4 +1,4 @@
-"""Counts and defaults in the README and docs/ equal those of the code, the data and the results."""
+"""Counts and defaults in the README and docs/ equal the values in the code, the data and the results."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from tests.hub.fixtures import client_environment, run_client
 
 pytestmark = pytest.mark.slow
 
-# What a placeholder stands for here.
+# The value that replaces each placeholder here.
 STANDS_FOR = {
     "ORG/NAME": "lab/texts",
     "ORG/emms-results": "lab/emms-results",
@@ -47,7 +47,7 @@ STANDS_FOR = {
 }
 # Few rows do: a command that works is to be seen, not what it finds.
 FEW = ("--max-samples", "60")
-# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
+# Separate tests run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
     r"|.*(free-spoken-digit|speech_commands)"
@@ -179,7 +179,7 @@ def write_images(
     column: str = "file_name",
     table: str = "metadata.csv",
 ) -> None:
-    """Images in a folder, and beside them a table that says something of each."""
+    """Write images to a folder, with a table that describes each of them."""
     folder.mkdir()
     for number, image in enumerate(images):
         image.save(folder / f"{number}.png")
@@ -208,7 +208,7 @@ def write_search(home: Path) -> None:
 
 
 def write_sounds(home: Path) -> None:
-    """Tones of two classes in folders and in a table, and calls with what is said in them."""
+    """Write tones of two classes to folders and to a table, and calls with their transcripts."""
     pitches = {"dog": 300.0, "rain": 900.0}
     kinds, calls = [], []
     (home / "my_calls").mkdir()
@@ -237,7 +237,7 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-# Models that pages name, and demo checkpoints that stand for them here.
+# Models that pages name, and demo checkpoints that replace them here.
 MODELS = {
     "lab/texts": "bert-random",
     "timm/densenet121.tv_in1k": "resnet-drawings",
@@ -250,7 +250,7 @@ MODELS = {
     "sentence-transformers/all-MiniLM-L6-v2": "encoder-minilm-static",
     "BAAI/bge-small-en-v1.5": "bert-masked-short",
 }
-# Families of the language models that pages name; tiny ones of the same family stand for them here.
+# Families of the language models that pages name; tiny ones of the same family replace them here.
 WRITERS = {"HuggingFaceTB/SmolLM2-135M": "llama", "Qwen/Qwen2.5-0.5B": "qwen2", "google/flan-t5-small": "t5"}
 SOUND_FAMILIES = {
     "facebook/wav2vec2-base": "wav2vec2",
@@ -333,7 +333,7 @@ def test_the_command_runs(cli: CommandLine, line: str) -> None:
     assert done.code == 0, f"{LINES[line]}: {done.err[-2000:]}"
 
 
-# What the Python of a page finds before it starts.
+# Setup code that runs before the Python code of a page.
 GIVEN = {
     "rank-images": "",
     "sweep": "",

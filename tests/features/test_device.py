@@ -1,4 +1,4 @@
-"""Devices: a prepared CPU gives the same features, batches fit into memory."""
+"""Devices: a model prepared for a CPU returns the same features, and batches fit into memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def packed(model: nn.Module) -> list[str]:
     ]
 
 
-# What makes a checkpoint, its name, what it reads, and some of that.
+# Function that makes a checkpoint, name of the checkpoint, kind of input, and some inputs.
 CASES = [
     *((family, name, "image", pictures()) for name in ("resnet", "vit", "swin", "beit", "clip", "git")),
     (timm_checkpoint, "densenet121", "image", pictures()[:3]),
@@ -211,7 +211,7 @@ def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherw
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def memory() -> list[float]:
-        """Page faults of a process that allocates and frees; MB that it holds then, and after it gave them back."""
+        """Page faults of a process that allocates and frees, and its resident MB before and after the release."""
         return json.loads(subprocess.run([*python(), "-c", MEMORY], capture_output=True, check=True).stdout)
 
     faults, held, left = memory()

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself is how its texts are embedded: to rounding what sentence-transformers gives."""
+"""Texts are embedded as a checkpoint's settings specify: equal to sentence-transformers, except for rounding."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def embed(folder: Path, texts: list[str] = WORDS) -> np.ndarray:
 
 
 def saved(to: Path, modules: list[torch.nn.Module], **about: Any) -> SentenceTransformer:
-    """A model in memory as its folder opens it again, which holds further settings of its configuration."""
+    """Save a model with further settings in its configuration, and return it as loaded from the folder."""
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(to), create_model_card=False)
     edit_json(to / "config_sentence_transformers.json", **about)
     return SentenceTransformer(str(to), device="cpu")
 
 
 def bert(zoo: Path, to: Path, *behind: torch.nn.Module, **about: Any) -> SentenceTransformer:
-    """A saved model of BERT, with modules behind it: by default the mean of its tokens."""
+    """A saved BERT model, followed by modules: by default the mean of its tokens."""
     return saved(to, [st.Transformer(str(build(zoo, "bert"))), *(behind or [st.Pooling(16)])], **about)
 
 
@@ -53,7 +53,7 @@ def dense(*widths: int, **options: Any) -> torch.nn.Module:
 
 
 PROMPTS = {"prompts": {"q": "a photo of "}, "default_prompt_name": "q"}
-# Modules behind a transformer of width 16, and settings of the configuration.
+# Modules that follow a transformer of width 16, and settings of the configuration.
 LAYOUTS: dict[str, tuple[Callable[[], list[torch.nn.Module]], dict[str, Any]]] = {
     "max": (lambda: [st.Pooling(16, "max")], {}),
     "root of the length": (lambda: [st.Pooling(16, "mean_sqrt_len_tokens")], {}),

@@ -87,7 +87,7 @@ def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
     long = "the cat " * 100
     features = rows(extractor, [long, "cat", long + "sits"])
     np.testing.assert_array_equal(features[0], features[2])
-    # 40 positions, the first of which lies behind the padding id (1).
+    # 40 positions, the first of which follows the padding id (1).
     assert codes(extractor.notes) == ["texts-truncated"]
     counts = extractor.info().counts
     assert (counts.cut_share, counts.unknown_share, counts.documents_per_second) == (0.6667, 0, None)
@@ -170,7 +170,7 @@ def test_texts_of_similar_lengths_fill_batches_the_longest_first(
         assert batch_size is None or len(taken) <= batch_size
         if pads_to_limit:
             assert fitting == 0
-        else:  # it ends where texts get shorter, once it holds an eighth of the tokens
+        else:  # it ends where texts get shorter, once it has an eighth of the tokens
             assert taken[-1] >= 0.9 * taken[0] or len(taken) * width <= max_tokens / 8
             assert fitting == 0 or (left[0] < 0.9 * taken[0] and (len(taken) + 1) * width > max_tokens / 8)
 

@@ -71,7 +71,7 @@ LAYERS = {"image": ("spread", "last", "mean", "1", "-1"), "words": ("last", "spr
 LAYERS["text"] = LAYERS["image"]
 # Their pooler is not used, often not saved, and not loaded.
 POOLERLESS = {"vit", "deit", "vit_mae", "bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet", "vilt"}
-# Stages of different widths: there is no mean of them. (Those of a Swin of two stages are equal, and it has one.)
+# Their stages differ in width and have no mean. (A Swin of two stages has stages of equal width, and so a mean.)
 UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilenet_v2", "efficientnet"}
 UNEVEN |= {"pvt", "pvt_v2", "dinov3_convnext", "hiera", *(name for name in TIMM_MODELS if "patch16" not in name)}
 LONG = " ".join(TEXTS[:5] * 3)
@@ -96,7 +96,7 @@ def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -
     folder, layers = makers.get(kind, family)(zoo, name), LAYERS.get(kind, ("last",))
     extractor = load(folder, kind, layers=layers)
     together = check_same_alone_and_together(extractor, INPUTS[kind])
-    # At random weights some CNNs hardly tell pictures apart.
+    # With random weights, the features of some CNNs hardly differ between pictures.
     assert kind == "image" or together.std(0).max() > 1e-3 * np.abs(together).max()
     assert ("fallback-pooling" in codes(extractor.notes)) == (name in FALLBACKS)
     assert not (name in POOLERLESS and any("pooler" in part for part, _ in extractor._model.named_parameters()))

@@ -19,7 +19,7 @@ from tests.helpers.tiny_pairs import build_pair
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 
 GPU = torch.device("cuda")
-# What makes a checkpoint, its name, what it reads, and some of that.
+# Function that makes a checkpoint, name of the checkpoint, kind of input, and some inputs.
 CASES: list[tuple[Callable[[Path, str], Path], str, str, Sequence[Any]]] = [
     (build, "bert", "text", TEXTS),
     (build, "vit", "image", pictures()),
@@ -55,7 +55,7 @@ def test_batches_come_over_pinned_and_whole() -> None:
     assert not pinned(data, torch.device("cpu")).is_pinned()
     assert to_device(data, GPU, torch.bfloat16).dtype == torch.bfloat16
     assert to_device(data.long(), GPU, torch.bfloat16).dtype == torch.int64
-    # Each copy is under way while much is computed; a batch read too early would hold other numbers.
+    # Each copy runs while much is computed; a batch that is read too early would contain other numbers.
     heavy = torch.ones(4_096, 4_096, device=GPU)
 
     def batches() -> Iterator[tuple[np.ndarray, torch.Tensor]]:

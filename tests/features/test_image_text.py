@@ -54,7 +54,7 @@ def test_two_towers_give_picture_text_product_and_map(name: str, zoo: Path) -> N
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "dual-clip", "dual-vit", "dual-swin", "align"])
 def test_a_patch_that_is_the_whole_picture_is_as_similar_as_the_picture(name: str, zoo: Path) -> None:
-    """The path of a patch into the common space is that of the picture: the map of one cell is the similarity."""
+    """Patches are projected into the common space as the picture is: a map of one cell equals the similarity."""
     extractor = load(build_pair(zoo, name))
     model = extractor._model
     with torch.no_grad():

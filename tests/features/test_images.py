@@ -127,7 +127,7 @@ def test_the_cache_keeps_its_size_and_drops_other_processors_first() -> None:
     for processor in (second, first):
         both = with_pixel_cache(images, PixelCache(3 * each))
         both.read(first, [0])
-        both.read(second, [0, 1])  # beside the first, to the last byte
+        both.read(second, [0, 1])  # fits next to the first, to the last byte
         both.read(processor, [0])
     assert (first.pictures, second.pictures) == (8 + 2, 4 + 4)
 

@@ -39,7 +39,7 @@ def test_a_text_tower_gives_what_its_model_compares_others_with(name: str, zoo: 
         embedded, expected = normalize(torch.tensor(np.array(embedded))), normalize(expected)
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
     if name == "clip-text":
-        # The text part of its configuration claims 512 columns, as those of some published checkpoints do.
+        # Like some published checkpoints, it claims 512 columns in the text part of its configuration.
         assert transformers.AutoConfig.from_pretrained(folder).text_config.projection_dim == 512
         shutil.copytree(folder, tmp_path / "0_CLIPModel")
         modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]

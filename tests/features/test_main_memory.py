@@ -1,4 +1,4 @@
-"""Memory is that of the container, where it has less than the machine."""
+"""Memory is limited by the container if it has less than the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "inac
 
 
 def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
-    """The files of a machine with 8 GiB available, with those of control groups by their folder."""
+    """Write the files of a machine with 8 GiB available; `files` are the control groups' files by folder."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text("MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n")
     (root / "proc/self/cgroup").write_text(groups)

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be read, and what is said of them."""
+"""Checkpoints that cannot be read, and their errors and notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two texts that are compared, read by real (tiny, random) checkpoints; `test_text_pairs` has those that fit."""
+"""Two texts that are compared, read by real (tiny, random) checkpoints; `test_text_pairs` tests pairs that fit."""
 
 from __future__ import annotations
 

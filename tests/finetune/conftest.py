@@ -1,4 +1,4 @@
-"""Give every test of fine-tuning an empty cache, and do not sleep after a stream."""
+"""Use an empty cache in every test of fine-tuning, and do not sleep after a stream."""
 
 from __future__ import annotations
 
