@@ -75,7 +75,7 @@ def problems(task: str, presets: Sequence[CheckpointPreset]) -> Iterator[str]:
 
 
 def _differs(task: str, preset: CheckpointPreset) -> Iterator[str]:
-    """Yield a problem if the value is not that of the table; the table may lack the checkpoint."""
+    """Yield a problem if the value differs from the table; the table may lack the checkpoint."""
     for table_task in PUBLIC_TABLES[str(preset.table)].tasks:
         results = public_results(table_task, [preset.id, *(other for other in _ids(table_task))])
         if results is not None and results.table == preset.table and preset.id in results.values:

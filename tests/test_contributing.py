@@ -92,7 +92,7 @@ TONE = Task(
 )
 """
 FIRST_COLUMN = '\n    TableColumn("minutes",'
-# What is added → file, what it holds once and what is put before that; a new file holds nothing.
+# Addition → file, a text that occurs in it once (empty for a new file), and the text to insert before it.
 EDITS = {
     "an option of a ranking": (
         ("options/__init__.py", "    results: str | None = setting(", OPTION),
@@ -125,7 +125,7 @@ EDITS = {
 RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square
 --warmup 7 -c emms-demo/bert-distilled -c emms-demo/bert-random -o ranking.json"""
 CONFIRM = "confirm --ranking ranking.json --top 1 --epochs 3 --learning-rate 1e-2 --batch-size 8 --save-model best"
-# Prints what the copy makes of the ranking, as JSON.
+# Prints the copy's outputs for the ranking, as JSON.
 PROBE = """
 import csv
 import json

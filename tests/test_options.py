@@ -16,7 +16,7 @@ from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options, to_flags
 
-# Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
+# Arguments of `rank` that are not settings of a ranking: they select a job, a receiver of progress, a dry run, and
 # columns by name.
 BESIDES = {"job", "progress", "dry_run", "role_columns"}
 

@@ -1,4 +1,4 @@
-"""The wheel that Spaces and jobs install holds what the wheel of a release holds."""
+"""The wheel that Spaces and jobs install has the same contents as the wheel of a release."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_plugin_entries_are_listed(installed_example: CommandLine) -> None:
 
 @pytest.fixture(scope="module")
 def faulty(folder: Path) -> Iterator[CommandLine]:
-    """Commands beside packages that cannot be imported, are of the wrong type, or take names that are taken."""
+    """Commands in an environment with packages that fail to import, have the wrong type, or reuse names."""
     packages = folder / "packages"
     packages.mkdir()
     tasks, estimators, architectures = "hf_emms.tasks", "hf_emms.estimators", "hf_emms.architectures"

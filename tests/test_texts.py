@@ -20,7 +20,7 @@ Assigned = dict[str, list[ast.expr]]
 
 
 def template(node: ast.expr | None, assigned: Assigned) -> str:
-    """Return the text that an expression makes, with {expressions} where it depends on values."""
+    """Return the text that an expression makes, with {expressions} for the parts that depend on values."""
     if node is None or (isinstance(node, ast.Constant) and node.value is None):
         return ""
     if isinstance(node, ast.Constant):

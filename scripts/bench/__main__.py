@@ -1,7 +1,7 @@
 """Measure the speed of hf_emms on this machine.
 
     python -m scripts.bench NAME [options]      one benchmark; --help after the name lists its options
-    python -m scripts.bench all [--parts NAME …] [--write FILE]  those of docs/benchmark.md (`make bench`)
+    python -m scripts.bench all [--parts NAME …] [--write FILE]  the benchmarks of docs/benchmark.md (`make bench`)
 
 Contestants run in turn, so that a drifting machine affects all alike. Tables report the ratio within each round as
 median [min … max]. `all` continues after a failed benchmark, and then ends with an error.

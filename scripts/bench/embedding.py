@@ -2,9 +2,9 @@
 
     python -m scripts.bench embedding [CHECKPOINT] [--texts FILE.jsonl] [--rows 1000] [--rounds 5] [--threads 1]
 
-The bare loop is the minimal work of any program: it tokenises all texts, sorts them by length and runs batches of as
-many tokens as hf_emms does. sentence-transformers encodes with its defaults, which sort by characters, and in batches
-of 32 in the order of the data. All embeddings are equal.
+The bare loop is the minimal work of any program: it tokenises all texts, sorts them by length and runs batches with
+the same number of tokens as hf_emms. sentence-transformers encodes with its defaults, which sort by characters, and in
+batches of 32 in the order of the data. All embeddings are equal.
 """
 
 from __future__ import annotations

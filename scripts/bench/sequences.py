@@ -3,8 +3,8 @@
     python -m scripts.bench sequences [--count 300] [--seed 0]
 
 Each sequence picks, types, sorts, ticks, follows tabs and links, and goes back, without waiting for answers. It
-emulates one of several networks and processors. At the end, the table, title and controls must equal those of a
-fresh load, and the address must contain the last action.
+emulates a network and a processor from a list. At the end, a fresh load of the address must show the same table,
+title and controls, and the address must contain the last action.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
 
 SHARED = 48  # width of the space of the two distilled towers
 DISTILLATION_STEPS = 300
-_WORDS = 30.0  # weight of the words of a text: a contrast with pictures would forget those that show nothing
+_WORDS = 30.0  # weight of the words of a text; contrast with pictures alone would drop words without visual meaning
 _THINGS = 10.0  # weight of what is in a picture, predicted from its one embedding
 _TEXTS = 2 * noto.TEXTS  # texts of a picture
 
@@ -223,7 +223,7 @@ def _statements(pairs: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def _expressions(scene: tuple[tuple[str, ...], ...]) -> list[str]:
-    """Repeat the expressions of a scene until there are as many as statements."""
+    """Repeat the expressions of a scene up to the number of statements."""
     several = [text for phrases in scene for text in phrases]
     return [several[i % len(several)] for i in range(_TEXTS)]
 
@@ -354,7 +354,7 @@ def _written(model: PreTrainedModel) -> Answered:
 
 # ---- boxes -----------------------------------------------------------------------------------------------------------
 
-OWN, FOREIGN = 3, 3  # expressions per picture, of its own things and of other pictures
+OWN, FOREIGN = 3, 3  # expressions per picture: for things in it, and for things in other pictures
 _FOUND = 4.0  # weight of a cell that an expression means; about one in thirty is
 _BOX = 2.0  # weight of the boxes, relative to the expressions
 

@@ -52,7 +52,7 @@ def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
     Args:
         things: What may appear, each about equally often.
         count: Number of scenes.
-        seed: The same seed gives the same scenes.
+        seed: The same seed produces the same scenes.
     """
     rng = np.random.default_rng(seed)
     deck: list[Thing] = []

@@ -43,7 +43,7 @@ def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
     Args:
         things: Kind → things of that kind.
         count: Number of scenes.
-        seed: The same seed gives the same scenes.
+        seed: The same seed produces the same scenes.
     """
     rng = np.random.default_rng(seed)
     return [_ask_once(things, rng) for _ in range(count)]

@@ -77,7 +77,7 @@ def compose(
     Args:
         things: Possible things.
         count: Number of scenes.
-        seed: The same seed gives the same scenes.
+        seed: The same seed produces the same scenes.
         theme_of: Returns the theme of a thing; a scene has things of one theme.
         weights: Shares of scenes with two things side by side, one above the other, a row of the same, two of one
             and one of another, three things, two pairs.

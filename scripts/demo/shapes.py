@@ -45,7 +45,7 @@ def draw_all(count: int, texts: int, seed: int) -> Iterator[tuple[Image.Image, t
     Args:
         count: Number of pictures.
         texts: Questions per picture.
-        seed: The same seed gives the same pictures.
+        seed: The same seed produces the same pictures.
 
     Yields:
         RGB, SIDE square; questions and answers.

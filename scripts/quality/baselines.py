@@ -68,7 +68,7 @@ def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
 def sfda(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
     """Return SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None without classes.
 
-    The Fisher space is that of linear discriminants with a shrunk scatter within classes. Each row moves towards the
+    The Fisher space consists of linear discriminants with a shrunk scatter within classes. Each row moves towards the
     mean of the other classes, further if its class is less certain. The score is the mean probability of the class.
     """
     if not labels.categorical:

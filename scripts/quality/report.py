@@ -329,7 +329,7 @@ def real_tables(pool: Pool) -> Tables:
 
 
 def shared_tables() -> Tables:
-    """Yield title and table of choices and fits on targets of several pools."""
+    """Yield title and table of choices and fits on targets from different pools."""
     yield "Dev targets of all pools", _dev_targets()
     yield "Points at stake", _at_stake()
 
@@ -448,7 +448,7 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
             for _, measure, half in COLUMNS:
                 by_target = ranked[measure].get(name, {})
                 measured = [by_target[t.name] for t in _of_half(at_budget, half) if t.name in by_target]
-                # without significant differences there is no order
+                # without significant differences the order is undefined
                 measured = [m for m in measured if not np.isnan(m["weighted_tau"])]
                 whole = (measure, half) == ("test", None)
                 cells[name].append(_with_interval(measured) if whole else tau_and_regret(measured))

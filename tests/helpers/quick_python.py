@@ -65,7 +65,7 @@ def _launch(address: str, words: list[str]) -> int:
     """Run a program by the server on this process's streams. Forward signals, and return its exit code."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(f"\0{address}")
-    asked = marshal.dumps((words, dict(os.environ), os.getcwd()))  # noqa: PTH109 (imports of its own would take longer)
+    asked = marshal.dumps((words, dict(os.environ), os.getcwd()))  # noqa: PTH109 (importing pathlib would take longer)
     socket.send_fds(connection, [len(asked).to_bytes(4, "big")], [0, 1, 2])
     connection.sendall(asked)
     pid = int.from_bytes(_read(connection, 4), "big")

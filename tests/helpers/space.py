@@ -80,7 +80,7 @@ def hostile() -> Ranking:
 
 
 def fill(folder: Path) -> None:
-    """Write rankings of several tasks, some of them similar or long, one with hostile names, and one broken file."""
+    """Write rankings for different tasks: some similar or long, one with hostile names, and one broken file."""
     write(folder, "image/beans", example())
     food = of_rows(
         "food",

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of further families: the rest of the table of architectures, and those of the paper."""
+"""Tiny checkpoints of further families: the rest of the table of architectures, and the paper's families."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def errors(done: Done) -> list[str]:
     return re.findall(r"^Error: .*\n.*", done.err, re.MULTILINE)
 
 
-# The client waits 10 s for each of several answers.
+# The client waits several times, 10 s for each answer.
 SILENT_LOOKUP = pytest.param(of_checkpoint, REVISION, SILENT, SLOW, id="silent-lookup", marks=pytest.mark.slow)
 
 

@@ -84,7 +84,7 @@ def test_second_run_downloads_nothing_and_offline_run_makes_no_request(hub: Hub,
     assert not any(".safetensors" in line or line.endswith(".parquet") for line in asked if line.startswith("GET"))
     offline = CommandLine({**environment, "HF_HUB_OFFLINE": "1"}, tmp_path)
     assert ranked(offline) == (first, [])
-    # Without our own cache, from the Hub's and that of `datasets`.
+    # Without our own cache, from the caches of the Hub and of `datasets`.
     assert ranked(offline, "--no-cache") == (first, [])
     offline.close()
 

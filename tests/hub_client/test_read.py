@@ -153,7 +153,7 @@ def test_stream_reads_only_required_rows_and_columns(hub: Hub, tmp_path: Path) -
         print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
         """.replace("CACHE", str(tmp_path / "cache"))
     assert run(code, hub, tmp_path) == [20, True, True, True]
-    # Its beginning is read twice: to see what the columns hold, and to draw rows. How far Arrow reads ahead differs.
+    # The start of the file is read twice: to inspect the columns, and to draw rows. How far Arrow reads ahead differs.
     assert hub.bytes_sent("*org/large*") < 0.5 * len(content)
     read = hub.count("*org/large*")
     assert run(code, hub, tmp_path, HF_HUB_OFFLINE="1") == [20, True, True, True]

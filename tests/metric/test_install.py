@@ -136,7 +136,7 @@ def test_the_command_line(cache, tmp_path):
 
 
 def test_two_versions_share_a_cache(cache, tmp_path):
-    """Environments that share the cache: each loads the metric of its own hf_emms, whichever came last."""
+    """Environments share the cache: each loads the metric of the hf_emms it has, whichever was imported last."""
     older = tmp_path / "older" / "hf_emms"
     source = install.source_folder().parents[1]
     older.mkdir(parents=True)

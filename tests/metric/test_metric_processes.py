@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.metric import IMPORT_EVALUATE
 from tests.helpers.quick_python import python
 
-# Processes of their own need not look for the Hub either.
+# Separate processes need not look for the Hub either.
 ALONE = {**os.environ, "HF_EVALUATE_OFFLINE": "1"}
 PROCESS = """
 import sys, numpy as np, hf_emms

@@ -1,4 +1,4 @@
-"""The metric's page: it runs in a process of its own, as its Space runs it, and answers a browser or a client."""
+"""The metric's page: it runs in a separate process, as in its Space, and answers a browser or a client."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""The example of docs/trainer.md, run as it stands on a tiny model."""
+"""Run the example of docs/trainer.md unchanged, on a tiny model."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Repositories that look like those of the dataset presets: columns, types, splits, configurations and quirks.
+"""Repositories that look like the ones of the dataset presets: columns, types, splits, configurations and quirks.
 
 The pictures and texts are made up, and the same every time: 30 rows in the split that a preset takes, 6 in the others.
 """
@@ -59,12 +59,12 @@ def answer_of(number: int) -> str:
 
 
 def _captioned(id: str, splits: Iterable[str], columns: Mapping[str, Any], row: Callable[[int], Row]) -> Lookalike:
-    """Pictures and what is said of them."""
+    """Pictures with captions or other columns about them."""
     return Lookalike(id, sizes(*splits), Features({"image": IMAGE, **columns}), lambda n: {"image": image(n), **row(n)})
 
 
 def _turns(number: int) -> Row:
-    """A list of pictures, and several turns about them with a prompt behind each question."""
+    """A list of pictures, and several turns about them with a prompt after each question."""
     asked = [
         (f"What colour is the {SHAPES[number % 2]}?", answer_of(number).capitalize()),
         ("What shape is it?", SHAPES[number % 2].capitalize()),
@@ -142,7 +142,7 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
             "jxie/coco_captions",
             sizes(*_ALL_THREE),
             Features({"image": IMAGE, **_strings("filename", "caption"), "cocoid": Value("int64")}),
-            # One row per caption, those of a picture apart from each other.
+            # One row per caption; the captions of a picture are apart from each other.
             lambda n: {
                 "image": image(n % 15),
                 "filename": f"{n % 15}.jpg",
@@ -224,7 +224,7 @@ FALLBACKS: dict[str, tuple[Lookalike, ...]] = {
         ),
     ),
 }
-"""The repository that stands in for each preset whose own is gone."""
+"""The fallback repository of each preset whose first repository is gone."""
 
 
 def put(hub: Hub, lookalikes: Iterable[Lookalike]) -> None:
@@ -267,7 +267,7 @@ def _files(one: Lookalike) -> dict[str, bytes]:
         start += count
         stream = io.BytesIO()
         table = datasets.Dataset.from_list(rows, features=one.features)
-        # As push_to_hub writes it: the types of columns stand in the file's metadata.
+        # As push_to_hub writes it: the file's metadata contains the types of columns.
         pq.write_table(table.data.table.cast(one.features.arrow_schema), stream)
         converted = one.ref.startswith("refs/convert/")
         name = f"{one.config}/{split}/0000" if converted else f"{_folder(one)}/{split}-00000-of-00001"

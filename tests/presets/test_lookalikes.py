@@ -93,7 +93,7 @@ def test_a_preset_loads_its_repository(reports: dict[str, Report], name: str) ->
 
 
 def expected_rows(name: str) -> int:
-    """30, but for several captions of a picture in rows of their own, several turns, expressions, and spans."""
+    """30, except for several captions of a picture in separate rows, several turns, expressions, and spans."""
     return {"coco_captions": 15, "squad_v2": 4 * 30, "clevr": 60, "refcoco": 60}.get(name, 30)
 
 
@@ -135,7 +135,7 @@ def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) ->
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """What is said where the column of labels has another name, and where the first repository is gone."""
+    """Reports if the column of labels has another name, and if the first repository is gone."""
     home = tmp_path_factory.mktemp("changed")
     repos = {name: tuple(renamed(one, label_column(name), "surprise") for one in REPOS[name]) for name in RENAMED}
     with running_hub(home / "hub") as running:

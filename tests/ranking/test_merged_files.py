@@ -50,7 +50,7 @@ def test_a_run_replaces_its_start_and_keeps_additions_of_others(tmp_path: Path) 
     confirmed("org/best", value=0.5).save(file, merge=True)
     add_to_file(confirmed("org/best", "org/close"), file, Ranking.save, confirmed("org/best"))
     assert values(file) == {"org/best": 0.5, "org/close": 0.9, "org/worse": 0.9}
-    assert values(example().save(file)) == {}  # a file that is saved anew
+    assert values(example().save(file)) == {}  # saving replaces the file
 
 
 @pytest.mark.parametrize(

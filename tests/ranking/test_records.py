@@ -233,7 +233,7 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
         assert "a b c" in text
     row = views.to_markdown(ranking).splitlines()[2]
     assert "\\|y \\<b\\>" in row
-    assert row.replace("\\|", "").count("|") == 7  # scores that no row has are no columns
+    assert row.replace("\\|", "").count("|") == 7  # scores that no row has get no column
 
 
 def test_a_narrow_terminal_omits_the_least_important_columns() -> None:

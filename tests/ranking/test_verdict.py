@@ -29,7 +29,7 @@ SAME_CLASS = "the same class for all rows"
 
 
 def row(name: str, explained: float, error: float, shift: float = 0.0, **changes: Any) -> Row:
-    """A row with R² and its standard error; its folds lie around its score, and those of equal `shift` are paired."""
+    """A row with R² and its standard error; its folds lie around its score. Rows of equal `shift` have paired folds."""
     loss = (1 - explained) * NULL_LOSS
     details = {"r2": explained, "weights": [1.0], "ridge": 1.0, "notes": []}
     folds = tuple(-loss + step for step in (-0.01 - shift, 0.0, 0.01 + shift))
@@ -126,7 +126,7 @@ CASES: dict[str, Ranking] = {
     "the direct measure has another best": of_rows(
         measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), **ESTIMATE_AND_ERRORS
     ),
-    # If the first estimator runs the checkpoints itself, nothing more direct stands beside it.
+    # If the first estimator runs the checkpoints itself, no other measure is more direct.
     "two direct measures": example(rows=ranked(TIED, "short_run"), estimators=("short_run", "zero_shot")),
     "a baseline is as good": of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(BM25,)),
     "a baseline, but fine-tuned": of_rows(row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), baselines=(BM25,)),

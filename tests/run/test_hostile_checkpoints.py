@@ -159,7 +159,7 @@ def test_or_failed_row_catches_errors_but_not_interrupts(caplog: pytest.LogCaptu
 
     with caplog.at_level("DEBUG", "hf_emms"):
         assert or_failed_row("a", None, lambda: fail(StopIteration("x"))).error == "StopIteration: x"  # type: ignore[union-attr]
-    assert "raise error" in caplog.text  # where it was raised
+    assert "raise error" in caplog.text  # the line that raised it
     assert or_failed_row("a", None, lambda: fail(OddError())).error == "OddError"  # type: ignore[union-attr]
     for stop in (KeyboardInterrupt(), SystemExit(), GeneratorExit()):
         with pytest.raises(type(stop)):

@@ -278,7 +278,7 @@ def test_an_interrupted_command_leaves_the_job_running(hub: Hub, environment: di
     before = set(hub.jobs)
     interrupted = threading.Event()
 
-    def wait() -> None:  # the commits of the job, and not those of the command before it
+    def wait() -> None:  # delays the commits of the job, but not the earlier ones of the command
         interrupted.wait(PATIENCE if set(hub.jobs) - before else 0)
 
     hub.fail("POST /api/datasets/ada/*/commit/*", "call", times=None, call=wait)

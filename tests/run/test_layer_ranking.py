@@ -1,4 +1,4 @@
-"""Test rankings of several layers: the row of a checkpoint is that of its best layer."""
+"""Test rankings with several layers: the row of a checkpoint shows its best layer."""
 
 from __future__ import annotations
 

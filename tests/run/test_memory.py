@@ -1,4 +1,4 @@
-"""Test that the memory of a run is that of its largest checkpoint."""
+"""Test that a run needs only the memory of its largest checkpoint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ rank(largest)
 print(json.dumps([peak(largest), peak(checkpoints)]))
 """
 LARGEST, SMALLER = 1_700, 1_200  # width of the inner layers: 114 and 95 MB of weights
-MARGIN = 80  # MB that a run may need beside its largest checkpoint, however many there are
+MARGIN = 80  # MB that a run may need in addition to its largest checkpoint, however many checkpoints it has
 
 
 def checkpoint(folder: Path, inner: int) -> str:

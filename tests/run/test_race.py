@@ -1,4 +1,4 @@
-"""Test races: the winners are those of a full run, and each checkpoint is loaded once."""
+"""Test races: a full run has the same winners, and each checkpoint is loaded once."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_that_gains_enough_is_not_eliminated() -> None:
     places = {"unscored": [], "far": best, "level": level, "first": looks(0.0, 0.0), "second": level}
     running = [RaceCandidate(name, None, history=history) for name, history in places.items()]  # type: ignore[arg-type]
     assert [each.name for each in RaceEngine(2, get_estimator("emms"))._eliminated(running, 1000)] == ["far"]
-    # Without two scores of as many folds nothing is projected.
+    # Without two scores with the same number of folds nothing is projected.
     (_, now), fewer = looks(-0.5, -0.3)[-1], (100, Score(-0.5, folds=(-0.5, -0.5)))
     for history in ([(200, now)], [fewer, (200, now)]):
         assert projected_score(history, 1000).value == now.value
@@ -223,7 +223,7 @@ def test_a_race_loads_each_checkpoint_once_and_finalists_run_the_rest_at_once() 
         ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, encoders=ENCODER, estimators="emms", cache=False)
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
     best = [row for row in ranking.rows if row.n is None]
-    assert len(best) == 2  # else this dataset no longer tells what is to be seen here
+    assert len(best) == 2  # otherwise this dataset cannot test the counts below
     assert all(len(heard.started_with[row.checkpoint]) < 5 for row in best)  # 125, 250, 500, 1,000 and 2,000 glosses
     assert all(sum(heard.started_with[row.checkpoint]) == ranking.n for row in best)
 

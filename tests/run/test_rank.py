@@ -87,7 +87,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     first = ranked(tiny, ids, progress=heard)
     assert heard.inputs == {GOOD: 150, POOR: 150}
     assert [note for note in heard.notes if "short runs" in note] == []
-    assert cached_at_start == [0, 0, 1]  # each row at once; the one that cannot be found is told first
+    assert cached_at_start == [0, 0, 1]  # each row is cached at once; the missing one is reported first
     again = ranked(tiny, ids, progress=heard_again)
     assert heard_again.started_with == {id: [0] for id in ids}
     assert [row.cached for row in first.rows[:2]] == ["none", "none"]

@@ -1,4 +1,4 @@
-"""Test that moments of slices of a sample merge into those of the sample."""
+"""Test that moments of slices of a sample merge into the moments of the sample."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def scores(ranking: Ranking) -> list[object]:
 def test_a_sweep_loads_each_model_once_and_equals_single_rankings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
-    """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
+    """Also with a few bytes too few for both checkpoints in memory; then they do not take turns."""
     loaded_bytes = sum(2 * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
     names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], RecordedProgress()
@@ -115,7 +115,7 @@ def test_a_failed_cell_is_a_failed_row_that_runs_again(emms_cache: Path, tmp_pat
 
 
 def logme(**scores: float | None) -> Ranking:
-    """Checkpoints by their scores, None where one failed."""
+    """Checkpoints by their scores, or None if one failed."""
     rows = [
         Row(name, error="it fails") if score is None else Row(name, scores={"logme": Score(score)})
         for name, score in scores.items()
@@ -210,14 +210,14 @@ def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path:
     assert "2 datasets: 2 cells run, 2 there already" in whole.err
     cached = cli("sweep", plan, "-o", tmp_path / "elsewhere", "-c", GOOD, "-c", "./nowhere", "--dry-run")
     assert "2 datasets: 0 cells to run, 2 there already" in cached.err
-    # The folder holds other results, too; the table has what was asked for.
+    # The folder contains other results, too; the table has only the requested ones.
     other = cli("sweep", plan, "-o", tmp_path / "results", "-c", GOOD, "--format", "tsv")
     assert other.out == f"checkpoint\tdemo_fashion\tdemo_captions\n{GOOD}\t1\t1\n"
     assert {Ranking.from_json(file.read_bytes()).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
 
 
 def bomb() -> str:
-    """Nine lists of nine lists of nine lists …: a few lines that hold 43 million words."""
+    """Nine lists of nine lists of nine lists …: a few lines that expand to 43 million words."""
     lines = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 8)]
     return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x]", *lines, "datasets: [*l7]"])
 

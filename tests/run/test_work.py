@@ -140,5 +140,5 @@ def test_the_ridge_search_factorises_few_matrices() -> None:
     z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)
     with counted_calls(_cholesky, lambda frame: 1) as factors:
         emms(x, z, method="emms")
-    search = 5 + 2 * 2  # ridges that the first fold tries, and two more folds at the best one and beside it
+    search = 5 + 2 * 2  # ridges that the first fold tries, and two more folds at the best one and next to it
     assert len(factors) <= search + 5

@@ -118,7 +118,7 @@ def test_a_regular_expression_that_does_not_end_on_one_row_is_one_failed_row(
 ) -> None:
     bad = exploding_tokenizer(zoo, tmp_path / "explodes")
     ranking = rank(texts, [bad], stall_limit=20)
-    assert "Regex" in (ranking.row(bad).error or "")  # the library gives up by itself
+    assert "Regex" in (ranking.row(bad).error or "")  # the library stops by itself
 
 
 @pytest.mark.slow

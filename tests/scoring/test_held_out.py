@@ -1,4 +1,4 @@
-"""Held-out scoring on moments is what refitting on rows gives, in any precision and form of labels."""
+"""Held-out scoring on moments equals refitting on rows, in any precision and form of labels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def problem(
         (120, 60, (6, 4, 4), 0, 0),
         (80, 200, (6, 4), 0, 0),  # fewer rows than features: these are rotated
         (900, 70, (5, 3), 7, 0),
-        # Labels wider than features take another way to the same sums, even where a fold has fewer rows than features.
+        # For labels wider than features the same sums are computed differently, even if a fold has fewer rows.
         *[(300, 90, (120,), 0, loud) for loud in (0, 100)],
         # Wide features: the ridge is chosen on some folds, and on some columns of wide labels.
         *[(1300, 520, (20,), 0, 0), (900, 520, (6, 6), 8, 0), (900, 600, (130, 130), 0, 0)],

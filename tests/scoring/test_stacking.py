@@ -49,7 +49,7 @@ def slow_score(
 ) -> float:
     """The definition, fold by fold with scikit-learn, at given weights of base learners and F-labels.
 
-    What neighbours in a sample of rows gain over the ridge there stands for all rows.
+    The gain of neighbours over the ridge is measured on a sample of rows, and applied to all rows.
     """
     blocks = [table[labels.codes] for table in labels.tables]
     widest = max(block.shape[1] for block in blocks)
@@ -75,7 +75,8 @@ def slow_score(
     return -loss / z.size
 
 
-# Of more columns than principal components are looked at, but for those that are rotated, the rank is what these hold.
+# With more columns than principal components, only the components are searched, unless the rows are rotated. The
+# unrotated case has a rank low enough for the components to contain everything.
 @pytest.mark.parametrize("texts", [None, 7])
 @pytest.mark.parametrize(
     ("rows", "width", "rank", "sample_rows"),

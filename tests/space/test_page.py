@@ -21,7 +21,7 @@ def has_query(page, text):
 
 @pytest.mark.slow
 def test_what_is_shown_agrees_with_the_address_after_any_sequence(browser, space):
-    """A hundred others each day, or as many of them as a slow machine plays in its time; a fault names its seed."""
+    """A hundred others each day, or fewer if a slow machine runs out of time; a fault names its seed."""
     some = [each for each in CONDITIONS if each.slowdown == 1 and each.name.partition(",")[0] in ("100 ms", "300 ms")]
     first, end = 100 * date.today().toordinal(), time.monotonic() + SECONDS_OF_SEQUENCES
     played = takewhile(lambda seed: time.monotonic() < end, range(first, first + 100))
@@ -96,7 +96,7 @@ def test_focus_scrolling_and_what_is_open_stay(visit):
     header.focus()
     page.keyboard.press("Enter")
     has_query(page, "sort=parameters")
-    # The first row is the same before and after: until the view is there, a header still says what it did before.
+    # The first row is the same before and after: until the new view arrives, a header keeps its old state.
     expect(page.get_by_role("columnheader", name="Params")).to_have_attribute("aria-sort", "ascending")
     expect(header).to_be_focused()
     expect(page.get_by_label("Parameters, at most")).to_be_visible()

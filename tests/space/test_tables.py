@@ -127,7 +127,7 @@ def test_what_is_known_of_checkpoints_filters_them_and_is_counted(shown):
 
 
 def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
-    """What the Hub knows of checkpoints may arrive after the page."""
+    """Data from the Hub about checkpoints may arrive after the page."""
     found = render.show(View(ranking="image/beans", license=("apache-2.0",), library=("timm",)), shown)
     assert (found.view.license, found.view.library) == (("apache-2.0",), ("timm",))
     assert "license=apache-2.0" in found.query
