@@ -129,7 +129,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, timeout: float | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a file lock; other processes and threads wait for it. The lock file stays.
+    """Acquire a file lock for the block; other processes and threads wait for it. The lock file stays.
 
     Args:
         path: The lock file.

@@ -31,8 +31,8 @@ def cache_key(
         revision: Its commit, or the digest of a folder.
         settings: Name → value of the settings that change the result, see `OptionsPart.in_keys`.
         versions: Package → version, of the packages whose version changes the result.
-        code: A number that is raised when the same inputs give another result.
-        inputs: Name → what else changes the result: digests of data, and plain values that JSON can hold.
+        code: A number that is increased when the same inputs produce another result.
+        inputs: Name → what else changes the result: digests of data, and plain values that JSON can represent.
     """
     key = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
     key["settings"] = {name: value for part in settings for name, value in part.items()}

@@ -30,7 +30,7 @@ class Labels:
         inputs: uint64, shape (N,): hash of each row's input, a key of `DrawnRows.inputs`.
         codes: int64, shape (N,): index of each row's label.
         texts: The distinct label texts.
-        spans: int64, shape (N, 2): the span of each row in its input; None if a row is a whole input.
+        spans: int64, shape (N, 2): the span of each row in its input; None if each row is a complete input.
         soft: Each label as a mean of texts; None if label u is text u.
         form: Form of the label embeddings, see `Sample`.
         numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.

@@ -18,7 +18,7 @@ MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
 ALLOWED = f"at most {FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be skipped"
 
-# The label of a row that has none of several classes.
+# The label of a row without a class, in multi-label data.
 NO_CLASS = "none"
 # A raw label with its start and end in the input, if the dataset has them.
 PlacedLabel = tuple[Any, int | None, int | None]

@@ -69,7 +69,7 @@ class Sample:
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: Number of dataset rows without a usable input or label.
         total_rows: Number of rows in the split; None if a stream does not have it.
-        fingerprint: 32 hex digits, a hash of the whole sample.
+        fingerprint: 32 hex digits, a hash of the complete sample.
         inputs_fingerprint: 32 hex digits, a hash of the inputs. Other labels of the same inputs need no new features.
         soft_labels: Each label as a mean of texts; None if label u is text u.
         label_numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
@@ -77,7 +77,7 @@ class Sample:
         form: Form of the label embeddings: "text", "numbers" or "both"; "spans" if rows are spans of inputs.
         available: The largest possible sample of the split; None if the number is unknown.
         unused_columns: The dataset's columns that were not read.
-        no_class: Label text of rows with none of several classes; None if all rows have a class.
+        no_class: Label text of multi-label rows without a class; None if all rows have a class.
         splits: Names of all splits.
         label_order: Label texts in the dataset's own order of classes; empty if it has none.
         reading: The preview of how the dataset was read.
@@ -124,7 +124,7 @@ class Sample:
 
     @property
     def numbers_name(self) -> str:
-        """Name of the label embeddings of numbers, beside those of encoders."""
+        """Name of the label embeddings that come from numbers, not from an encoder."""
         return f"{self.task.label.name} (numbers)"
 
     def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ class Sample:
 
     @property
     def has_several_texts(self) -> bool:
-        """Whether labels may be means of several texts."""
+        """Whether a label may be the mean of multiple texts."""
         return self.soft_labels is not None
 
     @property

@@ -90,8 +90,8 @@ def proportional_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return a random key per input that depends on the seed and the input's content, not on its position.
 
-    Hashes the length and the first 4 KiB of bytes, and the last two parts of a path. Reading a whole dataset to draw
-    a few rows would take longer than ranking does.
+    Hashes the length and the first 4 KiB of bytes, and the last two parts of a path. Reading all of a dataset to
+    draw a few rows would take longer than ranking does.
 
     Returns:
         The key of each input, uint64 (I,), its row in increasing order, int64 (I,), and the number of rows without.
@@ -153,7 +153,7 @@ def _order_by_class(
 
 
 def _are_normalized(rows: Any, schema: RowSchema) -> bool:
-    """Return whether boxes are fractions of their images. Only the whole column can tell."""
+    """Return whether boxes are fractions of their images. Only the complete column shows this."""
     numbers = schema.task.numbers
     if numbers is None or numbers.are_normalized is None:
         return False
@@ -177,7 +177,7 @@ def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
 def _classes(rows: Any, schema: RowSchema) -> tuple[np.ndarray, dict[str, int]]:
     """Return the class that each row is drawn by, int64 (N,), and the number of rows per class.
 
-    A row is drawn by its rarest class; −1 stands for a row without a class.
+    A row is drawn by its rarest class; −1 marks a row without a class.
     """
     columns = list(dict.fromkeys(map(schema.column_of, schema.label_columns)))
     names_of_rows = [
@@ -225,7 +225,7 @@ def _head(value: Any) -> tuple[bytes, ...]:
 
 
 def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
-    """Return bytes that identify a list: those of its first medium, or all numbers of an array."""
+    """Return bytes that identify a list: the bytes of its first medium, or all numbers of an array."""
     import pyarrow as pa
 
     values = scalar.values

@@ -52,7 +52,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         moves: The checkpoints that both have scored, in the order of the first ranking.
         agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None if
             fewer than three checkpoints are common or all scores are equal.
-        picks: The best checkpoint of each ranking, among those that both have scored.
+        picks: The best checkpoint of each ranking, among the checkpoints that both have scored.
         same_pick: "yes", "no", or "within ties" if both picks share the first rank of a ranking.
         only_first, only_second: Checkpoints that only this ranking has scored.
         failed_first, failed_second: Checkpoints that failed.
@@ -191,7 +191,7 @@ def _same_pick(before: Sequence[Row], after: Sequence[Row]) -> str:
 
 
 def move_columns(comparison: Comparison) -> list[str]:
-    """Return the keys of `move_records`; those of fine-tuned scores only if a checkpoint has one."""
+    """Return the keys of `move_records`, with keys of fine-tuned scores only if a checkpoint has one."""
     measured = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric") if _fine_tuned(comparison) else ()
     return [
         *("checkpoint", "rank_a", "rank_b", "up"),

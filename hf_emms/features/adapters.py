@@ -20,7 +20,7 @@ _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 # Attributes of a convolution that code of some families pads images by, and that PEFT's wrappers lack.
 _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
-# In the names of biases of a head that was trained whole, which the file holds once more where all biases were trained.
+# In the names of biases of a fully trained head. The file contains them once more if all biases were trained.
 _COPIES = (".modules_to_save.", ".original_module.")
 
 

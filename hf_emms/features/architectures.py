@@ -299,7 +299,7 @@ def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
     return () if reads_it else tuple(sorted(alone))
 
 
-# The inputs of checkpoints in words.
+# Readable names of the inputs of checkpoints.
 INPUT_WORDS = {"text": "texts", "image": "images", "audio": "sound", "video": "videos", "time": "time series"}
 # The same, by the main argument of a class of transformers.
 _MAIN_INPUTS = {
@@ -338,7 +338,7 @@ def _stated_inputs(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
         return everything, everything
     stated = loader.input_modalities
     stated = {stated} if isinstance(stated, str) else {*stated}
-    if stated & {main, "video"} == {"video"}:  # a class whose pixel_values are those of several frames
+    if stated & {main, "video"} == {"video"}:  # a class whose pixel_values contain multiple frames
         main = "video"
     alone = frozenset((main, *(part for part in INPUT_WORDS if hasattr(loader, f"get_{part}_features"))))
     return alone, alone | stated

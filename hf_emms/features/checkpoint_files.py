@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-# File names of weights: a single file, the index of several files, and the pattern of these.
+# File names of weights: a single file, the index of a sharded checkpoint, and the pattern of its shards.
 SAFETENSORS_NAME: Final = "model.safetensors"
 PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
@@ -43,18 +43,18 @@ _OTHER_WEIGHTS = {
     "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
     "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
     "flax_model*.msgpack": ("for Flax", _CHOOSE_PYTORCH),
-    "adapter_model.*": ("of an adapter", f"name the folder that holds them beside their {ADAPTER}"),
+    "adapter_model.*": ("of an adapter", f"name the folder that contains them and their {ADAPTER}"),
     "*.gguf": ("for llama.cpp", _FROM_GGUF),
     "*.onnx": ("for ONNX Runtime", "choose the checkpoint that it was exported from"),
     "*.pt": ("pickled without a config.json", _SAVE_FOLDER),
     "*.pth": ("pickled without a config.json", _SAVE_FOLDER),
     "*.bin": ("pickled without a config.json", _SAVE_FOLDER),
-    "*.safetensors": ("without a config.json", "pass the folder that holds them beside their config.json"),
+    "*.safetensors": ("without a config.json", "pass the folder that contains them and their config.json"),
 }
 # Layouts of other libraries by a typical file: what they are, and what to do.
 _OTHER_LAYOUTS = {
     "model_index.json": (
-        "is a pipeline of diffusers, of several models",
+        "is a pipeline of diffusers with more than one model",
         "rank a part of it that transformers reads, such as the folder of its text_encoder or image_encoder",
     ),
     "open_clip_config.json": (
@@ -78,7 +78,7 @@ class Weights:
 
     @property
     def single(self) -> Path:
-        """The file with all weights, if there is no index of several files."""
+        """The file with all weights, if the weights are not sharded."""
         return self.folder / (PICKLED_NAME if self.pickled else SAFETENSORS_NAME)
 
 
@@ -139,7 +139,7 @@ def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
 
 
 def weight_files(paths: Collection[str]) -> list[str]:
-    """Choose the paths of weights: safetensors, or pickles if there are no safetensors.
+    """Choose the paths of weights: safetensors if there are any, otherwise pickles.
 
     If the top folder has no weights, weights in a subfolder count (older sentence-transformers layouts).
     """
@@ -154,7 +154,7 @@ def weight_files(paths: Collection[str]) -> list[str]:
 
 
 def fetch_weights(repo: Repo, *, subfolder: str = "") -> Weights:
-    """Download a checkpoint's weights where they are missing, check that they are complete, and return their folder.
+    """Download a checkpoint's missing weights, check that all are complete, and return their folder.
 
     They are safetensors, or without these pickles.
 

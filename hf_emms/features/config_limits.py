@@ -1,7 +1,7 @@
 """Checks of a checkpoint's configurations before anything is built from them.
 
 The worker process covers configurations that take too long or too much memory. These checks cover what it does not:
-files of other repositories, and models of so many layers that building them would fill the memory of the machine first.
+files of other repositories, and models whose layers would fill the memory of the machine before a limit applies.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 256 << 20)
 _USER_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 # Packing generates code for every number of rows (0.4 ms); smaller layers don't regain that.
 _MIN_WEIGHTS = 2**17
-# The most bytes of packed weights of a checkpoint; they are copies, as other code may read those of the layer.
+# The maximum bytes of a checkpoint's packed weights. They are copies, because other code may read the layer's weights.
 _MAX_PACKED_BYTES = 2**31
 
 
@@ -90,8 +90,8 @@ def _glibc() -> Any:
 def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
     """Replace the forward of large linear layers on the CPU by oneDNN, with weights reordered once and not per call.
 
-    Subclasses of `nn.Linear`, layers with another forward or weights of other types, and all beyond 2 GB stay as they
-    are.
+    Subclasses of `nn.Linear`, layers with another forward or weights of other types, and all beyond 2 GB stay
+    unchanged.
     """
     bytes_left = _MAX_PACKED_BYTES
     types = _packable_types()
@@ -203,7 +203,7 @@ class BatchedForward:
         self.probing = False
 
     def batch_elements(self) -> int:
-        """Return how many elements a batch should have: a constant, or as many as fit on a probed GPU."""
+        """Return how many elements a batch should have: a constant, or the maximum that fits on a probed GPU."""
         if self._probed is None:
             return self._max_elements
         elements, taken = self._probed

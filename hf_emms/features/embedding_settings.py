@@ -36,7 +36,7 @@ _FLAGS = {
 _READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
 _BEHIND = ("Dense", "LayerNorm", "Normalize")
 _IDLE = ("Dropout",)
-# Modules or `model_type`s of models that do not give one vector per text.
+# Modules or `model_type`s of models that do not return one vector per text.
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
 # Names of prompts. The first that is not empty is used. `encode_document` of sentence-transformers 6.2 never uses
@@ -49,7 +49,7 @@ class EmbeddingSettings:
     """The fields of an `FeatureSpec` that a repository says of itself, and notes.
 
     Attributes:
-        refused: The error for a checkpoint that does not give one vector per text, or None.
+        refused: The error for a checkpoint that does not return one vector per text, or None.
     """
 
     fields: Mapping[str, Any]
@@ -89,7 +89,7 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
     if "Pooling" in paths:
         pooling = _json(repo, folder / paths["Pooling"] / "config.json")
         fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
-    # Towers such as CLIP's give one vector per text without a Pooling.
+    # Towers such as CLIP's return one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
     if "Pooling" in paths or is_tower:
         fields |= _behind(modules)

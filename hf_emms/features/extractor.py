@@ -66,7 +66,7 @@ class Extractor:
 
     Attributes:
         plan: How it was loaded.
-        width: Columns of a feature row, those of all layers together.
+        width: Number of columns of a feature row, over all layers.
         layer_slices: Layer → its part of a feature row.
         refused: Layer → why this checkpoint lacks it; never all requested layers.
         parameters: Of the loaded part (a vision tower without its text tower).
@@ -90,7 +90,7 @@ class Extractor:
         """Yield positions in `inputs`, int64 (b,), and their features, float32 (b, D1); each input once, in any order.
 
         Inputs are M texts, M images (`inputs[i]` decodes a PIL image), or M `Pairs` or `Spans`, as the checkpoint was
-        loaded for. A batch has at most `batch_size` inputs (for `Spans`, pairs); None: as many as suit the device.
+        loaded for. A batch has at most `batch_size` inputs (for `Spans`, pairs); None: a number that suits the device.
 
         Raises:
             EmmsError: The checkpoint fails on an input, or a single input does not fit into memory.
@@ -191,7 +191,7 @@ class ExtractorPool:
         self._idle[name] = extractor
 
     def retain(self, names: Sequence[str]) -> None:
-        """Keep as many of the named checkpoints as fit, the first names first, and close all others."""
+        """Keep the named checkpoints that fit in memory, the first names first, and close all others."""
         free = self._max_idle_bytes
         retained = {}
         for name in names:

@@ -115,7 +115,7 @@ class FeatureSpec:
 
 
 def device_in_keys(options: RunOptions) -> str:
-    """Return the kind of device that results are made on, which their cache keys hold: "cpu", "cuda" or "mps".
+    """Return the kind of device that results are made on, which their cache keys contain: "cpu", "cuda" or "mps".
 
     On a Ray cluster it is the setting as it is: the devices of its nodes are not known here.
     """
@@ -139,8 +139,8 @@ def plan_extraction(
 ) -> FeatureSpec:
     """Return the plan of a checkpoint's features, from its configuration files.
 
-    Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which gives the same
-    features on every device. The prompts of `prompts`, options or a plan, take the
+    Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which produces the
+    same features on every device. The prompts of `prompts`, options or a plan, take the
     place of the checkpoint's.
 
     Raises:

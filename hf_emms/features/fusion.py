@@ -33,7 +33,7 @@ class Towers:
     """A family of two towers, which read images and texts apart; their features are joined at the end.
 
     Attributes:
-        summary: Of the feature row, in words.
+        summary: Describes the feature row.
         text_part: The submodule that reads texts; "" is the model itself.
         encode_image: Model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
         embed_text: Model, token ids and mask (b, T) to an embedding of each text (b, E).

@@ -22,13 +22,13 @@ _ALWAYS = (LAST, SPREAD)
 
 
 class LayerReader:
-    """Features of several layers from a single forward pass, each scaled to unit length if `normalise`.
+    """Features of one or more layers from a single forward pass, each scaled to unit length if `normalise`.
 
     Of the feature itself the first `truncate_dim` columns are kept, None for all.
 
     "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden
     layer in front of it: full fine-tuning changes every layer (docs/evidence.md). "mean" is the average over hidden
-    layers, "N" the N-th hidden layer (1 is the first, -1 the last, 0 the input of the first where the family shows it).
+    layers, "N" the N-th hidden layer (1 is the first, -1 the last, 0 the input of the first, if the family shows it).
 
     Attributes:
         refused: Layer → why the model does not have it. Never all of them.

@@ -251,7 +251,7 @@ def load_options(plan: FeatureSpec) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that a checkpoint needs."""
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
-        # Some CLIP configurations have a wrong projection_dim for the text tower and the right one for the whole model.
+        # Some CLIP configurations have a wrong projection_dim for the text tower and the right one for the full model.
         options["projection_dim"] = plan.config["projection_dim"]
     if plan.architecture.loader == "TimmWrapperModel":
         options["model_args"] = _timm_arguments(plan)

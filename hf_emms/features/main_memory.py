@@ -15,7 +15,7 @@ def total_main_memory(root: Path = _ROOT) -> int | None:
     """Return the memory limit of this process in bytes, or None if the system does not report it.
 
     Args:
-        root: The folder that holds ``proc`` and ``sys``.
+        root: The folder that contains ``proc`` and ``sys``.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     return min(
@@ -27,7 +27,7 @@ def free_main_memory(root: Path = _ROOT) -> int | None:
     """Return the free memory in bytes, including cached files, or None if the system does not report it.
 
     Args:
-        root: The folder that holds ``proc`` and ``sys``.
+        root: The folder that contains ``proc`` and ``sys``.
     """
     available = _statistics(root / "proc/meminfo").get("MemAvailable:")
     machine = [] if available is None else [1024 * available]

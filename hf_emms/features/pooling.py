@@ -44,12 +44,12 @@ class Pooling:
     """The way from a model and the tensors of a batch to a feature row.
 
     Attributes:
-        summary: In words.
+        summary: Describes the feature row.
         features: Returns the features (b, D1) of a model and the tensors of a batch.
-        layers: Returns the same and the rows of every hidden layer, from a single forward pass; a `LayerError` where
-            the model shows no hidden layers.
-        layer_summary: How hidden layers are pooled, in words.
-        spreads: Whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
+        layers: Returns the same and the rows of every hidden layer, from a single forward pass; a `LayerError` if the
+            model shows no hidden layers.
+        layer_summary: Describes how hidden layers are pooled.
+        spreads: Whether "spread" adds hidden layers; not if their rows repeat a part of the feature.
         run: Returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
         state: Returns the row of each text, of the states of a layer and the tensors of a batch.
     """
@@ -190,7 +190,7 @@ def _timm_layers(model: Any, inputs: Inputs) -> Layered:
 
 
 def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], ImageAndStates]) -> Pooling:
-    """Return the pooling of a captioner, of which `read` gives the image and the decoder's states."""
+    """Return the pooling of a captioner. `read` returns the image and the decoder's states."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         image, states = read(model, inputs, start_tokens(model, inputs["pixel_values"]))
@@ -242,7 +242,7 @@ POOLINGS: dict[str, Pooling] = {
         lambda model, inputs, **options: model(input_ids=inputs["input_ids"], **options),
     ),
     "cls_token": _pooling(_CLS, _FIRST, first_token),
-    # Only the last of several stages has a class token.
+    # Only the last stage has a class token.
     "late_cls_token": _pooling(
         _CLS, "mean of its tokens", average, lambda outputs, inputs: first_token(outputs.last_hidden_state, inputs)
     ),

@@ -31,10 +31,10 @@ class StaticEmbedding(nn.Module):
     def from_pretrained(
         cls, folder: Path, *, dtype: torch.dtype, use_safetensors: bool, **options: Any
     ) -> tuple[Self, dict[str, Any]]:
-        """Load the table of a folder, with a loading report like that of transformers.
+        """Load the table of a folder, with a loading report in the format of transformers.
 
         Raises:
-            KeyError, ValueError: If the weights contain no such table.
+            KeyError, ValueError: If the weights do not contain the table.
         """
         tensors = read_tensors(Weights(folder, pickled=not use_safetensors).single)
         vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]

@@ -13,7 +13,7 @@ from hf_emms.ranking import TIE_WIDTH
 from hf_emms.scoring.arrays import assign_folds
 
 # The jackknife leaves out each part of the rows once. Each row of a small split is a part. A large split has at least
-# this many parts, and at most as many as compute the metric on about `JACKKNIFE_ROWS` rows in total.
+# `_MIN_PARTS` parts, and more only while the metric reads at most about `JACKKNIFE_ROWS` rows in total.
 _MIN_PARTS, JACKKNIFE_ROWS = 20, 200_000
 
 

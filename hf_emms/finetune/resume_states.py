@@ -60,7 +60,7 @@ def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
 
 @contextmanager
 def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a run. Other processes and threads wait for it, and then find the result in the cache.
+    """Lock a run for the block. Other processes and threads wait, and then find the result in the cache.
 
     Raises:
         TimeoutError: The deadline, a `time.time`, has passed.

@@ -66,7 +66,7 @@ class SpansHead(FeatureHead):
         return LabeledSplit.from_sample(sample, references, spans.inputs, np.array(list(answers)), groups)
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Predict no answer, or the whole text."""
+        """Predict no answer, or the complete text."""
         rules = (for_all_rows(""), _whole_texts)
         return best_baseline("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["model", "dataset", "space"]
 Hints = Mapping[int | None, str | Text]
-"""HTTP status → hint that replaces the usual one; None stands for any other status."""
+"""HTTP status → hint that replaces the usual one; None applies to any other status."""
 T = TypeVar("T")
 
 RETRY_HINT = "run the same command again later; finished work is kept"
@@ -127,7 +127,7 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
 def translate_hub_errors(
     id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
 ) -> Iterator[None]:
-    """Raise errors of huggingface_hub inside the block as an EmmsError. The arguments are those of `request`."""
+    """Raise errors of huggingface_hub inside the block as an EmmsError. The arguments are the same as in `request`."""
     from huggingface_hub import get_session
     from huggingface_hub.utils import httpx
 

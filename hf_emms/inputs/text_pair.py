@@ -1,7 +1,7 @@
 """Pairs of texts, such as questions with contexts, and spans of the second text.
 
 A second text that exceeds the maximum length is split into overlapping windows. Every token of it counts once, in the
-window where it is farther from the edge. The model never reads the label: a span only selects which token states are
+window whose edge is farther away. The model never reads the label: a span only selects which token states are
 averaged.
 """
 
@@ -48,7 +48,7 @@ class Window(NamedTuple):
         second: Token ids of the second text, or of a part of it.
         start: The number of token ids of the second text before the window.
         counted: The run of `second` that counts in this window and in no other.
-        spans: Runs within it that are averaged separately; if empty, it is averaged as a whole.
+        spans: Runs within it that are averaged separately; if empty, all of it is averaged.
     """
 
     first: Sequence[int]

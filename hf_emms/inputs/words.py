@@ -1,7 +1,7 @@
 """Words of texts, one row per word. A checkpoint reads each text once and returns the states of its words.
 
 The state of a word is the state of its first token, as in token classification with transformers. Texts that exceed the
-maximum length are split into overlapping windows. Each word counts in the window where it is farther from the edge.
+maximum length are split into overlapping windows. Each word counts in the window whose edge is farther away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Define the settings of a ranking, each once.
 
 `Options` is the sum of five parts: reading data, computing features, scoring, training and running. Each field is a
-setting. Its name is the argument of `hf_emms.rank`, and its `Setting` says where it appears. Flags with their help,
-sweep files, command lines of jobs and cards, cache keys and the recorded settings are derived from it.
+setting. Its name is the argument of `hf_emms.rank`, and its `Setting` lists the places that use it. Flags with their
+help, sweep files, command lines of jobs and cards, cache keys and the recorded settings are derived from it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ COLUMN_FLAGS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a setting appears, and its allowed values."""
+    """The places that use a setting, and its allowed values."""
 
     default: Any  # `MISSING` if it has none
     help: str

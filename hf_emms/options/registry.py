@@ -1,4 +1,4 @@
-"""Look up tasks, estimators and architectures, including those that other packages add by entry points.
+"""Look up tasks, estimators and architectures, including entry points of other packages.
 
 The name of an entry point is a task's id, an estimator's name or a `model_type`. Names come from package metadata. A
 package is imported when one of its names is looked up, or when all are listed.

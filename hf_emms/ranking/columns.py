@@ -162,7 +162,7 @@ def format_percent(share: float | None) -> str:
 
 
 def format_finetuned(result: FineTuned | None) -> str:
-    """Format a fine-tuned score with its spread; "failed" if there is no score."""
+    """Format a fine-tuned score with its spread, or "failed" without a score."""
     if result is None or result.value is None:
         return MISSING if result is None else "failed"
     spread = result.spread

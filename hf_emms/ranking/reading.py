@@ -65,7 +65,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         columns: Inputs first, then the label.
         facts: How examples became the rows of the sample, one fact per line.
         unused: Columns that were not read.
-        unused_inputs: Those of them that look like a part of the input.
+        unused_inputs: The unused columns that look like a part of the input.
         skipped: Number of examples that were skipped; `reasons` are the first ones.
     """
 

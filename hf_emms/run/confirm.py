@@ -79,8 +79,8 @@ def confirm(
         batch_size: The number of rows per step.
         stall_limit: Seconds without progress after which a run fails.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: "local" (one run after the other) or "ray" (as many runs at a time as the cluster has GPUs or cores
-            for).
+        engine: "local" (one run after the other) or "ray" (parallel runs, each with its own GPU or share of
+            the cores).
         ray_address: See `hf_emms.rank`.
         resume: Reuse runs that an earlier call finished.
         cache: Read finished runs from the cache, and store them.

@@ -177,7 +177,7 @@ def rank(
         stall_limit: Seconds without progress after which a checkpoint becomes a failed row.
         layers: "spread" (the first, the middle and the last hidden layer, the default), "last" (the default pooling of
             the architecture), "mean" (over all hidden layers), or the number of a layer. If you name several, the row
-            of a checkpoint is that of its best layer.
+            of a checkpoint shows its best layer.
         max_params: The maximum number of parameters of the task's default checkpoints, 100_000_000 or "100M".
         query_prompt: The prefix of queries for all checkpoints, "" for none. By default each checkpoint's own.
         document_prompt: The prefix of documents, likewise.

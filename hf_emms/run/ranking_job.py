@@ -121,8 +121,8 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
 def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
     """Check what can be checked, start a job, wait for it, and return its rankings.
 
-    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. The rankings
-    are those that were published. They include checkpoints that others ranked with the same settings.
+    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. Returns the
+    published rankings. They include checkpoints that others ranked with the same settings.
     """
     account = hub.who_am_i()
     hub.require_jobs(account)

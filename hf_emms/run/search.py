@@ -63,7 +63,7 @@ def search(
 
     Args:
         task: The task to rank them for.
-        pipeline_tag: Their task on the Hub. By default that of `task` and of backbones.
+        pipeline_tag: Their task on the Hub. By default the tag of `task` and of backbones.
         author: A user or organisation.
         text: A part of the id.
         tags: Tags that all checkpoints have.

@@ -159,7 +159,7 @@ _idle: list[Worker] = []
 
 @contextmanager
 def borrowed_worker(stall_limit: float) -> Iterator[Worker]:
-    """Give the block a worker that no other thread uses, with this stall limit."""
+    """Yield a worker with this stall limit that no other thread uses during the block."""
     worker = _idle.pop() if _idle else Worker()
     worker.stall_limit = stall_limit
     try:

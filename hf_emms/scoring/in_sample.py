@@ -141,7 +141,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
     Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot) or the
     standardised columns of the "f-labels". "auto" uses classes if labels are summed by text and most of them repeat.
-    If all labels are different, one-hot targets give any order of the labels the same evidence. `common` computes the
+    If all labels are different, one-hot targets assign any order of the labels the same evidence. `common` computes the
     evidence as in widespread code, which omits (D1 − rank)·log α and is far too high if D1 > N.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.

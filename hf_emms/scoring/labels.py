@@ -177,7 +177,7 @@ class _Basis:
 
     @cached_property
     def level(self) -> np.ndarray:
-        """(ΣD2_k,): factors that give narrow label embeddings the total variance of the widest."""
+        """(ΣD2_k,): factors that scale narrow label embeddings to the total variance of the widest."""
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
     def _scale(
@@ -214,7 +214,7 @@ class ColumnBasis(_Basis):
             raise EmmsError(f"label_embeddings has widths {labels.widths}, but these moments need {self.widths}")
 
     def joined(self, several: Sequence[LabelTable]) -> LabelTable:
-        """Return the labels of several batches as a contiguous copy."""
+        """Return the labels of all batches as a contiguous copy."""
         rows = [[table[as_slice(labels.codes)] for table in labels.tables] for labels in several]
         return LabelTable.of_rows([np.concatenate(blocks) for blocks in zip(*rows, strict=True)])
 

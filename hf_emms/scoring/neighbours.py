@@ -6,7 +6,7 @@ Each base learner b, fitted on the other folds, has residuals E_b on the rows of
 is minimised over weights w of base learners and t of label embeddings, both on the simplex (stacked regression, Breiman
 1996).
 
-Cross-validation gives the products of the ridge's residuals over all rows. Let G be each label minus the mean label of
+Cross-validation yields the products of the ridge's residuals over all rows. Let G be each label minus the mean label of
 its neighbours. Products of both residuals are <Y − m_y, G> − <W, (X − m_x)ᵀG>, so that no row has to be predicted.
 
 Neighbours are searched in a sample of rows, for the rows of the sample. The gain over the ridge on the sample is scaled

@@ -42,7 +42,7 @@ class Quantity:
         return stored if self.higher_is_better else -stored
 
     def error(self, stored: float, stderr: float) -> float:
-        """Convert the standard error of a stored number to that of `value`."""
+        """Convert the standard error of a stored number to the standard error of `value`."""
         reach = self.value(stored + stderr / 2) - self.value(stored - stderr / 2)
         return abs(reach)
 

@@ -66,10 +66,11 @@ def centred_total(
 def split_fold(
     product: np.ndarray, total: np.ndarray, n: tuple[float, float], x: FoldStats, y: FoldStats, *, upper: bool = False
 ) -> Split:
-    """Return a fold's products and those of the other folds, about the training mean, in the precision of `total`.
+    """Return the products of a fold and of the other folds, about the training mean, in the precision of `total`.
 
-    `product` (D, c) is the fold's about the origin, `total` that of all rows about their mean, standardised and divided
-    by N; n are the rows of the fold, and N. x scales the matrix' D rows, y its c columns.
+    `product` (D, c) is the product of the fold about the origin. `total` is the product of all rows about their mean,
+    standardised and divided by N. n contains the row count of the fold, and N. x scales the matrix' D rows, y its c
+    columns.
     """
     test, train, dtype = np.empty_like(total), np.empty_like(total), total.dtype
     scale, mean = (x.scale / n[1]).astype(product.dtype), (x.train_mean / n[1]).astype(dtype)

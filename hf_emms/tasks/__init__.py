@@ -93,7 +93,7 @@ def hub_tag(task_id: str) -> str:
 
 
 def list_tasks() -> list[str]:
-    """Return the ids of all tasks, including those of installed packages."""
+    """Return the ids of all tasks, including tasks of installed packages."""
     return [task.id for task in TASKS.values()]
 
 

@@ -1,6 +1,7 @@
 """Questions about a context. If contexts contain the answers, rows are spans of contexts: answers and other spans.
 
-The other spans resemble answers: they have as many words, end before punctuation, and do not overlap an answer.
+The other spans resemble answers: they have the same number of words, end before punctuation, and do not overlap an
+answer.
 """
 
 from __future__ import annotations
@@ -100,14 +101,14 @@ def are_spans(cells: Mapping[str, Any]) -> bool:
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
     """Return the spans of answers in a text; skip answers that it does not contain.
 
-    Prefers the start that the dataset gives, then the nearest occurrence, then the first. Prefers whole words.
+    Prefers the start that the dataset specifies, then the nearest occurrence, then the first. Prefers whole words.
     """
     spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
     return [span for span in spans if span is not None]
 
 
 def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
-    """Return all spans with as many words as the given one that neither overlap nor repeat a taken span.
+    """Return all spans with the word count of the given one that neither overlap nor repeat a taken span.
 
     Words end before punctuation, as answers do. Otherwise the end of a span would reveal whether it is an answer.
     """
@@ -134,7 +135,7 @@ def _with_answer(example: Example, answers: Sequence[Span], options: SampleOptio
 
 
 def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
-    """Return spans of at most three words for a question without an answer, as many as for other questions."""
+    """Return spans of at most three words for a question without an answer, the same number as for other questions."""
     text = example.contents[1]
     words = list(_words(text))
     if not words:

@@ -63,9 +63,9 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
 
 
 def are_normalized(raws: Sequence[Any]) -> bool:
-    """Return whether boxes are fractions of their images: most are within 1, and some numbers are not whole.
+    """Return whether boxes are fractions of their images: most are within 1, and some are not whole numbers.
 
-    A single box is not enough: [0, 0, 1, 1] is a whole image, or its first pixel.
+    A single box is not enough: [0, 0, 1, 1] is a full image, or its first pixel.
     """
     boxes = []
     for raw in raws:

@@ -74,7 +74,7 @@ class NumericLabels:
         measure: Converts a raw label and the input image's (width, height) in pixels to P numbers. The size is None
             without an image and for fractions of an image. Raises a ValueError with the reason for an unusable label.
         encode: Converts the numbers of U labels, float64 (U, P), to label embeddings, float32 (U, D2).
-        describe: Describes P numbers in words.
+        describe: Describes P numbers as text.
         formats: Other formats of labels, by the names that users type.
         are_normalized: Returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
             labels do not depend on the image's size.
@@ -243,7 +243,7 @@ def join_sentences(text: Any) -> Any:
 
 
 def clean_class_name(name: str) -> str:
-    """Return a class name such as "apple_pie", "n02085620-Chihuahua" or "AnnualCrop" in words.
+    """Return a class name such as "apple_pie", "n02085620-Chihuahua" or "AnnualCrop" as separate words.
 
     Replaces underscores with spaces, splits camel case, and removes the numbers that some datasets put first. Keeps
     hyphens and case, as in "T-shirt" and "BMW". If nothing remains, returns the name unchanged.

@@ -153,7 +153,7 @@ def _are_plain_entities(counts: Counter[str]) -> bool:
 
 
 def label_of(tag: str, *, entities: bool, bio: bool) -> str:
-    """Return a tag in words: "person" for B-PER and I-PER alike."""
+    """Return the words for a tag: "person" for B-PER and I-PER alike."""
     if not entities:
         return _PARTS_OF_SPEECH.get(tag.upper(), clean_class_name(tag))
     if tag == OUTSIDE:
@@ -186,7 +186,7 @@ class WordItems:
     def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
         """Return words with labels, with warnings and facts.
 
-        Samples a tag that most words have: as many words per sentence as there are others, at least one.
+        If most words have one tag, samples it: the same number per sentence as other words, at least one.
 
         Raises:
             EmmsError: All words have the same tag, because the others were skipped.

@@ -39,7 +39,7 @@ _HINTS: Mapping[str, str | Text] = {
     "script": _SCRIPT_HINT,
     "codec can't decode": "Save the file as UTF-8.",
     "tokenizing": QUOTES,
-    "must have the same columns": "Give all files the same columns, or name one file: "
+    "must have the same columns": "Use the same columns in all files, or name one file: "
     + setting_ref("dataset", "./FILE"),
     "No columns to parse": "Write its rows, or remove the file.",
     "Permission denied": "Make it readable (chmod -R u+rX FOLDER), or remove it from the folder.",

@@ -62,7 +62,7 @@ class Columns:
     Attributes:
         types: Column or field → type, see `column_types`.
         cells: Column → its cells in Arrow: texts, numbers, and lists of them.
-        joined: Column → the media that its ids, paths or base64 texts stand for.
+        joined: Column → the media that its ids, paths or base64 texts represent.
         flag_counts: Column of lists of zeros and ones → length of the lists.
         word_tags: Columns of lists with a tag per word of a sentence.
         problems: Column → why its files cannot be read.
@@ -332,7 +332,7 @@ def _flag_count(cells: pa.ChunkedArray, class_names: list[str] | None) -> int | 
 
 
 def _aligned_tags(columns: Columns) -> Iterator[str]:
-    """Yield columns of ids or numbers with as many elements as words in each row."""
+    """Yield columns of ids or numbers with one element per word in each row."""
     types = columns.types
     lengths = {
         name: _lengths(cells.slice(length=_TEXTS))

@@ -45,8 +45,8 @@ class SearchData:
         columns: Role → the dataset's columns.
         read_judgments: Yields the judgments of each row, or the error if the row cannot be read.
         read_queries, read_documents: Yield keys and texts; a text may be empty.
-        source: Where the rows of judgments are, for messages: " of qrels/test.tsv".
-        facts: Where the data comes from, for users.
+        source: The location of the judgments' rows, for messages: " of qrels/test.tsv".
+        facts: The origin of the data, for users.
     """
 
     opened: OpenSplit
@@ -185,7 +185,7 @@ def _draw_documents(
     *,
     training: bool,
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Draw documents. Return the judged ones, and those that are queries themselves, as key → key of the text.
+    """Draw documents. Return the judged ones, and the documents that are queries themselves, as key → key of the text.
 
     A document with the id of a query is that query. If most of these do not contain the text of their query, the ids
     are row numbers, and no document is a query.

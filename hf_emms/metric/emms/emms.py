@@ -114,8 +114,8 @@ _SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
 class Emms(evaluate.Metric):
     """The metric. It stores added rows on disk as arrays, without converting numbers to Python objects.
 
-    It scores rows that are only passed to ``compute`` in memory. Settings are those of `evaluate.Metric`, and defaults
-    for the options of ``compute``.
+    It scores rows that are only passed to ``compute`` in memory. Settings are the arguments of `evaluate.Metric`,
+    and defaults for the options of ``compute``.
     """
 
     # Attributes of evaluate.Metric, which has no types.

@@ -56,8 +56,8 @@ class Engine(Protocol):
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
         """Yield a row for each checkpoint of each input, without a rank, as soon as it is finished, in any order.
 
-        The caller stores a row before it asks for the next. A checkpoint that cannot be loaded, run or scored gives a
-        row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
+        The caller stores a row before it asks for the next. A checkpoint that cannot be loaded, run or scored produces
+        a row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
         With each row comes the place of its input. Raises an `EmmsError` if no checkpoint can be run at all.
         """
         ...

@@ -113,8 +113,8 @@ def extract(
 ) -> Extraction:
     """Return the features of a sample's inputs. The checkpoint is loaded only if the cache lacks some.
 
-    `on_inputs` is called with the number of inputs after each batch. The pool holds only this checkpoint, which stays
-    loaded there.
+    `on_inputs` is called with the number of inputs after each batch. The pool contains only this checkpoint, which
+    stays loaded there.
     """
     started = time.perf_counter()
     store, layers = FeatureCache(spec, engine_input), engine_input.features.read_layers
@@ -129,7 +129,7 @@ def extract(
         if not cached.info:
             raise
         computed = Extraction({}, refused=dict.fromkeys(missing, one_line(error)))
-    spec.check_unchanged()  # cached under its revision is only what was made of that
+    spec.check_unchanged()  # save only results of the revision that the cache key names
     for layer, features in computed.features.items():
         store.save(layer, features, computed.info[layer])
     info = cached.info | computed.info
@@ -195,7 +195,7 @@ class _Clock:
 
 
 def load(spec: FeatureSpec, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
-    """Return the loaded checkpoint, which gives features of a sample's inputs at these layers, by default at all."""
+    """Return the loaded checkpoint, which computes features of a sample's inputs at these layers, by default at all."""
     sample, running = engine_input.sample, engine_input.running
     extractor = sample.task.input.load_extractor(
         spec,

@@ -64,7 +64,7 @@ def _run_block(
 
 
 def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
-    """Yield the checkpoints in blocks that stay loaded together; those of a single sample are closed after use."""
+    """Yield the checkpoints in blocks that stay loaded together; with a single sample, each is closed after use."""
     repos = list(dict.fromkeys(spec.repo for engine_input in inputs for spec in engine_input.checkpoints.values()))
     if len(inputs) < 2:
         yield repos

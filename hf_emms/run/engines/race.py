@@ -1,4 +1,4 @@
-"""A race: every checkpoint starts on a small sample, and only those that may still be among the best see all of it.
+"""A race: every checkpoint starts on a small sample, and only candidates for the best see all of it.
 
 Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
 round to round, and a checkpoint is eliminated when it is clearly below the K-th best, see `is_eliminated`.

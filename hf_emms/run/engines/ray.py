@@ -66,7 +66,7 @@ _WHERE = "ray status, run on the cluster, shows whether it is up: " + setting_re
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
-# Memory of a training, in that of its weights.
+# Memory of a training, as a multiple of the memory of its weights.
 _TRAINED_FACTOR = BYTES_PER_PARAMETER // BYTES_OF_WEIGHT
 # How often Ray runs a task again whose worker is lost.
 _RETRIES = 3
@@ -92,7 +92,7 @@ class Cluster:
 def connected(address: str | None) -> Iterator[Cluster]:
     """Connect the block to a cluster, or to a new cluster on this machine that ends with the block.
 
-    Where this process is connected already (`ray.init`), that cluster is used, and left running. The address is
+    If this process is already connected (`ray.init`), that cluster is used, and left running. The address is
     "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
     """
     connect = not ray.is_initialized()
@@ -135,9 +135,9 @@ def _connect(address: str | None) -> None:
 
 
 def start_local(**options: Any) -> None:
-    """Start a cluster here, and try again if the machine is too busy for the seconds that Ray gives its processes.
+    """Start a cluster here, and try again if the machine is too busy for the time limit of Ray's processes.
 
-    `options` are those of `ray.init` that differ from its defaults.
+    `options` are the arguments of `ray.init` that differ from its defaults.
     """
     start = partial(ray.init, address="local", include_dashboard=False, **_QUIET, **options)
     for _ in range(_STARTS - 1):
@@ -171,7 +171,7 @@ def _check_versions() -> None:
 
 
 def _check_same(here: Mapping[str, str], theirs: Mapping[str, str]) -> None:
-    """Raise an EmmsError unless all packages are the same; those that only some checkpoints need may be missing."""
+    """Raise an EmmsError unless all packages are the same. Packages that only some checkpoints need may be missing."""
     needed = {name: version for name, version in here.items() if name in theirs or name not in _OPTIONAL}
     other = {name: version for name, version in needed.items() if theirs.get(name) != version}
     if other:
@@ -353,7 +353,7 @@ def run_on_node(
     """Yield, in a task, the rows of a checkpoint on several samples, each with the sample's place.
 
     `specs` are by place: the checkpoint's name in the ranking and its `FeatureSpec`; `samples` are in their
-    order. `root` is that of the cache on this node.
+    order. `root` is the root of the cache on this node.
     """
     with checkpoint_errors():
         inputs = [
@@ -391,7 +391,7 @@ def train_on_ray(
 ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
     """Yield each job with its finished run, which is a task with a GPU or its share of the cores.
 
-    A task whose worker is lost goes on from its last whole state, where the cache is on storage that its node sees.
+    A task whose worker is lost resumes from its last complete state, if its new node sees the cache's storage.
     """
     if not jobs:
         return

@@ -146,7 +146,7 @@ def scoring_inputs(
     model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
-    """Return the inputs of estimators for a part's rows; labels and model are those of all rows of the sample.
+    """Return the inputs of estimators for a part's rows; labels and model belong to all rows of the sample.
 
     Features are float32 (m, D1), or None if no estimator needs them. Their moments are computed if None.
     """
@@ -163,7 +163,7 @@ def scoring_inputs(
 def retrieval_of(
     features: np.ndarray, part: InputSlice, options: ScoringOptions, similarity: Similarity
 ) -> SearchScores:
-    """Return the search of a whole `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
+    """Return the search of a full `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
     collection = cast(SearchCollection, part.inputs)
     queries = len(collection.queries)
     return SearchScores(
@@ -194,5 +194,5 @@ def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> Estima
 
 
 def plain_score(score: Score) -> Score:
-    """Return a score whose numbers JSON can hold."""
+    """Return a score whose numbers JSON can represent."""
     return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))
