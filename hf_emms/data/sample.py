@@ -162,7 +162,7 @@ def pinned(repo: Repo, content: bytes) -> Repo:
 
 
 def digest(content: bytes) -> str:
-    """Return 32 hex digits of a hash."""
+    """Return a hash of bytes: 32 hex digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

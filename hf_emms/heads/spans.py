@@ -83,7 +83,7 @@ def _whole_texts(split: LabeledSplit) -> list[str]:
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a split's rows.
+    """The token windows into which the long texts of a split are divided.
 
     Attributes:
         windows: The windows of all rows.

@@ -67,7 +67,7 @@ class WordsHead(FeatureHead):
         return best_baseline("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
 
     def unanswered_references(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return the words of n texts, separated by spaces."""
+        """Split n texts at spaces, for predictions: each word has an empty tag."""
         words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
         return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
 

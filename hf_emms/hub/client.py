@@ -188,7 +188,7 @@ class _Target:
 
 
 def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
-    """Return the EmmsError for an error, or None if it is not about a request."""
+    """Convert an exception of a request into an EmmsError. Return None for other exceptions."""
     from huggingface_hub import errors
 
     if isinstance(error, EmmsError):

@@ -89,7 +89,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
-    """Return a field of a part of `Options`. The arguments are the fields of `Setting`."""
+    """Define a field of a part of `Options`. The arguments are the fields of `Setting`."""
     metadata = {"setting": Setting(default, help, group, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
@@ -97,7 +97,7 @@ def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
 
 
 def fine_tuning(default: Any, help: str, **details: Any) -> Any:
-    """Return a field of `TrainingOptions`."""
+    """Define a field of `TrainingOptions`: a setting of fine-tuning. The arguments are those of `setting`."""
     return setting(default, help, "Confirm", sweep="never", in_key=False, **{"confirm": "flag", **details})
 
 

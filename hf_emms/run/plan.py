@@ -86,7 +86,7 @@ class Session:
 
     @cached_property
     def source(self) -> DatasetSource:
-        """The dataset of the options, pinned on first use."""
+        """The dataset that the user named, at a fixed revision. It is resolved on first use."""
         from hf_emms.data import open_dataset
 
         return open_dataset(self.options.sample)

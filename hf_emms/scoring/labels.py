@@ -196,7 +196,7 @@ class _Basis:
 
 
 class ColumnBasis(_Basis):
-    """y = [Z_1 | … | Z_K], q = ΣD2_k."""
+    """The basis of all label columns: y is the K label embeddings side by side, [Z_1 | … | Z_K], with q = ΣD2_k."""
 
     by_text = False
 
