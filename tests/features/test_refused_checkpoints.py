@@ -120,7 +120,7 @@ def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
         (["model.Q4_K_M.gguf"], "only weights for llama.cpp", "gguf_file="),
         (["model.onnx"], "only weights for ONNX Runtime", "exported from"),
         (["last.pth"], "pickled without a config.json", "save_pretrained"),
-        (["model.safetensors"], "without a config.json", "beside their config.json"),
+        (["model.safetensors"], "without a config.json", "and their config.json"),
         (["best/config.json", "best/model.safetensors"], "but its folder best has", "best"),
     ],
 )

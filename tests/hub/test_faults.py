@@ -127,7 +127,6 @@ TREE = "GET /api/*/ada/*/tree/*"
 
 # Each kind of fault, and each route, at least once.
 LASTING = [
-    (of_checkpoint, WEIGHTS, "silent", SILENT, SLOW),
     (card, COMMIT, "silent", SILENT, SLOW),
     (of_dataset, DATASET, "reset", RESET, BROKEN),
     (of_checkpoint, WEIGHTS, "reset", RESET, BROKEN),
@@ -184,10 +183,13 @@ def errors(done: Done) -> list[str]:
 
 
 # The client waits several times, 10 s for each answer.
-SILENT_LOOKUP = pytest.param(of_checkpoint, REVISION, SILENT, SLOW, id="silent-lookup", marks=pytest.mark.slow)
+SILENT_CHECKPOINT = [
+    pytest.param(of_checkpoint, pattern, SILENT, SLOW, id=f"silent {pattern}", marks=pytest.mark.slow)
+    for pattern in (REVISION, WEIGHTS)
+]
 
 
-@pytest.mark.parametrize(("run", "pattern", "fault", "words"), [*named(LASTING), SILENT_LOOKUP])
+@pytest.mark.parametrize(("run", "pattern", "fault", "words"), [*named(LASTING), *SILENT_CHECKPOINT])
 def test_a_lasting_fault_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandL
     assert not hub.jobs
 
 
+@pytest.mark.slow
 def test_a_job_returns_its_ranking_and_a_bucket_keeps_features(
     hub: Hub, cli: CommandLine, token: str, tmp_path: Path
 ) -> None:
