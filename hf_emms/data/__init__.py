@@ -12,6 +12,7 @@ from hf_emms.data.sampling import draw
 from hf_emms.data.search.inline_qrels import inline_qrels
 from hf_emms.data.search.sample import search_sample
 from hf_emms.data.search.tables import search_tables
+from hf_emms.errors import EmmsError
 from hf_emms.options import SampleOptions
 
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
@@ -40,7 +41,12 @@ def load_sample(
     source = source or open_dataset(options)
     sample = stored_sample(cache, source, options, training=training)
     if sample is None:
-        sample = _drawn_sample(source, options, training=training)
+        try:
+            sample = _drawn_sample(source, options, training=training)
+        except UnicodeDecodeError as error:  # pyarrow checks texts when they become Python objects
+            raise EmmsError(
+                f"{source.name} has a text that is not UTF-8: {error}.", "Save the file as UTF-8."
+            ) from error
         store_sample(cache, source, options, sample, training=training)
     return sample
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
@@ -149,3 +150,11 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch
         closed.mkdir(mode=0o500)
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", closed)
         assert str(closed) in refused(str(write(folder / "x.csv", CSV))).message
+
+
+def test_texts_that_are_not_utf8_are_an_error(tmp_path: Path) -> None:
+    rows = [f'{{"text": "word {n} about it", "label": "{"ab"[n % 2]}"}}' for n in range(40)]
+    content = "\n".join(rows).encode().replace(b"word 3 ", b"word \xca ")
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(EmmsError, match="UTF-8"):
+        load_sample(str(tmp_path / "rows.jsonl"))
