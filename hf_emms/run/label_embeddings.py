@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_emms.cache import NO_CACHE, Cache, Key, cache_key
+from hf_emms.cache import NO_CACHE, Cache, Key, cache_key, digest_of
 from hf_emms.errors import EmmsError, Text, checkpoint_errors, pluralize, setting_ref
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import device_in_keys, plan_extraction
@@ -20,7 +22,7 @@ from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.run.plan import RankingPlan
-from hf_emms.run.worker import Emit, borrowed_worker, runs_in_worker
+from hf_emms.run.worker import Emit, WorkerError, borrowed_worker, runs_in_worker
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def label_table(plan: RankingPlan, embeddings: Iterable[np.ndarray] | None = Non
     """
     sample = plan.sample
     if embeddings is None:
-        embeddings = [embed_labels_with(encoder, plan) for encoder in plan.encoders]
+        embeddings = _embeddings(plan)
     tables = [sample.label_embeddings(table) for table in embeddings]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
@@ -88,58 +90,114 @@ def label_names(plan: RankingPlan) -> tuple[str, ...]:
     return (*(encoder.id for encoder in plan.encoders), *numbers)
 
 
-def embed_labels_with(encoder: Repo, plan: RankingPlan, pool: ExtractorPool | None = None) -> np.ndarray:
-    """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), if possible from the
-    cache.
+def _embeddings(plan: RankingPlan) -> Iterator[np.ndarray]:
+    for encoder in plan.encoders:
+        for result in embed_labels_with(encoder, [plan]):
+            if isinstance(result, EmmsError):
+                raise result
+            yield result
 
-    The encoder stays loaded in the pool. Without a pool, it is loaded for this call.
+
+def embed_labels_with(encoder: Repo, plans: Sequence[RankingPlan]) -> Iterator[np.ndarray | EmmsError]:
+    """Yield an encoder's embeddings of each sample's U distinct label texts, float32 (U, D2), or an error for it.
+
+    The encoder is loaded once for all samples, and only if the cache lacks the embeddings of one.
     """
-    texts, options = plan.sample.label_texts, plan.options.running
-    cache, progress = plan.session.cache, plan.session.progress
-    key = labels_key(encoder, texts, options)
-    stored = cache.get(key, lambda stored: _checked_table(stored["table"], len(texts)))
-    if stored is not None:
-        return stored
-    if not runs_in_worker():
-        with noted_while(progress, LOADING):
-            import hf_emms.features.device  # noqa: F401 (torch)
+    embedded: dict[str, np.ndarray | EmmsError] = {}
+    missing: dict[str, RankingPlan] = {}
+    digests = []
+    for plan in plans:
+        texts = plan.sample.label_texts
+        key = labels_key(encoder, texts, plan.options.running)
+        digests.append(digest_of(key))
+        if digests[-1] not in embedded and digests[-1] not in missing:
+            stored = plan.session.cache.get(key, partial(_checked_table, texts=len(texts)))
+            if stored is None:
+                missing[digests[-1]] = plan
+            else:
+                embedded[digests[-1]] = stored
+    with closing(_computed(encoder, list(missing.values()))) as results:
+        for digest in digests:
+            if digest not in embedded:
+                try:
+                    embedded[digest] = _embed(encoder, missing[digest], results)
+                except EmmsError as error:
+                    embedded[digest] = error
+            yield embedded[digest]
+
+
+def _embed(encoder: Repo, plan: RankingPlan, results: Iterator[np.ndarray | EmmsError]) -> np.ndarray:
+    """Return the next result, the plan's embeddings, and store it in the cache."""
+    texts, progress = plan.sample.label_texts, plan.session.progress
     doing = f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}"
     progress.noted(doing)
     try:
         with noted_while(progress, doing), checkpoint_errors():
-            arguments = (encoder, texts, options, cache.root)
-            if runs_in_worker():
-                with borrowed_worker(options.stall_limit) as worker:
-                    (table,) = worker.run(embed_job, *arguments, on_event=progress.noted)
-            else:
-                (table,) = embed_job(progress.noted, *arguments, pool=pool)
+            result = next(results)
+            if isinstance(result, EmmsError):
+                raise result
             check_unchanged(encoder)
     except EmmsError as error:
         raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
-    _check_embeddings(encoder.id, table)
-    cache.put(key, {"table": table})
-    return table
+    _check_embeddings(encoder.id, result)
+    plan.session.cache.put(labels_key(encoder, texts, plan.options.running), {"table": result})
+    return result
+
+
+def _computed(encoder: Repo, plans: Sequence[RankingPlan]) -> Generator[np.ndarray | EmmsError, None, None]:
+    """Yield the embeddings of each plan's label texts, or an error. If the worker ends, one plan has an error."""
+    requests = [
+        (place, plan.sample.label_texts, plan.options.running, plan.session.cache.root)
+        for place, plan in enumerate(plans)
+    ]
+
+    def receive(event: tuple[int, str]) -> None:
+        place, note = event
+        plans[place].session.progress.noted(note)
+
+    if not runs_in_worker():
+        for plan in plans[:1]:
+            with noted_while(plan.session.progress, LOADING):
+                import hf_emms.features.device  # noqa: F401 (torch)
+        yield from embed_job(receive, encoder, requests)
+        return
+    done = 0
+    while done < len(plans):
+        try:
+            with borrowed_worker(plans[done].options.stall_limit) as worker:
+                for result in worker.run(embed_job, encoder, requests[done:], on_event=receive):
+                    done += 1
+                    yield result
+        except WorkerError as error:
+            done += 1
+            yield error
 
 
 def embed_job(
-    emit: Emit,
-    encoder: Repo,
-    texts: Sequence[str],
-    options: RunOptions,
-    root: Path | None,
-    pool: ExtractorPool | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield an encoder's embeddings of texts, and emit notes; a job for `Worker.run`."""
-    yield embed_texts(
-        encoder,
-        texts,
-        device=options.device,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
-        cache=Cache(root),
-        on_note=emit,
-        pool=pool,
-    )
+    emit: Emit, encoder: Repo, requests: Sequence[tuple[int, Sequence[str], RunOptions, Path | None]]
+) -> Iterator[np.ndarray | EmmsError]:
+    """Yield an encoder's embeddings for each request, or an error; a job for `Worker.run`.
+
+    A request is its place, which is emitted with each note, the texts, the options, and the folder of the cache.
+    """
+    with closing(ExtractorPool()) as pool:
+        for place, texts, options, root in requests:
+            result: np.ndarray | EmmsError
+            try:
+                with checkpoint_errors():
+                    result = embed_texts(
+                        encoder,
+                        texts,
+                        device=options.device,
+                        allow_pickle=options.allow_pickle,
+                        trust_remote_code=options.trust_remote_code,
+                        cache=Cache(root),
+                        on_note=lambda note, place=place: emit((place, note)),  # type: ignore[misc]
+                        pool=pool,
+                    )
+            except EmmsError as error:
+                result = error
+            yield result
 
 
 def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
@@ -156,12 +214,13 @@ def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
     )
 
 
-def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Return label embeddings from the cache.
+def _checked_table(stored: Mapping[str, np.ndarray], texts: int) -> np.ndarray:
+    """Return label embeddings from an entry of the cache.
 
     Raises:
         ValueError: Their shape or dtype is wrong, or they are not finite.
     """
+    table = stored["table"]
     if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
         raise ValueError(f"dtype {table.dtype} and shape {table.shape} do not match {texts} label texts")
     return table

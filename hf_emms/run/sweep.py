@@ -17,7 +17,6 @@ import yaml
 
 from hf_emms.cache.files import decoded
 from hf_emms.errors import EmmsError, one_line, pluralize, setting_ref
-from hf_emms.features.extractor import ExtractorPool
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
@@ -413,15 +412,13 @@ def _label_tables(
     """Return the label embeddings of each dataset, loading encoders once. Add datasets that fail to `failed`."""
     embeddings: dict[tuple[str, Repo], np.ndarray] = {}
     for encoder in dict.fromkeys(encoder for each in plans.values() for encoder in each.encoders):
-        with closing(ExtractorPool()) as pool:
-            for name, of_dataset in plans.items():
-                if encoder not in of_dataset.encoders or name in failed:
-                    continue
-                try:
-                    embeddings[name, encoder] = embed_labels_with(encoder, of_dataset, pool)
-                except EmmsError as error:
-                    failed[name] = one_line(error)
-                    progress.noted(f"{name}: {failed[name]}")
+        names = [name for name, each in plans.items() if encoder in each.encoders and name not in failed]
+        for name, result in zip(names, embed_labels_with(encoder, [plans[name] for name in names]), strict=True):
+            if isinstance(result, EmmsError):
+                failed[name] = one_line(result)
+                progress.noted(f"{name}: {failed[name]}")
+            else:
+                embeddings[name, encoder] = result
     return {
         name: label_table(of_dataset, [embeddings[name, encoder] for encoder in of_dataset.encoders])
         for name, of_dataset in plans.items()

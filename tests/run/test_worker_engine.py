@@ -83,7 +83,7 @@ def own_code(folder: Path, act: str) -> str:
     (folder / "small.py").write_text(CODE.format(act=act))
     auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
-    save_file({"embed.weight": torch.ones(400, 4)}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file({"embed.weight": torch.arange(1600.0).view(400, 4)}, folder / "model.safetensors", metadata={"format": "pt"})
     return str(folder)
 
 
@@ -136,6 +136,18 @@ def test_a_chat_template_that_does_not_end_on_one_row_is_one_failed_row(zoo: Pat
     )
     assert "no progress" in (ranking.row(str(folder)).error or "")
     assert ranking.row(str(good)).error is None
+
+
+def test_a_sweep_loads_a_label_encoder_once(texts: str, tmp_path: Path) -> None:
+    loads, rows = tmp_path / "loads", tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "".join(f"row {n},{'xy'[n % 2]}\n" for n in range(60)))
+    act = f"if not hasattr(self, 'seen'): self.seen = open({str(loads)!r}, 'a').write('x')"
+    encoder = own_code(tmp_path / "encoder", act)
+    found = hf_emms.sweep(
+        [texts, str(rows)], GOOD, encoders=encoder, cache=False, trust_remote_code=True, output=tmp_path / "results"
+    )
+    assert [row.error for ranking in found.rankings.values() for row in ranking.rows] == [None, None]
+    assert loads.read_text() == "x"
 
 
 def test_rankings_are_equal_with_and_without_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
