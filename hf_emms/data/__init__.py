@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_emms.cache import Cache
 from hf_emms.data.assembly import assemble
+from hf_emms.data.files.open_split import reading_error
 from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import make_labels
 from hf_emms.data.match import read_schema
@@ -12,7 +13,6 @@ from hf_emms.data.sampling import draw
 from hf_emms.data.search.inline_qrels import inline_qrels
 from hf_emms.data.search.sample import search_sample
 from hf_emms.data.search.tables import search_tables
-from hf_emms.errors import EmmsError
 from hf_emms.options import SampleOptions
 
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
@@ -44,9 +44,7 @@ def load_sample(
         try:
             sample = _drawn_sample(source, options, training=training)
         except UnicodeDecodeError as error:  # pyarrow checks texts when they become Python objects
-            raise EmmsError(
-                f"{source.name} has a text that is not UTF-8: {error}.", "Save the file as UTF-8."
-            ) from error
+            raise reading_error(error, source.name, options.config) from error
         store_sample(cache, source, options, sample, training=training)
     return sample
 

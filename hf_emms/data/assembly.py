@@ -182,23 +182,20 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"All rows have the same {task.label.name} in words: {labels.texts[0]!r}.",
             "Use " + setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
         )
+    more_rows = (
+        "Draw more rows (" + setting_ref("max_samples") + "), or choose another column: " + use_column(task.label.name)
+    )
     if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
             f"All rows have the same {task.label.name} in column {column!r}: {labels.texts[0]!r}.",
-            "A ranking needs at least two. Draw more rows ("
-            + setting_ref("max_samples")
-            + "), or choose another column: "
-            + use_column(task.label.name),
+            "A ranking needs at least two. " + more_rows,
         )
     n_rows = len(labels.codes)
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
             f"No class has two rows: column {column!r} has {n_rows} different values in {pluralize(n_rows, 'row')}.",
-            "Draw more rows ("
-            + setting_ref("max_samples")
-            + "), or choose another column: "
-            + use_column(task.label.name),
+            more_rows,
         )
 
 

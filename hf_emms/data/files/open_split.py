@@ -259,10 +259,11 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
         ) from error
     # Files that others wrote: the parsers raise errors of many types, such as StopIteration and TypeError.
     except Exception as error:
-        raise _explained(error, dataset, config) from error
+        raise reading_error(error, dataset, config) from error
 
 
-def _explained(error: Exception, dataset: str, config: str | None) -> EmmsError:
+def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsError:
+    """Return the error for an exception of a library that reads a dataset, with a hint."""
     root = error.__cause__ or error
     text = f"{error} {root}"
     if isinstance(error, ValueError) and "config" in str(error).lower():
