@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.run.worker import Worker, WorkerError
 from tests import ROOT
+from tests.helpers.waiting import eventually
 
 
 def counting(emit, most: int) -> Iterator[np.ndarray]:
@@ -106,7 +106,7 @@ def test_a_process_that_stalls_is_stopped() -> None:
     with pytest.raises(WorkerError) as caught:
         next(results)
     assert "stall_limit" in str(caught.value.hint)
-    assert has_ended(pid)
+    assert eventually(lambda: has_ended(pid))
 
 
 def test_errors_of_a_job_are_raised_and_leave_the_process_running(worker: Worker) -> None:
@@ -132,7 +132,7 @@ def test_closing_the_results_ends_the_process(worker: Worker) -> None:
     next(results)
     pid = worker.pid
     results.close()
-    assert has_ended(pid)
+    assert eventually(lambda: has_ended(pid))
 
 
 SCRIPT = """
@@ -149,24 +149,24 @@ for _ in worker.run({job}):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_the_main_process(number: int) -> None:
     """The script has no main guard, and the worker must not run it again."""
-    script = SCRIPT.format(job="counting, 10**9")
+    check_the_worker_ends(SCRIPT.format(job="counting, 10**9"), number)
+
+
+def check_the_worker_ends(script: str, number: int) -> None:
+    """Run a script that prints the process id of its worker, send it a signal, and wait until the worker has ended."""
     main = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert main.stdout is not None
     pid = int(main.stdout.readline())
     main.send_signal(number)
     main.wait()
     main.stdout.close()
-    assert has_ended(pid)
+    assert eventually(lambda: has_ended(pid))
 
 
 def has_ended(pid: int | None) -> bool:
-    """Wait until a process has ended; pytest's timeout is the limit."""
     assert pid is not None
-    while True:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
-            return True
-        time.sleep(0.05)
+    try:
+        os.kill(pid, 0)
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return True

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +16,9 @@ from safetensors.torch import save_file
 import hf_emms
 from hf_emms.ranking import Ranking
 from hf_emms.run import worker
-from tests import ROOT
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
-from tests.run.test_worker import has_ended
+from tests.run.test_worker import check_the_worker_ends
 
 GOOD, ENCODER = "emms-demo/bert-distilled", "emms-demo/encoder-minilm-static"
 # The row on which a text, a template or a regular expression does not end.
@@ -83,7 +79,9 @@ def own_code(folder: Path, act: str) -> str:
     (folder / "small.py").write_text(CODE.format(act=act))
     auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
-    save_file({"embed.weight": torch.arange(1600.0).view(400, 4)}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {"embed.weight": torch.arange(1600.0).view(400, 4)}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
     return str(folder)
 
 
@@ -176,13 +174,4 @@ hf_emms.rank({dataset!r}, {checkpoints!r}, encoders={encoder!r}, cache=False, tr
 def test_no_worker_is_left_if_the_main_process_is_stopped(number: int, texts: str, tmp_path: Path) -> None:
     """The script has no main guard: the worker must not run it again."""
     slow = own_code(tmp_path / "slow", "import time; time.sleep(3600)")
-    script = SCRIPT.format(dataset=texts, checkpoints=[slow], encoder=ENCODER)
-    main = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}
-    )
-    assert main.stdout is not None
-    pid = int(main.stdout.readline())
-    main.send_signal(number)
-    main.wait()
-    main.stdout.close()
-    assert has_ended(pid)
+    check_the_worker_ends(SCRIPT.format(dataset=texts, checkpoints=[slow], encoder=ENCODER), number)
