@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hf_emms.errors import format_count
 from hf_emms.presets import CheckpointPreset, checkpoint_presets
-from hf_emms.presets.public_results import PUBLIC_TABLES, public_results
+from hf_emms.presets.public_results import PUBLIC_TABLES, published_value
 
 PAGE = Path(__file__).parents[1] / "docs" / "default-checkpoints.md"
 MARK = "<!-- tables: python -m scripts.default_checkpoints --write -->"
@@ -64,7 +64,9 @@ def problems(task: str, presets: Sequence[CheckpointPreset]) -> Iterator[str]:
         if preset.parameters is None or preset.parameters > MAX_PARAMETERS:
             yield f"{task}: {preset.id} has {preset.parameters} parameters, the maximum is {MAX_PARAMETERS}"
         if preset.table in PUBLIC_TABLES:
-            yield from _differs(task, preset)
+            value = published_value(str(preset.table), preset.id)
+            if value is not None and round(value, 1) != round(preset.value or 0, 1):
+                yield f"{task}: {preset.id} has {preset.value} in the list and {value} in the table {preset.table}"
         elif preset.table is not None and preset.table not in OTHER_TABLES:
             yield f"{task}: {preset.id} names the unknown table {preset.table}"
     for name, count in Counter(family(preset.id) for preset in presets).items():
@@ -72,20 +74,6 @@ def problems(task: str, presets: Sequence[CheckpointPreset]) -> Iterator[str]:
             yield f"{task}: {count} checkpoints of the family {name}, the maximum is {MAX_PER_FAMILY}"
     if list(presets) != sorted(presets, key=lambda preset: preset.parameters or 0):
         yield f"{task}: the list is not in the order of parameters"
-
-
-def _differs(task: str, preset: CheckpointPreset) -> Iterator[str]:
-    """Yield a problem if the value differs from the table; the table may lack the checkpoint."""
-    for table_task in PUBLIC_TABLES[str(preset.table)].tasks:
-        results = public_results(table_task, [preset.id, *(other for other in _ids(table_task))])
-        if results is not None and results.table == preset.table and preset.id in results.values:
-            value = results.values[preset.id]
-            if round(value, 1) != round(preset.value or 0, 1):
-                yield f"{task}: {preset.id} has {preset.value} in the list and {value} in the table {preset.table}"
-
-
-def _ids(task: str) -> list[str]:
-    return [preset.id for preset in checkpoint_presets().get(task, ())]
 
 
 def tables() -> Iterator[str]:

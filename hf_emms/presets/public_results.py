@@ -1,4 +1,4 @@
-"""Published results of checkpoints on public benchmarks, used as a control next to the estimate.
+"""Published results of checkpoints on public benchmarks, which chose the default checkpoints.
 
 `public_results.csv` contains the values: table, Hub id, value, and for some tables the number of the benchmark's tasks
 that the checkpoint states as training data.
@@ -103,6 +103,12 @@ def public_results(task_id: str, checkpoints: Iterable[str]) -> PublicResults | 
             candidates.append(PublicResults(key, values, trained_on))
     results = max(candidates, key=lambda results: len(results.values), default=None)
     return results if results is not None and len(results.values) > 1 else None
+
+
+def published_value(table: str, id: str) -> float | None:
+    """Return the value of a checkpoint in a table of `PUBLIC_TABLES`; None if the table lacks it."""
+    row = _read()[table].get(id.lower())
+    return row[0] if row is not None else None
 
 
 @cache
