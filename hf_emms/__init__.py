@@ -24,7 +24,7 @@ _HOMES = {
     "emms": "hf_emms.run.from_arrays",
     "expected_gap": "hf_emms.ranking.expected_gap",
     "extract_features": "hf_emms.run.extract_features",
-    "list_datasets": "hf_emms.presets",
+    "list_datasets": "hf_emms.data.files.sources",
     "list_encoders": "hf_emms.presets",
     "list_estimators": "hf_emms.ranking.estimators",
     "list_tasks": "hf_emms.tasks",
@@ -68,9 +68,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from hf_emms.data.files.sources import list_datasets
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.load_finetuned import load_finetuned
-    from hf_emms.presets import list_datasets, list_encoders
+    from hf_emms.presets import list_encoders
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row

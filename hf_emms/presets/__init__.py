@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from hf_emms.errors import EmmsError, Note, format_count, setting_ref, setting_refs
-from hf_emms.tasks import TASKS, get_task
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class DatasetPreset:
     stream: bool = False
     fallbacks: tuple[Mapping[str, Any], ...] = ()
     local: str | None = None
-    blocked: str | None = None
     note: str | None = None
     encoders: str | None = None
     checkpoints: tuple[str, ...] = ()
@@ -53,18 +51,8 @@ class DatasetPreset:
         """Refuse a dataset that cannot be ranked on.
 
         Raises:
-            EmmsError: Its task is not supported yet, it is not on the Hub, or it is blocked.
+            EmmsError: It is not on the Hub.
         """
-        if self.task not in TASKS:
-            raise EmmsError(
-                f"The dataset {self.name!r} is for {self.task}, a task that is not supported yet.",
-                f"Supported tasks: {', '.join(TASKS)}. Datasets for them: {', '.join(usable_datasets())}.",
-            )
-        if self.blocked:
-            raise EmmsError(
-                f"The dataset {self.name!r} is not supported yet: {self.blocked}",
-                f"Supported datasets: {', '.join(usable_datasets())}",
-            )
         if self.id is None:
             raise EmmsError(
                 f"The dataset {self.name!r} is not on the Hub.",
@@ -113,13 +101,7 @@ def dataset_preset(name: str) -> DatasetPreset | None:
 def usable_datasets() -> tuple[str, ...]:
     """Return the dataset presets that require no manual download."""
     presets = dataset_presets().values()
-    return tuple(preset.name for preset in presets if preset.task in TASKS and preset.id and not preset.blocked)
-
-
-def list_datasets(task: str | None = None) -> list[str]:
-    """Return the short names of the usable datasets of a task, or of all tasks."""
-    id = None if task is None else get_task(task).id
-    return [name for name in usable_datasets() if id is None or dataset_presets()[name].task == id]
+    return tuple(preset.name for preset in presets if preset.id)
 
 
 def list_encoders() -> list[str]:

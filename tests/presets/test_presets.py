@@ -40,8 +40,7 @@ def test_every_preset_is_complete() -> None:
             continue
         assert all(HUB_ID.fullmatch(str(source.id)) for source in preset.sources()), name
         assert preset.split in preset.splits, name
-        if preset.task in TASKS and not preset.blocked:
-            assert set(preset.columns) == set(get_task(preset.task).columns), name
+        assert set(preset.columns) == set(get_task(preset.task).columns), name
     assert sum(preset.paper for preset in dataset_presets().values()) == 24
 
 
@@ -82,16 +81,6 @@ FOLDER = 'then use dataset="./FOLDER", task="image-to-text": '
             lambda: make_plan(Options("daquar", encoders=("org/not-there",)), Progress()),
             "'daquar' is not on the Hub",
             [],
-        ),
-        (
-            DatasetPreset("nyu", "depth-estimation", "org/nyu").check_usable,
-            "'nyu' is for depth-estimation, a task that is not supported yet",
-            [*TASKS, *usable_datasets()],
-        ),
-        (
-            DatasetPreset("old", "image-classification", "org/old", blocked="its files are gone").check_usable,
-            "'old' is not supported yet: its files are gone",
-            usable_datasets(),
         ),
     ],
 )

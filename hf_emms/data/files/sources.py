@@ -25,6 +25,7 @@ from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resol
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
+from hf_emms.tasks import get_task
 
 _CONVERTED = "refs/convert/parquet"
 _IN_MEMORY = "in-memory dataset"
@@ -117,6 +118,16 @@ class DatasetSource:
         except ConfigurationError as error:
             return error.names or tuple(configuration_names(self.repo))
         return tuple(getattr(files.builder, "builder_configs", ()))
+
+
+def list_datasets(task: str | None = None) -> list[str]:
+    """Return the short names of the usable datasets of a task, or of all tasks.
+
+    Raises:
+        EmmsError: No task has this name.
+    """
+    id = None if task is None else get_task(task).id
+    return [name for name in usable_datasets() if id is None or dataset_presets()[name].task == id]
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:
