@@ -329,8 +329,9 @@ class Preflight:
     def _record(self, candidate: Candidate) -> tuple[Any, ...]:
         repo, row = candidate.repo, candidate.row
         cost = self.costs.get(repo) if repo else None
-        if problem := row.error if row else cost.problem if cost else None:
-            state = f"cannot be used: {problem}"
+        problem = row.error if row else cost.problem if cost else None
+        if problem:
+            state = "cannot be used"  # `problems` contains the reason
         elif row:
             state = "finished earlier"
         else:

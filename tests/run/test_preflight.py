@@ -164,11 +164,11 @@ def test_a_dry_run_lists_the_state_and_costs_of_checkpoints() -> None:
     for repo, row, state, numbers in (
         (new, None, "to download", [3, 5, 7, 0.3]),
         (new, Row("a"), "finished earlier", [3, 5, 7, 0.3]),
-        (new, Row("a", error="it fails"), "cannot be used: it fails", [None] * 4),
+        (new, Row("a", error="it fails"), "cannot be used", [None] * 4),
         (cached, None, "cached", [1, 0, 2, None]),
         (local, None, "local folder", [None] * 4),
-        (bad, None, "cannot be used: no weights", [None] * 4),
-        (None, Row("a", error="it is nowhere"), "cannot be used: it is nowhere", [None] * 4),
+        (bad, None, "cannot be used", [None] * 4),
+        (None, Row("a", error="it is nowhere"), "cannot be used", [None] * 4),
     ):
         assert found._record(Candidate("a", repo, row)) == ("a", repo and "0" * 40, state, *numbers)
 
