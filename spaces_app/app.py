@@ -36,7 +36,7 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
     named = environment.get("EMMS_RESULTS", "")
     if named or not repo_id:
         folder = Path(named or HERE / "results")
-        return Store(lambda: folder, folder.name), repo_id
+        return Store(folder, folder.name), repo_id
 
     def download() -> Path:
         from huggingface_hub import HfApi, errors, snapshot_download
@@ -55,9 +55,8 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
 def main() -> None:
     store, repo_id = store_of(dict(os.environ))
     every = float(os.environ.get("EMMS_REFRESH_SECONDS") or REFRESH_SECONDS)
-    if "EMMS_RESULTS" in os.environ or not repo_id:
-        store.refresh()
-    store.keep_fresh(every)
+    if not store.is_local:
+        store.keep_fresh(every)
     sign_in = get_space() is not None and "OAUTH_CLIENT_ID" in os.environ
     server = serve(Pages(store, repo_id, sign_in=sign_in, every=every))
     server.launch(

@@ -11,8 +11,6 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -26,8 +24,6 @@ _LONGEST_NAME = 200
 # Larger numbers break tables.
 _LARGEST = 1e12
 _NO_NUMBER = re.compile(rb"[:\[,]\s*(NaN|-?Infinity)\b")
-# A published Space has this list in place of the package hf_emms.tasks.
-_SHIPPED_TASKS = Path(__file__).with_name("tasks.txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +53,9 @@ def checked(ranking: Ranking) -> Checked:
     if first := next(_problems(ranking), None):
         raise EmmsError(" ".join(first))
     anew = recomputed(ranking)
-    return Checked(anew, tuple(_remarks(ranking, anew)))
-
-
-@cache
-def known_tasks() -> frozenset[str]:
-    """Return the ids of the tasks of hf_emms."""
-    if _SHIPPED_TASKS.is_file():
-        return frozenset(_SHIPPED_TASKS.read_text(encoding="utf-8").split())
-    from hf_emms.tasks import list_tasks
-
-    return frozenset(list_tasks())
+    given = {row.checkpoint: row.rank for row in ranking.rows}
+    moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]
+    return Checked(anew, (f"{pluralize(len(moved), 'rank')} did not match the scores and changed",) if moved else ())
 
 
 def recomputed(ranking: Ranking) -> Ranking:
@@ -77,15 +65,6 @@ def recomputed(ranking: Ranking) -> Ranking:
         for row in ranking.rows
     ]
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
-
-
-def _remarks(ranking: Ranking, anew: Ranking) -> Iterator[str]:
-    given = {row.checkpoint: row.rank for row in ranking.rows}
-    moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]
-    if moved:
-        yield f"{pluralize(len(moved), 'rank')} did not match the scores and changed"
-    if ranking.task not in known_tasks():
-        yield f"the task {ranking.task} is unknown: check its spelling"
 
 
 def _with_stderr(name: str, score: Score) -> Score:

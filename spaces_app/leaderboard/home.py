@@ -10,7 +10,6 @@ from typing import NamedTuple
 from hf_emms.errors import MISSING, pluralize
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
 from leaderboard import markup
-from leaderboard.checks import known_tasks
 from leaderboard.compare import checkpoint_link
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
@@ -64,15 +63,11 @@ def page(view: View, snapshot: Snapshot) -> str:
     if not matching:
         return '<p class="empty">No dataset, task or checkpoint contains these words.</p>'
     tables = "".join(
-        f"<h2>{_heading(task)}</h2>{_table(task, list(of_task), view, snapshot)}"
+        f"<h2>{escape(task)}</h2>{_table(task, list(of_task), view, snapshot)}"
         for task, of_task in groupby(matching, key=lambda answer: answer.entry.ranking.task)
     )
     counted = pluralize(len(matching), "dataset")
     return f'<p class="small" id="emms-count">{counted}. Choose one to see all its checkpoints.</p>{tables}'
-
-
-def _heading(task: str) -> str:
-    return escape(task) if task in known_tasks() else f"{escape(task)} (unknown task)"
 
 
 def _searched(answer: Answer) -> str:

@@ -19,7 +19,7 @@ from leaderboard import page, render, submit_page, table
 from leaderboard.endpoints import ENDPOINTS, Endpoints
 from leaderboard.limits import BodyTooLargeError, Limits
 from leaderboard.selection import View, from_query, resolved
-from leaderboard.store import Snapshot, Store
+from leaderboard.store import LOOK_SECONDS, Snapshot, Store
 from leaderboard.submit import MAX_BYTES
 
 _MAX_POLL_SECONDS = 15.0
@@ -45,7 +45,7 @@ class Pages:
         store: The rankings.
         repo_id: The results dataset for submissions; "" for none.
         sign_in: Whether users can sign in to the Hub.
-        every: Seconds between two refreshes of the store.
+        every: Seconds between two refreshes of a results dataset.
 
     Attributes:
         cached_bytes: Size of the cached pages.
@@ -53,7 +53,7 @@ class Pages:
 
     def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:
         self.store, self.repo_id, self.sign_in = store, repo_id, sign_in
-        self._every = min(every, _MAX_POLL_SECONDS)
+        self._every = LOOK_SECONDS if store.is_local else min(every, _MAX_POLL_SECONDS)
         self._cache: OrderedDict[tuple[str, View, int], Drawn] = OrderedDict()
         self.cached_bytes = 0
         self._cache_lock = threading.Lock()

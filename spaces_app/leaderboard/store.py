@@ -7,7 +7,9 @@ are listed in the snapshot's problems.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +27,8 @@ from leaderboard.wins import Wins, wins
 
 MAX_FILE_BYTES = 20_000_000
 MAX_FILES = 5_000
+# Shortest time between two looks at a local folder.
+LOOK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -106,23 +110,32 @@ class Snapshot:
         return tuple(sorted({fact for row in rows if (fact := value(self.facts_of(row)))}))
 
 
+# Entries by id, problems and remarks.
+Content = tuple[dict[str, Entry], tuple[str, ...], tuple[str, ...]]
+
+
 class Folder:
     """Reader of a folder with rankings, which reads only changed files again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[Path, tuple[tuple[int, int], Checked | str]] = {}
+        self._content: Content = ({}, (), ())
 
-    def read(self) -> tuple[dict[str, Entry], tuple[str, ...], tuple[str, ...]]:
-        """Return the entries by id, the problems and the remarks."""
+    def read(self) -> Content:
+        """Return the entries by id, the problems and the remarks; the same objects if no file changed."""
         root = self._folder / JSON_FOLDER if (self._folder / JSON_FOLDER).is_dir() else self._folder
         if not root.is_dir():
             return {}, (f"there is no folder {root.name}",), ()
         files = sorted(path for path in root.rglob("*.json") if path.is_file())
-        problems = (
-            [f"{len(files) - MAX_FILES:,} files beyond the first {MAX_FILES:,}"] if len(files) > MAX_FILES else []
-        )
-        self._known = {path: self._file(path) for path in files[:MAX_FILES]}
+        known = {path: self._file(path) for path in files[:MAX_FILES]}
+        if known != self._known:
+            self._known = known
+            self._content = self._merged(root, len(files) - MAX_FILES)
+        return self._content
+
+    def _merged(self, root: Path, too_many: int) -> Content:
+        problems = [f"{too_many:,} files beyond the first {MAX_FILES:,}"] if too_many > 0 else []
         remarks: list[str] = []
         merged_entries: dict[str, Entry] = {}
         for path, (_, content) in self._known.items():
@@ -183,22 +196,33 @@ class Store:
     """Keep the current snapshot, and replace it in the background.
 
     Args:
-        folder: Returns the folder to read; for a results dataset, it downloads the latest files first. If it raises
-            OSError or ValueError (bases of the Hub's errors), the last snapshot stays.
+        folder: A local folder, or a function that downloads the latest files of a results dataset and returns their
+            folder. If it raises OSError or ValueError (bases of the Hub's errors), the last snapshot stays.
         origin: Source of the rankings, for display.
         facts: Requests facts about checkpoints from the Hub; None for no requests.
     """
 
-    def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
-        self._locate, self._origin, self._facts = folder, origin, facts
+    def __init__(self, folder: Path | Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
+        self.is_local = isinstance(folder, Path)
+        self._locate = (lambda: folder) if isinstance(folder, Path) else folder
+        self._origin, self._facts = origin, facts
         self._reader: Folder | None = None
         self._read_at = ""
+        self._looked_at = -math.inf
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self.snapshot = Snapshot({}, origin=origin)
+        self._snapshot = Snapshot({}, origin=origin)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The current state. Reads changed files of a local folder first, at most once per `LOOK_SECONDS`."""
+        if self.is_local and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self.refresh()
+        return self._snapshot
 
     def refresh(self) -> None:
         """Read new and changed files; replace the snapshot if its content changed."""
+        self._looked_at = time.monotonic()
         with self._lock:
             try:
                 folder = self._locate()
@@ -211,7 +235,7 @@ class Store:
                 self._reader = Folder(folder)
             entries, problems, remarks = self._reader.read()
             # Computed here, so that no visitor waits for it.
-            won = self.snapshot.wins if entries == self.snapshot.entries else _wins(entries.values())
+            won = self._snapshot.wins if entries == self._snapshot.entries else _wins(entries.values())
             self._read_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
             self._change(entries=entries, wins=won, problems=problems, remarks=remarks, read=True, failure="", as_of="")
 
@@ -219,7 +243,7 @@ class Store:
         """Request facts about the checkpoints from the Hub."""
         if self._facts is None:
             return
-        rankings = [entry.ranking for entry in self.snapshot.entries.values()]
+        rankings = [entry.ranking for entry in self._snapshot.entries.values()]
         facts = self._facts.of_checkpoints(rankings)
         with self._lock:
             self._change(facts=facts)
@@ -239,6 +263,6 @@ class Store:
                 return
 
     def _change(self, **changes: Any) -> None:
-        now = self.snapshot
+        now = self._snapshot
         if any(getattr(now, name) != value for name, value in changes.items()):
-            self.snapshot = replace(now, **changes, version=now.version + 1)
+            self._snapshot = replace(now, **changes, version=now.version + 1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 3_000_000
 MAX_ROWS = 2_000
+_SHIPPED_TASKS = Path(__file__).with_name("tasks.txt")
 
 
 class SubmissionError(ValueError):
@@ -103,10 +104,21 @@ def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ran
         return None
 
 
+def _known_tasks() -> list[str]:
+    """Return the ids of the tasks of hf_emms, from the list that a published Space has in place of the package."""
+    if _SHIPPED_TASKS.is_file():
+        return _SHIPPED_TASKS.read_text(encoding="utf-8").split()
+    from hf_emms.tasks import list_tasks
+
+    return list_tasks()
+
+
 def _remarks(ranking: Ranking) -> tuple[str, ...]:
     local = sum(not is_commit(row.revision) for row in ranking.rows if row.error is None)
     failed = sum(row.error is not None for row in ranking.rows)
     remarks = []
+    if ranking.task not in _known_tasks():
+        remarks.append(f"the task {ranking.task} is unknown: check its spelling")
     if not is_commit(ranking.dataset_revision):
         remarks.append("the dataset is not from the Hub: others cannot repeat this ranking")
     if local:

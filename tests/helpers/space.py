@@ -114,7 +114,7 @@ def store_of(folder: Path) -> Any:
     """Return the store of the Space for a folder."""
     from leaderboard.store import Store
 
-    store = Store(lambda: folder, folder.name)
+    store = Store(folder, folder.name)
     store.refresh()
     return store
 

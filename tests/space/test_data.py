@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import markup, render, selection, table
+from leaderboard import markup, render, selection, store, table
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Store
@@ -62,6 +62,17 @@ def test_a_refresh_reads_what_changed_and_keeps_what_pages_hold(tmp_path):
     assert before.entries["food"].ranking.rows[0].checkpoint == "a/b"
     assert after.entries["food"].ranking.rows[0].checkpoint == "a/c"
     assert after.entries["beans"].ranking is before.entries["beans"].ranking
+
+
+def test_a_new_file_of_a_local_folder_is_in_the_next_snapshot(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LOOK_SECONDS", 0)
+    write(tmp_path, "beans", example())
+    local = Store(tmp_path, "here")
+    before = local.snapshot
+    assert local.snapshot is before
+    write(tmp_path, "food", of_rows("food", scored("a/b", -0.1, 10)))
+    assert [*local.snapshot.entries] == ["beans", "food"]
+    assert before.entries["beans"].ranking is local.snapshot.entries["beans"].ranking
 
 
 def test_what_cannot_be_read_is_said_and_the_last_copy_shown(tmp_path):
