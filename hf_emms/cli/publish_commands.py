@@ -184,6 +184,7 @@ def pull() -> None:
 def pull_results(repo_id: str, folder: Path) -> None:
     """Download published rankings, and print one line per file."""
     from hf_emms.publish import results
+    from hf_emms.ranking.verdict import pick
 
     with stdout_for_data_only():
         rankings, problems = results.pull(repo_id)
@@ -194,7 +195,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
             write_atomic(file, ranking.to_json())
         except OSError as error:
             raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
-        best = ranking.best.checkpoint if ranking.best else ""
+        best = chosen.checkpoint if (chosen := pick(ranking)) else ""
         lines.append((str(file), ranking.dataset_id, ranking.task, len(ranking.rows), best))
     out.records(("file", "dataset", "task", "checkpoints", "best"), lines)
     for problem in problems:

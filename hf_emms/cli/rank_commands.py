@@ -165,7 +165,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     # For a tie at the top, `advice` also estimates whether more rows would resolve it.
-    shared = None if measured else advice(ranking)
+    shared = advice(ranking)
     answer = "\n".join([shared, *caveats(ranking)]) if shared else recommendation(ranking)
     lines = [
         "",

@@ -14,7 +14,7 @@ from hf_emms.options import DEFAULT_ESTIMATORS, SETTINGS, to_flags
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row, emms_score, is_commit
 from hf_emms.ranking.columns import runs_models
-from hf_emms.ranking.verdict import Verdict, verdict
+from hf_emms.ranking.verdict import Verdict, pick, verdict
 from hf_emms.scoring import Score
 from hf_emms.tasks import TASKS, Task
 
@@ -89,6 +89,7 @@ class Entry:
         ranked: The number of checkpoints with a rank.
         first: The number of checkpoints that are tied at the top.
         verdict: The conclusion from the full ranking.
+        best: The row that the card names as the best.
         checkpoint: The checkpoint of a model card; None for a dataset card.
         command: Reproduces the numbers; None for a dataset in memory.
         leaderboard: The Space with the full ranking.
@@ -98,6 +99,7 @@ class Entry:
     ranked: int
     first: int
     verdict: Verdict
+    best: Row
     checkpoint: str | None
     command: str | None
     leaderboard: str | None
@@ -170,6 +172,7 @@ def _entry(
         command=command,
         leaderboard=leaderboard,
         verdict=verdict(ranking),
+        best=pick(ranking) or rows[0],
         first=sum(row.rank == 1 for row in ranking.rows),
     )
 

@@ -37,7 +37,7 @@ from hf_emms.ranking.columns import (
     summaries_of_runs,
     title_of,
 )
-from hf_emms.ranking.verdict import is_above_baseline
+from hf_emms.ranking.verdict import is_above_baseline, pick
 
 if TYPE_CHECKING:
     import jinja2
@@ -117,7 +117,7 @@ def sentence_of(entry: Entry) -> str:
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
     if entry.verdict.outcome == "no better than the baseline":
         return f"After fine-tuning, no checkpoint is better than the baseline for {aim}.{measured}"
-    best = _linked(entry.top[0])
+    best = _linked(entry.best)
     if row is not None and row.rank != 1:
         place = f"{format_rank(row).lstrip('=')} of {entry.ranked} checkpoints"
         return f"Rank {place} to fine-tune for {aim}. The best is {best}.{measured}"
@@ -186,6 +186,7 @@ def _environment() -> jinja2.Environment:
         baseline=_baseline,
         title=_title,
         cell=_cell,
+        pick=pick,
         how_to_read=_how_to_read,
         summaries_of_runs=summaries_of_runs,
         baselines=baselines_in_words,

@@ -22,6 +22,8 @@ from hf_emms.ranking.verdict import (
     direct_measure,
     is_above_baseline,
     is_significantly_better,
+    pick,
+    smallest_of,
     verdict,
 )
 from hf_emms.scoring.generative import CUT_RESPONSES
@@ -47,7 +49,8 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     """
     rows = ranking.fine_tuned
     results = [row.fine_tuned for row in rows if row.fine_tuned is not None]
-    outcome = verdict(ranking).outcome
+    decision = verdict(ranking)
+    outcome = decision.outcome
     if outcome is None:
         return None
     if outcome == "no better than the baseline":
@@ -61,7 +64,7 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     )
     sentence += (f" ({scores})" if scores else "") + f", {budget}"
     better = [row for row, result in pairs if is_significantly_better(result, best)]
-    near = [row for row, result in pairs[1:] if not is_significantly_better(best, result) and row not in better]
+    near = [row for row in rows[1:] if row.checkpoint in decision.near and row not in better]
     place, doubtful = next((place for place, row in enumerate(rows) if row.rank == 1), None), [*near, *better]
     if place is not None and len(rows) > 1 and (rows[place] not in doubtful if place else not doubtful):
         first = "one of the estimate's first" if rows[place].tied else "the estimate's first"
@@ -159,11 +162,12 @@ def recommendation(ranking: RankingData) -> str:
         return "No checkpoint has a score."
     if decision.lead == "no head":
         return f"None of these checkpoints can be fine-tuned for {ranking.task}."
-    if decision.checkpoint is None:
+    best = pick(ranking)
+    if best is None:
         return _nothing_explained(ranking)
-    best, rows = ranking.row(decision.checkpoint), comparable(ranking)
+    rows = comparable(ranking)
     if decision.lead == "shared":
-        answer = f"{_names(ranking.rows_of(decision.first))} tie: take {_choice(ranking)}"
+        answer = f"{_names(ranking.rows_of(decision.first))} tie: take {_choice(ranking, best)}"
     elif decision.lead == "alone":
         answer = f"Only {label_with_size(best)} has a score"
     else:
@@ -233,15 +237,11 @@ def _nothing_explained(ranking: RankingData) -> str:
     return sentence
 
 
-def _choice(ranking: RankingData) -> str:
-    """Return which checkpoint of a shared first rank to take, and why."""
-    decision = verdict(ranking)
-    if decision.checkpoint is None:
-        return "none"
-    row = ranking.row(decision.checkpoint)
-    if direct_measure(ranking) in row.scores:
-        return label_with_size(row)
-    return "the smallest" + (f", {label_with_size(row)}" if row.parameters is not None else "")
+def _choice(ranking: RankingData, row: Row) -> str:
+    """Return which checkpoint of a shared first rank to take, and whether it is the smallest of them."""
+    is_smallest = row.parameters is not None and row is smallest_of(ranking.rows_of(verdict(ranking).first))
+    by_size = is_smallest and direct_measure(ranking) not in row.scores
+    return "the smallest, " * by_size + label_with_size(row)
 
 
 def label_with_size(row: Row) -> str:
@@ -263,21 +263,22 @@ def _names(rows: Sequence[Row]) -> str:
 def advice(ranking: RankingData) -> str | None:
     """Return which checkpoints share the first rank, and whether more rows may separate them.
 
-    If nothing is explained, return this instead. Return None if one checkpoint is first, a race stopped others, or the
-    first estimator has no folds.
+    If nothing is explained, return this instead. Return None if one checkpoint is first, fine-tuning decided, a race
+    stopped others, or the first estimator has no folds.
     """
-    decision = verdict(ranking)
+    decision, best = verdict(ranking), pick(ranking)
+    if decision.outcome is not None:
+        return None
     if decision.lead == "nothing explained":
         return _nothing_explained(ranking)
     leaders = ranking.rows_of(decision.first)
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
-    if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
+    if best is None or len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
         return None
     shared = f"{_names(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
     obstacle = _obstacle(ranking, scores[0].details.get("row_limit"), are_equal=are_equal)
-    measured = _direct(ranking, ranking.row(decision.checkpoint or decision.first[0]))
-    end = f"{_choice(ranking)}{measured}{_cut_responses(ranking)}"
+    end = f"{_choice(ranking, best)}{_direct(ranking, best)}{_cut_responses(ranking)}"
     if obstacle is not None:
         return f"{shared}: more rows are unlikely to separate them ({obstacle}); take {end}"
     available, more = _available_rows(ranking), _HALVES_NOISE * _sampled_rows(ranking)

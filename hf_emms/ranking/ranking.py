@@ -14,6 +14,7 @@ from hf_emms.cache.files import write_atomic
 from hf_emms.errors import EmmsError, check_type, pluralize
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
+from hf_emms.ranking.verdict import pick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,15 @@ class Ranking(RankingData, frozen=True):
 
     def _repr_html_(self) -> str:
         return text.to_html(self)
+
+    @property
+    def best(self) -> Row | None:
+        """The checkpoint to fine-tune: by validation score if checkpoints were fine-tuned, else by rank.
+
+        Of a shared first rank it is the smallest, or the best by an estimator that ran the checkpoints themselves.
+        Without a score above the baseline it is the first; None if every checkpoint failed.
+        """
+        return pick(self) or next(iter((*self.fine_tuned, *self.top(1))), None)
 
     @property
     def advice(self) -> str | None:

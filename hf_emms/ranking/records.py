@@ -311,12 +311,6 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(rows)
 
     @property
-    def best(self) -> Row | None:
-        """The best row: by validation score if checkpoints were fine-tuned, else by rank; None if all failed."""
-        measured = self.fine_tuned
-        return measured[0] if measured else next((row for row in self.rows if row.error is None), None)
-
-    @property
     def fine_tuned(self) -> list[Row]:
         """The fine-tuned rows, ordered by validation score."""
         validations = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]

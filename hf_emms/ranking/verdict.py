@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from hf_emms.ranking.records import (
     ranked,
 )
 
+R = TypeVar("R", bound=RankingData)
 Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "race", "ahead", "clearly ahead"]
 Outcome = Literal["confirmed", "measured", "no better than the baseline"]
 
@@ -39,25 +40,78 @@ class Verdict(msgspec.Struct, frozen=True):
         outcome: The result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
             baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
             above the baseline. Else "measured".
+        near: The fine-tuned checkpoints that are not significantly worse than the best, with the best.
     """
 
     checkpoint: str | None
     lead: Lead
     first: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    near: tuple[str, ...] = ()
 
 
 def verdict(ranking: RankingData) -> Verdict:
     """Return the verdict of a ranking."""
     lead, first = _lead(ranking)
     names = tuple(row.checkpoint for row in first)
-    measured = ranking.fine_tuned
-    outcome = _outcome([row.fine_tuned for row in measured if row.fine_tuned is not None])
-    if outcome is not None:
-        chosen = None if outcome == "no better than the baseline" else measured[0]
-    else:
-        chosen = None if lead == "nothing explained" or not first else _chosen(ranking, first)
-    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome)
+    results = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned if row.fine_tuned is not None}
+    best, chosen = next(iter(results.values()), None), pick(ranking)
+    near = (name for name, result in results.items() if best is not None and not is_significantly_better(best, result))
+    outcome = _outcome([*results.values()])
+    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome, tuple(near))
+
+
+class Preference(NamedTuple):
+    """A checkpoint that can be fine-tuned.
+
+    Attributes:
+        row: Its row.
+        is_measured: Whether it was fine-tuned.
+        is_convincing: Whether its fine-tuned score or else its estimate is above the baseline, or may be.
+    """
+
+    row: Row
+    is_measured: bool
+    is_convincing: bool
+
+
+def preferences(ranking: RankingData) -> list[Preference]:
+    """Return the checkpoints that can be fine-tuned, the one to choose first.
+
+    Fine-tuned checkpoints come first, by validation score. The others follow by rank. Within a shared rank, checkpoints
+    with a direct measure come first, by this measure, then the smallest.
+    """
+    direct, estimator = direct_measure(ranking), ranking.estimators[0]
+
+    def order(row: Row) -> tuple[float, ...]:
+        measure = -row.scores[direct].value if direct in row.scores else math.inf
+        return row.rank or math.inf, not explains(row, estimator), measure, _size(row)
+
+    measured = [(row, row.fine_tuned) for row in ranking.fine_tuned if row.fine_tuned is not None]
+    estimated = sorted((row for row in comparable(ranking) if not _is_measured(row)), key=order)
+    return [
+        *(Preference(row, True, is_above_baseline(result) is not False) for row, result in measured),
+        *(Preference(row, False, explains(row, estimator)) for row in estimated),
+    ]
+
+
+def pick(ranking: RankingData) -> Row | None:
+    """Return the row to fine-tune, which every table, page and card names.
+
+    None if no fine-tuned score, or without any the best estimate, is above the baseline.
+    """
+    preferred = preferences(ranking)
+    deciding = [each for each in preferred if each.is_measured] or preferred[:1]
+    return preferred[0].row if any(each.is_convincing for each in deciding) else None
+
+
+def of_checkpoints(ranking: R, checkpoints: Collection[str]) -> R:
+    """Return a ranking of some of the checkpoints, with the ranks that they have among all.
+
+    It contains the checkpoints that can be fine-tuned; if there are none, the others.
+    """
+    rows = [row for row in comparable(ranking) if row.checkpoint in checkpoints]
+    return msgspec.structs.replace(ranking, rows=tuple(rows or ranking.rows_of(checkpoints)))
 
 
 def comparable(ranking: RankingData) -> list[Row]:
@@ -81,20 +135,14 @@ def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
         return "alone", first
     if rows[0].n != rows[1].n:
         return "race", first
-    stderr = gain_and_stderr(rows[0].scores[estimator], rows[1].scores[estimator])[1]
-    return ("clearly ahead" if stderr else "ahead"), first
+    gain, stderr = gain_and_stderr(rows[0].scores[estimator], rows[1].scores[estimator])
+    return ("clearly ahead" if 0 < TIE_WIDTH * stderr < gain else "ahead"), first
 
 
 def explains(row: Row, estimator: str) -> bool:
     """Return whether R² of a row is above its own noise; True for estimators without R²."""
     share = explained(row.scores[estimator]) if estimator in EMMS else None
     return share is None or share.value > TIE_WIDTH * (share.stderr or 0.0)
-
-
-def _chosen(ranking: RankingData, first: Sequence[Row]) -> Row:
-    """Return the row of the first rank to fine-tune: by a direct measure if there is one, else the smallest."""
-    rows = [row for row in first if explains(row, ranking.estimators[0])]
-    return best_by(direct_measure(ranking), rows) or smallest_of(rows)
 
 
 def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
@@ -113,10 +161,18 @@ def direct_measure(ranking: RankingData) -> str | None:
 
 def smallest_of(rows: Sequence[Row]) -> Row:
     """Return the row with the smallest number of parameters. Unknown numbers count as the largest."""
-    return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
+    return min(rows, key=_size)
+
+
+def _size(row: Row) -> float:
+    return math.inf if row.parameters is None else row.parameters
 
 
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+def _is_measured(row: Row) -> bool:
+    return row.fine_tuned is not None and row.fine_tuned.validation is not None
 
 
 def _outcome(results: Sequence[FineTuned]) -> Outcome | None:

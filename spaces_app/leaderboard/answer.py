@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-import msgspec
-
 from hf_emms.errors import format_count
-from hf_emms.ranking import Ranking, Row, is_commit, ranked
+from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.advice import (
     advice,
     baselines_in_words,
@@ -16,10 +14,10 @@ from hf_emms.ranking.advice import (
     recommendation,
 )
 from hf_emms.ranking.columns import ScoreFormatter
-from hf_emms.ranking.verdict import comparable, smallest_of, verdict
+from hf_emms.ranking.verdict import comparable, pick, smallest_of, verdict
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
-from leaderboard.lines import lines, matching
+from leaderboard.lines import lines, matching, of_lines
 from leaderboard.markup import escape
 from leaderboard.selection import View, is_filtered, to_query, without_filters
 from leaderboard.store import Snapshot
@@ -47,24 +45,25 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         return f'<p class="answer">{_sentence(ranking, view)}</p>' + "".join(
             f'<p class="small">{escape(sentence)}</p>' for sentence in beside
         )
-    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
+    passing = matching(lines(ranking, snapshot), view)
     clear = markup.view_link(to_query(without_filters(view)), "clear filters")
-    count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
-    if not rows:
+    count = f"{len(passing):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
+    if not passing:
         return f'<p class="answer">{count}</p>'
-    return f'<p class="answer">{_sentence(_of_rows(ranking, rows), view)}</p><p class="small">{count}</p>'
+    return f'<p class="answer">{_sentence(of_lines(ranking, passing), view)}</p><p class="small">{count}</p>'
 
 
 def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Render code that loads, fine-tunes and ranks the recommended checkpoint; empty if it is not on the Hub."""
-    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
-    row = recommended(_of_rows(ranking, rows))
+    passing = matching(lines(ranking, snapshot), view)
+    row = pick(of_lines(ranking, passing))
     if row is None or not markup.is_id(row.checkpoint) or not is_commit(row.revision):
         return ""
     id = row.checkpoint.partition("@")[0]
     load = _LOAD.get(snapshot.facts_of(row).library or "", _LOAD_WITH_TRANSFORMERS)
     dataset = ranking.dataset_id if markup.is_id(ranking.dataset_id) else "./my-dataset"
     start = shlex.join(["hf-emms", "rank", "--dataset", dataset, "--task", ranking.task])
+    rows = (line.row for line in passing)
     others = [other.checkpoint for other in rows if other.rank is not None and markup.is_id(other.checkpoint)]
     listed = [f"--checkpoint {shlex.quote(name)}" for name in others[:_MAX_RANKED]]
     return (
@@ -76,14 +75,8 @@ def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     )
 
 
-def recommended(ranking: Ranking) -> Row | None:
-    """Return the row to fine-tune, or None if no estimate and no fine-tuned score is above the baseline."""
-    name = verdict(ranking).checkpoint
-    return None if name is None else ranking.row(name)
-
-
 def _sentence(ranking: Ranking, view: View) -> str:
-    row = recommended(ranking)
+    row = pick(ranking)
     if row is None:
         return escape(recommendation(ranking))
     if summary := finetuning_summary(ranking):
@@ -101,10 +94,6 @@ def _sentence(ranking: Ranking, view: View) -> str:
     if judgment.lead == "race":
         return f"{start}; a race stopped {_names([behind], view)} and all others before it."
     return f"{start}, {judgment.lead} of {_names([behind], view)} ({shown.text(behind.scores[estimator])})."
-
-
-def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:
-    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
 def _named(row: Row, view: View) -> str:

@@ -35,7 +35,7 @@ class Endpoints:
         self._store = store
 
     def list_rankings(self, task: str = "", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
-        """List the published rankings: dataset, task, number of examples and best checkpoint.
+        """List the published rankings: dataset, task, number of examples and the checkpoint to fine-tune.
 
         Args:
             task: The Hub's task id, such as "image-classification"; empty for all tasks.
@@ -43,14 +43,15 @@ class Endpoints:
             offset: Number of rankings to skip.
 
         Returns:
-            Per ranking: id (for get_ranking), task, dataset, split, n, checkpoints, best, lead (of the estimate's best
-            checkpoint), outcome (of fine-tuning; null without fine-tuning) and created.
+            Per ranking: id (for get_ranking), task, dataset, split, n, checkpoints, best (the checkpoint to fine-tune;
+            null if no score is above the baseline), lead (of the estimate's first checkpoint), outcome (of fine-tuning;
+            null without fine-tuning) and created.
         """
         listed = []
         for entry in self._store.snapshot.entries.values():
             ranking = entry.ranking
             if task in ("", ranking.task):
-                best = next((row.checkpoint for row in ranking.rows if row.rank is not None), None)
+                judgment = verdict(ranking)
                 listed.append(
                     {
                         "id": entry.id,
@@ -61,8 +62,8 @@ class Endpoints:
                         "n": ranking.n,
                         "seed": ranking.settings.get("seed"),
                         "checkpoints": len(ranking.rows),
-                        "best": best,
-                        "lead": (judgment := verdict(ranking)).lead,
+                        "best": judgment.checkpoint,
+                        "lead": judgment.lead,
                         "outcome": judgment.outcome,
                         "created": ranking.created,
                     }
@@ -97,11 +98,11 @@ class Endpoints:
             offset: Number of rows to skip.
 
         Returns:
-            answer: a sentence that names the checkpoint to fine-tune. advice: whether more examples would resolve the.
-            ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
-            better than the baseline"). measure: title, unit and direction of the first estimator for display; in the
-            rows, higher scores are always better. Also dataset, task, split, n, seed, the number of matching rows, and
-            the rows.
+            answer: a sentence that names the checkpoint to fine-tune, of those that match. advice: whether more
+            examples would resolve the ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning
+            ("confirmed", "measured", "no better than the baseline"). measure: title, unit and direction of the first
+            estimator for display; in the rows, higher scores are always better. Also dataset, task, split, n, seed,
+            the number of matching rows, and the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
@@ -113,9 +114,10 @@ class Endpoints:
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
-        head["answer"] = recommendation(entry.ranking)
-        head["advice"] = advice(entry.ranking)
-        head["verdict"] = msgspec.to_builtins(verdict(entry.ranking))
+        left = lines.of_lines(entry.ranking, passing)
+        head["answer"] = recommendation(left)
+        head["advice"] = advice(left)
+        head["verdict"] = msgspec.to_builtins(verdict(left))
         head["measure"] = _measure(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(passing), "rows": [lines.record(line, entry.ranking) for line in ordered]}

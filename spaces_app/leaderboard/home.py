@@ -25,11 +25,11 @@ _LEADS: dict[Lead, Callable[[Verdict], str]] = {
     "ahead": lambda judgment: "ahead",
     "clearly ahead": lambda judgment: "clearly ahead",
 }
-_OUTCOMES: dict[Outcome | None, str] = {
-    None: "not fine-tuned",
-    "confirmed": "confirmed",
-    "measured": "fine-tuned, tied",
-    "no better than the baseline": "no better than the baseline",
+_OUTCOMES: dict[Outcome | None, Callable[[Verdict], str]] = {
+    None: lambda judgment: "not fine-tuned",
+    "confirmed": lambda judgment: "confirmed",
+    "measured": lambda judgment: "fine-tuned" + ", tied" * (len(judgment.near) > 1),
+    "no better than the baseline": lambda judgment: "no better than the baseline",
 }
 _HEADS = (
     ("checkpoint", "Dataset"),
@@ -57,7 +57,7 @@ def answers(snapshot: Snapshot) -> list[Answer]:
 
 
 def page(view: View, snapshot: Snapshot) -> str:
-    """Render the datasets whose name, task or best checkpoint contains all words of the search."""
+    """Render the datasets whose name, task or checkpoints contain all words of the search."""
     words = view.q.lower().split()
     matching = [answer for answer in answers(snapshot) if all(word in _searched(answer) for word in words)]
     if not matching:
@@ -72,8 +72,8 @@ def page(view: View, snapshot: Snapshot) -> str:
 
 def _searched(answer: Answer) -> str:
     ranking = answer.entry.ranking
-    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "", answer.judgment.checkpoint or "")
-    return " ".join(names).lower()
+    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "")
+    return " ".join([*names, *(row.checkpoint for row in ranking.rows)]).lower()
 
 
 def _table(task: str, of_task: list[Answer], view: View, snapshot: Snapshot) -> str:
@@ -87,7 +87,7 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> Iterator[str]:
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
     name = f'<span class="name">{markup.breakable(label(answer.entry, snapshot))}</span>'
     best = answer.judgment.checkpoint
-    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome]
+    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome](answer.judgment)
     yield f'<th scope="row" class="checkpoint">{markup.view_link(to_query(there), name)}</th>'
     yield f'<td class="checkpoint">{checkpoint_link(best, there) if best else MISSING}</td>'
     yield f'<td class="text">{escape(lead)}</td><td class="text">{escape(outcome)}</td>'

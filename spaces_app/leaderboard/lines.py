@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_emms.ranking import Ranking, Row, columns
+from hf_emms.ranking.verdict import of_checkpoints
 from hf_emms.scoring import Score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
@@ -91,6 +92,11 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
         return not view.license or line.facts.license in view.license
 
     return [line for line in all_lines if passes(line)]
+
+
+def of_lines(ranking: Ranking, some_lines: Sequence[Line]) -> Ranking:
+    """Return the ranking of the checkpoints of some lines, from which their pick and its sentences follow."""
+    return of_checkpoints(ranking, {line.row.checkpoint for line in some_lines})
 
 
 def sorted_lines(some_lines: Sequence[Line], sort: str) -> list[Line]:

@@ -84,7 +84,9 @@ def test_chart_shows_the_best_and_the_cards_checkpoint_aligned() -> None:
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
     assert f"```text{CHART}```" in card(ranking, "org/worse")
     assert "One of the 14 best of 15 checkpoints to fine-tune for " in card(ranking, "j")
-    assert "`./名前` is one of the 14 best of 15 checkpoints to fine-tune for " in card(ranking)
+    assert "[org/best](https://huggingface.co/org/best) is one of the 14 best of 15 checkpoints to fine-tune" in card(
+        ranking
+    )
     assert card(ranking).count("\n| =1 |") == 10
     alone = example(rows=ranked([Row("org/a", "a" * 40, scores={"emms": Score(-0.3)})], "emms"))
     assert f"\n1  org/a  {18 * ' '}●{17 * ' '} ◀\n" in card(alone, "org/a")

@@ -243,6 +243,16 @@ def test_confirmed_is_what_is_above_the_baseline_and_better_than_all_others() ->
     assert finetuning_summary(CLEAR) is None
 
 
+def test_only_the_smallest_of_the_first_rank_is_called_so() -> None:
+    large, small = row("large", 0.12, 0.02, parameters=1000), row("small", 0.11, 0.02, 0.2, parameters=10)
+    assert "take the smallest, org/small" in str(advice(of_rows(large, small)))
+    noise = row("small", 0.10, 0.06, 0.2, parameters=10)
+    assert "smallest" not in str(advice(of_rows(large, noise)))
+    measured = msgspec.structs.replace(large, fine_tuned=tuned(0.9))
+    assert advice(of_rows(measured, small)) is None
+    assert "smallest" not in recommendation(of_rows(measured, small))
+
+
 def test_numbers_of_rows_are_suggested_as_max_samples_counts_them() -> None:
     suggested = {
         "four times the rows": 400,
