@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import parse_qs, urlencode
+
+import msgspec
 
 from hf_emms.ranking import Ranking, columns
 from leaderboard.store import Entry, Snapshot
@@ -62,7 +66,8 @@ COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
 TRAINED = {"": "any", "unseen": "not known to be trained on the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
-_LONGEST_TEXT = 120
+# Text of a field that the user types.
+Typed = Annotated[str, msgspec.Meta(max_length=120)]
 
 
 @dataclass(frozen=True)
@@ -92,26 +97,26 @@ class View:
         data: The user's dataset, for the command.
     """
 
-    tab: str = "rankings"
+    tab: Literal[*TABS] = "rankings"
     task: str = ""
     ranking: str = ""
     checkpoint: str = ""
     compare: tuple[str, ...] = ()
     ticked: tuple[str, ...] = ()
-    q: str = ""
-    at_least: str = ""
-    at_most: str = ""
+    q: Typed = ""
+    at_least: Literal["", *SIZES] = ""
+    at_most: Literal["", *SIZES] = ""
     library: tuple[str, ...] = ()
     license: tuple[str, ...] = ()
     language: tuple[str, ...] = ()
-    trained: str = ""
+    trained: Literal[*TRAINED] = ""
     columns: tuple[str, ...] = DEFAULT_COLUMNS
-    sort: str = "rank"
-    order: str = "-wins"
-    rows: int = ROWS_AT_ONCE
-    scope: str = "task"
-    cost: str = "parameters"
-    data: str = ""
+    sort: Annotated[str, msgspec.Meta(min_length=1)] = "rank"
+    order: Annotated[str, msgspec.Meta(pattern=f"^-?({'|'.join(ORDERS)})$")] = "-wins"
+    rows: Annotated[int, msgspec.Meta(gt=0, lt=10**7)] = ROWS_AT_ONCE
+    scope: Literal[*SCOPES] = "task"
+    cost: Literal[*COSTS] = "parameters"
+    data: Typed = ""
 
 
 # Field of a view → its name in addresses, if that differs.
@@ -122,9 +127,11 @@ PARAMETERS = {
     "compare": "with",
     "ticked": "tick",
 }
-_LISTS = ("library", "license", "language", "compare", "ticked")
 MAX_COMPARED = 5
+# Fields that can be repeated, with the maximum number of values. One tick too many gets a message.
+_LISTS = {"library": None, "license": None, "language": None, "compare": MAX_COMPARED, "ticked": MAX_COMPARED + 1}
 _MAX_QUERY = 8000
+_TYPES = {name: kind for name, kind in get_type_hints(View, include_extras=True).items() if name != "columns"}
 
 
 def to_query(view: View) -> str:
@@ -145,43 +152,17 @@ def to_query(view: View) -> str:
 def from_query(query: str) -> View:
     """Parse the query of a URL; missing and invalid fields get their default."""
     fields = parse_qs(query.removeprefix("?"), keep_blank_values=True) if len(query) < _MAX_QUERY else {}
-
-    def text(name: str) -> str:
-        return fields.get(PARAMETERS.get(name, name), [""])[-1].strip()
-
-    def texts(name: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(filter(None, fields.get(PARAMETERS.get(name, name), []))))
-
-    def choice(name: str, allowed: Collection[str]) -> str:
-        value = text(name)
-        return value if value in allowed else getattr(View(), name)
-
-    # Links join the columns, forms repeat the field. A form also sends an empty field, in case no box is ticked.
-    names = ",".join(fields.get("columns", [])).split(",")
-    chosen = tuple(name for name in COLUMNS if name in names)
-    rows = text("rows")
-    return View(
-        tab="home" if _names_nothing(fields) else choice("tab", TABS),
-        task=text("task"),
-        ranking=text("ranking"),
-        checkpoint=text("checkpoint"),
-        compare=texts("compare")[:MAX_COMPARED],
-        ticked=texts("ticked")[: MAX_COMPARED + 1],  # one too many gets a message
-        q=text("q")[:_LONGEST_TEXT],
-        at_least=choice("at_least", SIZES),
-        at_most=choice("at_most", SIZES),
-        library=texts("library"),
-        license=texts("license"),
-        language=texts("language"),
-        trained=choice("trained", TRAINED),
-        columns=chosen if "columns" in fields else DEFAULT_COLUMNS,
-        order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
-        sort=text("sort") or "rank",
-        rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
-        scope=choice("scope", SCOPES),
-        cost=choice("cost", COSTS),
-        data=text("data")[:_LONGEST_TEXT],
-    )
+    values: dict[str, Any] = {"tab": "home"} if _names_nothing(fields) else {}
+    for name, kind in _TYPES.items():
+        if texts := fields.get(PARAMETERS.get(name, name)):
+            value = [*dict.fromkeys(filter(None, texts))][: _LISTS[name]] if name in _LISTS else texts[-1].strip()
+            with suppress(msgspec.ValidationError):
+                values[name] = msgspec.convert(value, kind, strict=False)
+    if "columns" in fields:
+        # Links join the columns, forms repeat the field. A form also sends an empty field, in case no box is ticked.
+        names = ",".join(fields["columns"]).split(",")
+        values["columns"] = tuple(name for name in COLUMNS if name in names)
+    return View(**values)
 
 
 def sorts(ranking: Ranking) -> tuple[str, ...]:
