@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hf_emms.errors import format_count
 from hf_emms.presets import CheckpointPreset, checkpoint_presets
-from hf_emms.presets.public_results import PUBLIC_TABLES, published_value
+from hf_emms.ranking.public_results import PUBLIC_TABLES, published_value
 
 PAGE = Path(__file__).parents[1] / "docs" / "default-checkpoints.md"
 MARK = "<!-- tables: python -m scripts.default_checkpoints --write -->"
@@ -44,7 +44,6 @@ OTHER_TABLES = {
     "glue": "GLUE, mean (JHU-CLSP/ettin-encoder-vs-decoder@6cbf954a)",
     "xtreme": "XTREME, mean (JHU-CLSP/mmBERT@108ffb37)",
     "mnli": "MNLI accuracy (microsoft/DeBERTa@4d7fe0bd)",
-    "few-labels": "mean of 8 classification tasks of MTEB(eng, v2), few labels (embeddings-benchmark/results@f4cc6c8b)",
     "decoders": "mean of ten tasks (JHU-CLSP/ettin-encoder-vs-decoder@6cbf954a)",
     "qwen3": "mean of 15 benchmarks (QwenLM/Qwen3@7a2f61ff, table 8)",
     "rerank": "nDCG@10 of MTEB(eng, v2) retrieval, 6 first stages (huggingface/blog@3e4560d0)",
@@ -64,9 +63,12 @@ def problems(task: str, presets: Sequence[CheckpointPreset]) -> Iterator[str]:
         if preset.parameters is None or preset.parameters > MAX_PARAMETERS:
             yield f"{task}: {preset.id} has {preset.parameters} parameters, the maximum is {MAX_PARAMETERS}"
         if preset.table in PUBLIC_TABLES:
-            value = published_value(str(preset.table), preset.id)
-            if value is not None and round(value, 1) != round(preset.value or 0, 1):
-                yield f"{task}: {preset.id} has {preset.value} in the list and {value} in the table {preset.table}"
+            published = published_value(str(preset.table), preset.id)
+            if published is not None and round(published.value, 1) != round(preset.value or 0, 1):
+                yield (
+                    f"{task}: {preset.id} has {preset.value} in the list and {published.value} in the table "
+                    f"{preset.table}"
+                )
         elif preset.table is not None and preset.table not in OTHER_TABLES:
             yield f"{task}: {preset.id} names the unknown table {preset.table}"
     for name, count in Counter(family(preset.id) for preset in presets).items():

@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 
 PARAMETERS = "parameters"
 ELSEWHERE = "mean_rank_elsewhere"
+STATIC = "static"
 BLIND = "dataset-blind"
 RANDOM = "random"
 
@@ -26,7 +27,8 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
     Attributes:
         control: Whether the scores do not use the dataset: the number of parameters, mean ranks on other datasets
-            ("mean_rank_elsewhere"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
+            ("mean_rank_elsewhere"), values of a public table ("static"), mean ranks on the truth's other datasets
+            ("dataset-blind"), or a random order.
         n: Number of compared checkpoints, or of targets in a mean.
         values: Measure → value; None if it is not defined, such as for equal scores.
         intervals: Measure → lower and upper end.
@@ -200,6 +202,9 @@ def _target(
         columns[ELSEWHERE] = {
             row.checkpoint: -row.mean_rank_elsewhere for row in rows if row.mean_rank_elsewhere is not None
         }
+    if ranking.static_table is not None:
+        sign = -1 if ranking.static_table.lower_is_better else 1
+        columns[STATIC] = {row.checkpoint: sign * row.static for row in rows if row.static is not None}
     if len(truth.scores) > 1 and dataset is not None:
         means = blind[dataset]
         columns[BLIND] = {checkpoint: means[pairs[checkpoint]] for checkpoint in raw if pairs[checkpoint] in means}

@@ -189,5 +189,8 @@ def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
     more |= {"notes": row.notes} if costs and whole else {}
     if row.fine_tuned is not None:
         more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
-    same = {name: getattr(row, name) for name in ("tied", "parameters", "mean_rank_elsewhere")}
+    same = {
+        name: getattr(row, name)
+        for name in ("tied", "parameters", "mean_rank_elsewhere", "static", "static_trained_on")
+    }
     return Row(row.checkpoint, row.revision, row.rank, scores=scores, **same, **more)

@@ -34,6 +34,7 @@ from hf_emms.ranking.columns import (
     metric_title,
     score_columns,
     single_line,
+    static_in_words,
     summaries_of_runs,
     title_of,
 )
@@ -87,6 +88,8 @@ def block_of(about: CardKind, entry: Entry) -> str:
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
     if entry.ranking.has_mean_rank_elsewhere:
         controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
+    if entry.ranking.static_table is not None:
+        controls.append(f"static ({static_in_words(entry.ranking.static_table)})")
     return rendered_template(
         f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
     ).strip("\n")

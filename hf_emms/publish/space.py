@@ -43,6 +43,8 @@ _SHIPPED = (
     "ranking/estimators.py",
     "ranking/files.py",
     "ranking/merge.py",
+    "ranking/public_results.csv",
+    "ranking/public_results.py",
     "ranking/ranking.py",
     "ranking/reading.py",
     "ranking/records.py",

@@ -117,7 +117,7 @@ def _span(metric: str, shares: Sequence[float | None]) -> str:
 
 
 def caveats(ranking: RankingData) -> list[str]:
-    """Return sentences that question the first place: a baseline that is as good, or another estimator's first."""
+    """Return sentences that question the first place: a baseline that is as good, or the first of another order."""
     estimator, rows = ranking.estimators[0], comparable(ranking)
     if not rows or ranking.fine_tuned:
         return []
@@ -139,6 +139,13 @@ def caveats(ranking: RankingData) -> list[str]:
             f"{shown.title}, which reflects fine-tuning more closely, prefers {best.checkpoint}: "
             f"{shown.text(best.scores[second])} ({rows[0].checkpoint}: {shown.text(rows[0].scores.get(second))}); "
             f"{setting_ref('confirm', best.rank)} fine-tunes both."
+        )
+    static = verdict(ranking).static
+    if static is not None and ranking.static_table is not None:
+        first = next(row for row in rows if row.static is not None)
+        sentences.append(
+            f"The static order disagrees: {static} has the best {ranking.static_table.title}, "
+            f"{ranking.row(static).static:.1f} ({first.checkpoint}: {first.static:.1f})."
         )
     return sentences
 

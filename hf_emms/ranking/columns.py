@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
+from hf_emms.ranking.records import EMMS, Explained, FineTuned, PublicTable, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
@@ -67,6 +67,11 @@ def format_number(value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def static_in_words(table: PublicTable) -> str:
+    """Return what the values of a public table are, and their source."""
+    return f"{table.title}{', lower is better' if table.lower_is_better else ''}, {table.source}"
 
 
 EXPLAINED_VARIANCE = Quantity(
@@ -283,6 +288,17 @@ def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
 
+def _has_static_order(ranking: RankingData, table: Table) -> bool:
+    return ranking.static_table is not None
+
+
+def _format_static(row: Row) -> str:
+    """Return the published value, with the number of tasks trained on in parentheses: "56.7 (11)"."""
+    if row.static is None:
+        return MISSING
+    return f"{row.static:.1f}" + (f" ({row.static_trained_on})" if row.static_trained_on else "")
+
+
 def _has_license(ranking: RankingData, table: Table) -> bool:
     return any(row.license is not None for row in ranking.rows)
 
@@ -325,6 +341,15 @@ COLUMNS: tuple[TableColumn, ...] = (
         type=float,
         applies=lambda ranking, table: ranking.has_mean_rank_elsewhere,
     ),
+    TableColumn(
+        "static",
+        (*_SCORES, "page"),
+        format=_format_static,
+        type=float,
+        applies=_has_static_order,
+        formatted=lambda ranking, row: row,
+    ),
+    TableColumn("static_trained_on", ("file",), type=int, applies=_has_static_order),
     TableColumn("score", ("page",), _score, format_number, float),
     TableColumn(
         "fine_tuned",

@@ -145,6 +145,24 @@ class FineTuned(msgspec.Struct, frozen=True):
         return bool(runs) and all(run.is_untrained for run in runs)
 
 
+class PublicTable(msgspec.Struct, frozen=True):
+    """A published table with a value per checkpoint.
+
+    Attributes:
+        title: What the value is, with its unit.
+        source: The repository that publishes the results, and its commit.
+        license: Of the results.
+        tasks: Hub task ids that the table is a control for.
+        lower_is_better: Whether a lower value is better, as for word error rates.
+    """
+
+    title: str
+    source: str
+    license: str
+    tasks: tuple[str, ...]
+    lower_is_better: bool = False
+
+
 class Row(msgspec.Struct, frozen=True):
     """A checkpoint's row of a ranking.
 
@@ -171,6 +189,10 @@ class Row(msgspec.Struct, frozen=True):
         fine_tuned: The fine-tuned scores. None if the checkpoint was not fine-tuned.
         mean_rank_elsewhere: A control that does not affect the order: the mean rank on other datasets, as a share of
             the checkpoints there (.05 is among the best tenth). None if no ranking of another dataset has it.
+        static: A control that does not affect the order: the published value of the checkpoint in the ranking's
+            `static_table`, which does not depend on the dataset. None if the table lacks the checkpoint.
+        static_trained_on: The number of the table's tasks that the checkpoint states as training data. None if it is
+            unknown.
         documents_per_second: The speed of embedding the corpus. None for other tasks.
         longest_input: The maximum number of tokens per document. None for other tasks.
     """
@@ -199,6 +221,8 @@ class Row(msgspec.Struct, frozen=True):
     license: str | None = None
     fine_tuned: FineTuned | None = None
     mean_rank_elsewhere: Share | None = None
+    static: float | None = None
+    static_trained_on: Count | None = None
     documents_per_second: float | None = None
     longest_input: Count | None = None
 
@@ -269,6 +293,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         rows: The ranked rows, then the failed rows.
         reading: How the dataset was read.
         baselines: Rows without a checkpoint and without a rank, such as BM25. Only tables show them.
+        static_table: The public table of `Row.static`. None if no table contains two of the checkpoints.
     """
 
     schema_version: Literal[1] = 1
@@ -296,6 +321,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()
+    static_table: PublicTable | None = None
 
     @property
     def shown_rows(self) -> tuple[Row, ...]:

@@ -23,6 +23,7 @@ from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
+from hf_emms.ranking.public_results import with_static_order
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engines import EngineInput
@@ -337,7 +338,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         for row in finished
     ]
     rows = ranked(described, options.estimators[0])
-    return Ranking(
+    ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
         dataset_revision=sample.repo.revision,
@@ -363,6 +364,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         rows=rows,
         baselines=plan.baselines,
     )
+    return with_static_order(ranking)
 
 
 def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:

@@ -48,6 +48,7 @@ _FIRST = (
     "memory",
     "speed",
     "other",
+    "static",
     "mean_rank_elsewhere",
     "downloads",
     "library",
@@ -57,7 +58,7 @@ _FIRST = (
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 # The default columns, in this order.
 DEFAULT_COLUMNS = (
-    *("fine_tuned", "parameters", "license", "memory", "speed"),
+    *("fine_tuned", "static", "parameters", "license", "memory", "speed"),
     *("bytes_per_million", "documents_per_second", "longest_input"),  # of searches
 )
 # Orders of the tab Across datasets, with titles.

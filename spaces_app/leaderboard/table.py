@@ -13,7 +13,7 @@ import msgspec
 
 from hf_emms.errors import MISSING, format_bytes, format_count, pluralize
 from hf_emms.ranking import Explained, Ranking, is_commit
-from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, title_of
+from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, static_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
@@ -246,9 +246,10 @@ def _text(column: TableColumn) -> Cell:
 def _header(name: str, title: str, css: str, view: View, ranking: Ranking) -> str:
     if name not in sorts(ranking) or name == "n":
         return f'<th scope="col" class="{css}">{escape(title)}</th>'
-    return markup.sorting_header(
-        name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)), _HINTS.get(name, "")
-    )
+    hint = _HINTS.get(name, "")
+    if name == "static" and ranking.static_table is not None:
+        hint = f"a control, which does not depend on the dataset: {static_in_words(ranking.static_table)}"
+    return markup.sorting_header(name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)), hint)
 
 
 def _rows(shown_lines: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:

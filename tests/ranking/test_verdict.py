@@ -18,6 +18,7 @@ from hf_emms.publish.card_text import card
 from hf_emms.ranking import BaselineScore, FineTuned, Ranking, Row, TrainingRun, ranked
 from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
 from hf_emms.ranking.expected_gap import expected_gap
+from hf_emms.ranking.records import PublicTable
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
 from hf_emms.scoring.ratio import ratio
@@ -71,6 +72,21 @@ def shared(*folds: tuple[float, ...], **changes: Any) -> Ranking:
     """A ranking by EMMS on 100 rows, of checkpoints with these scores of folds."""
     rows = [Row(f"org/{name}", scores={"emms": emms_score(*of)}) for name, of in zip("abcde", folds, strict=False)]
     return example(**({"rows": ranked(rows, "emms"), "n": 100, "estimators": ("emms",)} | changes))
+
+
+def with_table(ranking: Ranking, **changes: Any) -> Ranking:
+    table = PublicTable("accuracy on 8 tasks (%)", "org/results@abc", "CC0-1.0", ("image-classification",), **changes)
+    return msgspec.structs.replace(ranking, static_table=table)
+
+
+def static_order(*values: float | None, **changes: Any) -> Ranking:
+    """Three rows with these published values; the first two tie."""
+    rows = [row(name, *score) for name, score in zip("abc", ((0.5, 0.01), (0.49, 0.01, 0.1), (0.3, 0.01)), strict=True)]
+    with_values = [
+        msgspec.structs.replace(plain, static=value, static_trained_on=value and 2)
+        for plain, value in zip(rows, values, strict=True)
+    ]
+    return with_table(of_rows(*with_values), **changes)
 
 
 ESTIMATE_AND_ERRORS = {"estimators": ("emms_knn", "word_error_rate")}
@@ -131,6 +147,13 @@ CASES: dict[str, Ranking] = {
     "a baseline is as good": of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(BM25,)),
     "a baseline, but fine-tuned": of_rows(row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), baselines=(BM25,)),
     "a baseline, but no score": of_rows(Row("org/a", error="broken"), baselines=(BM25,)),
+    "the static order disagrees": static_order(71.0, 70.0, 75.2),
+    "the static order agrees with one of a shared rank": static_order(71.0, 75.2, 70.0),
+    "a lower static value is better": static_order(7.1, None, 5.2, lower_is_better=True),
+    "the first has no static value": static_order(None, None, 75.2),
+    "the static order disagrees, but nothing is explained": with_table(
+        of_rows(row("a", 0.04, 0.02, static=1.0), row("b", 0.01, 0.02, static=2.0))
+    ),
     "26 % of the responses are truncated": cut_responses(0.26, "a"),
     "26 % of the responses of two are truncated": cut_responses(0.26, "a", "b"),
     "25 % of the responses are truncated": cut_responses(0.25, "a", "b"),
@@ -225,6 +248,18 @@ def test_only_a_checkpoint_that_explains_something_and_has_a_head_is_taken() -> 
         "two direct measures": ("a", "shared"),
     }
     assert {case: (verdict(CASES[case]).checkpoint, verdict(CASES[case]).lead) for case in chosen} == chosen
+
+
+def test_the_static_order_is_reported_if_its_first_is_not_one_of_the_estimate_s_first():
+    static = {case: verdict(CASES[case]).static for case in CASES if "static" in case}
+    assert static == {
+        "the static order disagrees": "org/c",
+        "the static order agrees with one of a shared rank": None,
+        "a lower static value is better": "org/c",
+        "the first has no static value": None,
+        "the static order disagrees, but nothing is explained": None,
+    }
+    assert all(verdict(CASES[case]).checkpoint != "org/c" for case in static)
 
 
 def test_confirmed_is_what_is_above_the_baseline_and_better_than_all_others() -> None:

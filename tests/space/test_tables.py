@@ -15,6 +15,7 @@ from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
+from hf_emms.ranking.public_results import PUBLIC_TABLES
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example, first_row_changed
 from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, store_of, with_clear_order, write
@@ -93,6 +94,16 @@ def test_a_column_is_shown_where_a_checkpoint_has_a_value(snapshot, title, view,
     assert title in page
     assert cell in page
     assert title not in content(snapshot(x=of_rows("x", first, second)), **view)
+
+
+def test_the_static_order_is_a_column_whose_tooltip_names_the_table(snapshot):
+    rows = [msgspec.structs.replace(scored(f"org/{name}", -0.1, 10), static=9.1, static_trained_on=2) for name in "ab"]
+    ranking = of_rows("x", *rows)
+    page = content(snapshot(x=msgspec.structs.replace(ranking, static_table=PUBLIC_TABLES["wer"])))
+    assert ">9.1 (2)<" in page
+    assert f"{PUBLIC_TABLES['wer'].title}, lower is better, {PUBLIC_TABLES['wer'].source}" in page
+    assert "sort=-static" in page
+    assert "sort=-static" not in content(snapshot(x=ranking))
 
 
 def test_unknown_task_and_estimator_are_shown(snapshot):
