@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import EMMS, Explained, FineTuned, PublicTable, RankingData, Row, explained
+from hf_emms.ranking.records import DIMENSIONS, EMMS, Explained, FineTuned, PublicTable, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
 # "text": terminal, notebooks and Markdown. "file": CSV, TSV, Parquet and DataFrames. "results": Parquet files of a
-# results dataset. "page": the leaderboard.
-Table = Literal["text", "file", "results", "model card", "dataset card", "page"]
+# results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".
+Table = Literal["text", "file", "results", "model card", "dataset card", "page", "dimensions"]
 Value = Callable[[RankingData, Row], Any]
 
 # Titles of R²: of the first EMMS estimator, and of `emms` next to `emms_knn`.
@@ -280,8 +280,36 @@ def _searches_embeddings(ranking: RankingData, table: Table) -> bool:
 
 
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
-    """Return the size of a million embeddings in 32-bit numbers."""
-    return 4_000_000 * row.width if row.width is not None and _searches_embeddings(ranking, "text") else None
+    return _million_embeddings(row.width) if row.width is not None and _searches_embeddings(ranking, "text") else None
+
+
+def _million_embeddings(width: int) -> int:
+    """Return the size of a million embeddings in 32-bit numbers, in bytes."""
+    return 4_000_000 * width
+
+
+def _hours_per_million(ranking: RankingData, row: Row) -> float | None:
+    return 1_000_000 / 3600 / row.documents_per_second if row.documents_per_second else None
+
+
+def _truncated(width: int) -> TableColumn:
+    """Return the column of the scores at a number of dimensions."""
+
+    def value(ranking: RankingData, row: Row) -> float | None:
+        return row.dimensions.get(str(width))
+
+    def applies(ranking: RankingData, table: Table) -> bool:
+        return any(str(width) in row.dimensions for row in ranking.rows)
+
+    return TableColumn(
+        f"score_{width}",
+        ("dimensions", "file"),
+        value,
+        type=float,
+        title=f"at {width} ({format_bytes(_million_embeddings(width))})",
+        applies=applies,
+        formatted=lambda ranking, row: ScoreFormatter(ranking, ranking.estimators[0]).format(value(ranking, row)),
+    )
 
 
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
@@ -318,6 +346,7 @@ def _format_tenths(time: float | None) -> str:
 
 
 _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
+_EVERYWHERE: tuple[Table, ...] = (*_EVERY, "dimensions")
 _FILES: tuple[Table, ...] = ("file", "results")
 _SEARCHED: tuple[Table, ...] = ("text", "file", "page")
 _SCORES_SHOWN: tuple[Table, ...] = ("text", "model card", "dataset card")
@@ -329,7 +358,7 @@ IDENTITY: tuple[TableColumn, ...] = (
         "rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row, importance=ALWAYS_SHOWN
     ),
     TableColumn("tied", _FILES, type=bool),
-    TableColumn("checkpoint", _EVERY, importance=ALWAYS_SHOWN),
+    TableColumn("checkpoint", _EVERYWHERE, importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("minutes", _SCORES_SHOWN, _minutes, _format_tenths, float, applies=_shows_minutes, importance=1),
@@ -385,10 +414,10 @@ COLUMNS: tuple[TableColumn, ...] = (
         importance=1,
     ),
     TableColumn("license", ("text", "file"), title="license", applies=_has_license, importance=1),
-    TableColumn("width", ("text", "file", "results", "page"), type=int, applies=_has_width),
+    TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",
-        _SEARCHED,
+        (*_SEARCHED, "dimensions"),
         _bytes_per_million,
         lambda count: MISSING if count is None else format_bytes(count),
         int,
@@ -405,6 +434,17 @@ COLUMNS: tuple[TableColumn, ...] = (
         titles={"page": "documents/s"},
         applies=_searches,
     ),
+    TableColumn(
+        "hours_per_million",
+        _SEARCHED,
+        _hours_per_million,
+        lambda hours: MISSING if hours is None else f"{hours:,.2g}" if hours < 10 else f"{hours:,.0f}",
+        float,
+        title="h/million",
+        titles={"page": "hours per million documents"},
+        applies=_searches_embeddings,
+    ),
+    *map(_truncated, DIMENSIONS),
     TableColumn(
         "longest_input",
         _SEARCHED,
@@ -451,7 +491,7 @@ def score_columns(
         first = name == estimators[0]
         fixed = ScoreFormatter(ranking, name) if ranking else None
         details: dict[str, Any] = {
-            "tables": _SCORES,
+            "tables": (*_SCORES, "dimensions") if first else _SCORES,
             "type": float,
             "formatted": _score_text(name, fixed, with_error=first),
             "importance": ALWAYS_SHOWN if first else 0,

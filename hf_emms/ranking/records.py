@@ -22,6 +22,9 @@ from hf_emms.scoring import Score
 # Estimators that report R² and the weights of label embeddings, in order of preference.
 EMMS = ("emms_knn", "emms")
 
+# The numbers of dimensions to which the embeddings of a search are truncated.
+DIMENSIONS = (256, 128, 64)
+
 # A number of rows or parameters, in 64 bits.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -195,6 +198,8 @@ class Row(msgspec.Struct, frozen=True):
             unknown.
         documents_per_second: The speed of embedding the corpus. None for other tasks.
         longest_input: The maximum number of tokens per document. None for other tasks.
+        dimensions: Number of dimensions ("256") → score by the first estimator, for embeddings that are truncated to
+            their first columns. Only with the setting `dimensions`, and at most `width`.
     """
 
     checkpoint: str
@@ -225,6 +230,7 @@ class Row(msgspec.Struct, frozen=True):
     static_trained_on: Count | None = None
     documents_per_second: float | None = None
     longest_input: Count | None = None
+    dimensions: dict[str, float] = {}
 
     def __hash__(self) -> int:
         return hash((self.checkpoint, self.revision, self.rank))

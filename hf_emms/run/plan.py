@@ -307,6 +307,10 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
             setting_ref("race") + f" stops checkpoints by their features, and {special[0].name} needs {needed}",
             "leave " + setting_ref("race") + " out, or race by EMMS: " + setting_ref("estimators", "emms_knn"),
         )
+    first = estimators[0]
+    if options.dimensions and (first.reranks or not first.needs_search):
+        problem = setting_ref("dimensions") + f" truncates embeddings of a search, but {first.name} orders the ranking"
+        raise EmmsError(problem, "leave " + setting_ref("dimensions") + " out")
     return estimators
 
 

@@ -94,6 +94,7 @@ def rank(
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
     folds: int = 5,
+    dimensions: bool = False,
     results: str | None = None,
     confirm: int | None = None,
     method: str | None = None,
@@ -157,6 +158,8 @@ def rank(
         estimators: Their names. The first orders the rows.
         seed: The seed of the sample and the folds.
         folds: The number of folds of held-out estimators.
+        dimensions: Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions, as
+            `truncate_dim` of sentence-transformers does.
         results: A results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings. The mean ranks of the checkpoints
             on other datasets of the task become `Row.mean_rank_elsewhere`, a control that does not affect the order.
         confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here

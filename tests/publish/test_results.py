@@ -17,7 +17,7 @@ import yaml
 from hf_emms.publish.results import parquet_rows
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.merge import merged, path_of
-from hf_emms.ranking.text import table_cells
+from hf_emms.ranking.text import tables
 from hf_emms.scoring import Score
 from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine, Done
@@ -122,7 +122,7 @@ def test_merged_ranking_does_not_depend_on_order(case: str) -> None:
 def test_merged_race_rows_keep_their_number_of_rows() -> None:
     both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
     assert both.settings["race"] is None
-    header, cells = table_cells(both)
+    ((header, cells),) = tables(both)
     assert {line[1]: line[header.index("rows")] for line in cells} == {"org/a": "200", "org/b": "1,034"}
     read = pq.read_table(io.BytesIO(parquet_rows(both, "x"))).to_pylist()
     assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}

@@ -15,11 +15,11 @@ from hf_emms.features.extractor import ExtractorPool
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import LAST, ScoringOptions
-from hf_emms.ranking import Row, Seconds, plain
+from hf_emms.ranking import DIMENSIONS, Row, Seconds, plain
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import Extraction, InputSlice, extract, moments_of, whole_sample
 from hf_emms.scoring import Score
-from hf_emms.scoring.estimators import NO_VARIATION, EstimatorList, ScoringInputs
+from hf_emms.scoring.estimators import NO_VARIATION, Estimator, EstimatorList, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import SearchScores, Similarity
@@ -53,6 +53,7 @@ def run_checkpoint(
         pool.close()  # the checkpoint is loaded again, with its head
     part, started = whole_sample(sample), time.perf_counter()
     scores, failed = dict[str, EstimatorScores](), dict[str, str]()
+    truncated = dict[str, dict[str, float]]()
     for layer in extraction.info or (LAST,):
         features = extraction.features.get(layer)
         try:
@@ -61,6 +62,8 @@ def run_checkpoint(
                 features, part, labels, scoring, estimators, model=model, similarity=spec.similarity
             )
             scores[layer] = score_estimators(inputs, estimators)
+            if scoring.dimensions:
+                truncated[layer] = truncated_scores(inputs, estimators[0])
         except EmmsError as error:
             failed[layer] = one_line(error)
     if not scores:
@@ -71,7 +74,8 @@ def run_checkpoint(
         progress.advanced(name, len(sample.inputs))
     spec.check_unchanged()
     extraction = replace(extraction, refused=extraction.refused | failed)
-    return checkpoint_row(name, spec, engine_input, extraction, scores, seconds, notes=model.notes if model else ())
+    notes = model.notes if model else ()
+    return checkpoint_row(name, spec, engine_input, extraction, scores, seconds, notes=notes, truncated=truncated)
 
 
 def checkpoint_row(
@@ -84,6 +88,7 @@ def checkpoint_row(
     *,
     n: int | None = None,
     notes: Iterable[Note] = (),
+    truncated: Mapping[str, dict[str, float]] = {},
 ) -> Row:
     """Return the row of a checkpoint, without a rank.
 
@@ -96,6 +101,7 @@ def checkpoint_row(
         seconds: Wall time of the estimators.
         n: Rows that were scored, if not all.
         notes: More notes.
+        truncated: Layer → `truncated_scores`.
     """
     head = engine_input.sample.task.head
     first, asked_layers = engine_input.scoring.estimators[0], engine_input.features.layers
@@ -132,6 +138,7 @@ def checkpoint_row(
         cut_texts=info.counts.cut_share,
         layer=best if asked_layers else None,
         layers=values if asked_layers else {},
+        dimensions=truncated.get(best, {}),
     )
 
 
@@ -191,6 +198,16 @@ def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> Estima
     if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
         notes.append(Note("features-without-variation", NO_VARIATION))
     return scores, tuple(notes)
+
+
+def truncated_scores(inputs: ScoringInputs, estimator: Estimator) -> dict[str, float]:
+    """Return number of dimensions → score of a search that uses only so many columns of the embeddings."""
+    search = inputs.retrieval
+    return {
+        str(width): float(estimator.score(replace(inputs, search=search.truncated(width))).value)
+        for width in DIMENSIONS
+        if width <= search.documents.shape[1]
+    }
 
 
 def plain_score(score: Score) -> Score:
