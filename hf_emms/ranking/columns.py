@@ -239,7 +239,8 @@ def _score(ranking: RankingData, row: Row) -> float | None:
 
 
 def _seconds(ranking: RankingData, row: Row) -> float | None:
-    return None if row.error is not None else row.seconds.features + row.seconds.scoring
+    """Return the time of features and scores. Loading is not part of it: the first checkpoint imports libraries."""
+    return None if row.error is not None else row.seconds.forward + row.seconds.scoring
 
 
 def _minutes(ranking: RankingData, row: Row) -> float | None:
@@ -457,7 +458,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("seconds", ("text", "page"), _seconds, _format_tenths, float, applies=_shows_seconds),
     TableColumn("architecture", ("file", "results", "page")),
     TableColumn("pooling", _FILES),
-    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.features, _format_tenths, float),
+    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.forward, _format_tenths, float),
     TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_tenths, float),
     TableColumn("cached", ("file",)),
     TableColumn("error", _FILES),

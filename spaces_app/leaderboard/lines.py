@@ -28,7 +28,8 @@ class Line:
 
     @property
     def seconds(self) -> float | None:
-        return None if self.row.error is not None else self.row.seconds.features + self.row.seconds.scoring
+        """Seconds of features and scores, without loading."""
+        return PAGE_COLUMNS["seconds"].value(self.ranking, self.row)
 
     @property
     def memory(self) -> int | None:
@@ -37,9 +38,10 @@ class Line:
 
     @property
     def speed(self) -> float | None:
-        """Inputs per second, loading included; None if it was not measured."""
-        seconds = self.row.seconds.features
-        return (self.row.n or self.ranking.n_inputs) / seconds if self.row.error is None and seconds > 0 else None
+        """Inputs per second, without loading; None if it was not measured."""
+        seconds = self.row.seconds.forward
+        is_measured = self.row.error is None and self.row.cached != "features" and seconds > 0
+        return (self.row.n or self.ranking.n_inputs) / seconds if is_measured else None
 
     def score(self, estimator: str) -> Score | None:
         return self.row.scores.get(estimator)

@@ -10,6 +10,7 @@ import pytest
 from leaderboard import across, controls, cost, render, shortlist, table
 from leaderboard.endpoints import Endpoints
 from leaderboard.facts import Facts
+from leaderboard.lines import lines
 from leaderboard.selection import COLUMNS, View, from_query, resolved
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
@@ -41,8 +42,8 @@ def content(snapshot, **view):
     return render.show(View(**view), snapshot).content
 
 
-def names(lines):
-    return [line.row.checkpoint for line in lines]
+def names(some_lines):
+    return [line.row.checkpoint for line in some_lines]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages
     [
         ("Mean rank elsewhere", {"columns": ("mean_rank_elsewhere",)}, {"mean_rank_elsewhere": 0.125}, ">12%<"),
         ("Samples", {}, {"n": 250}, ">250<"),
-        ("Inputs/s", {}, {"seconds": Seconds(3.0, 0.1)}, ">343<"),
+        ("Inputs/s", {}, {"seconds": Seconds(9.0, 0.1, loading=6.0)}, ">343<"),
     ],
 )
 def test_a_column_is_shown_where_a_checkpoint_has_a_value(snapshot, title, view, known, cell):
@@ -104,6 +105,21 @@ def test_the_static_order_is_a_column_whose_tooltip_names_the_table(snapshot):
     assert f"{PUBLIC_TABLES['wer'].title}, lower is better, {PUBLIC_TABLES['wer'].source}" in page
     assert "sort=-static" in page
     assert "sort=-static" not in content(snapshot(x=ranking))
+
+
+def test_seconds_and_speed_leave_loading_and_features_from_the_cache_out(snapshot):
+    rows = [
+        msgspec.structs.replace(
+            scored(f"org/{cached}", -0.1, 10), seconds=Seconds(9.0, 0.5, loading=8.0), cached=cached
+        )
+        for cached in ("none", "features")
+    ]
+    shown = snapshot(x=of_rows("x", *rows))
+    found = lines(ranking_of(shown, "x"), shown)
+    assert {line.row.cached: (line.seconds, line.speed) for line in found} == {
+        "none": (1.5, 1030.0),
+        "features": (1.5, None),
+    }
 
 
 def test_unknown_task_and_estimator_are_shown(snapshot):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -27,6 +28,9 @@ from hf_emms.scoring.retrieval import SearchScores, Similarity
 if TYPE_CHECKING:
     from hf_emms.scoring.generative import CheckpointModel
 
+# Imported before the first short run, whose measured time they would otherwise be part of.
+_OF_SHORT_RUNS = ("torch._dynamo", "hf_emms.finetune.training")
+
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[Note, ...]]
 
@@ -45,6 +49,8 @@ def run_checkpoint(
     if estimators.need_model:
         from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 
+        for module in _OF_SHORT_RUNS if estimators.need_training else ():
+            import_module(module)
         model = CheckpointScorers(spec, sample, engine_input.running, scoring.seed)
     extraction = Extraction({})
     if estimators.need_features:
