@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
-from scripts.quality import calibration, published_losses, query_counts
+from scripts.quality import calibration, published_losses, query_counts, static_order
 from scripts.quality.baselines import SEARCH_BASELINES
 from scripts.quality.pools import (
     BITS,
@@ -87,17 +87,6 @@ PAPER_GAINS = {
     "visual-question-answering": 54.8,
     "question-answering": 12.2,
 }
-# Top-1 accuracy on ImageNet as their authors published it, in points; other sources come last.
-SOURCE_ACCURACY = {
-    "mobilenet-v1-0.25": 41.5,
-    "mobilenet-v1-0.5": 59.1,
-    "mobilenet-v1-0.75": 67.2,
-    "mobilenet-v1-1.0": 70.9,
-    "mobilenet-v2-imagenet": 71.8,
-    "efficientnet-lite0": 75.1,
-    "efficientnet-lite1": 76.7,
-    "efficientnet-lite2": 77.6,
-}
 BUDGETS = (QUICK.name, FULL.name)
 # Columns of the agreement with fine-tuning, at each budget: title, measure of the truth, half of the targets.
 COLUMNS: tuple[tuple[str, Literal["test", "tied", "loss"], str | None], ...] = (
@@ -123,6 +112,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
     yield DOCS / "rank-search.md", "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
+    yield DOCS / "evidence.md", "static order", static_order_table()
     yield published_losses.PAGE, "replays", replays_table(json.loads(published_losses.RESULTS.read_text()))
 
 
@@ -328,10 +318,18 @@ def real_tables(pool: Pool) -> Tables:
     yield f"What fine-tuning gave: {pool.title}", _real_truths(pool, targets)
 
 
+def static_order_table() -> str:
+    """Return how often each rule finds the best checkpoint of a target, and its regret, over all pools."""
+    _, found = next(static_order.groups())
+    return markdown(static_order.HEAD, static_order.rows(found))
+
+
 def shared_tables() -> Tables:
     """Yield title and table of choices and fits on targets from different pools."""
     yield "Dev targets of all pools", _dev_targets()
     yield "Points at stake", _at_stake()
+    rows = [(title, *row) for title, found in static_order.groups() for row in static_order.rows(found)]
+    yield "Static order", markdown(("pool", *static_order.HEAD), rows)
 
 
 def _only(targets: Sequence[TargetResult], names: frozenset[str]) -> list[TargetResult]:
@@ -392,8 +390,8 @@ def _ranked_by(targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
 
 
 def _source_accuracy(target: TargetResult) -> list[float] | None:
-    has_enough = len(set(target.candidates) & set(SOURCE_ACCURACY)) >= FEWEST
-    return [SOURCE_ACCURACY.get(name, 0.0) for name in target.candidates] if has_enough else None
+    has_enough = len(set(target.candidates) & set(static_order.IMAGENET)) >= FEWEST
+    return [static_order.IMAGENET.get(name, 0.0) for name in target.candidates] if has_enough else None
 
 
 def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] | None:

@@ -186,17 +186,26 @@ class Confirmed:
 
 
 def replayed(target: TargetResult, count: int, estimator: str = CONFIRMING) -> Confirmed:
-    """Fine-tune the first candidates in the order of the estimate, and pick one; 0 picks the first without fine-tuning.
+    """Fine-tune the first candidates of an estimator, and pick one; 0 picks the first without fine-tuning."""
+    order = ordered_by(target, estimator)
+    return confirmed(target, order[:count], otherwise=order[0])
+
+
+def ordered_by(target: TargetResult, estimator: str) -> list[str]:
+    """Return the candidates in the order of an estimator."""
+    scores = np.mean(target.scores(estimator), axis=0)
+    return [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
+
+
+def confirmed(target: TargetResult, shortlist: Sequence[str], otherwise: str) -> Confirmed:
+    """Fine-tune a shortlist, and pick one; an empty shortlist picks `otherwise`.
 
     Each candidate has one run per learning rate with one seed. The best validation score picks.
     """
-    scores = np.mean(target.scores(estimator), axis=0)
-    order = [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
     best, outcomes = max(target.truth.values()), []
     for seed in [seed for seed in SEEDS if target.by_seed(seed) is not None]:
-        runs = {name: [run for run in target.runs[name] if run[1] == seed] for name in order}
-        shortlist = order[:count]
-        pick = max(shortlist, key=lambda name: max(run[2] for run in runs[name])) if shortlist else order[0]
+        runs = {name: [run for run in target.runs[name] if run[1] == seed] for name in shortlist}
+        pick = max(shortlist, key=lambda name: max(run[2] for run in runs[name])) if shortlist else otherwise
         spent = [run for name in shortlist for run in runs[name]]
         outcomes.append((best - target.truth[pick], len(spent), sum(run[4] for run in spent)))
     return Confirmed(*(float(value) for value in np.mean(outcomes, axis=0)))

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from hf_emms.evaluation import over_targets
 from hf_emms.features.architectures import families
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
 from hf_emms.scoring import neighbours, sums
-from scripts.quality import report
+from scripts.quality import report, static_order
 from tests import ROOT
 
 WORDS = {"eleven": 11, "ten": 10, "eight": 8, "six": 6, "five": 5, "three": 3}
@@ -99,6 +100,26 @@ def test_the_first_table_of_the_readme_is_that_of_the_results():
     assert ", ".join(row[1] for row in cells).split(", ") == explained
     accuracies = [f"{sum(runs[name]) / len(runs[name]):.1f}" for name in published]
     assert ", ".join(row[2] for row in cells).split(", ") == accuracies
+
+
+def test_what_the_static_order_loses():
+    rows = {row[0]: row[1:] for row in static_order.rows(next(static_order.groups())[1])}
+    found = re.search(
+        r"On (\d+) held-out datasets, the first by published values loses (.+?) points to the best (\[.+?\]), "
+        r"the first of hf-emms (.+? \[.+?\])",
+        " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()),
+    )
+    every, images = (dict(static_order.groups())[title] for title in ("all pools", "real image checkpoints, quick"))
+    assert found[1] == str(static_order.count(every, "held"))
+    assert [f"{found[2]} {found[3]}", found[4]] == [rows[rule][3] for rule in static_order.RULES[:2]]
+    page = " ".join((ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").split())
+    losses = [row[column].partition(" ")[0] for column in (2, 4) for row in [*static_order.rows(images)][:2]]
+    assert "{} against {} points on dev targets, {} against {} on held-out ones".format(*losses) in page
+    differences = [float(outcome[static_order.DIFFERENCE][1]) for outcome in every.values()]
+    low, high = over_targets(differences)
+    mean = sum(differences) / len(differences)
+    assert f"over all {len(every)} targets it is {mean:z.1f} [{low:z.1f}, {high:z.1f}]" in page
+    assert low < 0 < high
 
 
 def test_r2_orders_as_the_score_does():
