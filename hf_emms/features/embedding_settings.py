@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError, Note
+from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.features.checkpoint_files import read_json
 from hf_emms.hub import Repo, replacement_hint
 
@@ -36,6 +36,9 @@ _FLAGS = {
 _READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
 _BEHIND = ("Dense", "LayerNorm", "Normalize")
 _IDLE = ("Dropout",)
+_LIMITS = "sentence_bert_config.json"
+# The `model_type` of rerankers.
+_RERANKER = "CrossEncoder"
 # Modules or `model_type`s of models that do not return one vector per text.
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
@@ -97,6 +100,27 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
     unused = [name for name in names if name not in used]
     notes = (Note("modules-unused", f"not used of its modules.json: {', '.join(unused)}"),) if unused else ()
     return EmbeddingSettings(fields, notes, refused)
+
+
+def reranker_parts(repo: Repo, folder: Path) -> str:
+    """Name what `CrossEncoder` of sentence-transformers applies besides a classifier that reads a pair of texts.
+
+    It is "" for plain classifiers, and for language models without modules, whose answers were not trained to rerank.
+    """
+    about, parts = _json(repo, folder / "config_sentence_transformers.json"), []
+    path = ""
+    has_modules = about.get("model_type") == _RERANKER and (folder / "modules.json").is_file()
+    if has_modules:
+        (_, path), *others = _modules(repo, folder / "modules.json")
+        parts += [f"modules ({', '.join(name for name, _ in others)})"] if others else []
+        parts += ["a default prompt"] if about.get("default_prompt_name") else []
+        parts += ["text settings"] if _json(repo, folder / path / _LIMITS).get("processing_kwargs") else []
+    classes = _json(repo, folder / path / "config.json").get("architectures") or ()
+    if has_modules or any(name.endswith("ForSequenceClassification") for name in classes):
+        is_file = (folder / path / "chat_template.jinja").is_file()
+        has_template = is_file or _json(repo, folder / path / "tokenizer_config.json").get("chat_template")
+        parts += ["a chat template"] if has_template else []
+    return ", ".join(parts)
 
 
 def _json(repo: Repo, path: Path) -> dict[str, Any]:
@@ -175,4 +199,7 @@ def _refused(repo: Repo, names: Any) -> EmmsError | None:
             return EmmsError(f"{repo.id} is a sparse encoder, as SPLADE is ({name}): a weight for each word", hint)
         if name in _SEVERAL_VECTORS:
             return EmmsError(f"{repo.id} gives a vector for each token, as ColBERT does ({name})", hint)
+        if name == _RERANKER:
+            reranks = "rank it as a reranker: " + setting_ref("task", "text-ranking")
+            return EmmsError(f"{repo.id} reads a query and a document together, as a {name} does", reranks)
     return None

@@ -20,7 +20,7 @@ from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
 from hf_emms.features.config_limits import check_model_config
-from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
+from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings, reranker_parts
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.options.registry import installed_version, installed_versions
@@ -50,6 +50,7 @@ class FeatureSpec:
         prompt: Prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
         pools_prompt: Whether the pooling includes the tokens of the prompt.
         similarity: How to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
+        reranker_parts: For rerankers, see `embedding_settings.reranker_parts`.
     """
 
     repo: Repo
@@ -69,6 +70,7 @@ class FeatureSpec:
     document_prompt: str = ""
     pools_prompt: bool = True
     similarity: Similarity = "cosine"
+    reranker_parts: str = ""
     code: bool = False
     base: Repo | None = None
     notes: tuple[Note, ...] = ()
@@ -105,13 +107,16 @@ class FeatureSpec:
             "truncate_dim": self.truncate_dim,
             "version": FEATURES_VERSION,
         }
+        settings |= {"reranker": self.reranker_parts} if self.reranker_parts else {}
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, for the packages that compute the features."""
         adapter = ("peft",) if self.base is not None else ()
-        return installed_versions("torch", "transformers", *adapter, *filter(None, [self.architecture.requires]))
+        modules = ("sentence-transformers",) if self.reranker_parts else ()
+        required = filter(None, [self.architecture.requires])
+        return installed_versions("torch", "transformers", *adapter, *modules, *required)
 
 
 def device_in_keys(options: RunOptions) -> str:
@@ -158,6 +163,9 @@ def plan_extraction(
     if embedding.refused is not None and "similarity" in kind.sentence_settings:
         raise embedding.refused
     settings, notes = {**embedding.fields, **_chosen_prompts(prompts)}, [*embedding.notes]
+    if "reranker_parts" in kind.sentence_settings and (parts := reranker_parts(base or repo, folder)):
+        # The layers after the pooling compute the output for a pair, and no features.
+        settings, notes = {**settings, "reranker_parts": parts, "behind": (), "normalise": False}, []
     config = settings.get("config") or _read_config(base or repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     model_type = config["model_type"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -30,13 +30,24 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 T = TypeVar("T")
+NumberedRows = tuple[np.ndarray, np.ndarray]
 
 
 class CheckpointScorers:
-    """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement."""
+    """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement.
 
-    def __init__(self, spec: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
-        self.groups = sample.groups
+    `on_inputs` is called with the number of inputs after each batch.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        sample: Sample,
+        options: RunOptions,
+        seed: int,
+        on_inputs: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.groups, self._on_inputs = sample.groups, on_inputs
         self._spec, self._sample, self._options = spec, sample, options
         self._responses = ResponseScorer(spec, sample, options, seed)
         self._results: dict[bytes, object] = {}
@@ -134,10 +145,20 @@ class CheckpointScorers:
             with loading():
                 reranker = load_reranker(self._spec, choose_device(self._options.device))
             with closing(reranker):
-                scores = gather_batches(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))[:, 0]
+                batches = self._reporting(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))
+                scores = gather_batches(batches, len(pairs))[:, 0]
         if not np.isfinite(scores).all():
             raise EmmsError(
                 f"{self._spec.repo.id}: its output for a pair is not finite",
                 setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
         return scores, msgspec.structs.replace(reranker.info(), width=0)
+
+    def _reporting(self, batches: Iterator[NumberedRows], count: int) -> Iterator[NumberedRows]:
+        """Yield the batches of `count` pairs, and report the share of pairs that is done as inputs of the sample."""
+        inputs, pairs_done, reported = len(self._sample.inputs), 0, 0
+        for positions, scores in batches:
+            yield positions, scores
+            pairs_done += len(positions)
+            self._on_inputs(pairs_done * inputs // count - reported)
+            reported = pairs_done * inputs // count

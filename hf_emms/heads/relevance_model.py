@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from hf_emms.errors import EmmsError, Note, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, setting_ref, setting_refs
 from hf_emms.features.device import Batch, prepare_for_cpu
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
 from hf_emms.features.layers import JoinedLayers
+from hf_emms.heads.cross_encoder import load_cross_encoder
 from hf_emms.heads.modules import class_with_head, load_pretrained
 from hf_emms.heads.reranking import RerankingHead
 from hf_emms.inputs.sentence_pair import JointReader
@@ -32,6 +33,9 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     Raises:
         EmmsError: It cannot be loaded, or has no trained output for relevance, or several.
     """
+    layers = JoinedLayers((LAST,), spec.repo.id, _SUMMARY)
+    if spec.reranker_parts and spec.base is None:
+        return load_cross_encoder(spec, device, layers)
     loader = class_with_head(spec, RerankingHead.auto_class)
     if loader is None:
         raise _no_output(spec, "transformers has no text classifier for its family")
@@ -48,12 +52,10 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     model = model.to(device).eval()
     if device.type == "cpu":
         prepare_for_cpu(model, channels_last=False)
-    reader = text_pair_reader(model, text)
+    reader = text_pair_reader(model, text, line_break=False)
     if TOKEN_TYPES not in text.tokenizer.model_input_names:
         reader = replace(reader, types=None)  # as in CrossEncoder
-    notes = [Note("pairs", str(note)) for note in reader.notes]
-    layers = JoinedLayers((LAST,), spec.repo.id, _SUMMARY)
-    return Extractor(replace(spec, notes=(*spec.notes, *notes)), model, _RelevanceReader(model, reader, layers))
+    return Extractor(spec, model, _RelevanceReader(model, reader, layers))
 
 
 class _RelevanceReader(JointReader):

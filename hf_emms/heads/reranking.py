@@ -15,7 +15,7 @@ from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_o
 from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import BatchedRows, LabeledSplit
-from hf_emms.inputs import SENTENCE_PAIR, Modality, Pairs
+from hf_emms.inputs import Modality, Pairs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import CANDIDATES, reranked_places
 
@@ -33,6 +33,11 @@ class RerankingHead(JudgedSearch, FeatureHead):
     is_measured_first = True
     library = "sentence-transformers"
     epochs = 2
+
+    def why_not(self, spec: FeatureSpec) -> str | None:
+        if not spec.reranker_parts:
+            return None
+        return f"it has {spec.reranker_parts}: fine-tune it with CrossEncoderTrainer of sentence-transformers"
 
     def count_rows(self, split: LabeledSplit) -> int:
         """Return the number of training pairs of a query and a document."""
@@ -59,7 +64,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
                 f"{spec.repo.id} cannot become a reranker: transformers has no text classifier for its family",
                 "choose another checkpoint",
             )
-        return _RerankingNetwork(spec, SENTENCE_PAIR, model, _relevance())
+        return _RerankingNetwork(spec, modality, model, _relevance())
 
     def loading_code(self, place: str) -> str:
         return (
@@ -81,7 +86,7 @@ def _relevance() -> RowOutputs:
 
 
 class _RerankingNetwork(RowNetwork):
-    """A network trained with the squared error on relevant documents (1) and on other documents that BM25 finds (0)."""
+    """A network trained with the cross-entropy of relevant documents (1) and of other documents that BM25 finds (0)."""
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         if labelled:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
+from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
+from hf_emms.inputs.modality import TrainingReader
+from hf_emms.inputs.sentence_pair import SENTENCE_PAIR, pair_training_reader
 from hf_emms.inputs.text import (
     EMBEDDING_SETTINGS,
     TEXT,
@@ -96,6 +97,16 @@ class _Search(TokenizedModality):
         return SearchFeatures(loaded.model, reader, plan_layers(loaded, layers, spreads=False), *prompts)
 
 
+class _RerankedSearch(_Search):
+    """The search of checkpoints that read a query and a document together, without prompts and similarity."""
+
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
+        reader = pair_training_reader(spec, model, line_break=False)  # as in CrossEncoder
+        for tokenizer in reader.processors:
+            tokenizer.chat_template = None  # CrossEncoder would apply it to the saved model
+        return reader
+
+
 SEARCH = _Search(
     name="search",
     singular="text",
@@ -106,13 +117,14 @@ SEARCH = _Search(
     sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
 )
-# For checkpoints that read a query and a document together, without prompts and similarity.
-RERANKED_SEARCH = replace(
-    SEARCH,
+RERANKED_SEARCH = _RerankedSearch(
     name="reranked-search",
     singular="query with a document",
     plural="queries with documents",
-    sentence_settings=EMBEDDING_SETTINGS,
+    is_collection=True,
+    fallback_pooling=TEXT.fallback_pooling,
+    fallback_summary=TEXT.fallback_summary,
+    sentence_settings=(*EMBEDDING_SETTINGS, "reranker_parts"),
     cpu_seconds=SENTENCE_PAIR.cpu_seconds,
     text_bytes=SENTENCE_PAIR.text_bytes,
 )

@@ -144,18 +144,23 @@ class _SentencePair(TokenizedModality):
         return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary))
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
-        text = load_training_texts(spec, model)
-        reader = text_pair_reader(model, text)
-        if reader.types is not None:
-            _add_token_types(text.tokenizer)
+        return pair_training_reader(spec, model)
 
-        def read(pairs: Any, pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
-            used, position = np.unique(pair_of_row, return_inverse=True)
-            windows, truncated = reader.truncate(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
-            notes = [Note("pairs-truncated", f"Training truncates pairs of texts to {text.max_length:,} tokens.")]
-            return lambda rows: reader.pad([windows[position[row]] for row in rows]), notes if truncated else []
 
-        return TrainingReader(read, (text.tokenizer,), reader.notes)
+def pair_training_reader(spec: FeatureSpec, model: Any, *, line_break: bool = True) -> TrainingReader:
+    """Return the reader of both texts together, see `text_pair_reader`."""
+    text = load_training_texts(spec, model)
+    reader = text_pair_reader(model, text, line_break=line_break)
+    if reader.types is not None:
+        _add_token_types(text.tokenizer)
+
+    def read(pairs: Any, pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
+        used, position = np.unique(pair_of_row, return_inverse=True)
+        windows, truncated = reader.truncate(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
+        notes = [Note("pairs-truncated", f"Training truncates pairs of texts to {text.max_length:,} tokens.")]
+        return lambda rows: reader.pad([windows[position[row]] for row in rows]), notes if truncated else []
+
+    return TrainingReader(read, (text.tokenizer,), reader.notes)
 
 
 def _add_token_types(tokenizer: Any) -> None:

@@ -159,15 +159,18 @@ class TextPairReader:
         return self.text.pad_numbers([np.repeat(marks, row).tolist() or [0] for row in lengths])
 
 
-def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
-    """Return the reader with the special tokens that the tokenizer puts around a pair."""
+def text_pair_reader(model: Any, text: TextReader, *, line_break: bool = True) -> TextPairReader:
+    """Return the reader with the special tokens that the tokenizer puts around a pair.
+
+    If the tokenizer puts nothing between the texts, `line_break` puts a line break there.
+    """
     encoded = text.tokenizer("a", "b", return_special_tokens_mask=True, return_token_type_ids=True)
     ids, types = encoded["input_ids"], encoded["token_type_ids"]
     content = [i for i, special in enumerate(encoded["special_tokens_mask"]) if not special]
     length = len(text.tokenizer("a", add_special_tokens=False)["input_ids"])
     first, second = content[:length], content[length:]
     before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
-    adds_break = not between
+    adds_break = line_break and not between
     if adds_break:
         # Without a separator, a decoder would read both texts as one sentence.
         between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, reranker
+from tests.helpers.tiny_rerankers import TEMPLATE
 
 COLUMNS = {"query": "query", "document": "positive"}
 THINGS = ["apple", "boats", "cat", "children", "dog", "pie", "telescope", "mat"]
@@ -212,11 +214,13 @@ def test_a_reranker_does_not_rank_the_query_itself(zoo: Path) -> None:
 # ---- rerankers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["mpnet", "bert"])  # without token types, and with hidden ones
+@pytest.mark.parametrize("family", ["mpnet", "bert", "llama"])  # without token types, with hidden ones, no separators
 def test_saved_rerankers_reproduce_their_scores(family: str, zoo: Path, tmp_path: Path) -> None:
     reranked = load_splits(Options.of(searches(60), task="text-ranking"))
     options = Options("data")
-    spec = spec_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
+    folder = shutil.copytree(build(zoo, family), tmp_path / family)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)  # it is not used in training
+    spec = spec_for(resolve(str(folder), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", spec, None, recipe, 0.01, 0)
     configs = []

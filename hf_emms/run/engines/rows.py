@@ -51,7 +51,11 @@ def run_checkpoint(
 
         for module in _OF_SHORT_RUNS if estimators.need_training else ():
             import_module(module)
-        model = CheckpointScorers(spec, sample, engine_input.running, scoring.seed)
+        # If features are computed too, they alone count as progress. Other events show that the worker is alive.
+        counted = 0 if estimators.need_features else 1
+        model = CheckpointScorers(
+            spec, sample, engine_input.running, scoring.seed, lambda count: progress.advanced(name, counted * count)
+        )
     extraction = Extraction({})
     if estimators.need_features:
         extraction = extract(spec, engine_input, partial(progress.advanced, name), pool)
@@ -77,7 +81,6 @@ def run_checkpoint(
     seconds = time.perf_counter() - started
     if model is not None and not extraction.info:
         extraction = replace(extraction, info={LAST: model.reranker_info()})
-        progress.advanced(name, len(sample.inputs))
     spec.check_unchanged()
     extraction = replace(extraction, refused=extraction.refused | failed)
     notes = model.notes if model else ()
