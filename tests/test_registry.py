@@ -111,7 +111,7 @@ def test_plugin_entries_are_listed(installed_example: CommandLine) -> None:
     assert "estimator\tclass-spread\t\tshare of the variance" in done.out
     assert done.err == ""
     unknown = installed_example.run(*RANK, "--task", "nonsense", *ENCODER)
-    assert "gloss-topic, word-topic" in unknown.err
+    assert "gloss-topic" in unknown.err
 
 
 # ---- packages with faults -------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
     add_package(packages, "broken-task", tasks, "sorting = broken_task:TASK", "import no_such_module")
     add_package(packages, "broken-score", estimators, "luck = broken_score:LUCK", "LUCK = 7")
     add_package(packages, "rival-score", estimators, "hscore = rival_score:HSCORE", "HSCORE = 7")
-    add_package(packages, "rival-task", tasks, "captioning = rival_task:TASK")
+    add_package(packages, "rival-task", tasks, "image-captioning = rival_task:TASK")
     imports = "from dataclasses import replace\nfrom hf_emms.scoring.estimators import ESTIMATORS\n"
     add_package(packages, "two-scores", estimators, "pair = two_scores:PAIR", f"{imports}PAIR = ESTIMATORS[:2]")
     renamed = f"{imports}SCORE = replace(ESTIMATORS[0], name='chance')"
@@ -150,7 +150,7 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
         ("--task", "sorting", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'", "broken-task"),
         ("--estimator", "luck", "is of type int, not hf_emms.scoring.estimators.Estimator", "broken-score"),
         ("--estimator", "hscore", "comes from hf_emms itself and from the package rival-score", "rival-score"),
-        ("--task", "captioning", "comes from hf_emms itself and from the package rival-task", "rival-task"),
+        ("--task", "image-captioning", "comes from hf_emms itself and from the package rival-task", "rival-task"),
         ("--estimator", "pair", "is 2 objects, not a single object", "two-scores"),
         ("--estimator", "fate", "calls itself 'chance'", "misnamed-score"),
         ("--task", "mood", "has the alias 'vqa', which hf_emms or another package uses", "greedy-task"),

@@ -80,7 +80,7 @@ def get_task(name: str) -> Task:
         hint = (
             "Did you mean " + setting_ref("task", *close) + "?"
             if close
-            else "Choose " + setting_ref("task") + f" from: {', '.join(names)}."
+            else "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}."
         )
         raise EmmsError(f"The task {name!r} is not supported.", hint)
     return task

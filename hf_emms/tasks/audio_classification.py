@@ -28,6 +28,9 @@ AUDIO_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     head=ClassHead("AutoModelForAudioClassification", epochs=10),
-    aliases=("sound-classification",),
+    aliases=(
+        *("keyword-spotting", "speaker-identification", "audio-intent-classification"),
+        *("audio-emotion-recognition", "audio-language-identification"),
+    ),
     source_tags=AUDIO_SOURCES,
 )

@@ -17,7 +17,7 @@ AUTOMATIC_SPEECH_RECOGNITION = Task(
     label_text=clean_caption,
     label_noun="transcript",
     head=TranscriptHead(),
-    aliases=("asr", "speech-recognition", "speech-to-text"),
+    aliases=("asr",),
     source_tags=("feature-extraction", "audio-classification"),
     estimators=("emms_knn", "emms", "word_error_rate"),
 )

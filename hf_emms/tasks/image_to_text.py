@@ -17,6 +17,6 @@ IMAGE_TO_TEXT = Task(
     label_text=clean_caption,
     head=CaptionHead(),
     label_noun="caption",
-    aliases=("captioning", "image-captioning"),
+    aliases=("image-captioning",),
     source_tags=("image-feature-extraction",),
 )

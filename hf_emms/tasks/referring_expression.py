@@ -188,7 +188,7 @@ REFERRING_EXPRESSION = Task(
     categorical=False,
     label_text=clean_caption,
     head=BoxHead(None, epochs=20),
-    aliases=("visual-grounding", "referring"),
+    aliases=("visual-grounding",),
     # The Hub has no task of this name; detectors that take a text are the nearest.
     source_tags=("zero-shot-object-detection",),
     group_by="image",

@@ -38,7 +38,7 @@ SENTENCE_SIMILARITY = Task(
     label_text=clean_caption,
     # Benchmarks of similarity compare orders.
     head=SimilarityHead(NumberHead("AutoModelForSequenceClassification", metrics=_metrics)),
-    aliases=("text-pair-regression", "sts", "semantic-textual-similarity"),
+    aliases=("semantic-similarity-scoring", "sts"),
     source_tags=("text-classification", "fill-mask", "feature-extraction"),
     numbers=VALUES,
     label_form="numbers",

@@ -30,6 +30,7 @@ SUMMARIZATION = Task(
     categorical=False,
     label_text=str.strip,
     head=ResponseHead(ROUGE_L),
+    aliases=("news-articles-summarization", "news-articles-headline-generation"),
     estimators=WRITTEN_ESTIMATORS,
     instruction=_instruction,
     source_tags=("text-generation",),

@@ -133,7 +133,8 @@ class Task:
         categorical: Whether labels are classes. Sampling balances classes, and baselines score them as codes.
         label_text: Turns a raw label into the text that encoders embed.
         head: The head of fine-tuned checkpoints; None if `confirm` does not support the task.
-        aliases: Other names that users may type.
+        aliases: Other names that users may type: the Hub's names of sub-tasks, and common abbreviations. Source:
+            https://github.com/huggingface/huggingface.js/blob/main/packages/tasks/src/pipelines.ts
         hub_tags: The Hub's tags of checkpoints for this task; by default its id.
         source_tags: Further tags of candidates, because backbones do not carry the task's tag.
         group_by: The input column whose equal contents share a fold, such as the image of ten questions; by default

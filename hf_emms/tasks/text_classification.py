@@ -35,7 +35,10 @@ TEXT_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     head=ClassHead("AutoModelForSequenceClassification"),
-    aliases=("sentiment-analysis", "sentence-classification"),
+    aliases=(
+        *("acceptability-classification", "hate-speech-detection", "intent-classification", "language-identification"),
+        *("sentiment-analysis", "sentiment-classification", "topic-classification"),
+    ),
     calibrated_budgets=("quick",),
     source_tags=TEXT_SOURCES,
 )

@@ -36,5 +36,7 @@ TEXT_GENERATION = Task(
     label_text=str.strip,
     head=ResponseHead(),
     estimators=WRITTEN_ESTIMATORS,
-    aliases=("instruction-tuning", "sft", "causal-lm", "text2text-generation"),
+    aliases=(
+        *("conversational", "dialogue-generation", "dialogue-modeling", "language-modeling", "text2text-generation"),
+    ),
 )

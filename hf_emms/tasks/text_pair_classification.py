@@ -54,7 +54,10 @@ TEXT_PAIR_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     head=ClassHead("AutoModelForSequenceClassification", metrics=pair_metrics),
-    aliases=("nli", "natural-language-inference", "paraphrase", "pair-classification"),
+    aliases=(
+        *("multi-input-text-classification", "natural-language-inference", "semantic-similarity-classification"),
+        "nli",
+    ),
     # Checkpoints for pairs carry the tag of those for single texts.
     hub_tags=("text-classification",),
     source_tags=TEXT_SOURCES,

@@ -17,5 +17,5 @@ TEXT_RANKING = Task(
     label_text=str.strip,
     head=RerankingHead(),
     estimators=("reranked_ndcg", "reranked_mrr"),
-    aliases=("reranking", "reranker", "cross-encoder"),
+    aliases=("reranking",),
 )

@@ -48,7 +48,10 @@ TEXT_RETRIEVAL = Task(
     label_text=str.strip,
     head=SearchHead(),
     estimators=("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall", "emms"),
-    aliases=("retrieval", "embedding", "rag"),
+    aliases=(
+        *("document-retrieval", "utterance-retrieval", "entity-linking-retrieval", "fact-checking-retrieval"),
+        "retrieval",
+    ),
     hub_tags=("sentence-similarity", "feature-extraction"),
     source_tags=("fill-mask",),
 )

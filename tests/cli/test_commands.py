@@ -206,7 +206,7 @@ def test_one_core_stays_free_and_pipes_get_no_progress_bars(
 
 def test_unreachable_encoders_suggest_the_demo_encoders(cli: Cli) -> None:
     # If the task is known, before reading the dataset; otherwise after it.
-    for dataset in (("./folder", "--task", "captioning"), ("emms-demo/emoji-captions",)):
+    for dataset in (("./folder", "--task", "image-captioning"), ("emms-demo/emoji-captions",)):
         result = cli("rank", "--dataset", *dataset)
         assert result.code == 1
         assert "label encoder" in result.err

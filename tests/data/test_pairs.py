@@ -187,7 +187,7 @@ def test_a_struct_may_be_named_instead_of_its_field_that_the_task_knows() -> Non
 def test_questions_beside_pictures_are_no_captions_and_answers_alone_are() -> None:
     assert load_sample(asked(3)).task.id == "visual-question-answering"
     assert load_sample(asked(3).remove_columns("question")).task.id == "image-to-text"
-    assert load_sample(asked(3), task="captioning").columns == {"image": "image", "text": "answer"}
+    assert load_sample(asked(3), task="image-captioning").columns == {"image": "image", "text": "answer"}
 
 
 # ---- cached ------------------------------------------------------------------------------------------

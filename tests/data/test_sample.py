@@ -77,7 +77,7 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
 def test_columns_that_a_sample_names_are_read_the_same_again() -> None:
     captions = {"cap_good": list("abcd"), "cap_better": list("efgh"), "caption": list("ijkl")}
     rows = image_rows(pictures(4), **captions)
-    sample = load_sample(rows, task="captioning", columns={"text": "cap_good,cap_better"})
+    sample = load_sample(rows, task="image-captioning", columns={"text": "cap_good,cap_better"})
     assert sample.columns == {"image": "image", "text": "cap_good,cap_better"}
     assert set(sample.label_texts) == set("abcdefgh")
     again = load_sample(rows, task=sample.task.id, columns=sample.columns)

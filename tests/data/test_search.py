@@ -169,7 +169,7 @@ def test_documents_with_grade_zero_are_drawn_first_and_kept_in_training() -> Non
 
 
 def test_other_tasks_read_the_same_data() -> None:
-    reranked = load_sample(pairs(), task="cross-encoder")
+    reranked = load_sample(pairs(), task="reranking")
     assert (reranked.task.id, judged(reranked)) == ("text-ranking", ANSWERED)
     rows = pairs(title=["Book"] * N, label=[n % 2 for n in range(N)])
     titled = load_sample(rows, task="retrieval", columns={"document": "title,passage"})
@@ -179,7 +179,7 @@ def test_other_tasks_read_the_same_data() -> None:
     answers = [{"text": [f"{n // 2}"], "answer_start": [8]} for n in range(N)]
     squad = datasets.Dataset.from_dict({"question": QUESTIONS, "context": contexts, "answers": answers})
     assert load_sample(squad).task.id == "question-answering"
-    sample = load_sample(squad, task="rag")
+    sample = load_sample(squad, task="retrieval")
     assert sample.columns == {"query": "question", "document": "context"}
     assert (len(sample), len(sample.inputs.documents), len(set(sample.groups.tolist()))) == (N, N // 2, N // 2)
     named = load_sample(squad, task="retrieval", columns={"document": "question", "query": "context"})

@@ -221,7 +221,10 @@ READ_SO: dict[str, tuple[dict[str, list[Any]], dict[str, Any]]] = {
         {"text": TEXTS, "label": [f"{i % 9} kg" for i in range(N)]},
         {"task": "text-classification", "columns": {"label": "label"}},
     ),
-    "numbers that increase": ({"text": TEXTS, "n": [*range(N)]}, {"columns": {"label": "n"}, "task": "regression"}),
+    "numbers that increase": (
+        {"text": TEXTS, "n": [*range(N)]},
+        {"columns": {"label": "n"}, "task": "text-regression"},
+    ),
     "a translation that repeats": ({"en": TEXTS, "de": CLASSES}, {"columns": {"target": "de"}}),
     "texts that repeat beside the named one": ({"a": TEXTS, "b": OTHER_TEXTS[:12] * 2}, {"columns": {"text": "a"}}),
     "marks as classes": (

@@ -30,12 +30,12 @@ def test_presets_are_listed_with_size_license_and_whether_they_are_verified() ->
     assert (squad["bytes"], squad["license"], squad["verified"]) == ("16278203", "cc-by-sa-4.0", "yes")
     assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("", "no")
     assert rows["daquar"]["what"].startswith("not on the Hub")
-    done = CliRunner().invoke(app, ["presets", "--kind", "dataset", "--task", "captioning", "--format", "table"])
+    done = CliRunner().invoke(app, ["presets", "--kind", "dataset", "--task", "image-captioning", "--format", "table"])
     assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +yes$", done.stdout, re.M)
 
 
 def test_presets_are_filtered_by_task() -> None:
-    rows = listed("presets", "--task", "sentence-classification")
+    rows = listed("presets", "--task", "sentiment-analysis")
     assert {row["task"] for row in rows} == {"text-classification"}
     assert {row["kind"] for row in rows} == {"task", "dataset", "checkpoint"}
     for words in (("depth-estimation",), ("text-ranking", "--kind", "dataset")):
@@ -49,7 +49,7 @@ def test_default_checkpoints_are_listed_with_their_pins() -> None:
 
 
 def test_default_checkpoints_are_listed_with_size_and_public_value() -> None:
-    rows = listed("checkpoints", "--task", "sentence-classification")
+    rows = listed("checkpoints", "--task", "sentiment-analysis")
     assert {row["task"] for row in rows} == {"text-classification"}
     ettin = next(row for row in rows if row["checkpoint"] == "jhu-clsp/ettin-encoder-68m")
     facts = (ettin["parameters"], ettin["license"], ettin["released"], ettin["value"], ettin["table"])
