@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hf_emms.errors import MISSING, pluralize
+from markupsafe import Markup
+
+from hf_emms.errors import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
-from leaderboard.markup import escape
+from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import ORDERS, View, label, to_query
 from leaderboard.store import Entry, Snapshot
 from leaderboard.wins import Wins
@@ -20,7 +22,6 @@ from leaderboard.wins import Wins
 MAX_DATASETS = 40
 MAX_CHECKPOINTS = 200
 _SHADES = 5
-_BAND = ' class="band"'
 
 
 @dataclass(frozen=True)
@@ -63,33 +64,34 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
     return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
 
 
-def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
+def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> Markup:
     """Render the grid; for `sorted_by_browser` see `table.table`."""
     cells = grid(view, snapshot)
-    if not cells.rows:
-        return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
-    head = "".join(_sorter(name, view) for name in ORDERS)
-    head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     starts = _starts_of_groups(cells) if view.order == "-wins" else frozenset()
-    body = "".join(
-        f'<tr{_BAND if name in starts else ""}><th scope="row" class="checkpoint">{checkpoint_link(name, view)}</th>'
-        + _won(cells, name)
-        + "".join(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries)
-        + "</tr>"
+    rows = [
+        TableRow(
+            (
+                checkpoint_link(name, view),
+                *_won(cells, name),
+                *(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries),
+            ),
+            "band" if name in starts else "",
+        )
         for name, rows in cells.rows.items()
-    )
-    caption = "Ranks of checkpoints across datasets"
-    orders = ""
+    ]
+    columns = [*(_sorter(name, view) for name in ORDERS), *(_header(entry, view, snapshot) for entry in cells.entries)]
+    data = {}
     if sorted_by_browser:
         won = [
             (-wins.group, wins.share, wins.rankings) if (wins := cells.wins.get(name)) else (-len(cells.wins), -1.0, 0)
             for name in cells.rows
         ]
         names = [name.lower() for name in cells.rows]
-        orders = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": [place[::-1] for place in won]})
-    boxed = markup.boxed_table("Ranks across datasets", head, body, "board heat", caption, orders=orders)
-    return f'<div class="beside">{_legend()}{_explained(cells)}</div>{boxed}'
+        by_rankings = [place[::-1] for place in won]
+        data["orders"] = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": by_rankings})
+    ranks = Table("Ranks across datasets", columns, rows, "board heat", "Ranks of checkpoints across datasets", data)
+    return markup.draw("across.html", ranks=ranks, left_out=cells.left_out, shades=_SHADES)
 
 
 def _by_checkpoint(passing: Sequence[Line]) -> dict[str, Row]:
@@ -114,54 +116,29 @@ def _starts_of_groups(cells: Grid) -> frozenset[str]:
     return frozenset(name for (_, before), (name, group) in pairwise(groups) if group != before)
 
 
-def _sorter(name: str, view: View) -> str:
+def _sorter(name: str, view: View) -> Column:
     css, title = "checkpoint" if name == "checkpoint" else "number", ORDERS[name]
-    return markup.sorting_header(name, title, css, view.order, lambda order: to_query(replace(view, order=order)))
+    return markup.sorting_column(name, title, css, view.order, lambda order: to_query(replace(view, order=order)))
 
 
-def _header(entry: Entry, view: View, snapshot: Snapshot) -> str:
-    name = markup.breakable(label(entry, snapshot)) + (
-        f"<small>{markup.breakable(entry.ranking.task)}</small>" if view.scope == "all" else ""
-    )
+def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
-    return f'<th scope="col" class="number">{markup.view_link(query, name)}</th>'
+    task = entry.ranking.task if view.scope == "all" else ""
+    return Column(Link(label(entry, snapshot), query, is_name=True), "number", small=task)
 
 
-def _won(cells: Grid, name: str) -> str:
+def _won(cells: Grid, name: str) -> tuple[str | Cell, str]:
     wins = cells.wins.get(name)
     if wins is None:
-        return f'<td class="number">{MISSING}</td><td class="number">0</td>'
-    return (
-        f'<td class="number mean">{wins.share:.0%} <span class="error">{wins.low:.0%}–{wins.high:.0%}</span></td>'
-        f'<td class="number">{wins.rankings} of {cells.rankings}</td>'
-    )
+        return MISSING, "0"
+    share = Cell(f"{wins.share:.0%}", "mean", f"{wins.low:.0%}–{wins.high:.0%}")
+    return share, f"{wins.rankings} of {cells.rankings}"
 
 
-def _cell(row: Row | None, worst: int) -> str:
+def _cell(row: Row | None, worst: int) -> str | Cell:
     if row is None:
-        return "<td></td>"
+        return ""
     if row.rank is None:
-        return f'<td class="absent" title="{escape(row.error)}">failed</td>'
+        return Cell("failed", "absent", hint=row.error or "")
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
-    return f'<td class="shade{shade}">{format_rank(row)}</td>'
-
-
-def _explained(cells: Grid) -> str:
-    text = (
-        "Wins: the probability to rank above an average checkpoint of its group, with its 95 % interval, estimated "
-        "from all pairs that share a ranking (Bradley–Terry). Checkpoints of different groups share no ranking, "
-        "not even indirectly; a line separates the groups. Rankings: how many rankings rank the checkpoint."
-    )
-    datasets, checkpoints = cells.left_out
-    if datasets or checkpoints:
-        text += f" Not shown: {pluralize(datasets, 'column')} with fewer checkpoints, "
-        text += f"{pluralize(checkpoints, 'checkpoint')} further down."
-    return f'<details class="small"><summary>How to read this</summary><p>{text}</p></details>'
-
-
-def _legend() -> str:
-    shades = "".join(f'<span class="shade{shade}">&nbsp;</span>' for shade in reversed(range(_SHADES)))
-    return (
-        f'<span class="small legend">best {shades} worst rank of the column · empty: not ranked · '
-        "= tied. Compare ranks between datasets, not scores.</span>"
-    )
+    return Cell(format_rank(row), f"shade{shade}")

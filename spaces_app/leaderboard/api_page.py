@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from functools import cache
 
+from markupsafe import Markup
+
 from leaderboard.endpoints import ENDPOINTS, Endpoints
-from leaderboard.markup import command_box, escape
+from leaderboard.markup import draw
 
 _PYTHON = """from gradio_client import Client
 
@@ -17,19 +19,13 @@ _MCP = """{"mcpServers": {"emms": {"url": "https://ORG-NAME.hf.space/gradio_api/
 
 
 @cache
-def page() -> str:
+def page() -> Markup:
     """Render the tab."""
-    return (
-        "<h2>Use via API</h2><p>This server offers these functions as API endpoints and as tools for agents (MCP).</p>"
-        + command_box(_PYTHON, "In Python")
-        + command_box(_MCP, "For an agent")
-        + "".join(_described(name) for name in ENDPOINTS)
-    )
+    return draw("api.html", python=_PYTHON, mcp=_MCP, endpoints=[_described(name) for name in ENDPOINTS])
 
 
-def _described(name: str) -> str:
+def _described(name: str) -> tuple[str, str, list[str]]:
+    """Return name, summary and parameters of an endpoint."""
     function = getattr(Endpoints, name)
-    names = [name for name in inspect.signature(function).parameters if name != "self"]
-    parameters = ", ".join(f"<code>{escape(name)}</code>" for name in names)
-    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
-    return f"<h3><code>/{name}</code></h3><p>{escape(summary)}</p><p>Takes {parameters}.</p>"
+    parameters = [name for name in inspect.signature(function).parameters if name != "self"]
+    return name, (inspect.getdoc(function) or "").partition("\n\n")[0], parameters

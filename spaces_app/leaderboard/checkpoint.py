@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from markupsafe import Markup
+
 from hf_emms.errors import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import (
@@ -15,18 +17,17 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
-from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, places
-from leaderboard.markup import escape
+from leaderboard.markup import Link, Parts, Table
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
 _MAX_NAMED = 3
 
 
-def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
+def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> Markup:
     """Render the page: the best rankings of the checkpoint, facts, and all its rankings, best rank first.
 
     Args:
@@ -36,19 +37,25 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
     """
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     if not best_first:
-        return f'<p class="empty">No ranking contains the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
+        return markup.draw("checkpoint.html", checkpoint=view.checkpoint, rankings=None, back=back(view))
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
-    rows = [(entry, _place(entry, line, snapshot, compares)) for entry, line in best_first]
-    columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
-    body = "".join(
-        markup.row(_ranking_link(entry, snapshot), (cells[title] for title in columns), "") for entry, cells in rows
-    )
-    return (
-        f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
-        f'<p class="answer">{_strengths(best_first, snapshot)}</p>'
-        f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
-        + "".join(_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers)
-        + markup.boxed_table("Its rankings", markup.header("Dataset", *columns), body)
+    cells = [_place(entry, line, snapshot, compares) for entry, line in best_first]
+    titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
+    rows = [
+        (_ranking_link(entry, snapshot), *(row[title] for title in titles))
+        for (entry, _), row in zip(best_first, cells, strict=True)
+    ]
+    heads = [("title", "Dataset"), *(("text", title) for title in titles)]
+    return markup.draw(
+        "checkpoint.html",
+        checkpoint=view.checkpoint,
+        back=back(view),
+        name=markup.hub_link(view.checkpoint, newest.row.revision),
+        strengths=_strengths(best_first, snapshot),
+        facts=dict(_facts(newest)),
+        notes=[single_line(note) for note in newest.row.notes],
+        layers=[_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers],
+        rankings=markup.plain_table("Its rankings", heads, rows),
     )
 
 
@@ -62,51 +69,51 @@ def _count_ranked(entry: Entry) -> int:
     return sum(row.rank is not None for row in entry.ranking.rows)
 
 
-def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
-    """Render a sentence on the rankings in which the checkpoint is first, or else on its best ranking."""
+def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> Parts:
+    """Return a sentence on the rankings in which the checkpoint is first, or else on its best ranking."""
     first = [entry for entry, line in best_first if line.row.rank == 1]
     entry, line = best_first[0]
     if first:
-        names = ", ".join(_ranking_link(entry, snapshot) for entry in first[:_MAX_NAMED])
-        more = f" and {len(first) - _MAX_NAMED} more" if len(first) > _MAX_NAMED else ""
-        return f"First in {len(first)} of {pluralize(len(best_first), 'ranking')}: {names}{more}."
+        names: list[str | Link] = [f"First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
+        for place, entry in enumerate(first[:_MAX_NAMED]):
+            names += [", "] * (place > 0) + [_ranking_link(entry, snapshot)]
+        return [*names, f" and {len(first) - _MAX_NAMED} more." if len(first) > _MAX_NAMED else "."]
     if line.row.rank is None:
         return "It failed in all of its rankings."
-    return f"Best on {_ranking_link(entry, snapshot)}: {format_rank(line.row)} of {_count_ranked(entry)}."
+    return ["Best on ", _ranking_link(entry, snapshot), f": {format_rank(line.row)} of {_count_ranked(entry)}."]
 
 
-def _facts(line: Line) -> Iterator[tuple[str, str]]:
+def _facts(line: Line) -> Iterator[tuple[str, str | Link]]:
     row = line.row
-    yield "Revision", f"<code>{escape(row.revision or MISSING)}</code>"
+    yield "Revision", row.revision or MISSING
     yield "Parameters", format_count(row.parameters)
-    yield "Features", f"{row.width or MISSING} wide, {escape(row.pooling or MISSING)}"
-    yield "Architecture", escape(row.architecture or MISSING)
-    yield "Library", escape(line.facts.library or MISSING)
-    yield "License", escape(line.facts.license or MISSING)
+    yield "Features", f"{row.width or MISSING} wide, {row.pooling or MISSING}"
+    yield "Architecture", row.architecture or MISSING
+    yield "Library", line.facts.library or MISSING
+    yield "License", line.facts.license or MISSING
     if line.facts.datasets:
-        yield "Trained on", escape(", ".join(line.facts.datasets))
+        yield "Trained on", ", ".join(line.facts.datasets)
     if line.facts.downloads is not None:
         yield "Downloads", format_count(line.facts.downloads)
     if address := markup.hub_address(row.checkpoint, row.revision):
-        yield "Model card", f'<a href="{address}" target="_blank" rel="noopener">on the Hub</a>'
-    for note in row.notes:
-        yield "Note", escape(single_line(note))
+        yield "Model card", Link("on the Hub", address=address)
 
 
-def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
+def _ranking_link(entry: Entry, snapshot: Snapshot) -> Link:
     query = to_query(View(task=entry.ranking.task, ranking=entry.id))
-    return markup.view_link(query, markup.breakable(label(entry, snapshot)))
+    return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict[str, str]:
+def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict[str, str | Link]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
     shown = ScoreFormatter(ranking, ranking.estimators[0])
+    score = line.score(ranking.estimators[0])
     return {
-        "Task": escape(ranking.task),
-        "Rank": f"failed: {escape(row.error)}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": _score(shown, line.score(ranking.estimators[0])),
+        "Task": ranking.task,
+        "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
+        "Score": MISSING if score is None else shown.sentence(score),
         "Fine-tuned": _fine_tuned(ranking, row),
         "Behind the best": _behind(entry, line, shown, compares),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
@@ -114,24 +121,20 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict
     }
 
 
-def _score(shown: ScoreFormatter, score: Score | None) -> str:
-    return MISSING if score is None else escape(shown.sentence(score))
-
-
 def _fine_tuned(ranking: Ranking, row: Row) -> str:
-    """Render the fine-tuned score, and its rank among the fine-tuned checkpoints of the ranking."""
+    """Return the fine-tuned score, and its rank among the fine-tuned checkpoints of the ranking."""
     result = row.fine_tuned
     if result is None:
         return MISSING
     if result.value is None:
-        return f"failed: {escape(result.error or MISSING)}"
+        return f"failed: {result.error or MISSING}"
     names = [other.checkpoint for other in ranking.fine_tuned]
     place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
-    return f"{escape(metric_title(result.metric))} {format_finetuned(result)}{place}"
+    return f"{metric_title(result.metric)} {format_finetuned(result)}{place}"
 
 
-def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> str:
-    """Render the gap to the best checkpoint, linked to the comparison of both if there is one."""
+def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> str | Link:
+    """Return the gap to the best checkpoint, linked to the comparison of both if there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)
     if best is None or row.rank is None or best.n != row.n:
@@ -143,19 +146,18 @@ def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> 
     if not compares:
         return text
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
-    return markup.view_link(to_query(both), text)
+    return Link(text, to_query(both))
 
 
-def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> str:
+def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> tuple[str, Table]:
+    """Return the name of a ranking, and the scores of the checkpoint's layers in it."""
     estimators = entry.ranking.estimators
-    head = markup.header("Layer") + markup.header(*(escape(title_of(name)) for name in estimators), css="number")
-    body = "".join(
-        markup.row(
-            escape(layer) + (" (ranked by)" if layer == line.row.layer else ""),
-            (format_number(scores.get(name)) for name in estimators),
-            "",
-            "number",
+    heads = [("title", "Layer"), *(("number", title_of(name)) for name in estimators)]
+    rows = [
+        (
+            layer + (" (ranked by)" if layer == line.row.layer else ""),
+            *(format_number(scores.get(name)) for name in estimators),
         )
         for layer, scores in line.row.layers.items()
-    )
-    return f"<h3>Layers, {escape(label(entry, snapshot))}</h3>" + markup.boxed_table("Layers", head, body)
+    ]
+    return label(entry, snapshot), markup.plain_table("Layers", heads, rows)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from markupsafe import Markup
+
 from hf_emms.errors import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
 from hf_emms.ranking.columns import ScoreFormatter, format_rank
 from leaderboard import markup
 from leaderboard.lines import Line, lines
-from leaderboard.markup import escape
+from leaderboard.markup import Column, Link, TableRow
 from leaderboard.selection import MAX_COMPARED, View, to_query
 from leaderboard.store import Snapshot
 
@@ -63,59 +65,69 @@ def chosen(view: View, ranking: Ranking) -> list[Row]:
     return [row for row in ranking.rows if row.checkpoint in view.compare][:MOST]
 
 
-def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+def page(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
     """Render the comparison."""
     rows = chosen(view, ranking)
-    if len(rows) < FEWEST:
-        return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
     of_name = {line.row.checkpoint: line for line in lines(ranking, snapshot)}
     some = [of_name[row.checkpoint] for row in rows]
-    names = ("Checkpoint", *(checkpoint_link(line.row.checkpoint, view) for line in some))
-    facts = "".join(markup.row(title, cells) for title, cells in _facts(some, ranking))
-    compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
-    shown = ScoreFormatter(ranking, ranking.estimators[0])
-    return (
-        f'<p class="small">{back(view)}</p><h2>{escape(ranking.dataset)}, {escape(ranking.task)}</h2>'
-        f"{markup.boxed_table('Checkpoints side by side', markup.header(*names, css='text'), facts)}"
-        f"<h2>Significant?</h2>{markup.boxed_table('Pairs', markup.header(*_PAIR_HEADS), compared)}"
-        f'<p class="small">The table shows differences of {escape(shown.heading)}. A difference is significant if it '
-        f"exceeds {TIE_WIDTH:g} standard errors of the paired differences over folds.</p>"
+    facts = markup.Table(
+        "Checkpoints side by side",
+        [Column("Checkpoint", "title"), *(Column(checkpoint_link(line.row.checkpoint, view)) for line in some)],
+        [TableRow((title, *cells)) for title, cells in _facts(some, ranking)],
+    )
+    compared = markup.plain_table("Pairs", _PAIR_HEADS, (_pair(pair) for pair in pairs(ranking, rows)))
+    return markup.draw(
+        "compare.html",
+        ranking=ranking,
+        is_enough=len(rows) >= FEWEST,
+        fewest=FEWEST,
+        most=MOST,
+        back=back(view),
+        facts=facts,
+        pairs=compared,
+        heading=ScoreFormatter(ranking, ranking.estimators[0]).heading,
+        width=TIE_WIDTH,
     )
 
 
 def back(view: View) -> str:
-    """Render a link to the ranking."""
-    return markup.view_link(to_query(replace(view, compare=(), checkpoint="")), "← back to the ranking")
+    """Return the query of the ranking that led to a page."""
+    return to_query(replace(view, compare=(), checkpoint=""))
 
 
-_PAIR_HEADS = ("Better", "Other", "Difference", "Standard errors", "Significant", "Per fold")
+_PAIR_HEADS = (
+    ("title", "Better"),
+    ("text", "Other"),
+    ("text", "Difference"),
+    ("text", "Standard errors"),
+    ("text", "Significant"),
+    ("text", "Per fold"),
+)
 
 
-def _pair(pair: Pair) -> str:
-    errors = f"{pair.gain / pair.stderr:.1f}" if pair.stderr else MISSING
-    folds = " ".join(f"{value:+.4f}" for value in pair.folds) or MISSING
-    cells = (
-        markup.breakable(pair.second.checkpoint),
+def _pair(pair: Pair) -> tuple[str | Link, ...]:
+    return (
+        Link(pair.first.checkpoint, is_name=True),
+        Link(pair.second.checkpoint, is_name=True),
         f"{pair.gain:.4f} ± {pair.stderr:.4f}",
-        errors,
+        f"{pair.gain / pair.stderr:.1f}" if pair.stderr else MISSING,
         "yes" if pair.significant else "no",
-        folds,
+        " ".join(f"{value:+.4f}" for value in pair.folds) or MISSING,
     )
-    return markup.row(markup.breakable(pair.first.checkpoint), cells)
 
 
 def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:
     yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
         shown = ScoreFormatter(ranking, estimator)
-        yield escape(shown.heading), [shown.text(line.score(estimator)) for line in some]
+        yield shown.heading, [shown.text(line.score(estimator)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
-    yield "License", [escape(line.facts.license or MISSING) for line in some]
-    yield "Architecture", [escape(line.row.architecture or MISSING) for line in some]
+    yield "License", [line.facts.license or MISSING for line in some]
+    yield "Architecture", [line.row.architecture or MISSING for line in some]
 
 
-def checkpoint_link(name: str, view: View) -> str:
-    """Render a link to the page of a checkpoint, which links back to the view."""
+def checkpoint_link(name: str, view: View) -> Link:
+    """Return a link to the page of a checkpoint, which links back to the view."""
     there = replace(view, tab="rankings", checkpoint=name, compare=(), rows=View.rows)
-    return markup.view_link(to_query(there), f'<span class="name">{markup.breakable(name)}</span>')
+    return Link(name, to_query(there), is_name=True)

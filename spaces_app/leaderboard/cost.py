@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from hf_emms.errors import format_count, pluralize
+from markupsafe import Markup
+
+from hf_emms.errors import format_count
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
-from leaderboard.markup import escape
 from leaderboard.selection import COSTS, View, to_query
 from leaderboard.store import Snapshot
 
@@ -67,64 +69,67 @@ def front(cheapest_first: Sequence[Point]) -> list[Point]:
     return best
 
 
-def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
     """Render the plot, and the front as a list."""
     drawn = points(view, ranking, snapshot)[:_MAX_POINTS]
-    if not drawn:
-        return '<p class="empty">No checkpoint passes these filters.</p>'
     best = front(drawn)
-    return (
-        f'<div class="plots">{"".join(_svg(view, ranking, drawn, best, canvas) for canvas in _CANVASES)}</div>'
-        f'<p class="small"><span class="key"></span> Pareto front: no cheaper checkpoint scores higher. '
-        f"{_missing(view, ranking, snapshot, len(drawn))} Bars show one standard error. "
-        "Click a point to open the page of its checkpoint.</p>"
-        f"<h2>The front</h2><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
-    )
-
-
-def _svg(view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Point], canvas: Canvas) -> str:
-    across, cost_ticks = _log_axis([point.cost for point in drawn], canvas)
-    up, score_ticks = _linear_axis(
-        [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))],
-        canvas,
-    )
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    title, cost_title = shown.heading, COSTS[view.cost]
-    path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
+    return markup.draw(
+        "cost.html",
+        charts=[_chart(view, ranking, drawn, best, canvas) for canvas in _CANVASES] if drawn else [],
+        title=shown.heading + ("" if shown.quantity.arrow else " →"),
+        cost=COSTS[view.cost],
+        missing=len(matching(lines(ranking, snapshot), view)) - len(drawn),
+        front=[
+            (checkpoint_link(point.line.row.checkpoint, view), f"{point.text}, {_cost(point, view)}") for point in best
+        ],
+    )
+
+
+def _chart(
+    view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Point], canvas: Canvas
+) -> dict[str, Any]:
+    """Return the coordinates of a drawing."""
+    across, cost_ticks = _log_axis([point.cost for point in drawn], canvas)
+    ends = [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))]
+    up, score_ticks = _linear_axis(ends, canvas)
+    written = ScoreFormatter(ranking, ranking.estimators[0]).quantity.value
+    digits = max(0, -math.floor(math.log10(score_ticks[1] - score_ticks[0]))) if len(score_ticks) > 1 else 2
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(drawn, key=lambda point: point.line.row.checkpoint in on_front)
-    return (
-        f'<svg class="plot {canvas.name}" viewBox="0 0 {canvas.width} {canvas.height}" role="group" '
-        f'aria-label="{escape(title)} against {cost_title.lower()}, {len(drawn)} checkpoints">'
-        f"{_grid(across, cost_ticks, up, score_ticks, view, canvas, shown.quantity.value)}"
-        f'<text class="axis" x="{canvas.width / 2}" y="{canvas.height - 8}" text-anchor="middle">'
-        f"{cost_title} (log scale)</text>"
-        f'<text class="axis" transform="translate(16 {canvas.height / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(title)}{'' if shown.quantity.arrow else ' →'}</text>"
-        f'<path class="front" d="{path}"/>'
-        + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
-        + _labels(best[-_MAX_LABELS:], drawn, across, up, canvas)
-        + "</svg>"
-    )
+    return {
+        "canvas": canvas,
+        "left": _LEFT,
+        "right": canvas.width - _RIGHT,
+        "top": _TOP,
+        "bottom": canvas.height - _BOTTOM,
+        "radius": _RADIUS,
+        "costs": [(round(across(at), 1), _tick(at, view)) for at in cost_ticks],
+        "scores": [(round(up(at), 1), f"{written(at):z.{digits}f}") for at in score_ticks],
+        "front": " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best),
+        "points": [_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order],
+        "labels": list(_labels(best[-_MAX_LABELS:], drawn, across, up, canvas)),
+    }
 
 
-def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
+def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> dict[str, Any]:
     row, value, error = point.line.row, point.score.value, _error(point)
-    text = escape(f"{row.checkpoint}: {point.text}, {_cost(point, view)}")
-    x = f"{across(point.cost):.1f}"
-    mark = (
-        f'<g class="point{" best" if on_front else ""}">'
-        f'<line x1="{x}" x2="{x}" y1="{up(value - error):.1f}" y2="{up(value + error):.1f}"/>'
-        f'<circle cx="{x}" cy="{up(value):.1f}" r="{_RADIUS}"/></g>'
-    )
-    query = to_query(View(checkpoint=row.checkpoint))
-    return f'<a href="?{escape(query)}" aria-label="{text}">{mark}</a>'
+    return {
+        "query": to_query(View(checkpoint=row.checkpoint)),
+        "text": f"{row.checkpoint}: {point.text}, {_cost(point, view)}",
+        "css": "point best" if on_front else "point",
+        "x": round(across(point.cost), 1),
+        "y": round(up(value), 1),
+        "low": round(up(value - error), 1),
+        "high": round(up(value + error), 1),
+    }
 
 
-def _labels(best: Sequence[Point], drawn: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
-    """Label the points of the front, but omit labels that would cover a point or another label."""
+def _labels(
+    best: Sequence[Point], drawn: Sequence[Point], across: Callable, up: Callable, canvas: Canvas
+) -> Iterator[tuple[float, float, str]]:
+    """Yield x, y and text of labels for the front, except for labels that would cover a point or another label."""
     boxes = [_box(point, across, up) for point in drawn]
-    texts = []
     for point in reversed(best):
         name = point.line.row.checkpoint.rpartition("/")[2]
         name = name if len(name) <= 28 else f"{name[:27]}…"
@@ -137,9 +142,8 @@ def _labels(best: Sequence[Point], drawn: Sequence[Point], across: Callable, up:
             is_inside = x > _LEFT and x + width <= canvas.width and y > 12 and y < canvas.height - _BOTTOM
             if is_inside and not any(_overlap(box, other) for other in boxes):
                 boxes.append(box)
-                texts.append(f'<text class="label" x="{x:.1f}" y="{y:.1f}" aria-hidden="true">{escape(name)}</text>')
+                yield round(x, 1), round(y, 1), name
                 break
-    return "".join(texts)
 
 
 def _box(point: Point, across: Callable, up: Callable) -> Box:
@@ -155,30 +159,6 @@ def _box(point: Point, across: Callable, up: Callable) -> Box:
 
 def _overlap(first: Box, second: Box) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
-
-
-def _grid(
-    across: Callable,
-    costs: Sequence[float],
-    up: Callable,
-    scores: Sequence[float],
-    view: View,
-    canvas: Canvas,
-    written: Callable[[float], float],
-) -> str:
-    bottom = canvas.height - _BOTTOM
-    digits = max(0, -math.floor(math.log10(scores[1] - scores[0]))) if len(scores) > 1 else 2
-    marks = [
-        f'<line class="rule" x1="{across(at):.1f}" x2="{across(at):.1f}" y1="{_TOP}" y2="{bottom}"/>'
-        f'<text x="{across(at):.1f}" y="{bottom + 18}" text-anchor="middle">{_tick(at, view)}</text>'
-        for at in costs
-    ]
-    marks += [
-        f'<line class="rule" x1="{_LEFT}" x2="{canvas.width - _RIGHT}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
-        f'<text x="{_LEFT - 8}" y="{up(at) + 4:.1f}" text-anchor="end">{written(at):z.{digits}f}</text>'
-        for at in scores
-    ]
-    return f'<g class="grid" aria-hidden="true">{"".join(marks)}</g>'
 
 
 def _log_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
@@ -223,13 +203,3 @@ def _cost(point: Point, view: View) -> str:
 
 def _error(point: Point) -> float:
     return point.score.stderr or 0.0
-
-
-def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> str:
-    absent = len(matching(lines(ranking, snapshot), view)) - drawn
-    return f"Not drawn: {pluralize(absent, 'checkpoint')} without a score or a cost." if absent else ""
-
-
-def _in_words(point: Point, view: View) -> str:
-    link = checkpoint_link(point.line.row.checkpoint, view)
-    return f"<li>{link}: {point.text}, {escape(_cost(point, view))}</li>"

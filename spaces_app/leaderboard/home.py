@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from hf_emms.errors import MISSING, pluralize
+from markupsafe import Markup
+
+from hf_emms.errors import MISSING
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
-from leaderboard.markup import escape
+from leaderboard.markup import Cell, Link
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -33,7 +35,7 @@ _OUTCOMES: dict[Outcome | None, Callable[[Verdict], str]] = {
 }
 _HEADS = (
     ("checkpoint", "Dataset"),
-    ("checkpoint", "Fine-tune"),
+    ("text", "Fine-tune"),
     ("text", "Lead of the estimate"),
     ("text", "Fine-tuned"),
     ("number", "Checkpoints"),
@@ -56,18 +58,19 @@ def answers(snapshot: Snapshot) -> list[Answer]:
     return shown
 
 
-def page(view: View, snapshot: Snapshot) -> str:
+def page(view: View, snapshot: Snapshot) -> Markup:
     """Render the datasets whose name, task or checkpoints contain all words of the search."""
     words = view.q.lower().split()
     matching = [answer for answer in answers(snapshot) if all(word in _searched(answer) for word in words)]
-    if not matching:
-        return '<p class="empty">No dataset, task or checkpoint contains these words.</p>'
-    tables = "".join(
-        f"<h2>{escape(task)}</h2>{_table(task, list(of_task), view, snapshot)}"
+    by_task = {
+        task: [_cells(answer, view, snapshot) for answer in of_task]
         for task, of_task in groupby(matching, key=lambda answer: answer.entry.ranking.task)
-    )
-    counted = pluralize(len(matching), "dataset")
-    return f'<p class="small" id="emms-count">{counted}. Choose one to see all its checkpoints.</p>{tables}'
+    }
+    tables = {
+        task: markup.plain_table(f"Datasets of {task}", _HEADS, rows, css="board plain home")
+        for task, rows in by_task.items()
+    }
+    return markup.draw("home.html", count=len(matching), tables=tables)
 
 
 def _searched(answer: Answer) -> str:
@@ -76,20 +79,14 @@ def _searched(answer: Answer) -> str:
     return " ".join([*names, *(row.checkpoint for row in ranking.rows)]).lower()
 
 
-def _table(task: str, of_task: list[Answer], view: View, snapshot: Snapshot) -> str:
-    head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
-    rows = "".join(f"<tr>{''.join(_cells(answer, view, snapshot))}</tr>" for answer in of_task)
-    return markup.boxed_table(f"Datasets of {escape(task)}", head, rows, "board plain home")
-
-
-def _cells(answer: Answer, view: View, snapshot: Snapshot) -> Iterator[str]:
-    ranking = answer.entry.ranking
+def _cells(answer: Answer, view: View, snapshot: Snapshot) -> tuple[str | Cell | Link, ...]:
+    ranking, best = answer.entry.ranking, answer.judgment.checkpoint
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
-    name = f'<span class="name">{markup.breakable(label(answer.entry, snapshot))}</span>'
-    best = answer.judgment.checkpoint
-    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome](answer.judgment)
-    yield f'<th scope="row" class="checkpoint">{markup.view_link(to_query(there), name)}</th>'
-    yield f'<td class="checkpoint">{checkpoint_link(best, there) if best else MISSING}</td>'
-    yield f'<td class="text">{escape(lead)}</td><td class="text">{escape(outcome)}</td>'
-    yield f'<td class="number">{sum(row.rank is not None for row in ranking.rows):,}</td>'
-    yield f'<td class="number">{escape(ranking.created[:10])}</td>'
+    return (
+        Link(label(answer.entry, snapshot), to_query(there), is_name=True),
+        Cell(checkpoint_link(best, there) if best else MISSING, "pick"),
+        _LEADS[answer.judgment.lead](answer.judgment),
+        _OUTCOMES[answer.judgment.outcome](answer.judgment),
+        f"{sum(row.rank is not None for row in ranking.rows):,}",
+        ranking.created[:10],
+    )

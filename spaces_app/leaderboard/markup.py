@@ -1,18 +1,22 @@
-"""Functions that turn text into HTML.
+"""Links and tables as data, and the templates that draw them.
 
-Text from files and URLs must pass `escape`. Links lead to the Hub or to a view of this page.
+Templates escape every text. Links lead to the Hub or to a view of this page.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from hf_emms.errors import pluralize
 from hf_emms.ranking import is_commit
 
 HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
@@ -24,18 +28,110 @@ _SMALLEST_FIRST = (
 )
 
 
-def escape(value: object) -> str:
-    """Escape text for HTML content and quoted attributes; invisible characters become �."""
-    text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
-    return html.escape(text)
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to a view of this page (a query) or to another site (an address), or nowhere (neither).
+
+    Attributes:
+        text: The text.
+        query: From `selection.to_query`.
+        address: Of the Hub.
+        is_name: Whether it is a name, which can wrap after its parts.
+        css: Class of the link.
+    """
+
+    text: str
+    query: str = ""
+    address: str | None = None
+    is_name: bool = False
+    css: str = ""
 
 
-def breakable(name: str) -> str:
-    """Return a name as HTML that can wrap after its parts."""
-    owner, slash, rest = name.partition("/")
-    if slash:
-        return f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
-    return re.sub("_(?=.)", "_<wbr>", escape(name))
+# A sentence or a cell: texts and links.
+Parts = str | Link | Sequence[str | Link]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        content: Texts and links.
+        css: Class, in addition to that of the column.
+        small: A standard error or an interval, next to the content.
+        hint: Shown under the pointer.
+        hub: Address of the checkpoint on the Hub, for a small link.
+        hub_name: The checkpoint of the small link.
+        seen: Evidence that the checkpoint was trained on the dataset.
+        problem: An error message.
+        tick: The checkpoint that a box in the cell ticks.
+        is_ticked: Whether it is ticked.
+        bar: Per cent of the row's width: end of the bar, start and width of its error.
+    """
+
+    content: Parts = ""
+    css: str = ""
+    small: str = ""
+    hint: str = ""
+    hub: str | None = None
+    hub_name: str = ""
+    seen: str = ""
+    problem: str = ""
+    tick: str = ""
+    is_ticked: bool = False
+    bar: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Text or a link of its header.
+        css: Class; "checkpoint" and "title" are headers of rows.
+        name: Name in addresses; empty if the table is not sorted by it.
+        small: A second line of the header.
+        hint: Shown under the pointer.
+        order: The current order, if the table is sorted by this column: "ascending" or "descending".
+        first: The order after the first click.
+    """
+
+    title: str | Link
+    css: str = "text"
+    name: str = ""
+    small: str = ""
+    hint: str = ""
+    order: str = ""
+    first: str = ""
+
+    @property
+    def heads_rows(self) -> bool:
+        return self.css in ("checkpoint", "title")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table; `css` is "band" for the first row of a group, "failed" for a failed checkpoint."""
+
+    cells: Sequence[Parts | Cell]
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `data` contains values for scripts, which the template writes as JSON."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[TableRow]
+    css: str = "board"
+    caption: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plain_table(name: str, heads: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]], **details: Any) -> Table:
+    """Return a table that is not sorted; `heads` are classes and titles."""
+    return Table(name, [Column(title, css) for css, title in heads], [TableRow(cells) for cells in rows], **details)
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
@@ -58,71 +154,24 @@ def is_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(id)) and re.fullmatch(r"[\w./-]*", revision, re.ASCII) is not None
 
 
-def hub_link(name: str, revision: str | None, kind: str = "") -> str:
-    """Render a name, linked if it is on the Hub."""
-    address = hub_address(name, revision, kind)
-    shown = f'<span class="name">{breakable(name)}</span>'
-    return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
+def hub_link(name: str, revision: str | None, kind: str = "") -> Link:
+    """Return a name, linked if it is on the Hub."""
+    return Link(name, address=hub_address(name, revision, kind), is_name=True)
 
 
-def hub_mark(name: str, revision: str | None) -> str:
-    """Render a small link to a checkpoint on the Hub; empty if it is not from the Hub."""
-    address = hub_address(name, revision)
-    if address is None:
-        return ""
-    return (
-        f' <a class="hub" href="{address}" target="_blank" rel="noopener" aria-label="{escape(name)} on the Hub">↗</a>'
-    )
+def sorting_column(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> Column:
+    """Return a sortable column; `order` is the current order, see `lines.sorted_lines`."""
+    state = "" if order.removeprefix("-") != name else "descending" if order.startswith("-") else "ascending"
+    return Column(Link(title, query(turned(order, name))), css, name, "", hint, state, turned("", name))
 
 
-def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
-    """Render a link to another view; `content` is HTML, `query` comes from `selection.to_query`."""
-    more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
-    return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
-
-
-def header(*titles: str, css: str = "") -> str:
-    """Render header cells; titles are HTML."""
-    classes = f' class="{css}"' if css else ""
-    return "".join(f'<th scope="col"{classes}>{title}</th>' for title in titles)
-
-
-def row(title: str, cells: Iterable[str], css: str = "text", cell_css: str = "") -> str:
-    """Render a row that begins with its title; title and cells are HTML."""
-    classes = f' class="{cell_css}"' if cell_css else ""
-    body = "".join(f"<td{classes}>{cell}</td>" for cell in cells)
-    of_title = f' class="{css}"' if css else ""
-    return f'<tr><th scope="row"{of_title}>{title}</th>{body}</tr>'
-
-
-def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", **data: str) -> str:
-    """Render a table with a fixed header; `head` and `body` are HTML, `data` is JSON for scripts."""
-    data_html = "".join(f' data-{key}="{html.escape(text)}"' for key, text in data.items() if text)
-    return (
-        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data_html}>'
-        f'<caption class="unseen">{caption or name}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> str:
-    """Render the header of a sortable column; `order` is the current order, see `lines.sorted_lines`."""
-    sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
-    state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
-    mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
-    link = view_link(query(turned(order, name)), f"{escape(title)}{mark}")
-    tip = f' title="{escape(hint)}"' if hint else ""
-    data = f'data-column="{escape(name)}" data-first="{escape(turned("", name))}"'
-    return f'<th scope="col" class="{css}" {data}{state}{tip}>{link}</th>'
-
-
-def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
-    """Return sort keys as JSON: column → position of each row's value among all values, null for None."""
+def sort_keys(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[int | None]]:
+    """Return sort keys: column → position of each row's value among all values, None without a value."""
     places = {}
     for name, values in columns.items():
         order = {value: place for place, value in enumerate(sorted({value for value in values if value is not None}))}
         places[name] = [order.get(value) for value in values]
-    return json.dumps(places, separators=(",", ":"))
+    return places
 
 
 def turned(order: str, column: str) -> str:
@@ -133,16 +182,34 @@ def turned(order: str, column: str) -> str:
     return usual.removeprefix("-") if usual.startswith("-") else f"-{usual}"
 
 
-def command_box(command: str, title: str) -> str:
-    """Render a command with a button that copies it."""
-    lines = command.splitlines()
-    text = "\n".join(" " * (len(line) - len(line.lstrip())) + escape(line) for line in lines)
-    return (
-        f'<div class="command"><p class="small">{title}</p>'
-        '<button type="button" class="scripted" data-copy>Copy</button>'
-        f'<pre tabindex="0"><code>{text}</code></pre></div>'
-    )
-
-
 def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def visible(value: Any) -> Any:
+    """Replace invisible characters of a text by �, and its line breaks by spaces; leave markup as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else "�" for char in " ".join(value.split()))
+
+
+def draw(template: str, **data: Any) -> Markup:
+    """Return the HTML of a template."""
+    return Markup(_TEMPLATES.get_template(template).render(data))
+
+
+def _lines(text: str) -> Markup:
+    """Escape a text, and keep its lines."""
+    return Markup("\n").join(visible(line) for line in text.splitlines())
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+    finalize=visible,
+)
+_TEMPLATES.filters |= {"lines": _lines, "pluralize": pluralize, "comma": "{:,}".format}

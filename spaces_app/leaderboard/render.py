@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from hf_emms.errors import pluralize
+from markupsafe import Markup
+
 from leaderboard import across, answer, api_page, checkpoint, compare, cost, home, markup, shortlist, table
 from leaderboard.lines import places
-from leaderboard.markup import escape
 from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
 
 _FEW_PROBLEMS = 20
-_ABOUT = Path(__file__).parent / "about.html"
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,9 @@ class Shown:
     entry: Entry | None
     query: str
     title: str
-    answer: str
-    content: str
-    notice: str
+    answer: Markup
+    content: Markup
+    notice: Markup
     exists: bool
 
 
@@ -53,73 +50,50 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
     """
     view, entry = resolved(view, snapshot)
     exists = _exists(view, entry, snapshot)
-    sentence = ""
+    sentence = Markup()
     if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint and not view.compare:
         sentence = answer.answer(view, entry.ranking, snapshot)
     if view.tab == "choose":
-        sentence = shortlist.sentence(view, snapshot)
+        sentence = markup.draw("answer.html", sentence=shortlist.sentence(view, snapshot), beside=(), filtered=None)
     content = _content(view, entry, snapshot, repo_id, sorted_by_browser)
-    notice = _notice(view, exists) + _age(snapshot)
+    notice = markup.draw("notice.html", missing="" if exists else _asked(view), snapshot=snapshot)
     return Shown(view, entry, to_query(view), title(view, entry), sentence, content, notice, exists)
 
 
-def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
+def about_the_data(snapshot: Snapshot, repo_id: str) -> Markup:
     """Render the origin of the rankings and the skipped files."""
-    rows = sum(len(entry.ranking.rows) for entry in snapshot.entries.values())
-    origin = escape(snapshot.origin)
-    if repo_id and markup.is_id(repo_id):
-        origin = f'<a href="{markup.HUB}/datasets/{repo_id}" target="_blank" rel="noopener">{origin}</a>'
-    counts = f"{pluralize(len(snapshot.entries), 'ranking')} with {pluralize(rows, 'row')}"
-    text = f"{counts} from {origin}."
-    if snapshot.failure and snapshot.entries:
-        text += f" {escape(snapshot.failure)}; showing the copy of {escape(snapshot.as_of)}."
-    listed = _listed("Skipped", "file", snapshot.problems) + _listed("Shown", "remark", snapshot.remarks)
-    return f"<h2>The data</h2><p>{text}</p>{listed}"
+    address = f"{markup.HUB}/datasets/{repo_id}" if repo_id and markup.is_id(repo_id) else None
+    return markup.draw(
+        "about_the_data.html",
+        snapshot=snapshot,
+        rows=sum(len(entry.ranking.rows) for entry in snapshot.entries.values()),
+        origin=markup.Link(snapshot.origin, address=address),
+        few=_FEW_PROBLEMS,
+    )
 
 
-def _listed(title: str, noun: str, texts: Sequence[str]) -> str:
-    """Render texts about files as a list, collapsed if it is long; empty without texts."""
-    if not texts:
-        return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    is_open = " open" if len(texts) <= _FEW_PROBLEMS else ""
-    return f"<details{is_open}><summary>{title}: {pluralize(len(texts), noun)}</summary><ul>{items}</ul></details>"
-
-
-def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, sorted_by_browser: bool) -> str:
+def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, sorted_by_browser: bool) -> Markup:
     if view.tab == "about":
-        return f'<div class="prose">{about_the_data(snapshot, repo_id)}{_ABOUT.read_text(encoding="utf-8")}</div>'
+        return markup.draw("about.html", data=about_the_data(snapshot, repo_id))
     if view.tab == "api":
-        return f'<div class="prose">{api_page.page()}</div>'
+        return api_page.page()
     if view.tab == "submit":
-        return ""
-    if not snapshot.entries:
-        return f'<p class="empty">{_nothing(snapshot)}</p>'
-    if view.tab == "home":
+        return Markup()
+    if view.tab == "home" and snapshot.entries:
         return home.page(view, snapshot)
-    if view.tab == "across":
+    if view.tab == "across" and snapshot.entries:
         return across.heat_map(view, snapshot, sorted_by_browser=sorted_by_browser)
-    if view.tab == "choose":
+    if view.tab == "choose" and snapshot.entries:
         return shortlist.answer(view, snapshot)
-    if view.checkpoint:
+    if view.checkpoint and snapshot.entries:
         return checkpoint.page(view, snapshot, compares=not sorted_by_browser)
     if entry is None:
-        return '<p class="empty">Pick a task and a dataset above.</p>'
+        return markup.draw("nothing.html", snapshot=snapshot)
     if view.compare:
         return compare.page(view, entry.ranking, snapshot)
     if view.tab == "cost":
         return cost.plot(view, entry.ranking, snapshot)
     return table.table(view, entry.ranking, snapshot, sorted_by_browser=sorted_by_browser)
-
-
-def _nothing(snapshot: Snapshot) -> str:
-    origin = escape(snapshot.origin)
-    if snapshot.failure:
-        return f"{escape(snapshot.failure)}, so there is nothing to show. The server tries again every few minutes."
-    if not snapshot.read:
-        return f"The server is reading the rankings in {origin}. Reload this page in a moment."
-    skipped = f" (problems: {len(snapshot.problems)}, see About)" if snapshot.problems else ""
-    return f"{origin} does not contain rankings{skipped}. The tab Submit shows how to add one."
 
 
 def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:
@@ -131,16 +105,7 @@ def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:
     return entry is not None or not (view.ranking or view.task)
 
 
-def _notice(view: View, exists: bool) -> str:
-    if exists:
-        return ""
+def _asked(view: View) -> str:
+    """Return what an address asks for."""
     kind = "checkpoint" if view.checkpoint else "ranking" if view.ranking else "ranking for the task"
-    missing = f"{kind} {view.checkpoint or view.ranking or view.task}"
-    return f'<p role="alert">Not found: {escape(missing)}. It was removed, or the link is wrong.</p>'
-
-
-def _age(snapshot: Snapshot) -> str:
-    """Render a warning if the last refresh failed."""
-    if not snapshot.failure or not snapshot.entries:
-        return ""
-    return f'<p role="status">{escape(snapshot.failure)}: showing the data of {escape(snapshot.as_of)}.</p>'
+    return f"{kind} {view.checkpoint or view.ranking or view.task}"

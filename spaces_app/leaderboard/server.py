@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from leaderboard import page, render, submit_page, table
 from leaderboard.endpoints import ENDPOINTS, Endpoints
 from leaderboard.limits import BodyTooLargeError, Limits
+from leaderboard.markup import draw
 from leaderboard.selection import View, from_query, resolved
 from leaderboard.store import LOOK_SECONDS, Snapshot, Store
 from leaderboard.submit import MAX_BYTES
@@ -89,9 +90,7 @@ class Pages:
 
     def _html(self, kind: str, shown: render.Shown, snapshot: Snapshot, content: str = "") -> str:
         main = page.main_part(shown, snapshot, content=content, every=self._every)
-        if kind == "part":
-            return f"<!doctype html><title>{page.escape(shown.title)}</title>{main}"
-        return page.page(shown, main)
+        return draw("part.html", title=shown.title, main=main) if kind == "part" else page.page(shown, main)
 
     def export(self, query: str, kind: str) -> tuple[str, str] | None:
         """Return name and content of a file with the rows of a view, or None if the ranking does not exist."""
@@ -153,7 +152,7 @@ class _Routes:
                 pasted = str(form.get("pasted") or "")
                 proposes = "propose" in form
         except BodyTooLargeError:
-            result = submit_page.message(f"the ranking exceeds the limit of {MAX_BYTES / 1e6:.0f} MB")
+            result = submit_page.refused(f"the ranking exceeds the limit of {MAX_BYTES / 1e6:.0f} MB")
             return HTMLResponse(pages.with_form(_user(request), result=result), 413)
         content = file or pasted
         if not proposes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+
+from markupsafe import Markup
 
 from hf_emms.errors import MISSING, format_count, pluralize
 from hf_emms.ranking import Row
@@ -13,7 +15,7 @@ from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
-from leaderboard.markup import escape
+from leaderboard.markup import Cell, Link, Parts
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 from leaderboard.wins import Wins
@@ -21,7 +23,7 @@ from leaderboard.wins import Wins
 LENGTH = 5
 _OWN = "./my-dataset"
 _HEADS = (
-    ("number place", '<span class="unseen">Place</span>'),
+    ("number place", "Place"),
     ("checkpoint", "Checkpoint"),
     ("number", "Parameters"),
     ("text", "License"),
@@ -78,71 +80,63 @@ def command(view: View, candidates: Sequence[Candidate]) -> str:
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
 
 
-def sentence(view: View, snapshot: Snapshot) -> str:
-    """Render a sentence that names the first checkpoint to try; empty if none passes the limits."""
+def sentence(view: View, snapshot: Snapshot) -> Parts:
+    """Return a sentence that names the first checkpoint to try; empty if none passes the limits."""
     candidates = shortlist(view, snapshot)
     if not candidates:
         return ""
     first, others = candidates[0], candidates[1:]
     known = [format_count(first.row.parameters) + " parameters"] if first.row.parameters is not None else []
-    known += [escape(first.facts.license)] if first.facts.license else []
+    known += [first.facts.license] if first.facts.license else []
     facts = f" ({', '.join(known)})" if known else ""
-    text = (
-        f"Begin with {checkpoint_link(first.row.checkpoint, view)}{facts}: "
-        f"in {pluralize(first.wins.rankings, 'ranking')} for {escape(view.task)} "
-        f"it wins {first.wins.share:.0%} ({_interval(first.wins)})"
-    )
+    start = [
+        "Begin with ",
+        checkpoint_link(first.row.checkpoint, view),
+        f"{facts}: in {pluralize(first.wins.rankings, 'ranking')} for {view.task} "
+        f"it wins {first.wins.share:.0%} ({_interval(first.wins)})",
+    ]
     close = [other for other in others if other.wins.group == first.wins.group and other.wins.high >= first.wins.low]
     if close:
         more = f" and {len(close) - 1} more of the shortlist" if len(close) > 1 else ""
-        text += f", tied with {checkpoint_link(close[0].row.checkpoint, view)}{more}"
-    elif others:
-        text += ", clearly more than the others"
-    return f'<p class="answer">{text}.</p>'
+        return [*start, ", tied with ", checkpoint_link(close[0].row.checkpoint, view), f"{more}."]
+    return [*start, ", clearly more than the others." if others else "."]
 
 
 def _interval(wins: Wins) -> str:
     return f"{wins.low:.0%}–{wins.high:.0%}"
 
 
-def _share(wins: Wins) -> str:
-    return f'{wins.share:.0%} <span class="error">{_interval(wins)}</span>'
-
-
-def answer(view: View, snapshot: Snapshot) -> str:
+def answer(view: View, snapshot: Snapshot) -> Markup:
     """Render the shortlist and the command."""
     candidates = shortlist(view, snapshot)
-    if not candidates:
-        return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>'
-    rows = "".join(
-        f'<tr><td class="number place">{place}</td>'
-        f'<th scope="row" class="checkpoint">{checkpoint_link(candidate.row.checkpoint, view)}</th>'
-        f'<td class="number">{format_count(candidate.row.parameters)}</td>'
-        f'<td class="text">{escape(candidate.facts.license or MISSING)}</td>'
-        f'<td class="number">{_share(candidate.wins)}</td>'
-        f'<td class="text">{_evidence(candidate, view, snapshot)}</td></tr>'
+    rows = [
+        (
+            str(place),
+            checkpoint_link(candidate.row.checkpoint, view),
+            format_count(candidate.row.parameters),
+            candidate.facts.license or MISSING,
+            Cell(f"{candidate.wins.share:.0%}", small=_interval(candidate.wins)),
+            list(_evidence(candidate, view, snapshot)),
+        )
         for place, candidate in enumerate(candidates, 1)
-    )
-    head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
-    return (
-        f"<h2>A shortlist for {escape(view.task)}</h2>"
-        + markup.boxed_table("Shortlist", head, rows, "board plain")
-        + '<p class="small">Wins: the probability to rank above an average checkpoint of these rankings, with its '
-        "95 % interval. Checkpoints in few rankings stay near 50 %. The rankings are of <em>other people's</em> "
-        "datasets. The command below ranks the shortlist on yours.</p>"
-        + markup.command_box(command(view, candidates), "Rank them on your dataset")
+    ]
+    return markup.draw(
+        "choose.html",
+        task=view.task,
+        board=markup.plain_table("Shortlist", _HEADS, rows, css="board plain"),
+        command_text=command(view, candidates),
     )
 
 
-def _evidence(candidate: Candidate, view: View, snapshot: Snapshot) -> str:
-    shown = [_rank(*rank, view, snapshot) for rank in candidate.ranks[:3]]
-    more = len(candidate.ranks) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _rank(entry: Entry, row: Row, ranked: int, view: View, snapshot: Snapshot) -> str:
-    query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id))
-    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({format_rank(row)} of {ranked})"
+def _evidence(candidate: Candidate, view: View, snapshot: Snapshot) -> Iterator[str | Link]:
+    """Yield the best ranks of a candidate, with links to their rankings."""
+    for place, (entry, row, ranked) in enumerate(candidate.ranks[:3]):
+        query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id))
+        yield ", " if place else ""
+        yield Link(label(entry, snapshot), query)
+        yield f" ({format_rank(row)} of {ranked})"
+    if (more := len(candidate.ranks) - 3) > 0:
+        yield f" and {more} more"
 
 
 def as_data(candidate: Candidate) -> dict[str, object]:

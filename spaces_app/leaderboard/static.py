@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import html
 import json
 import sys
 from collections.abc import Iterator
@@ -23,23 +22,13 @@ from hf_emms.cache.files import write_atomic
 from leaderboard import page, render
 from leaderboard.facts import HubFacts
 from leaderboard.lines import places
-from leaderboard.markup import escape, view_link
-from leaderboard.render import Shown
+from leaderboard.markup import draw
 from leaderboard.selection import COSTS, SCOPES, SIZES, TABS, View, label, to_query
 from leaderboard.store import Snapshot, Store
 
 _NAMES = ("home", "rankings", "across", "cost", "about")
 _ALL_ROWS = 10**6
 _HEAT_MAP_ROWS = 100
-_BAR = """<form id="emms-form" role="search"><div class="pickers">
-<div><label for="emms-ranking">Dataset</label><select name="ranking" id="emms-ranking">{choices}</select></div>
-<div><label for="emms-q">Search</label>
-<input type="search" name="q" id="emms-q" placeholder="part of a name, or a | b" autocomplete="off"></div>
-</div></form>"""
-_ELSEWHERE = (
-    '<p class="small">Comparisons, pickers for filters, a shortlist for your limits and submissions: '
-    "<code>hf-emms leaderboard --results {origin}</code></p>"
-)
 
 
 def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, bytes]]:
@@ -51,19 +40,21 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, bytes]]:
     """
     for view in _views(snapshot):
         shown = render.show(view, snapshot, repo_id=repo_id, sorted_by_browser=True)
-        yield _path(view), gzip.compress(_part(shown).encode(), mtime=0)
+        part = draw("static_part.html", shown=shown, switch=_switch(view))
+        yield _path(view), gzip.compress(part.encode(), mtime=0)
     first = render.show(View(tab="home"), snapshot, repo_id=repo_id, sorted_by_browser=True)
-    names = {name: TABS[name] for name in _NAMES}
-    tabs = "".join(view_link(to_query(View(tab=name)), title) for name, title in names.items())
-    main = (
-        f'<main id="emms" class="no-server" data-query="{html.escape(first.query)}">'
-        f'<div class="tabs"><nav aria-label="Views">{tabs}</nav></div>'
-        f'<div id="emms-bar">{_BAR.format(choices="".join(_choices(snapshot)))}</div>'
-        f'<div id="emms-part">{_content(first)}</div>{_ELSEWHERE.format(origin=escape(repo_id))}</main>'
+    by_task = {task: snapshot.of_task(task) for task in snapshot.tasks}
+    main = draw(
+        "static_main.html",
+        shown=first,
+        tabs={TABS[name]: to_query(View(tab=name)) for name in _NAMES},
+        choices={
+            task: {entry.id: label(entry, snapshot) for entry in snapshot.of_task(task)} for task in snapshot.tasks
+        },
+        origin=repo_id,
     )
-    rankings = {task: [entry.id for entry in snapshot.of_task(task)] for task in snapshot.tasks}
-    data = json.dumps(rankings, separators=(",", ":")).replace("<", "\\u003c")
-    more = f'<script type="application/json" id="emms-rankings">{data}</script>'
+    rankings = {task: [entry.id for entry in some] for task, some in by_task.items()}
+    more = draw("static_rankings.html", rankings=rankings)
     sizes = f"window.emmsSizes={json.dumps(SIZES)};\n"
     script = sizes + (page.HERE / "static.js").read_text(encoding="utf-8") + page.SCRIPT
     yield "index.html", page.page(first, main, script=script, more=more).encode()
@@ -95,39 +86,16 @@ def _path(view: View) -> str:
     return f"views/{digest[:16]}.html.gz"
 
 
-def _part(shown: Shown) -> str:
-    return f"<!doctype html><meta charset=utf-8><title>{escape(shown.title)}</title>{_content(shown)}"
-
-
-def _content(shown: Shown) -> str:
-    return (
-        f'<div id="emms-answer">{shown.answer}</div>'
-        f'<section id="emms-view" tabindex="-1">{_switch(shown.view)}{shown.content}</section>'
-    )
-
-
-def _switch(view: View) -> str:
-    """Render links to other drawings of the tab, if there are several."""
+def _switch(view: View) -> dict[str, str]:
+    """Return the queries of the drawings of the tab, "" for the shown one; empty if there is only one."""
     name, choices = {"cost": ("cost", COSTS), "across": ("scope", SCOPES)}.get(view.tab, ("", {}))
-    if view.checkpoint or not choices:
-        return ""
+    if view.checkpoint:
+        return {}
     here = replace(view, rows=View.rows)
-    links = [
-        f"<strong>{text}</strong>"
-        if getattr(view, name) == choice
-        else view_link(to_query(replace(here, **{name: choice})), text)
+    return {
+        text: "" if getattr(view, name) == choice else to_query(replace(here, **{name: choice}))
         for choice, text in choices.items()
-    ]
-    return f'<p class="small">{" · ".join(links)}</p>'
-
-
-def _choices(snapshot: Snapshot) -> Iterator[str]:
-    for task in snapshot.tasks:
-        options = (
-            f'<option value="{html.escape(entry.id)}">{escape(label(entry, snapshot))}</option>'
-            for entry in snapshot.of_task(task)
-        )
-        yield f'<optgroup label="{escape(task)}">{"".join(options)}</optgroup>'
+    }
 
 
 def main(arguments: list[str]) -> None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
+from markupsafe import Markup
 
-from hf_emms.errors import MISSING, format_bytes, format_count, pluralize
+from hf_emms.errors import MISSING, format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, static_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup
-from leaderboard.compare import FEWEST, MOST, checkpoint_link
+from leaderboard.compare import MOST, checkpoint_link
 from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, record, sorted_lines, value
-from leaderboard.markup import escape
+from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import (
     COLUMNS,
     DEFAULT_COLUMNS,
@@ -31,12 +31,8 @@ from leaderboard.selection import (
 )
 from leaderboard.store import Snapshot
 
-Cell = Callable[[Line], str]
+CellOf = Callable[[Line], str | Link | Cell]
 
-_BANDS = (
-    "A line separates ranks. Checkpoints with the same rank (=) are tied: their differences are within the noise. "
-    "± is one standard error."
-)
 _HINTS = {
     "score": "the negative held-out loss, which orders the rows; higher is better within this table",
     "fine_tuned": "score on test examples after fine-tuning, in points, with its spread; not an estimate",
@@ -53,7 +49,7 @@ def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     return sorted_lines(matching(lines(ranking, snapshot), view), view.sort)
 
 
-def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
+def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> Markup:
     """Render the table with its caption and explanations.
 
     Args:
@@ -64,97 +60,55 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
     """
     shown = chosen(view, ranking, snapshot)
     columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
-    first = ranking.estimators[0]
-    head = "".join(_header(name, title, css, view, ranking) for name, title, css, _ in columns)
-    body = "".join(_rows(shown[: view.rows], columns, banded=view.sort == "rank"))
-    if not shown:
-        body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
-    orders = facts = ""
+    data: dict[str, Any] = {}
     if sorted_by_browser:
-        facts = _filtered_by(shown)
-        names = [name for name, *_ in columns if name in sorts(ranking)]
-        orders = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
-    caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
-    return (
-        '<div class="beside">'
-        f'<span class="small" id="emms-count">{_counted(shown, view, ranking)}</span>'
-        + described(ranking)
-        + answer.code(view, ranking, snapshot)
-        + _switch(view, ranking)
-        + f'<details class="small"><summary>How to read this</summary><p>{_how_to_read(ranking)}</p></details></div>'
-        + _compared(view, ranking)
-        + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders, facts=facts)
-    )
-
-
-def _filtered_by(shown: Sequence[Line]) -> str:
-    """Return the values for filters as JSON, for a page without a server."""
-    return json.dumps(
-        [
-            {
-                "parameters": line.row.parameters,
-                "library": [line.facts.library],
-                "license": [line.facts.license],
-                "language": line.facts.languages,
-                "seen": bool(line.seen),
-            }
-            for line in shown
-        ],
-        separators=(",", ":"),
-    )
-
-
-def _switch(view: View, ranking: Ranking) -> str:
-    """Render the link that shows or hides other estimators; empty if there are none."""
-    if len(ranking.estimators) < 2:
-        return ""
-    are_shown = "other" in view.columns
-    names = tuple(name for name in COLUMNS if (name in view.columns) != (name == "other"))
-    text = "Hide other estimators" if are_shown else "Show other estimators"
-    return f'<span class="small">{markup.view_link(to_query(replace(view, columns=names)), text)}</span>'
-
-
-def _how_to_read(ranking: Ranking) -> str:
-    """Explain the ordering score and ties."""
-    shown = ScoreFormatter(ranking, ranking.estimators[0])
-    direction = "" if shown.explains else f" ({escape(shown.quantity.direction)})"
-    meaning = escape(shown.quantity.help or _of_estimator(ranking))
-    return f"<strong>{escape(shown.title)}</strong>{direction}: {meaning} {_BANDS}"
-
-
-def _of_estimator(ranking: Ranking) -> str:
-    return ESTIMATORS[ranking.estimators[0]].summary + "." if ranking.estimators[0] in ESTIMATORS else ""
-
-
-def _compared(view: View, ranking: Ranking) -> str:
-    """Render the links that compare and untick the ticked checkpoints."""
+        names = [column.name for column, _ in columns if column.name]
+        data["facts"] = _filtered_by(shown)
+        data["orders"] = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
+    first = ScoreFormatter(ranking, ranking.estimators[0])
+    caption = f"Checkpoints for {ranking.dataset}, {ranking.task}, ranked by {title_of(ranking.estimators[0])}"
+    rows = list(_rows(shown[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank"))
     ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked[:MOST]]
-    if not ticked:
-        return '<p class="compare"></p>'  # reserves the space, so that the table does not move
-    clear = markup.view_link(to_query(replace(view, ticked=())), "Untick all")
-    query = to_query(replace(view, compare=tuple(ticked), ticked=()))
-    link = markup.view_link(query, f"Compare {len(ticked)} checkpoints", css="button")
-    first = "<span>Tick one more to compare</span>" if len(ticked) < FEWEST else link
-    most = f"<span>At most {MOST} can be compared: untick one first</span>" if len(view.ticked) > MOST else ""
-    return f'<p class="compare" role="status">{first} {most} {clear}</p>'
-
-
-def described(ranking: Ranking) -> str:
-    """Render the data and settings of a ranking: a line, and details to open."""
-    dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
-    encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if not encoder.numbers]
-    numbers = [escape(encoder.numbers) for encoder in ranking.encoders if encoder.numbers]
-    parts = (("label encoders", encoders), ("labels as numbers:", numbers))
-    labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
-    config = f"{escape(ranking.config)}, " if ranking.config else ""
-    labelled = f"{pluralize(ranking.n_labels, 'distinct label')} · " if ranking.n_labels else ""
-    return (
-        f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
-        f"{config}split {escape(ranking.split)} · {labelled}{escape(ranking.created[:10])}</summary>"
-        f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
-        f"{ranking.n_inputs:,} inputs · {labels}</p>"
-        f"<p>settings: {escape(settings_text(ranking))}</p></details>"
+    return markup.draw(
+        "ranking.html",
+        board=Table("Ranking", [column for column, _ in columns], rows, caption=caption, data=data),
+        ranking=ranking,
+        view=view,
+        passing=len(shown),
+        unknown=sum(value(line, view.sort.removeprefix("-")) is None for line in shown),
+        more=to_query(replace(view, rows=view.rows + 5 * ROWS_AT_ONCE)),
+        dataset=markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/"),
+        encoders=[markup.hub_link(each.id, each.revision) for each in ranking.encoders if not each.numbers],
+        numbers=[each.numbers for each in ranking.encoders if each.numbers],
+        settings=settings_text(ranking),
+        code=answer.code(view, ranking, snapshot),
+        switch=to_query(replace(view, columns=_switched(view))),
+        first=first,
+        summary=ESTIMATORS[ranking.estimators[0]].summary + "." if ranking.estimators[0] in ESTIMATORS else "",
+        ticked=ticked,
+        most=MOST,
+        compared=to_query(replace(view, compare=tuple(ticked), ticked=())),
+        unticked=to_query(replace(view, ticked=())),
     )
+
+
+def _filtered_by(shown: Sequence[Line]) -> list[dict[str, Any]]:
+    """Return the values for filters, for a page without a server."""
+    return [
+        {
+            "parameters": line.row.parameters,
+            "library": [line.facts.library],
+            "license": [line.facts.license],
+            "language": line.facts.languages,
+            "seen": bool(line.seen),
+        }
+        for line in shown
+    ]
+
+
+def _switched(view: View) -> tuple[str, ...]:
+    """Return the columns with the other estimators shown instead of hidden, or the reverse."""
+    return tuple(name for name in COLUMNS if (name in view.columns) != (name == "other"))
 
 
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:
@@ -180,25 +134,33 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(
-    view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks: bool
-) -> list[tuple[str, str, str, Cell]]:
-    """Return name, title, CSS class and content of the shown columns; default columns need a value."""
+def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks: bool) -> list[tuple[Column, CellOf]]:
+    """Return the shown columns, each with the function that returns its cells; default columns need a value."""
     first, *others = ranking.estimators
     shown_scores = {name: ScoreFormatter(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
-    columns: list[tuple[str, str, str, Cell]] = [
-        ("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
-        ("checkpoint", "Checkpoint", "checkpoint", _checkpoint(view)),
-        (first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
+
+    def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Column, CellOf]:
+        if name not in sorts(ranking) or name == "n":
+            return Column(title, css), cell
+        hint = _HINTS.get(name, "")
+        if name == "static" and ranking.static_table is not None:
+            hint = f"a control, which does not depend on the dataset: {static_in_words(ranking.static_table)}"
+        query = lambda sort: to_query(replace(view, sort=sort))  # noqa: E731
+        return markup.sorting_column(name, title, css, view.sort, query, hint), cell
+
+    columns = [
+        column("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
+        column("checkpoint", "Checkpoint", "checkpoint", _checkpoint(view)),
+        column(first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
     ]
-    cells: dict[str, tuple[str, Cell]] = {
+    cells: dict[str, tuple[str, CellOf]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
         "memory": ("number", lambda line: MISSING if line.memory is None else format_bytes(line.memory)),
         "speed": ("number", lambda line: MISSING if line.speed is None else _speed(line.speed)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
-        "library": ("text", lambda line: escape(line.facts.library or MISSING)),
-        "license": ("text", lambda line: escape(line.facts.license or MISSING)),
+        "library": ("text", lambda line: line.facts.library or MISSING),
+        "license": ("text", lambda line: line.facts.license or MISSING),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
         "revision": ("text", _revision),
     }
@@ -209,7 +171,7 @@ def _columns(
     for name in (name for name in shown if name not in others_only):
         if name == "other":
             columns += [
-                (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
+                column(other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
                 if shown_scores[other].is_informative
             ]
@@ -217,7 +179,7 @@ def _columns(
             name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)
         ):
             title = _fine_tuned_title(ranking) if name == "fine_tuned" else COLUMNS[name]
-            columns.append((name, title, *cells[name]))
+            columns.append(column(name, title, *cells[name]))
     return columns
 
 
@@ -239,87 +201,61 @@ def _css(column: TableColumn) -> str:
     return "text" if column.type is str else "number"
 
 
-def _text(column: TableColumn) -> Cell:
-    return lambda line: escape(column.text(line.ranking, line.row))
+def _text(column: TableColumn) -> CellOf:
+    return lambda line: column.text(line.ranking, line.row)
 
 
-def _header(name: str, title: str, css: str, view: View, ranking: Ranking) -> str:
-    if name not in sorts(ranking) or name == "n":
-        return f'<th scope="col" class="{css}">{escape(title)}</th>'
-    hint = _HINTS.get(name, "")
-    if name == "static" and ranking.static_table is not None:
-        hint = f"a control, which does not depend on the dataset: {static_in_words(ranking.static_table)}"
-    return markup.sorting_header(name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)), hint)
-
-
-def _rows(shown_lines: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:
+def _rows(shown_lines: Sequence[Line], cells: Sequence[CellOf], *, banded: bool) -> Iterator[TableRow]:
     """Yield the rows; with `banded`, mark the first row of each rank."""
     above = None
     for line in shown_lines:
         starts = banded and above is not None and line.row.rank != above
         above = line.row.rank
-        yield _row(line, columns, "band" if starts else "")
-
-
-def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]], css: str) -> str:
-    cells = "".join(
-        f'<th scope="row" class="{css}">{cell(line)}</th>'
-        if name == "checkpoint"
-        else f'<td class="{css}">{cell(line)}</td>'
-        for name, _, css, cell in columns
-    )
-    css = "failed" if line.row.error is not None else css
-    return f'<tr class="{css}">{cells}</tr>' if css else f"<tr>{cells}</tr>"
+        css = "failed" if line.row.error is not None else "band" if starts else ""
+        yield TableRow([cell(line) for cell in cells], css)
 
 
 def _speed(inputs: float) -> str:
     return f"{inputs:,.0f}" if inputs >= 10 else f"{inputs:.1f}"
 
 
-def _checkpoint(view: View) -> Cell:
-    def cell(line: Line) -> str:
+def _checkpoint(view: View) -> CellOf:
+    def cell(line: Line) -> Cell:
         row = line.row
         page = checkpoint_link(row.checkpoint, view)
         if row.error is not None:
-            return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
-        seen = f' <span class="seen" title="{escape(line.seen)}">seen</span>' if line.seen else ""
-        return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
+            return Cell(page, problem=row.error)
+        hub = markup.hub_address(row.checkpoint, row.revision)
+        return Cell(page, hub=hub, hub_name=row.checkpoint, seen=line.seen)
 
     return cell
 
 
-def _ranks(view: View) -> Cell:
+def _ranks(view: View) -> CellOf:
     """Return the content of the rank column, with a box that ticks the checkpoint for a comparison."""
 
-    def cell(line: Line) -> str:
+    def cell(line: Line) -> str | Cell:
+        name = line.row.checkpoint
         if line.row.rank is None:
             return format_rank(line.row)
-        name = html.escape(line.row.checkpoint)
-        ticked = " checked" if line.row.checkpoint in view.ticked[:MOST] else ""
-        return (
-            f'<label><input type="checkbox" name="tick" value="{name}" form="emms-form" '
-            f'aria-label="compare {escape(line.row.checkpoint)}"{ticked}>{format_rank(line.row)}</label>'
-        )
+        return Cell(format_rank(line.row), tick=name, is_ticked=name in view.ticked[:MOST])
 
     return cell
 
 
-def _revision(line: Line) -> str:
+def _revision(line: Line) -> str | Link:
     revision = line.row.revision
     if revision is None:
         return MISSING
-    short = f"<code>{escape(revision[:7] if is_commit(revision) else revision[:13])}</code>"
     address = markup.hub_address(line.row.checkpoint, revision)
-    if address is None:
-        return short
-    return f'<a href="{address}/tree/{revision}" target="_blank" rel="noopener">{short}</a>'
+    return Link(revision[: 7 if is_commit(revision) else 13], address=address and f"{address}/tree/{revision}")
 
 
-def _plain_score(name: str, shown: ScoreFormatter) -> Cell:
+def _plain_score(name: str, shown: ScoreFormatter) -> CellOf:
     return lambda line: shown.text(line.score(name), with_error=False)
 
 
-def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> Cell:
+def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> CellOf:
     """Return the content of the score column: numbers and a bar with its error, from 0 to 1 or worst to best."""
     estimator = ranking.estimators[0]
     low, high = 0.0, 1.0
@@ -330,19 +266,15 @@ def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> Cell:
     def share(at: float) -> float:
         return round(100 * (min(max(at, low), high) - low) / (high - low), 1) if high > low else 50.0
 
-    def cell(line: Line) -> str:
+    def cell(line: Line) -> str | Cell:
         score = line.score(estimator)
         if score is None:
             return MISSING
         number = shown.number(score)
-        left, right = _span(number)
+        left, right = map(share, _span(number))
         value, plus_minus, error = shown.text(score).partition(" ± ")
-        css = "bar best" if line.row.rank == best else "bar"
-        return (
-            f'<span class="figure">{value}<span class="error">{plus_minus}{error}</span></span>'
-            f'<span class="{css}"><i style="width:{share(number.value)}%"></i>'
-            f'<b style="left:{share(left)}%;width:{round(share(right) - share(left), 1)}%"></b></span>'
-        )
+        css = "best" if line.row.rank == best else ""
+        return Cell(value, css, plus_minus + error, bar=(share(number.value), left, round(right - left, 1)))
 
     return cell
 
@@ -350,14 +282,3 @@ def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> Cell:
 def _span(score: Explained) -> tuple[float, float]:
     error = score.stderr or 0.0
     return score.value - error, score.value + error
-
-
-def _counted(shown_lines: Sequence[Line], view: View, ranking: Ranking) -> str:
-    count = f"{len(shown_lines):,} of {len(ranking.rows):,} checkpoints"
-    unknown = sum(value(line, view.sort.removeprefix("-")) is None for line in shown_lines)
-    if unknown and view.sort != "rank":
-        count += f"; {unknown} without a value come last"
-    if len(shown_lines) <= view.rows:
-        return count
-    more = markup.view_link(to_query(replace(view, rows=view.rows + 5 * ROWS_AT_ONCE)), "show more")
-    return f"{count}, showing the first {view.rows:,}: {more}"

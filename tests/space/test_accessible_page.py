@@ -152,7 +152,7 @@ def test_focus_returns_to_the_link_that_was_followed_and_escape_closes_the_tip_o
 
 def test_forced_colours_keep_shades_and_print_leaves_controls_out(show):
     page = show("tab=across&task=image-classification", forced_colors="active")
-    shades = page.locator(".heat tbody td[class^=shade]")
+    shades = page.locator(".heat tbody td[class*=shade]")
     colours = shades.evaluate_all("cells => new Set(cells.map(cell => getComputedStyle(cell).backgroundColor)).size")
     assert colours > 1
     page.emulate_media(media="print", forced_colors="none")

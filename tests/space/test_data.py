@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import markup, render, selection, store, table
+from leaderboard import markup, render, selection, store
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Store
@@ -22,10 +23,11 @@ from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
 
 
-def test_numbers_are_not_called_a_label_encoder():
-    text = table.described(example(encoders=(Encoder("box (numbers)", ""),)))
-    assert "· labels as numbers: box<" in text
-    assert "encoder" not in text
+def test_numbers_are_not_called_a_label_encoder(tmp_path):
+    write(tmp_path, "x", example(encoders=(Encoder("box (numbers)", ""),)))
+    text = " ".join(render.show(View(), snapshot_of(tmp_path)).content.split())
+    assert "· labels as numbers: box </p>" in text
+    assert "· label encoders" not in text
 
 
 def test_a_folder_is_read_with_what_is_broken_named(shown):
@@ -143,9 +145,23 @@ def test_every_address_is_a_view(query):
 
 
 @given(st.text())
-def test_escaped_text_is_only_text(text):
-    escaped = markup.escape(text)
-    assert not set(escaped) & set("<>\"'")
+def test_a_text_in_a_template_is_only_text(text):
+    drawn = markup.draw("answer.html", sentence=f"<{text}", beside=(), filtered=None)
+    within = drawn.removeprefix('<p class="answer">').removesuffix("</p>\n")
+    assert not set(within) & set("<>\"'")
+    assert all(char.isprintable() for char in within)
+
+
+def test_no_python_file_writes_html():
+    """All HTML comes from templates, which escape each text."""
+    tag = re.compile(r"</?[a-z][a-z0-9]*[ >/]")
+    written = [
+        (path.name, node.lineno, node.value)
+        for path in sorted(SPACE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and tag.search(node.value)
+    ]
+    assert not written
 
 
 def test_links_lead_to_the_hub_that_the_space_reads():

@@ -86,7 +86,7 @@ def test_the_space_is_made_as_planned_in_one_commit_with_its_secret_in_no_file(h
     paths = {*hub.store.paths("ada/board", "space")} - {".gitattributes"}
     assert paths == {*planned.out.split()}
     assert {path for path in paths if not (SPACE / path).is_file()} == SHIPPED
-    assert {"app.py", "requirements.txt", "leaderboard/page.js", "leaderboard/about.html"} <= paths
+    assert {"app.py", "requirements.txt", "leaderboard/page.js", "leaderboard/templates/about.html"} <= paths
     assert not [path for path in paths if "pycache" in path]
     for path in paths:
         content = hub.store.read("ada/board", path, "space")

@@ -49,7 +49,7 @@ def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_
         f'<p class="answer">Fine-tune <a href="?{here}&amp;checkpoint=org%2Fbest">',
         "tied with <a href",
         "; it is the smallest.",
-        f"AutoModel.from_pretrained(&quot;org/best&quot;, revision=&quot;{'a' * 40}&quot;)",
+        f"AutoModel.from_pretrained(&#34;org/best&#34;, revision=&#34;{'a' * 40}&#34;)",
         "hf-emms rank --dataset AI-Lab-Makerere/beans --task image-classification --checkpoint org/best --conf",
     ):
         assert part in text
