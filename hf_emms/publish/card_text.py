@@ -89,7 +89,7 @@ def block_of(about: CardKind, entry: Entry) -> str:
     if entry.ranking.has_mean_rank_elsewhere:
         controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
     if entry.ranking.static_table is not None:
-        controls.append(f"static ({static_in_words(entry.ranking.static_table)})")
+        controls.append(f"static ({static_in_words(entry.ranking)})")
     return rendered_template(
         f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
     ).strip("\n")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import DIMENSIONS, EMMS, Explained, FineTuned, PublicTable, RankingData, Row, explained
+from hf_emms.ranking.records import DIMENSIONS, EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
@@ -69,9 +69,14 @@ def format_number(value: float | None) -> str:
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def static_in_words(table: PublicTable) -> str:
-    """Return what the values of a public table are, and their source."""
-    return f"{table.title}{', lower is better' if table.lower_is_better else ''}, {table.source}"
+def static_in_words(ranking: RankingData) -> str:
+    """Return what the values of the column "static" are, and their source; empty without the column."""
+    table = ranking.static_table
+    if table is None:
+        return ""
+    is_known = any(row.static_trained_on for row in ranking.rows)
+    trained_on = "; in parentheses: how many of its tasks the checkpoint states as training data" * is_known
+    return f"{table.title}{', lower is better' * table.lower_is_better}, {table.source}{trained_on}"
 
 
 EXPLAINED_VARIANCE = Quantity(

@@ -32,6 +32,9 @@ PUBLIC_TABLES: Mapping[str, PublicTable] = {
         "mean accuracy on 8 classification tasks of MTEB(eng, v2), few labels (%)", *_MTEB, ("text-classification",)
     ),
     "beir": PublicTable("mean nDCG@10 of 15 BEIR tasks (%)", *_MTEB, ("text-retrieval",)),
+    "trec-dl-2019": PublicTable(
+        "nDCG@10 of TREC DL 2019 (%)", "huggingface/sentence-transformers@0d2ffedc", "Apache-2.0", ("text-ranking",)
+    ),
     "wer": PublicTable(
         "mean word error rate on 8 English datasets (%)",
         "huggingface/open_asr_leaderboard@d1e99b25",

@@ -87,17 +87,9 @@ def to_text(ranking: RankingData) -> str:
 
 def remarks(ranking: RankingData) -> list[str]:
     """Return the lines below every table: units, why the first estimator orders it, and the unused columns."""
-    others = (static_text(ranking), single_line(ranking.reason), unused_text(ranking.unused_columns))
+    static = f"static: {static_in_words(ranking)}" if ranking.static_table is not None else ""
+    others = (static, single_line(ranking.reason), unused_text(ranking.unused_columns))
     return [*units(ranking), *filter(None, others)]
-
-
-def static_text(ranking: RankingData) -> str:
-    """Return a line about the column of published values; empty without the column."""
-    if ranking.static_table is None:
-        return ""
-    is_known = any(row.static_trained_on for row in ranking.rows)
-    trained_on = " (in parentheses: how many of the tasks the checkpoint states as training data)" if is_known else ""
-    return f"static: {static_in_words(ranking.static_table)}{trained_on}"
 
 
 def units(ranking: RankingData) -> list[str]:

@@ -145,7 +145,7 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks
             return Column(title, css), cell
         hint = _HINTS.get(name, "")
         if name == "static" and ranking.static_table is not None:
-            hint = f"a control, which does not depend on the dataset: {static_in_words(ranking.static_table)}"
+            hint = f"a control, which does not depend on the dataset: {static_in_words(ranking)}"
         query = lambda sort: to_query(replace(view, sort=sort))  # noqa: E731
         return markup.sorting_column(name, title, css, view.sort, query, hint), cell
 

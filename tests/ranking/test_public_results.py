@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.public_results import PUBLIC_TABLES, with_static_order
@@ -13,6 +14,7 @@ from tests.helpers.rankings import example
 
 COMMIT = "a" * 40
 DINO = ("facebook/dinov2-small", "facebook/dinov2-base")
+RERANKERS = ("cross-encoder/ms-marco-MiniLM-L4-v2", "cross-encoder/ms-marco-MiniLM-L6-v2")
 TIMM = ("timm/tiny_vit_5m_224.dist_in22k_ft_in1k", "microsoft/resnet-50")
 
 
@@ -46,6 +48,7 @@ def values(ranking: Ranking) -> list[float | None]:
             "few-labels",
             [76.6, 80.7],
         ),
+        ("text-ranking", ("BAAI/bge-reranker-base", *RERANKERS), "trec-dl-2019", [None, 73.0, 74.3]),
         # Values of two tables are not joined.
         ("image-classification", (*DINO, TIMM[1]), "mieb", [73.6, 76.6, None]),
         ("image-classification", (DINO[0], *TIMM), "imagenet", [None, 80.9, 80.4]),
@@ -62,6 +65,7 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
     assert [record["static"] for record in ranking.records()] == expected
     assert msgspec.json.decode(ranking.to_json())["static_table"]["source"] == PUBLIC_TABLES[table].source
     assert any(PUBLIC_TABLES[table].title in line for line in remarks(ranking))
+    assert "static (" in card(ranking)
 
 
 @pytest.mark.parametrize(
