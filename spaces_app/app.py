@@ -1,22 +1,32 @@
-"""The leaderboard Space.
+"""The leaderboard Space: its pages on Gradio's server, with Gradio's API, MCP server and sign-in.
 
-The environment has the settings. EMMS_RESULTS_REPO is the results dataset, "ORG/NAME". EMMS_RESULTS is a folder to read
-instead. EMMS_REFRESH_SECONDS is the time between two refreshes.
+The environment has the settings, see `leaderboard.server.pages_of` and README.md.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gradio import Server
+from gradio.oauth import attach_oauth
 from gradio.utils import get_space
-from leaderboard.endpoints import as_json
-from leaderboard.facts import HubFacts
-from leaderboard.server import Pages, serve
-from leaderboard.store import Store
+from leaderboard.endpoints import ENDPOINTS, Endpoints, as_json
+from leaderboard.server import MIDDLEWARE, Pages, pages_of, routes
 
 from hf_emms.errors import PLAIN, hint_style
+
+if TYPE_CHECKING:
+    from gradio.mcp import GradioMCPServer
+
+INSTRUCTIONS = """\
+Rankings of pretrained checkpoints by how well they should fine-tune on a dataset, estimated without training.
+Call list_rankings for the datasets of a task. Call get_ranking for the checkpoints of one dataset, and report its
+answer and verdict: tied checkpoints differ by less than the noise. For a dataset that is not listed, call
+recommend_checkpoints for a shortlist and for the command that ranks it on the user's data. Scores of different
+rankings are not comparable.
+"""
 
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # type: ignore[import-not-found]
@@ -26,39 +36,23 @@ if os.environ.get("SPACES_ZERO_GPU"):
         """Do nothing. ZeroGPU stops Spaces without a GPU function, and this page needs no GPU."""
 
 
-HERE = Path(__file__).parent
-REFRESH_SECONDS = 300.0
-
-
-def store_of(environment: dict[str, str]) -> tuple[Store, str]:
-    """Create the store from the environment; also return the results dataset for submissions ("" for none)."""
-    repo_id = environment.get("EMMS_RESULTS_REPO", "")
-    named = environment.get("EMMS_RESULTS", "")
-    if named or not repo_id:
-        folder = Path(named or HERE / "results")
-        return Store(folder, folder.name), repo_id
-
-    def download() -> Path:
-        from huggingface_hub import HfApi, errors, snapshot_download
-
-        try:  # without this check snapshot_download would silently return its last copy
-            revision = HfApi().dataset_info(repo_id).sha
-        except errors.HTTPError as error:
-            raise ConnectionError(f"the Hub cannot be reached: {type(error).__name__}") from error
-        return Path(
-            snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns="rankings/*.json")
-        )
-
-    return Store(download, repo_id, HubFacts()), repo_id
+def server_of(pages: Pages) -> Server:
+    """Return Gradio's server with the pages; `launch` starts it."""
+    server = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None)
+    for middleware in MIDDLEWARE:
+        server.add_middleware(middleware.cls, **middleware.kwargs)
+    endpoints = Endpoints(pages.store)
+    for name in ENDPOINTS:
+        server.api(getattr(endpoints, name), name=name, queue=False)
+    if pages.sign_in:
+        attach_oauth(server)
+    server.router.routes.extend(routes(pages))
+    return server
 
 
 def main() -> None:
-    store, repo_id = store_of(dict(os.environ))
-    every = float(os.environ.get("EMMS_REFRESH_SECONDS") or REFRESH_SECONDS)
-    if not store.is_local:
-        store.keep_fresh(every)
     sign_in = get_space() is not None and "OAUTH_CLIENT_ID" in os.environ
-    server = serve(Pages(store, repo_id, sign_in=sign_in, every=every))
+    server = server_of(pages_of(os.environ, sign_in=sign_in))
     server.launch(
         mcp_server=importlib.util.find_spec("mcp") is not None,
         show_error=True,
@@ -67,9 +61,29 @@ def main() -> None:
         prevent_thread_lock=True,
     )
     blocks = server.get_blocks()
+    # Gradio polls its queue every millisecond, which takes 5 % of a core. Only /gradio_api/call/ uses the queue.
+    blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = 0.1
     if blocks.mcp_server_obj is not None:
-        blocks.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own function writes Python's repr
+        describe(blocks.mcp_server_obj)
     blocks.block_thread()
+
+
+def describe(mcp_server: GradioMCPServer) -> None:
+    """Name and describe the MCP server, mark its tools as read-only, and let them answer in JSON."""
+    from mcp.types import ListToolsRequest, ListToolsResult, ToolAnnotations
+
+    server = mcp_server.mcp_server
+    server.name, server.instructions = "EMMS leaderboard", INSTRUCTIONS
+    list_tools = server.request_handlers[ListToolsRequest]
+
+    async def listed(request: ListToolsRequest) -> ListToolsResult:
+        result = await list_tools(request)
+        for tool in result.root.tools:
+            tool.annotations = ToolAnnotations(readOnlyHint=True, openWorldHint=False)
+        return result
+
+    server.request_handlers[ListToolsRequest] = listed
+    mcp_server.postprocess_output_data = as_json  # Gradio's own function writes Python's repr
 
 
 if __name__ == "__main__":

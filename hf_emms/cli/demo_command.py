@@ -11,7 +11,7 @@ import cloup
 from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_commands import RELATIVE
-from hf_emms.errors import EmmsError, install_command, pluralize
+from hf_emms.errors import EmmsError, pluralize
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -66,7 +66,6 @@ def demo(folder: Path) -> None:
         "  hf-emms rank --dataset beans --max-samples 500\n"
         "  hf-emms presets\n\n"
         "The rankings in your browser:\n"
-        f"  {install_command('space')}\n"
         f"  hf-emms leaderboard --results {folder}"
     )
 

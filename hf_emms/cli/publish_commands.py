@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
+from hf_emms import __version__
 from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import format_option, out, ranking_files_option, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError, pluralize
@@ -232,19 +235,16 @@ def _cached_rankings() -> list[Ranking]:
 @cloup.option("--results", metavar="DIR|REPO", help="Folder with rankings, or a results dataset [default: the demo].")
 @cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free port, starting at 7860]")
 def leaderboard(results: str | None, port: int | None) -> None:
-    """Serve the leaderboard on this machine: tables, comparisons, a shortlist, an API and an MCP server.
+    """Serve the leaderboard on this machine: tables, comparisons, a shortlist, and the same as JSON.
 
-    Press Ctrl-C to stop.
+    New rankings in the folder appear at once. Press Ctrl-C to stop.
     """
-    from hf_emms.publish import space
+    from hf_emms.publish import local_server
 
-    settings = _source(results)
-    if port is not None:
-        _check_free(port)
-        settings["GRADIO_SERVER_PORT"] = str(port)
-    status = space.serve(settings)
-    if status:
-        sys.exit(status)
+    environment = _source(results)
+    with _listen((port,) if port else range(7860, 7960)) as listener:
+        out.message(f"http://127.0.0.1:{listener.getsockname()[1]} shows the leaderboard. Press Ctrl-C to stop.")
+        local_server.serve(environment, listener)
 
 
 def _source(results: str | None) -> dict[str, str]:
@@ -263,20 +263,30 @@ def _source(results: str | None) -> dict[str, str]:
 
 
 def _demo_rankings() -> Path:
+    """Return the folder with the demo's rankings of this version, which another process computes once."""
     from hf_emms.cache import default_root
-    from hf_emms.cli.demo_command import write_rankings
 
-    folder = default_root() / "demo"
-    out.message("Showing the rankings of the demo, which are computed once. --results shows others.")
-    for name, _ in write_rankings(folder):
-        out.message(f"ranked: {name}")
+    folder = default_root() / f"demo-{__version__}"
+    if not folder.is_dir():
+        out.message("Ranking the demo, once. --results shows other rankings.")
+        unfinished = folder.with_suffix(".unfinished")
+        command = [sys.executable, "-m", "hf_emms", "demo", "--output", str(unfinished)]
+        if status := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+            sys.exit(status)
+        unfinished.rename(folder)
     return folder
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(ports: Iterable[int]) -> socket.socket:
+    """Return a socket that is bound to the first free port."""
+    for port in ports:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", port))
         except OSError as error:
-            raise EmmsError(f"port {port} cannot be used: {error.strerror}", "--port ANOTHER") from error
+            listener.close()
+            problem = f"port {port} cannot be used: {error.strerror}"
+        else:
+            return listener
+    raise EmmsError(problem, "--port ANOTHER")

@@ -1,8 +1,7 @@
-"""The leaderboard: its files, a local server, and its publication as a Gradio or static Space."""
+"""The leaderboard as a Gradio or static Space: its files, and their publication."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from hf_emms import __version__, hub
 from hf_emms.cache.files import write_atomic
 from hf_emms.errors import EmmsError, install_command, setting_ref
+from hf_emms.publish.local_server import source_folder
 from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
@@ -75,15 +75,6 @@ class Published:
     problems: tuple[str, ...]
 
 
-def source_folder() -> Path:
-    """Return the folder of the Space's files: inside the installed package, or next to it in a checkout."""
-    package = Path(str(resources.files("hf_emms")))
-    for folder in (package / "spaces_app", package.parent / "spaces_app"):
-        if (folder / "app.py").is_file():
-            return folder
-    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again")
-
-
 def files() -> dict[str, bytes]:
     """Return path → content of the files of the Space, including the modules of hf_emms that it uses."""
     folder, package = source_folder(), Path(str(resources.files("hf_emms")))
@@ -126,7 +117,7 @@ def static_files(folder: Path, results: str) -> dict[str, bytes]:
         )
         if drawn.returncode:
             reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EmmsError(f"cannot render the static pages of {results}: {reason}", install_command("space"))
+            raise EmmsError(f"cannot render the static pages of {results}: {reason}", install_command())
         paths = sorted(path for path in Path(made).rglob("*") if path.is_file())
         return {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
 
@@ -183,22 +174,6 @@ def publish(
         )
     stage = hub.wait_for_space(repo_id) if wait and not static else None
     return Published(hub.repo_url(repo_id, "space"), commit, stage, tuple(problems))
-
-
-def serve(settings: Mapping[str, str]) -> int:
-    """Run the Space on this machine, and return its exit code, or 0 after Ctrl-C."""
-    for module in ("gradio", "msgspec", "pyarrow"):
-        if importlib.util.find_spec(module) is None:
-            raise EmmsError(f"the leaderboard needs {module}, which is not installed", install_command("space"))
-    folder = source_folder()
-    usual = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment = {**usual, **os.environ, **settings}
-    try:
-        return subprocess.run(
-            [sys.executable, str(folder / "app.py")], cwd=folder, env=environment, check=False
-        ).returncode
-    except KeyboardInterrupt:
-        return 0
 
 
 def _secret_values(names: Sequence[str]) -> dict[str, str]:

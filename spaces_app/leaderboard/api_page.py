@@ -10,18 +10,11 @@ from markupsafe import Markup
 from leaderboard.endpoints import ENDPOINTS, Endpoints
 from leaderboard.markup import draw
 
-_PYTHON = """from gradio_client import Client
-
-client = Client("ORG/NAME-OF-THIS-SPACE")  # or the address of this page
-client.predict(task="image-classification", api_name="/list_rankings")
-client.predict(ranking="ID", limit=5, api_name="/get_ranking")"""
-_MCP = """{"mcpServers": {"emms": {"url": "https://ORG-NAME.hf.space/gradio_api/mcp/"}}}"""
-
 
 @cache
 def page() -> Markup:
     """Render the tab."""
-    return draw("api.html", python=_PYTHON, mcp=_MCP, endpoints=[_described(name) for name in ENDPOINTS])
+    return draw("api.html", endpoints=[_described(name) for name in ENDPOINTS])
 
 
 def _described(name: str) -> tuple[str, str, list[str]]:

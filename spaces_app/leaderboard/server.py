@@ -1,86 +1,76 @@
-"""The server: pages, of which every view has an address, and endpoints for programs and agents."""
+"""The pages over HTTP. Every view has an address, and every endpoint also answers in plain JSON.
+
+`app` serves the pages alone, on this machine. The Space adds the same routes to Gradio's server (app.py).
+"""
 
 from __future__ import annotations
 
-import gzip
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from fastapi import Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
-from gradio import Server
-from gradio.oauth import attach_oauth
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-from leaderboard import page, render, submit_page, table
-from leaderboard.endpoints import ENDPOINTS, Endpoints
+from leaderboard import json_api, page, render, submit_page, table
+from leaderboard.facts import HubFacts
 from leaderboard.limits import BodyTooLargeError, Limits
 from leaderboard.markup import draw
 from leaderboard.selection import View, from_query, resolved
 from leaderboard.store import LOOK_SECONDS, Snapshot, Store
 from leaderboard.submit import MAX_BYTES
 
+REFRESH_SECONDS = 300.0
 _MAX_POLL_SECONDS = 15.0
-_MAX_CACHED_BYTES = 32_000_000
+_CACHED_PAGES = 64
 # Enough for a form with a file of the largest size.
 _MAX_BODY = 2 * MAX_BYTES + 10_000
-_HTML = "text/html; charset=utf-8"
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
+
+MIDDLEWARE = (Middleware(Limits, max_body=_MAX_BODY), Middleware(GZipMiddleware, compresslevel=6))
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A compressed page, and whether the requested ranking, task or checkpoint exists."""
+    """A page, and whether the requested ranking, task or checkpoint exists."""
 
     content: bytes
     exists: bool
 
 
 class Pages:
-    """Render and cache the pages of a store.
+    """Render the pages of a store, and cache the last ones.
 
     Args:
         store: The rankings.
         repo_id: The results dataset for submissions; "" for none.
         sign_in: Whether users can sign in to the Hub.
         every: Seconds between two refreshes of a results dataset.
-
-    Attributes:
-        cached_bytes: Size of the cached pages.
     """
 
-    def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:
+    def __init__(
+        self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = REFRESH_SECONDS
+    ) -> None:
         self.store, self.repo_id, self.sign_in = store, repo_id, sign_in
         self._every = LOOK_SECONDS if store.is_local else min(every, _MAX_POLL_SECONDS)
-        self._cache: OrderedDict[tuple[str, View, int], Drawn] = OrderedDict()
-        self.cached_bytes = 0
-        self._cache_lock = threading.Lock()
+        self._drawn = lru_cache(_CACHED_PAGES)(self._draw)
 
-    def drawn(self, kind: str, query: str) -> Callable[[], Drawn] | Drawn:
-        """Return a cached page ("page") or its changing part ("part"), or the function that renders it."""
+    def drawn(self, kind: str, query: str) -> Drawn:
+        """Return a page ("page"), or the part of it that changes with the view ("part")."""
+        return self._drawn(kind, from_query(query), self.store.snapshot.version)
+
+    def _draw(self, kind: str, view: View, version: int) -> Drawn:
+        """Render a page; `version` distinguishes the pages in the cache."""
         snapshot = self.store.snapshot
-        view = from_query(query)
-        key = (kind, view, snapshot.version)
-        with self._cache_lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-
-        def draw() -> Drawn:
-            shown = render.show(view, snapshot, repo_id=self.repo_id)
-            drawn = Drawn(gzip.compress(self._html(kind, shown, snapshot).encode(), 6, mtime=0), shown.exists)
-            with self._cache_lock:
-                replaced = self._cache.pop(key, None)
-                self._cache[key] = drawn
-                self.cached_bytes += len(drawn.content) - (len(replaced.content) if replaced else 0)
-                while self.cached_bytes > _MAX_CACHED_BYTES:
-                    self.cached_bytes -= len(self._cache.popitem(last=False)[1].content)
-            return drawn
-
-        return draw
+        shown = render.show(view, snapshot, repo_id=self.repo_id)
+        return Drawn(self._html(kind, shown, snapshot).encode(), shown.exists)
 
     def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
         """Render the tab Submit, which differs between users."""
@@ -107,31 +97,26 @@ class Pages:
 
 
 class _Routes:
-    """The routes of pages and files."""
+    """The functions that answer the requests for pages and files."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
-    async def whole_page(self, request: Request) -> Response:
-        return await self._view(request, "page")
+    def whole_page(self, request: Request) -> Response:
+        return self._view(request, "page")
 
-    async def part_of_page(self, request: Request) -> Response:
-        return await self._view(request, "part")
+    def part_of_page(self, request: Request) -> Response:
+        return self._view(request, "part")
 
-    async def _view(self, request: Request, kind: str) -> Response:
+    def _view(self, request: Request, kind: str) -> Response:
         query = request.url.query
         if from_query(query).tab == "submit":
             return HTMLResponse(self._pages.with_form(_user(request), kind=kind))
         drawn = self._pages.drawn(kind, query)
-        if not isinstance(drawn, Drawn):
-            drawn = await run_in_threadpool(drawn)
-        content, headers = drawn.content, {"content-encoding": "gzip", "vary": "accept-encoding"}
-        if "gzip" not in request.headers.get("accept-encoding", ""):
-            content, headers = gzip.decompress(content), {}
         status = 200 if drawn.exists or kind == "part" else 404
-        return Response(content, status, headers | {"cache-control": "no-cache"}, _HTML)
+        return HTMLResponse(drawn.content, status, {"cache-control": "no-cache"})
 
-    async def version(self) -> Response:
+    def version(self, request: Request) -> Response:
         return PlainTextResponse(str(self._pages.store.snapshot.version), headers={"cache-control": "no-store"})
 
     def export(self, request: Request) -> Response:
@@ -165,29 +150,61 @@ class _Routes:
         return HTMLResponse(pages.with_form(_user(request), pasted, result))
 
 
-def serve(pages: Pages) -> Server:
-    """Build the server; `launch` starts it."""
-    server, routes = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None), _Routes(pages)
-    server.add_middleware(Limits, max_body=_MAX_BODY)
-    endpoints = Endpoints(pages.store)
-    for name in ENDPOINTS:
-        server.api(getattr(endpoints, name), name=name)
-    if pages.sign_in:
-        attach_oauth(server)
-    server.get("/")(routes.whole_page)
-    server.get("/view")(routes.part_of_page)
-    server.get("/version")(routes.version)
-    server.get("/export")(routes.export)
-    server.post("/")(routes.submitted)
-    return server
+def routes(pages: Pages) -> list[Route]:
+    """Return the routes of all pages, files and JSON endpoints."""
+    functions = _Routes(pages)
+    return [
+        Route("/", functions.whole_page),
+        Route("/", functions.submitted, methods=["POST"]),
+        Route("/view", functions.part_of_page),
+        Route("/version", functions.version),
+        Route("/export", functions.export),
+        json_api.route(pages.store),
+    ]
+
+
+def app(pages: Pages) -> Starlette:
+    """Return the application that serves the pages without Gradio."""
+    return Starlette(routes=routes(pages), middleware=MIDDLEWARE)
+
+
+def pages_of(environment: Mapping[str, str], *, sign_in: bool = False) -> Pages:
+    """Return the pages of the rankings that the environment names, and keep them fresh.
+
+    Args:
+        environment: EMMS_RESULTS_REPO, EMMS_RESULTS and EMMS_REFRESH_SECONDS, see the README of the Space.
+        sign_in: Whether users can sign in to the Hub.
+    """
+    repo_id, folder = environment.get("EMMS_RESULTS_REPO", ""), environment.get("EMMS_RESULTS", "")
+    every = float(environment.get("EMMS_REFRESH_SECONDS") or REFRESH_SECONDS)
+    if folder or not repo_id:
+        path = Path(folder or Path(__file__).parents[1] / "results")
+        store = Store(path, path.name)
+    else:
+        store = Store(lambda: _downloaded(repo_id), repo_id, HubFacts())
+        store.keep_fresh(every)
+    return Pages(store, repo_id, sign_in=sign_in, every=every)
+
+
+def _downloaded(repo_id: str) -> Path:
+    """Download the latest files of a results dataset, and return their folder."""
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    try:  # without this check snapshot_download would silently return its last copy
+        revision = HfApi().dataset_info(repo_id).sha
+    except errors.HTTPError as error:
+        raise ConnectionError(f"the Hub cannot be reached: {type(error).__name__}") from error
+    return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns="rankings/*.json"))
 
 
 def _signed_in(request: Request) -> dict[str, Any]:
     """Return the session of Gradio's sign-in; empty if the user is not signed in."""
+    session = request.scope.get("session")
+    if not session:
+        return {}
     from gradio.oauth import _get_valid_oauth_info_from_session
 
-    session = request.scope.get("session")
-    return (_get_valid_oauth_info_from_session(session) if session else None) or {}
+    return _get_valid_oauth_info_from_session(session) or {}
 
 
 def _user(request: Request) -> str | None:

@@ -189,6 +189,8 @@ def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
         ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
         for task in {"", entry.ranking.task}:
             ranks.setdefault(task, []).append(ranked)
+    if len(ranks) == 2:  # All rankings are for one task.
+        return dict.fromkeys(ranks, wins(ranks[""]))
     return {task: wins(some) for task, some in ranks.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -13,12 +12,16 @@ import urllib.request
 import pytest
 
 from tests.helpers.cli import cli
-from tests.helpers.hub_client import cli as on_hub
-from tests.helpers.hub_client import home, hub
+from tests.helpers.hub_client import hub
 from tests.helpers.rankings import example
+from tests.helpers.space import of_rows, scored, write
 from tests.helpers.waiting import PATIENCE, eventually
+from tests.hub.fixtures import client_environment
 
-__all__ = ["cli", "home", "hub", "on_hub"]
+__all__ = ["cli", "hub"]
+
+
+HEAVY = {"gradio", "fastapi", "pydantic", "torch", "transformers", "datasets", "pandas", "scipy", "pyarrow"}
 
 
 def free_port():
@@ -27,26 +30,58 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def page(port):
-    """What is served on a port, if anything is."""
+def text_of(address):
+    """The content at an address; empty if nothing is served there."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=PATIENCE) as answer:
-            return answer.read()
+        with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+            return answer.read().decode()
     except OSError:
-        return None
+        return ""
 
 
-def test_leaderboard_serves_a_folder(tmp_path):
-    pytest.importorskip("gradio", reason="the leaderboard needs gradio")
-    (tmp_path / "beans.json").write_text(example().to_json())
-    port = free_port()
-    command = [sys.executable, "-m", "hf_emms", "leaderboard", "--results", tmp_path, "--port", str(port)]
-    server = subprocess.Popen(command, start_new_session=True)
-    try:
-        assert b"EMMS leaderboard" in eventually(lambda: page(port) or server.poll() is not None)
-    finally:
+@pytest.fixture
+def serve(tmp_path):
+    """Start `hf-emms leaderboard` with a results argument; return its address. It must end without an error."""
+    servers = []
+
+    def started(results, environment=None):
+        port = free_port()
+        words = ["leaderboard", "--results", str(results), "--port", str(port)]
+        command = [sys.executable, "-X", "importtime", "-m", "hf_emms", *words]
+        with (tmp_path / "imports.txt").open("w") as imports:
+            server = subprocess.Popen(command, stderr=imports, start_new_session=True, env=environment or os.environ)
+        servers.append(server)
+        eventually(lambda: text_of(f"http://127.0.0.1:{port}") or server.poll() is not None)
+        return f"http://127.0.0.1:{port}"
+
+    yield started
+    for server in servers:
         os.killpg(server.pid, signal.SIGINT)
         assert server.wait(PATIENCE) == 0
+
+
+def test_a_folder_is_served_without_heavy_libraries_and_new_files_appear(serve, tmp_path):
+    write(tmp_path / "results", "beans", example())
+    address = serve(tmp_path / "results")
+    for path in (
+        "?tab=rankings",
+        "?tab=across",
+        "?checkpoint=org%2Fbest",
+        "export?tab=rankings",
+        "api/get_ranking?ranking=beans",
+    ):
+        assert "org/best" in text_of(f"{address}/{path}").replace("</span><wbr>", "")
+    write(tmp_path / "results", "food", of_rows("food", scored("org/new", -0.1, 10)))
+    eventually(lambda: "food" in text_of(f"{address}/api/list_rankings"))
+    imported = {line.rpartition("|")[2].strip() for line in (tmp_path / "imports.txt").read_text().splitlines()}
+    assert {"hf_emms.cli.app", "leaderboard.server", "starlette"} <= imported
+    assert not imported & HEAVY
+
+
+def test_a_results_dataset_is_served(hub, serve, tmp_path):
+    hub.store.put_files("lab/emms-results", {"rankings/beans.json": example().to_json().encode()}, "dataset")
+    address = serve("lab/emms-results", client_environment(hub, tmp_path / "client"))
+    eventually(lambda: "beans" in text_of(address))
 
 
 def test_missing_folder_and_used_port_are_refused(cli):
@@ -60,22 +95,3 @@ def test_missing_folder_and_used_port_are_refused(cli):
         refused = cli("leaderboard", "--results", ".", "--port", port)
     assert refused.code == 1
     assert f"port {port} cannot be used" in refused.err
-
-
-# A page that fails when it has said what it was told.
-GRADIO = "import json, os\njson.dump(dict(os.environ), open(os.environ['TOLD'], 'w'))\nraise SystemExit(3)\n"
-
-
-def test_environment_and_exit_code_of_the_server(hub, on_hub, tmp_path):
-    (tmp_path / "gradio.py").write_text(GRADIO)
-    hub.store.put_files("lab/emms-results", {"README.md": b"# Results\n"}, "dataset")
-    path, port = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))), str(free_port())
-    shared = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONDONTWRITEBYTECODE": "1"}
-    for words, expected in (
-        (["lab/emms-results", "--port", port], {"EMMS_RESULTS_REPO": "lab/emms-results", "GRADIO_SERVER_PORT": port}),
-        ([tmp_path], {"EMMS_RESULTS": str(tmp_path)}),
-    ):
-        done = on_hub.run("leaderboard", "--results", *words, PYTHONPATH=path, TOLD=str(tmp_path / "told.json"))
-        assert (done.code, done.out) == (3, "")
-        told = json.loads((tmp_path / "told.json").read_text())
-        assert {name: told.get(name) for name in (*expected, *shared)} == expected | shared

@@ -141,12 +141,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def client_of(folder: Path, repo_id: str = "") -> Any:
-    """Return an HTTP client of the Space's pages for a folder, without a browser and Gradio's own routes."""
-    testclient = pytest.importorskip("starlette.testclient", reason="gradio is not installed")
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    from leaderboard.server import Pages, serve
+    """Return an HTTP client of the pages for a folder, without a browser."""
+    from leaderboard.server import Pages, app
+    from starlette.testclient import TestClient
 
-    return testclient.TestClient(serve(Pages(store_of(folder), repo_id)))
+    return TestClient(app(Pages(store_of(folder), repo_id)))
 
 
 @pytest.fixture

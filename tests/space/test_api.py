@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -43,9 +44,9 @@ def test_rankings_are_listed_and_given(client):
     asked = {"ranking": "image/beans", "limit": 1, "api_name": "/get_ranking"}
     best = client.predict(**asked, search="", max_parameters=100e6, license="", library="", sort="-emms")
     assert best["matching"] == 2
-    assert (best["verdict"]["lead"], best["verdict"]["first"]) == ("shared", ["org/best", "org/close"])
+    assert (best["verdict"]["lead"], best["verdict"]["first"]) == ("clearly ahead", ["org/best"])
     assert (best["measure"]["title"], best["measure"]["higher_is_better"]) == ("explained", True)
-    assert best["answer"].startswith("org/best and org/close tie")
+    assert best["answer"].startswith("Fine-tune org/best ")
     second = client.predict(**asked, offset=1)
     assert [row["checkpoint"] for row in second["rows"]] == ["org/close"]
     assert len(client.predict(limit=1, offset=1, api_name="/list_rankings")) == 1
@@ -88,20 +89,41 @@ def test_an_agent_asks_over_mcp(space):
             streamable_http_client(f"{space.url}/gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
         ):
-            await session.initialize()
+            server = await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
             name = next(name for name in tools if name.endswith("recommend_checkpoints"))
             arguments = {"task": "image-classification", "max_parameters": 100e6}
-            return tools, name, await session.call_tool(name, arguments)
+            return server, tools, name, await session.call_tool(name, arguments)
 
     with ThreadPoolExecutor(1) as thread:  # in this one the browser's event loop may be running
-        tools, name, answer = thread.submit(asyncio.run, ask()).result(100)
+        server, tools, name, answer = thread.submit(asyncio.run, ask()).result(100)
     assert {tool.rpartition("app_")[2] for tool in tools} == ENDPOINTS
+    assert server.serverInfo.name == "EMMS leaderboard"
+    assert ENDPOINTS & set(re.findall(r"\w+", server.instructions)) >= {"list_rankings", "get_ranking"}
+    assert all(tool.annotations.readOnlyHint for tool in tools.values())
     assert "which pretrained checkpoint should I fine-tune" in tools[name].description
     assert "100M" in json.dumps(tools[name].inputSchema)
     assert not answer.isError
     found = json.loads(answer.content[0].text)  # not Python's repr
     assert [one["checkpoint"] for one in found["checkpoints"]] == ["org/best", "org/worse", "org/small"]
+
+
+def test_the_endpoints_answer_in_plain_json(pages):
+    found = pages.get("/api/get_ranking?ranking=image/beans&limit=1&max_parameters=1e8").json()
+    assert ([row["checkpoint"] for row in found["rows"]], found["matching"]) == (["org/best"], 2)
+    compared = {"ranking": "image/beans", "checkpoints": ["org/best", "org/worse"]}
+    pairs = pages.get("/api/compare_checkpoints", params=compared).json()["pairs"]
+    assert pages.post("/api/compare_checkpoints", json=compared).json()["pairs"] == pairs
+    assert pages.post("/api/validate_ranking", json={"ranking_json": example().to_json()}).json()["valid"]
+    assert pages.get("/api/list_rankings").json() == pages.post("/api/list_rankings", json={}).json()
+    for status, query in (
+        (404, "nothing"),
+        (400, "get_ranking"),
+        (400, "list_rankings?limit=x"),
+        (400, "get_ranking?ranking=x"),
+    ):
+        answer = pages.get(f"/api/{query}")
+        assert (answer.status_code, [*answer.json()]) == (status, ["error"])
 
 
 def test_no_file_can_be_put_on_the_server_or_had_from_it(space):

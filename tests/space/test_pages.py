@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode
@@ -13,11 +12,10 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from leaderboard.checks import recomputed
 from leaderboard.page import SCRIPT, policy
-from leaderboard.server import Pages
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
-from tests.helpers.space import BEANS, HOSTILE, client_of, store_of, write
+from tests.helpers.space import BEANS, HOSTILE, client_of
 
 TABS = ("rankings", "across", "choose", "cost", "submit", "about", "api")
 
@@ -198,14 +196,12 @@ def test_a_body_is_cut_at_the_limit_whether_or_not_it_says_its_length(pages):
         assert "limit of 3 MB" in cut.text
 
 
-def test_equal_requests_at_once_are_counted_once_and_never_stop_the_cache(tmp_path):
-    write(tmp_path, "beans", example())
-    shown = Pages(store_of(tmp_path))
-    draws = [shown.drawn("page", f"q={number}") for _ in range(40) for number in range(3)]
-    with ThreadPoolExecutor(8) as threads:
-        drawn = list(threads.map(lambda draw: draw(), draws))
-    assert shown.cached_bytes == sum(len(page.content) for page in drawn[:3])
-    assert shown.drawn("page", "q=1").content == drawn[1].content
+@pytest.mark.parametrize(
+    "path", ["/", "/?ranking=gone", "/?tab=submit", "/view?tab=across", "/export?kind=csv", "/version"]
+)
+def test_a_head_request_has_the_status_and_headers_of_a_get_request(pages, path):
+    head, get = pages.head(path), pages.get(path)
+    assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
 
 
 def test_a_new_version_of_the_data_is_shown_and_named(tmp_path):
