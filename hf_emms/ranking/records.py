@@ -25,8 +25,10 @@ EMMS = ("emms_knn", "emms")
 # The numbers of dimensions to which the embeddings of a search are truncated.
 DIMENSIONS = (256, 128, 64)
 
-# A number of rows or parameters, in 64 bits.
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# Numbers of a file. Larger ones are mistakes, and would break tables.
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 # A difference counts when it exceeds this many standard errors of the paired fold differences.
@@ -46,9 +48,9 @@ class Seconds(msgspec.Struct, frozen=True):
         loading: Time to load the checkpoint.
     """
 
-    features: float = 0.0
-    scoring: float = 0.0
-    loading: float = 0.0
+    features: Amount = 0.0
+    scoring: Amount = 0.0
+    loading: Amount = 0.0
 
     @property
     def forward(self) -> float:
@@ -130,14 +132,14 @@ class FineTuned(msgspec.Struct, frozen=True):
 
     metric: str
     value: float | None = None
-    spread: float | None = None
+    spread: Amount | None = None
     validation: float | None = None
     scores: dict[str, float] = {}
     learning_rate: float | None = None
     runs: tuple[TrainingRun, ...] = ()
     recipe: dict[str, Any] = {}
     rows: dict[str, str] = {}
-    stderr: float | None = None
+    stderr: Amount | None = None
     baseline: BaselineScore | None = None
     error: str | None = None
 
@@ -206,10 +208,10 @@ class Row(msgspec.Struct, frozen=True):
     revision: str | None = None
     rank: int | None = None
     tied: bool = False
-    n: Count | None = None
+    n: Size | None = None
     scores: dict[str, Score] = {}
-    parameters: Count | None = None
-    width: Count | None = None
+    parameters: Size | None = None
+    width: Size | None = None
     architecture: str | None = None
     pooling: str | None = None
     seconds: Seconds = Seconds()
@@ -228,8 +230,8 @@ class Row(msgspec.Struct, frozen=True):
     mean_rank_elsewhere: Share | None = None
     static: float | None = None
     static_trained_on: Count | None = None
-    documents_per_second: float | None = None
-    longest_input: Count | None = None
+    documents_per_second: Amount | None = None
+    longest_input: Size | None = None
     dimensions: dict[str, float] = {}
 
     def __hash__(self) -> int:
@@ -263,7 +265,7 @@ class Encoder(msgspec.Struct, frozen=True):
 
     id: str
     revision: str
-    width: Count | None = None
+    width: Size | None = None
     weight: float | None = None
 
     @property
@@ -312,8 +314,8 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     unused_columns: tuple[str, ...] = ()
     reading: Reading | None = None
     task: str
-    n: Count
-    n_inputs: Count
+    n: Size
+    n_inputs: Size
     n_labels: Count
     input_seconds: float | None = None
     skipped: Count = 0

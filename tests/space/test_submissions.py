@@ -70,9 +70,12 @@ BAD = {
     "twice by revision": (first_row_changed(checkpoint="org/close@main", revision="d" * 40), "see rows.0."),
     "a score above 0": (first_row_changed(scores={"emms": {"value": 5, "folds": [5, 5, 5]}}), "should be 0 or less"),
     "an accuracy of 2": (first_row_changed(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
-    "negative parameters": (first_row_changed(parameters=-5), "Expected `int` >= 0"),
-    "no parameters": (first_row_changed(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
-    "negative seconds": (first_row_changed(seconds={"features": -1}), "seconds.features should be at least 0"),
+    "negative parameters": (first_row_changed(parameters=-5), "Expected `int` >= 1"),
+    "no parameters": (first_row_changed(parameters=0), "Expected `int` >= 1 - at `..rows.0..parameters`"),
+    "negative seconds": (
+        first_row_changed(seconds={"features": -1}),
+        "Expected `float` >= 0.0 - at `..rows.0..seconds.features`",
+    ),
     "more rows than there are": (first_row_changed(n=5000), "at most the 1,034 rows"),
     "other folds": (
         first_row_changed(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}),
@@ -90,13 +93,13 @@ BAD = {
     "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"CIDEr": 11}), "between 0 and 10"),
     "an empty task": (changed(task=""), "task should have 1 to 200 characters"),
     "a long license": (first_row_changed(license="x" * 300), "license should have 1 to 200"),
-    "1e300 seconds": (first_row_changed(seconds={"features": 1e300}), "seconds.features should be at most 1e.12"),
+    "1e300 seconds": (first_row_changed(seconds={"features": 1e300}), "Expected `float` <= 1"),
     "not UTF-8": (changed(dataset="caf\u00e9").replace("caf\\u00e9", "café").encode("latin-1"), "not a ranking"),
     "twice but for case": (
         first_row_changed(checkpoint="Org/Close", revision="d" * 40),
         "listed twice",
     ),
-    "no rows": (changed(n=0), "n should be at least 1"),
+    "no rows": (changed(n=0), "Expected `int` >= 1 - at `..n`"),
     "many": (
         example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])
         .to_json(indent=None)
