@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
 # Part of the key of every row. Increase it if the same inputs produce a different row.
-ROW_VERSION = 14
+ROW_VERSION = 15
 
 # Number of checkpoints to look up at the same time.
 _THREADS = 4

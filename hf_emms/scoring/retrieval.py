@@ -29,10 +29,11 @@ NDCG_DEPTH, RECALL_DEPTH = 10, 100
 # Ridge strengths of the map, relative to the mean square of queries. An infinite strength leaves queries unchanged.
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, np.inf)
 # Scores per block: 32 MB.
-_BLOCK_SCORES = 2**23
+_BLOCK_SCORES = 2**22
 _BLOCK_QUERIES = 1024
-# Scores count as equal within this share of the product of both lengths, as float32 products are not exact.
-_EQUAL = 2e-6
+# The relative error of an embedding: float32 rounds each of its numbers by up to 6e-8, and batches of other lengths
+# change it by up to 1e-6. Scores within the change that this error causes count as equal.
+_ROUNDING = 2e-6
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,16 @@ def relevant_places(retrieval: SearchScores) -> np.ndarray:
         query_of, document_of = relevant[pairs, 0] - rows.start, relevant[pairs, 1]
         searching, of_pairs = _prepared(retrieval.queries[rows], documents[document_of], centre, similarity)
         paired = _paired_scores(searching[query_of], of_pairs, similarity)
-        lengths = np.linalg.norm(searching, axis=1)[query_of]
+        tolerances = _tolerances(retrieval.queries[rows][query_of], documents[document_of], similarity)[:, None]
         for columns in _blocks(len(documents), math.ceil(_BLOCK_SCORES / max(len(query_of), len(searching)))):
             _, block = _prepared(retrieval.queries[rows], documents[columns], centre, similarity)
             all_scores = _scores(searching, block, similarity)
             leave_out(all_scores, retrieval.judgments, rows.start, columns.start)
             scores = all_scores[query_of]
             scores -= paired[:, None]
-            tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
-            ahead = np.count_nonzero(scores > tolerance[:, None], axis=1)
+            ahead = np.count_nonzero(scores > tolerances, axis=1)
             better[pairs] += ahead
-            equal[pairs] += np.count_nonzero(scores >= -tolerance[:, None], axis=1) - ahead
+            equal[pairs] += np.count_nonzero(scores >= -tolerances, axis=1) - ahead
     # A document is equal to itself.
     return 1 + better + np.maximum(equal - 1, 0) / 2
 
@@ -129,13 +129,15 @@ def _prepared(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Transform queries (b, D) and documents (m, D) so that inner products, or L1 distances, order as the similarity.
 
-    Euclidean distances order as q·d − |d|²/2, which is most precise around the centre of the documents.
+    The results are float64, since cosines of similar documents may differ by less than float32 can represent. Euclidean
+    distances order as q·d − |d|²/2, which is most precise around the centre of the documents.
     """
+    queries, documents = queries.astype(np.float64), documents.astype(np.float64)
     if similarity == "cosine":
         return _unit(queries), _unit(documents)
     if similarity == "euclidean":
         queries, documents = queries - centre, documents - centre
-        halves = np.full(len(queries), -0.5, queries.dtype)
+        halves = np.full(len(queries), -0.5)
         squares = np.einsum("md,md->m", documents, documents)
         return np.column_stack([queries, halves]), np.column_stack([documents, squares])
     return queries, documents
@@ -148,10 +150,29 @@ def _scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) 
 
 def _paired_scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
     """Return the scores of n prepared queries with one document each, (n,)."""
-    queries = queries.astype(np.float64)
     if similarity == "manhattan":
         return -np.abs(queries - documents).sum(axis=1)
-    return np.einsum("nd,nd->n", queries, documents).astype(np.float32)
+    return np.einsum("nd,nd->n", queries, documents)
+
+
+def _tolerances(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
+    """Return how much the rounding of its document changes the score of each of n queries with a document, (n,).
+
+    It is the length of the document, times the norm of the score's gradient with respect to the document, times the
+    relative error. For a cosine, this is the sine times the error: small if the query is similar to the document.
+    """
+    queries, documents = queries.astype(np.float64), documents.astype(np.float64)
+    if similarity == "cosine":
+        queries, documents = _unit(queries), _unit(documents)
+        gradients = np.sqrt(np.maximum(1 - np.einsum("nd,nd->n", queries, documents) ** 2, 0))
+    elif similarity == "manhattan":
+        gradients = np.full(len(queries), math.sqrt(queries.shape[1]))
+    else:
+        gradients = np.linalg.norm(queries - documents if similarity == "euclidean" else queries, axis=1)
+    lengths = np.linalg.norm(documents, axis=1)
+    # If the gradient is 0, the score still changes with the square of the error.
+    squares = (lengths + np.linalg.norm(queries, axis=1)) ** 2
+    return _ROUNDING * np.maximum(lengths * gradients, _ROUNDING * squares)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -108,6 +108,30 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
         assert zero_shot_ndcg(blind).value == mrr(blind).value == 0
 
 
+@pytest.mark.parametrize(("spread", "share"), [(1e-3, 1.0), (1e-6, 0.0)])
+def test_similar_documents_are_told_apart_as_far_as_float32_can_represent_them(spread: float, share: float) -> None:
+    """The cosines of the first ones differ by 1e-6, but their embeddings by much more than rounding."""
+    search, rng = collection(5, queries=40, documents=40), np.random.default_rng(5)
+    near = (1 + spread * rng.normal(size=(40, 64))).astype(np.float32)
+    judgments = np.column_stack([np.arange(40), np.arange(40), np.ones(40, np.int64)])
+    search = replace(search, queries=near, documents=near.copy(), judgments=judgments)
+    assert np.ptp(normalize(near.astype(np.float64)) @ normalize(near.astype(np.float64)).T) < 1e-5
+    assert mrr(search).value == pytest.approx(share, abs=0.05)
+    double = replace(search, documents=np.repeat(near, 2, axis=0))
+    assert set(relevant_places(replace(double, judgments=judgments * [1, 2, 1]))) == ({1.5} if share else {40.5})
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_rounding_of_embeddings_does_not_change_shared_ranks(similarity: Any) -> None:
+    search, rng = collection(6, 20, 30, 64, similarity=similarity), np.random.default_rng(6)
+    documents = np.repeat(search.documents, 2, axis=0)
+    rounded = (documents * (1 + 5e-7 * rng.normal(size=documents.shape))).astype(np.float32)
+    judgments = search.judgments * [1, 2, 1]
+    exact, other = (replace(search, documents=each, judgments=judgments) for each in (documents, rounded))
+    np.testing.assert_array_equal(exact.places, other.places)
+    assert set(exact.places % 1) == {0.5}
+
+
 def mean_relevant(search: SearchScores, documents: np.ndarray) -> np.ndarray:
     """Return the mean of each query's relevant documents by their grades, (Q, D)."""
     shares = np.zeros((len(search.queries), len(documents)))
