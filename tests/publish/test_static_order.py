@@ -30,6 +30,10 @@ FASHION = ("--dataset", "demo_fashion", "--max-samples", "40", "-e", "emms-demo/
 WANTED = ("-c", "lab/a", "-c", "lab/b", "-c", "lab/new", "--results")
 
 
+# Ids with values in a public table.
+PUBLISHED = {"facebook/dinov2-small": 73.6, "facebook/dinov2-base": 76.6}
+
+
 def test_mean_ranks_use_only_other_datasets_of_the_task() -> None:
     rankings = (
         with_clear_order("x", "a", "b"),
@@ -70,7 +74,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     }
     files = {f"rankings/{name}.json": one.to_json().encode() for name, one in known.items()}
     with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        for id, name in (("lab/a", "regnet-random"), ("lab/b", "vit-random"), ("lab/new", "resnet-fashion")):
+        for id, name in (
+            *(("lab/a", "regnet-random"), ("lab/b", "vit-random"), ("lab/new", "resnet-fashion")),
+            *((id, "regnet-random") for id in PUBLISHED),
+        ):
             folder = demo.folder_of(demo.DEMO_PREFIX + name)
             assert folder is not None
             running.store.put_files(id, {path.name: path.read_bytes() for path in folder.iterdir()})
@@ -88,6 +95,13 @@ def ranked_with(cli: CommandLine, *arguments: str | Path) -> Done:
 
 def shares(done: Done) -> dict[str, float | None]:
     return {row["checkpoint"]: row["mean_rank_elsewhere"] for row in json.loads(done.out)["rows"]}
+
+
+def test_published_values_of_hub_ids_are_a_column_with_its_table(hub: Hub, cli: CommandLine) -> None:
+    named = [word for id in (*PUBLISHED, "lab/a") for word in ("-c", id)]
+    ranking = json.loads(ranked_with(cli, *named, "--format", "json").out)
+    assert {row["checkpoint"]: row["static"] for row in ranking["rows"]} == {**PUBLISHED, "lab/a": None}
+    assert "MIEB" in ranking["static_table"]["title"]
 
 
 def test_column_appears_in_tables_and_cards_for_cached_rows(hub: Hub, cli: CommandLine, tmp_path: Path) -> None:
