@@ -28,12 +28,12 @@ ESTIMATOR = """
 COLUMN = """
     TableColumn(
         "letters",
-        ("text", "file", "results", "model card", "dataset card", "page"),
+        ("text", "file", "results", "dataset card", "page"),
         lambda ranking, row: len(row.checkpoint),
         type=int,
     ),"""
 DATA_COLUMN = """
-    TableColumn("bytes", ("text", "file", "results", "model card", "dataset card", "page"), type=int),"""
+    TableColumn("bytes", ("text", "file", "results", "dataset card", "page"), type=int),"""
 KIND = """from hf_emms.inputs.text import TEXT
 
 
@@ -169,7 +169,6 @@ print(json.dumps({
     "mean squares": {name: values.reshape(-1, 2).tolist() for name, values in mean_squares.items()},
     "csv": to_csv(ranking),
     "parquet": pq.read_table("ranking.parquet").to_pylist(),
-    "model card": hf_emms.card(ranking, "emms-demo/bert-distilled"),
     "dataset card": hf_emms.card(ranking),
     "predicted": hf_emms.load_finetuned("best").predict(["what a day 200", "what no day 201"]),
     "leaderboard": table.table(View(columns=("other", "letters", "bytes")), entry.ranking, store.snapshot),
@@ -234,7 +233,7 @@ def test_an_estimator_is_listed_and_in_every_table(made: dict[str, Any]) -> None
     assert [row["scores"]["mean_square"]["value"] > 0 for row in made["ranking"]["rows"]] == [True, True]
     assert "mean_square" in made["csv"].splitlines()[0].split(",")
     assert "mean_square" in made["parquet"][0]
-    for name in ("text", "model card", "dataset card", "leaderboard"):
+    for name in ("text", "dataset card", "leaderboard"):
         assert "Mean square" in made[name], name
 
 
@@ -245,7 +244,7 @@ def test_an_estimator_is_listed_and_in_every_table(made: dict[str, Any]) -> None
 )
 def test_a_column_is_in_every_table(made: dict[str, Any], column: str, value: Callable[[dict[str, Any]], int]) -> None:
     assert [row[column] for row in made["parquet"]] == [value(row) for row in made["ranking"]["rows"]]
-    for name in ("text", "csv", "model card", "dataset card", "leaderboard"):
+    for name in ("text", "csv", "dataset card", "leaderboard"):
         assert column in made[name].lower(), name
 
 

@@ -91,7 +91,7 @@ def test_a_task_of_a_package_is_fine_tuned_and_shown_on_a_card_and_the_leaderboa
     ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
     (row,) = ranking.rows
     assert set(row.fine_tuned.scores) == {"accuracy", "macro F1"}
-    assert f"has accuracy {100 * row.fine_tuned.value:.1f}" in card(ranking, row.checkpoint)
+    assert f"| accuracy {100 * row.fine_tuned.value:.1f}" in card(ranking, row.checkpoint)
     from leaderboard.selection import View
     from leaderboard.table import table
 

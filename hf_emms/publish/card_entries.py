@@ -6,20 +6,19 @@ import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import msgspec
+from functools import cached_property
 
 from hf_emms.errors import EmmsError, printable
 from hf_emms.options import DEFAULT_ESTIMATORS, SETTINGS, to_flags
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking import Ranking, Row, emms_score, is_commit
-from hf_emms.ranking.columns import runs_models
-from hf_emms.ranking.verdict import Verdict, pick, verdict
-from hf_emms.scoring import Score
+from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.ranking.expected_gap import ExpectedGap, expected_gap
+from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.tasks import TASKS, Task
 
-TOP_ROWS = 5
-TOP_ROWS_OF_A_DATASET = 10
+TOP_ROWS = 10
+# Checkpoints of the command that reproduces the entry of a model card.
+_AGAIN = 6
 
 _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--checkpoint")
 
@@ -80,55 +79,64 @@ def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str
     return unpinned or id
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Entry:
-    """The part of a ranking that a card shows.
+    """The part of a card that shows a ranking.
 
     Attributes:
-        ranking: The ranking with only the rows of the card: the best ones and the card's checkpoint.
-        ranked: The number of checkpoints with a rank.
-        first: The number of checkpoints that are tied at the top.
-        verdict: The conclusion from the full ranking.
-        best: The row that the card names as the best.
-        checkpoint: The checkpoint of a model card; None for a dataset card.
-        command: Reproduces the numbers; None for a dataset in memory.
+        ranking: The full ranking.
+        row: The row of a model card's checkpoint; None for a dataset card.
         leaderboard: The Space with the full ranking.
     """
 
     ranking: Ranking
-    ranked: int
-    first: int
-    verdict: Verdict
-    best: Row
-    checkpoint: str | None
-    command: str | None
-    leaderboard: str | None
+    row: Row | None = None
+    leaderboard: str | None = None
 
     @property
     def key(self) -> str:
-        """Return 16 hex digits for dataset, config, split and task. A ranking with the same key replaces the entry."""
+        """16 hex digits for dataset, config, split and task. A ranking with the same key replaces the entry."""
         ranking = self.ranking
         parts = ranking.dataset_id, ranking.config, ranking.split, ranking.task
         return hashlib.blake2b(repr(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
     @property
-    def top(self) -> tuple[Row, ...]:
-        return self.ranking.rows[: TOP_ROWS_OF_A_DATASET if self.checkpoint is None else TOP_ROWS]
+    def ranked(self) -> int:
+        """The number of checkpoints with a rank."""
+        return sum(row.rank is not None for row in self.ranking.rows)
 
     @property
-    def row(self) -> Row | None:
-        return None if self.checkpoint is None else self.ranking.row(self.checkpoint)
+    def first(self) -> int:
+        """The number of checkpoints that share the first rank."""
+        return sum(row.rank == 1 for row in self.ranking.rows)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return verdict(self.ranking)
 
     @property
-    def weights(self) -> list[float]:
-        """Return the F-label weights of the checkpoint's EMMS score."""
-        score = emms_score(self.row.scores) if self.row else None
-        return (score.details.get("weights") if score else None) or []
+    def top(self) -> list[Row]:
+        """The checkpoints of a dataset card, which have a score on all rows."""
+        return [row for row in self.ranking.rows if row.rank is not None and row.n is None][:TOP_ROWS]
+
+    @property
+    def gap(self) -> ExpectedGap | None:
+        """How far the checkpoint of a model card is expected to trail the first."""
+        name = self.row.checkpoint if self.row else None
+        return next((gap for gap in expected_gap(self.ranking) if gap.checkpoint == name), None)
 
     @property
     def estimators(self) -> tuple[str, ...]:
-        """Return the estimators with a score in any row, in the order of the ranking."""
+        """The estimators with a score in any row, in the order of the ranking."""
         return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
+
+    @property
+    def command(self) -> str | None:
+        """The command that reproduces the numbers; None for a dataset in memory."""
+        if not self.ranking.dataset_revision:
+            return None
+        rows = [self.row, *(row for row in self.top if row is not self.row)][:_AGAIN] if self.row else self.top
+        return rank_command(self.ranking, [row.checkpoint for row in rows])
 
 
 def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None) -> Entry:
@@ -141,56 +149,12 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | No
             f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows, so its score is not comparable",
             f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
         )
-    first = _scored(ranking)[:TOP_ROWS]
-    rows = first if row in first else [*first, row]
-    return _entry(ranking, rows, (row, *(other for other in first if other is not row)), row, leaderboard)
+    return Entry(ranking, row, leaderboard)
 
 
 def dataset_entry(ranking: Ranking, *, leaderboard: str | None) -> Entry:
     """Return the entry of a dataset card. Raises an EmmsError if no checkpoint has a score."""
-    scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
-    if not scored:
+    entry = Entry(ranking, None, leaderboard)
+    if not entry.top:
         raise EmmsError("the ranking has no scored checkpoint", "read the errors in the rows of the ranking")
-    return _entry(ranking, scored, scored, None, leaderboard)
-
-
-def _scored(ranking: Ranking) -> list[Row]:
-    return [row for row in ranking.rows if row.rank is not None and row.n is None]
-
-
-def _entry(
-    ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
-) -> Entry:
-    """Return the entry of `checkpoint` that shows `rows` and whose command ranks the rows `again`."""
-    costs = runs_models(ranking)
-    shown = tuple(_card_row(row, whole=row is checkpoint, costs=costs) for row in rows)
-    command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
-    return Entry(
-        ranking=msgspec.structs.replace(ranking, rows=shown, notes=()),
-        ranked=sum(row.rank is not None for row in ranking.rows),
-        checkpoint=checkpoint.checkpoint if checkpoint else None,
-        command=command,
-        leaderboard=leaderboard,
-        verdict=verdict(ranking),
-        best=pick(ranking) or rows[0],
-        first=sum(row.rank == 1 for row in ranking.rows),
-    )
-
-
-def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
-    """Return the fields of a row that a card shows; duration and notes only if models generated or trained."""
-    details = ("r2", "weights") if whole else ("r2",)
-    scores = {
-        name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in details})
-        for name, score in row.scores.items()
-    }
-    more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
-    more |= {"seconds": row.seconds} if costs else {}
-    more |= {"notes": row.notes} if costs and whole else {}
-    if row.fine_tuned is not None:
-        more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
-    same = {
-        name: getattr(row, name)
-        for name in ("tied", "parameters", "mean_rank_elsewhere", "static", "static_trained_on")
-    }
-    return Row(row.checkpoint, row.revision, row.rank, scores=scores, **same, **more)
+    return entry

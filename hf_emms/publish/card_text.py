@@ -1,4 +1,4 @@
-"""Render entries as Markdown. Each entry is a block of the section, which an update replaces.
+"""Render entries as Markdown. An entry is a line of a model card's table, or a block of a dataset card.
 
 Text from the Hub is escaped: it cannot format, link or mention anything in a README.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -22,7 +23,6 @@ from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.advice import baselines_in_words
 from hf_emms.ranking.columns import (
-    COLUMNS,
     IDENTITY,
     ScoreFormatter,
     TableColumn,
@@ -30,24 +30,28 @@ from hf_emms.ranking.columns import (
     format_finetuned,
     format_measured,
     format_rank,
-    measured_in_words,
     metric_title,
-    score_columns,
     single_line,
     static_in_words,
     summaries_of_runs,
     title_of,
 )
-from hf_emms.ranking.verdict import is_above_baseline, pick
+from hf_emms.ranking.expected_gap import gap_in_words
+from hf_emms.ranking.merge import path_of
+from hf_emms.ranking.verdict import pick
 
 if TYPE_CHECKING:
     import jinja2
 
 CardKind = Literal["model", "dataset"]
 
-_ENTRY = "<!-- hf-emms:entry {} -->"
-_ENTRY_MARKER = re.compile(r"^<!-- hf-emms:entry ([0-9a-f]{16}) -->[ \t]*$", re.MULTILINE)
-_HEADINGS: dict[CardKind, str] = {"model": "## Transferability", "dataset": "## Checkpoints to start from"}
+# Entries with their keys, as the templates write them. An update replaces the entry with the same key.
+_ENTRIES: dict[CardKind, re.Pattern[str]] = {
+    "model": re.compile(r"^\| .*<!-- hf-emms:entry ([0-9a-f]{16}) --> \|", re.MULTILINE),
+    "dataset": re.compile(
+        r"^<!-- hf-emms:entry ([0-9a-f]{16}) -->.*?(?=^<!-- hf-emms:entry|\Z)", re.MULTILINE | re.DOTALL
+    ),
+}
 
 # A word joiner is invisible. It prevents "@name" from being a mention and "www." from being a link.
 _JOINER = "&#8288;"
@@ -76,83 +80,62 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
             f"leaderboard is {leaderboard!r:.80}; it must be the id of a Space", setting_ref("leaderboard", "ORG/NAME")
         )
     if checkpoint is None:
-        entry = dataset_entry(ranking, leaderboard=leaderboard)
-        return card_section("dataset", {entry.key: block_of("dataset", entry)})
+        return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)], ranking.dataset_id)
     entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
-    return card_section("model", {entry.key: block_of("model", entry)})
+    return card_section("model", [entry], ranking.row(checkpoint).checkpoint)
 
 
-def block_of(about: CardKind, entry: Entry) -> str:
-    """Return the Markdown of an entry, without its marker."""
-    columns = _columns(about, entry)
+def card_section(about: CardKind, entries: Iterable[Entry], repo_id: str, readme: bytes = b"") -> str:
+    """Return the section of a README with entries. Its other entries stay."""
+    texts = {match[1]: match[0].strip() for match in _ENTRIES[about].finditer(section_text(readme))}
+    for entry in entries:
+        texts[entry.key] = _text_of(about, entry)
+    body = rendered_template(f"{about}_card_section.md.jinja", entries=texts.values(), repo_id=repo_id)
+    # The empty line ends an HTML block above the section, such as </div>.
+    return f"{START}\n\n{body.strip()}\n{END}\n"
+
+
+def _text_of(about: CardKind, entry: Entry) -> str:
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
     if entry.ranking.has_mean_rank_elsewhere:
         controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
     if entry.ranking.static_table is not None:
         controls.append(f"static ({static_in_words(entry.ranking)})")
-    return rendered_template(
-        f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
-    ).strip("\n")
+    return rendered_template(f"{about}_card_entry.md.jinja", entry=entry, controls=controls).strip("\n")
 
 
-def card_section(about: CardKind, blocks: Mapping[str, str]) -> str:
-    """Return the section of a card from its blocks by key."""
-    parts = [_HEADINGS[about], *(f"{_ENTRY.format(key)}\n{text}" for key, text in blocks.items())]
-    body = "\n\n".join(parts)
-    # The empty line ends an HTML block above the section, such as </div>.
-    return f"{START}\n\n{body}\n{END}\n"
-
-
-def blocks_in(content: bytes) -> dict[str, str]:
-    """Return the blocks in a README by key."""
-    _, *pieces = _ENTRY_MARKER.split(section_text(content))
-    return {key: text.strip("\n") for key, text in zip(pieces[::2], pieces[1::2], strict=True)}
-
-
-def sentence_of(entry: Entry) -> str:
-    """Return the first sentence of an entry: the rank of the checkpoint, or the best checkpoint for the dataset."""
-    ranking, row = entry.ranking, entry.row
+def _sentence(entry: Entry) -> str:
+    """Return the first sentence of a dataset card's entry: the best checkpoint."""
+    ranking, judgment = entry.ranking, entry.verdict
     on_hub = is_commit(ranking.dataset_revision)
     aim = f"{_repo_link(ranking.dataset_id, 'dataset', on_hub=on_hub)} ({markdown_text(ranking.task)})"
-    lead, measured = entry.verdict.lead, _measured(entry)
-    if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
-        reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
+    if reason := _no_rank(entry):
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
-    if entry.verdict.outcome == "no better than the baseline":
-        return f"After fine-tuning, no checkpoint is better than the baseline for {aim}.{measured}"
-    best = _linked(entry.best)
-    if row is not None and row.rank != 1:
-        place = f"{format_rank(row).lstrip('=')} of {entry.ranked} checkpoints"
-        return f"Rank {place} to fine-tune for {aim}. The best is {best}.{measured}"
-    subject = f"{best} is " if row is None else ""
+    if judgment.outcome == "no better than the baseline":
+        return f"After fine-tuning, no checkpoint is better than the baseline for {aim}."
+    best = pick(ranking) or entry.top[0]
+    link = _repo_link(best.checkpoint, "model", on_hub=is_commit(best.revision))
     checkpoints = f"of {entry.ranked} checkpoints to fine-tune for {aim}"
     if entry.first > 1:
-        sentence = f"{subject}one of the {entry.first} best {checkpoints}. They are tied."
-    else:
-        ahead = f", {lead} of the second" if lead in ("ahead", "clearly ahead") else ""
-        sentence = f"{subject}the best {checkpoints}{ahead}."
-    return sentence[0].upper() + sentence[1:] + measured
+        return f"{link} is one of the {entry.first} best {checkpoints}. They are tied."
+    ahead = f", {judgment.lead} of the second" if judgment.lead in ("ahead", "clearly ahead") else ""
+    return f"{link} is the best {checkpoints}{ahead}."
 
 
-def _linked(row: Row) -> str:
-    return _repo_link(row.checkpoint, "model", on_hub=is_commit(row.revision))
-
-
-def _measured(entry: Entry) -> str:
-    """Return a sentence with the fine-tuned score of the checkpoint, or an empty text."""
-    result = entry.row.fine_tuned if entry.row else None
-    if result is None or result.value is None:
+def _no_rank(entry: Entry) -> str:
+    """Return why the ranks of an entry mean nothing; empty if they do."""
+    if entry.verdict.outcome is not None:
         return ""
-    suffix = _baseline(result) if is_above_baseline(result) is False else ""
-    return f" After fine-tuning, it has {markdown_text(measured_in_words(result))} on test examples{suffix}."
+    reasons = {"nothing explained": "has features that predict the labels", "no head": "can be fine-tuned"}
+    return reasons.get(entry.verdict.lead, "")
 
 
-def _baseline(result: FineTuned) -> str:
-    """Return how a fine-tuned score compares with the baseline, in Markdown; empty without a baseline."""
+def _with_baseline(result: FineTuned) -> str:
+    """Return a fine-tuned score with its error and the baseline's score: "accuracy 91.2 ± 0.4 (baseline: 33.3)"."""
+    text = f"{metric_title(result.metric)} {format_finetuned(result)}"
     if result.baseline is None:
-        return ""
-    scored = markdown_text(f"{result.baseline.name}: {format_measured(result.metric, result.baseline.value)}")
-    return f", {'' if is_above_baseline(result) else 'not '}better than the baseline ({scored})"
+        return text
+    return f"{text} (baseline: {format_measured(result.metric, result.baseline.value)})"
 
 
 def rendered_template(name: str, **values: Any) -> str:
@@ -183,11 +166,17 @@ def _environment() -> jinja2.Environment:
         repo=_repo_link,
         is_commit=is_commit,
         space=_space_link,
+        discussions=_discussions,
+        on_leaderboard=_on_leaderboard,
         count="{:,}".format,
         rank=format_rank,
         measured=lambda result: f"{metric_title(result.metric)} {format_finetuned(result)}",
-        baseline=_baseline,
-        title=_title,
+        with_baseline=_with_baseline,
+        sentence=_sentence,
+        no_rank=_no_rank,
+        score=_score,
+        stake=gap_in_words,
+        columns=_columns,
         cell=_cell,
         pick=pick,
         how_to_read=_how_to_read,
@@ -230,6 +219,20 @@ def _repo_link(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
     return f"[{markdown_text(name)}]({hub.repo_url(name, kind)})"
 
 
+def _discussions(id: str) -> str:
+    """Return the address of a model's discussions; empty for a folder."""
+    name = id.partition("@")[0]
+    return f"{hub.repo_url(name, 'model')}/discussions" if _HUB_ID.fullmatch(name) else ""
+
+
+def _on_leaderboard(entry: Entry) -> str:
+    """Return the address of an entry's ranking on the leaderboard; empty without a leaderboard."""
+    if entry.leaderboard is None or not _HUB_ID.fullmatch(entry.leaderboard):
+        return ""
+    query = urlencode({"task": entry.ranking.task, "ranking": path_of(entry.ranking)})
+    return f"{hub.repo_url(entry.leaderboard, 'space')}?{query}"
+
+
 def _space_link(id: str) -> str:
     return f"[{markdown_text(id)}]({hub.repo_url(id, 'space')})" if _HUB_ID.fullmatch(id) else _code_span(id)
 
@@ -244,28 +247,21 @@ def _no_comment(line: str) -> str:
     return line.replace("<!--", "<! --")
 
 
-def _title(column: TableColumn, about: CardKind) -> str:
-    return markdown_text(column.title_in("model card" if about == "model" else "dataset card"))
-
-
 def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
     """Return the text of a cell, with non-breaking spaces between a number and its error."""
-    text = column.text(ranking, row) if column.applies(ranking, "model card") else MISSING
-    return markdown_text(text).replace(" ", "\u00a0")
+    return markdown_text(column.text(ranking, row)).replace(" ", "\u00a0")
 
 
-def _columns(about: CardKind, entry: Entry) -> list[TableColumn]:
-    """Return the columns after rank and checkpoint. A model card shows only the row of its checkpoint."""
+def _columns(entry: Entry) -> list[TableColumn]:
+    """Return the columns of a dataset card after rank and checkpoint."""
     ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
-    if about == "dataset":
-        return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
-    shown = msgspec.structs.replace(ranking, rows=(entry.row,)) if entry.row else ranking
-    return [
-        column
-        for columns, of_rows in ((score_columns(entry.estimators, (), ranking), ranking), (COLUMNS, shown))
-        for column in columns
-        if "model card" in column.tables and column.applies(of_rows, "model card")
-    ]
+    return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
+
+
+def _score(entry: Entry) -> str:
+    """Return the estimate of a model card's checkpoint with its unit."""
+    estimator = entry.ranking.estimators[0]
+    return ScoreFormatter(entry.ranking, estimator).sentence(entry.row.scores[estimator]) if entry.row else MISSING
 
 
 def _how_to_read(entry: Entry) -> str:
@@ -278,11 +274,11 @@ def _how_to_read(entry: Entry) -> str:
 def _chart(entry: Entry) -> str:
     """Return a text chart with one line per checkpoint: a dot at its score and a bar of two standard errors.
 
-    The axis starts at the lowest and ends at the highest value. An arrow marks the card's checkpoint.
+    The axis starts at the lowest and ends at the highest value.
     """
     from rich.cells import cell_len, set_cell_size
 
-    rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
+    rows, estimator = entry.top, entry.ranking.estimators[0]
     shown = ScoreFormatter(entry.ranking, estimator)
     scores = [shown.number(row.scores[estimator]) for row in rows]
     ends = [score.value + sign * _error_reach(score) for score in scores for sign in (-1, 1)]
@@ -293,9 +289,8 @@ def _chart(entry: Entry) -> str:
     left, right = shown.format(low), shown.format(high)
     margin = " " * (rank_width + 2 + name_width + 2)
     lines = [margin + left + shown.title.center(_AXIS_WIDTH - len(left) - len(right)) + right]
-    for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
-        mark = " ◀" if row.checkpoint == entry.checkpoint else ""
-        lines.append(f"{rank:>{rank_width}}  {set_cell_size(name, name_width)}  {_chart_line(score, low, high)}{mark}")
+    for score, name, rank in zip(scores, names, ranks, strict=True):
+        lines.append(f"{rank:>{rank_width}}  {set_cell_size(name, name_width)}  {_chart_line(score, low, high)}")
     return "\n".join(line.rstrip() for line in lines)
 
 

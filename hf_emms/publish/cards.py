@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hf_emms import hub
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
-from hf_emms.publish.card_text import CardKind, block_of, blocks_in, card_section, markdown_text, rendered_template
+from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
 from hf_emms.publish.readme import put_section
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.tasks import hub_tag
@@ -38,8 +38,8 @@ class Card:
             EmmsError: The markers are broken.
         """
         try:
-            blocks = blocks_in(readme or b"") | {entry.key: block_of(self.kind, entry) for entry in self.entries}
-            return put_section(readme or self._new_readme(), card_section(self.kind, blocks))
+            section = card_section(self.kind, self.entries, self.repo_id, readme or b"")
+            return put_section(readme or self._new_readme(), section)
         except EmmsError as error:
             raise EmmsError(f"{self.kind} {self.repo_id!r}: {error.message}", error.hint) from error
 

@@ -41,6 +41,7 @@ _SHIPPED = (
     "ranking/advice.py",
     "ranking/columns.py",
     "ranking/estimators.py",
+    "ranking/expected_gap.py",
     "ranking/files.py",
     "ranking/merge.py",
     "ranking/public_results.csv",

@@ -16,7 +16,7 @@ from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
 # "text": terminal, notebooks and Markdown. "file": CSV, TSV, Parquet and DataFrames. "results": Parquet files of a
 # results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".
-Table = Literal["text", "file", "results", "model card", "dataset card", "page", "dimensions"]
+Table = Literal["text", "file", "results", "dataset card", "page", "dimensions"]
 Value = Callable[[RankingData, Row], Any]
 
 # Titles of R²: of the first EMMS estimator, and of `emms` next to `emms_knn`.
@@ -355,7 +355,7 @@ _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
 _EVERYWHERE: tuple[Table, ...] = (*_EVERY, "dimensions")
 _FILES: tuple[Table, ...] = ("file", "results")
 _SEARCHED: tuple[Table, ...] = ("text", "file", "page")
-_SCORES_SHOWN: tuple[Table, ...] = ("text", "model card", "dataset card")
+_SCORES_SHOWN: tuple[Table, ...] = ("text", "dataset card")
 _SCORES: tuple[Table, ...] = (*_SCORES_SHOWN, "file")
 
 # The first columns; the scores of the ranking's estimators follow, then `COLUMNS`.
@@ -402,7 +402,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("layer", ("text", "file"), applies=lambda ranking, table: bool(ranking.settings.get("layers"))),
     TableColumn(
         "n",
-        ("text", "file", "model card", "page"),
+        ("text", "file", "page"),
         lambda ranking, row: None if row.error is not None else row.n or ranking.n,
         lambda count: MISSING if count is None else f"{count:,}",
         int,

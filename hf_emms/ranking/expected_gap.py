@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hf_emms.errors import EmmsError
-from hf_emms.options import DEFAULT_ENCODERS
-from hf_emms.presets import encoder_presets
 from hf_emms.ranking.advice import label_with_size
 from hf_emms.ranking.records import RankingData, Row, check_ranking
 from hf_emms.ranking.verdict import smallest_of, verdict
-from hf_emms.tasks import TASKS
 
 ESTIMATOR = "emms_knn"
+# The label encoders of the rankings from which the lines were fitted.
+ENCODERS = ("sentence-transformers/all-MiniLM-L6-v2",)
 
 
 class GapLine(NamedTuple):
@@ -34,10 +33,11 @@ class GapLine(NamedTuple):
 class Calibration(NamedTuple):
     """How many points a better score was worth at a budget: the 10th, 50th and 90th percentile of pairs of checkpoints.
 
-    It applies to tasks whose `calibrated_budgets` contain its name.
+    It applies to these tasks only.
     """
 
     budget: str
+    tasks: tuple[str, ...]
     low: GapLine
     middle: GapLine
     high: GapLine
@@ -56,8 +56,16 @@ class ExpectedGap(NamedTuple):
 
 
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "quick": Calibration("1,000 rows for 3 epochs", GapLine(-4.2, 29), GapLine(0.0, 67), GapLine(3.5, 116)),
-    "full": Calibration("all rows for up to 10 epochs", GapLine(-2.7, 9), GapLine(0.0, 23), GapLine(1.5, 103)),
+    "quick": Calibration(
+        "1,000 rows for 3 epochs",
+        ("image-classification", "text-classification"),
+        *(GapLine(-4.2, 29), GapLine(0.0, 67), GapLine(3.5, 116)),
+    ),
+    "full": Calibration(
+        "all rows for up to 10 epochs",
+        ("image-classification",),
+        *(GapLine(-2.7, 9), GapLine(0.0, 23), GapLine(1.5, 103)),
+    ),
 }
 
 
@@ -71,8 +79,7 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     if budget not in tuple(CALIBRATIONS):
         raise EmmsError(f"unknown budget {budget!r}", f"choose from {', '.join(CALIBRATIONS)}")
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
-    task = TASKS.find(ranking.task)
-    if task is None or budget not in task.calibrated_budgets or len(rows) < 2:
+    if ranking.task not in calibration.tasks or len(rows) < 2:
         return []
     best = rows[0].scores[ESTIMATOR].value
     differences = [max(0.0, best - row.scores[ESTIMATOR].value) for row in rows[1:]]
@@ -84,9 +91,8 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
 
 
 def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
-    default = encoder_presets()[DEFAULT_ENCODERS]
     rows = [row for row in ranking.rows if row.error is None]
-    usual = tuple(encoder.id for encoder in ranking.encoders) == default
+    usual = tuple(encoder.id for encoder in ranking.encoders) == ENCODERS
     fits = ranking.estimators[0] == ESTIMATOR and usual and all(row.n is None for row in rows)
     fits = fits and verdict(ranking).lead != "nothing explained"
     return rows if fits else ()

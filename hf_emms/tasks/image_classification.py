@@ -26,6 +26,5 @@ IMAGE_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     head=ClassHead("AutoModelForImageClassification", epochs=10),
-    calibrated_budgets=("quick", "full"),
     source_tags=("image-feature-extraction",),
 )

@@ -156,7 +156,6 @@ class Task:
             before tasks that read the same columns. None if any columns are enough.
         input_names: Pairs of names of the input columns; the first pair that a dataset has is read.
         fits: Returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
-        calibrated_budgets: Names in `ranking.expected_gap.CALIBRATIONS` with numbers for the task.
         estimators: Default estimators, the first orders the rows; empty for the usual ones.
     """
 
@@ -186,7 +185,6 @@ class Task:
     signs: tuple[tuple[str, ...], ...] | None = None
     input_names: tuple[tuple[str, ...], ...] = ()
     fits: Callable[[Mapping[str, Any]], bool] | None = None
-    calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()
 
     @property

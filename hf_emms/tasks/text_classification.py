@@ -39,6 +39,5 @@ TEXT_CLASSIFICATION = Task(
         *("acceptability-classification", "hate-speech-detection", "intent-classification", "language-identification"),
         *("sentiment-analysis", "sentiment-classification", "topic-classification"),
     ),
-    calibrated_budgets=("quick",),
     source_tags=TEXT_SOURCES,
 )

@@ -165,7 +165,7 @@ summary { cursor: pointer; margin: .6em 0; }
 
 
 def take_card(results: Path) -> None:
-    """Take a picture of the card that the rankings in a folder make for a checkpoint, with the first details open."""
+    """Take a picture of the card that the rankings in a folder make for a checkpoint."""
     from markdown_it import MarkdownIt
 
     from hf_emms.publish.cards import model_card
@@ -179,7 +179,6 @@ def take_card(results: Path) -> None:
     body = MarkdownIt("gfm-like").render(text)
     file.write_text(f"<!doctype html><meta charset=utf-8><style>{CARD_STYLE}</style>{body}", encoding="utf-8")
     with opened(file.as_uri(), (1000, 600)) as view:
-        view.locator("details").first.evaluate("details => { details.open = true }")
         view.screenshot(path=CARD, full_page=True)
 
 

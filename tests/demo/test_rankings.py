@@ -35,7 +35,7 @@ def test_json_and_card_of_sounds_say_how_long_they_last(emms_cache: Path) -> Non
     seconds = sum(soundfile.info(io.BytesIO(clip)).duration for clip in clips)
     assert 0.2 < seconds / 60 < 1
     assert Ranking.from_json(ranking.to_json()).input_seconds == pytest.approx(seconds)
-    assert f"60 distinct inputs of {seconds:.0f} seconds in total, 10 distinct" in card(ranking, checkpoint)
+    assert f"60 distinct inputs of {seconds:.0f} seconds in total, 10 distinct" in card(ranking)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path)
     assert ranking.best is not None
     assert ranking.encoders == ()
     assert "encoders-unused" in codes(ranking.notes)
-    assert "label encoder" not in card(ranking, ranking.best.checkpoint)
+    assert "label encoder" not in card(ranking)

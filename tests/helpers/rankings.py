@@ -8,6 +8,7 @@ from typing import Any
 from hf_emms.errors import Note
 from hf_emms.options import Options
 from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
+from hf_emms.ranking.expected_gap import ENCODERS
 from hf_emms.scoring import Score
 
 NAMES = ("a", "b", "c", "d")
@@ -104,3 +105,14 @@ def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.
         for place, (name, digit, score) in enumerate(zip(NAMES, "1234", scores, strict=True))
     ]
     return example(**({"rows": ranked(rows, "emms"), "estimators": ("emms", "knn")} | changes))
+
+
+def calibrated(*scores: float, **changes: object) -> Ranking:
+    """Return a ranking of ORG/c, ORG/b and ORG/a whose expected gaps are known."""
+    rows = [
+        Row(f"org/{name}", scores={"emms_knn": Score(score, folds=(score, score))}, parameters=1_000 * (place + 1))
+        for place, (name, score) in enumerate(zip("cba", scores, strict=False))
+    ]
+    encoders = tuple(Encoder(name, "1" * 40) for name in ENCODERS)
+    given = {"encoders": encoders, "estimators": ("emms_knn",), "rows": ranked(rows, "emms_knn")}
+    return example(**(given | changes))

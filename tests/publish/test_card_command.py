@@ -267,7 +267,7 @@ def test_reasons_for_missing_cards_and_choice_between_revisions() -> None:
     folder = msgspec.structs.replace(scored("./folder", -0.4, 10), revision="local-0123456789abcdef")
     ranking = of_rows("beans", first, second, stopped, folder)
     cards, left_out = model_cards([ranking])
-    assert [(card.repo_id, card.entries[0].checkpoint) for card in cards] == [("org/best", "org/best@v1")]
+    assert [(card.repo_id, card.entries[0].row.checkpoint) for card in cards] == [("org/best", "org/best@v1")]
     assert sorted(left_out) == [
         "./folder: not a repository of the Hub",
         "org/best@v2: another revision is ranked above it",
@@ -276,7 +276,7 @@ def test_reasons_for_missing_cards_and_choice_between_revisions() -> None:
     several = r"several revisions of 'org/best': org/best@v1, org/best@v2\n  → checkpoint=.*v1.*v2.* picks one"
     with pytest.raises(EmmsError, match=several):
         model_card([ranking], "org/best")
-    assert model_card([ranking], "org/best", checkpoint="org/best@v2").entries[0].checkpoint == "org/best@v2"
+    assert model_card([ranking], "org/best", checkpoint="org/best@v2").entries[0].row.checkpoint == "org/best@v2"
     for name, said in {
         "stopped": "a race stopped 'org/stopped' after 100 of",
         "none": "no checkpoint 'org/none'",

@@ -22,13 +22,13 @@ from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.publish.card_text import card
 from hf_emms.publish.readme import section_span
-from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking import BaselineScore, FineTuned, Ranking, Row, ranked
 from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
 from tests.helpers.cli import Cli, cli
-from tests.helpers.rankings import example
+from tests.helpers.rankings import calibrated, example
 
 __all__ = ["cli"]
 
@@ -45,11 +45,6 @@ def sections() -> dict[str, str]:
 
 def other(**changes: object) -> Ranking:
     return example(**({"dataset": "food", "dataset_id": "org/food", "config": "small"} | changes))
-
-
-def blocks(readme: bytes) -> list[str]:
-    """The text of each entry."""
-    return re.split(r"<!-- hf-emms:(?:entry [0-9a-f]{16}|end) -->", readme.decode())[1:-1]
 
 
 def html(markdown: str) -> str:
@@ -72,24 +67,25 @@ CHART = """
 =1  ./名前                                                                     ─●─
 =1  0long-name-long-nam…long-name-long-name-                                   ─●─
 =1  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa                                   ─●─
-=1  b                                                                          ─●─
-=1  c                                                                          ─●─
-15  org/worse                                 ─●─                                  ◀
+=1  org/best                                                                   ─●─
+=1  org/close                                                                 ─●─
+ 6  org/worse                                 ─●─
 """
 
 
-def test_chart_shows_the_best_and_the_cards_checkpoint_aligned() -> None:
+def test_chart_is_aligned_and_the_best_is_the_smallest_of_the_first_rank() -> None:
     names = ["./名前", "0" + 6 * "long-name-", 40 * "a", *"bcdefghij"]
     rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
+    few = example(rows=ranked([*rows[:3], *example().rows], "emms"))
+    assert f"```text{CHART}```" in card(few)
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
-    assert f"```text{CHART}```" in card(ranking, "org/worse")
-    assert "One of the 14 best of 15 checkpoints to fine-tune for " in card(ranking, "j")
+    assert "| [**=1** of 15](" in card(ranking, "j", leaderboard="org/board")
     assert "[org/best](https://huggingface.co/org/best) is one of the 14 best of 15 checkpoints to fine-tune" in card(
         ranking
     )
     assert card(ranking).count("\n| =1 |") == 10
     alone = example(rows=ranked([Row("org/a", "a" * 40, scores={"emms": Score(-0.3)})], "emms"))
-    assert f"\n1  org/a  {18 * ' '}●{17 * ' '} ◀\n" in card(alone, "org/a")
+    assert f"\n1  org/a  {18 * ' '}●\n" in card(alone)
 
 
 def test_checkpoint_without_score_has_no_section() -> None:
@@ -113,7 +109,7 @@ def test_links_use_the_current_endpoint(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
     section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
     assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
-    assert "(https://hub.example.org/spaces/org/board)" in section
+    assert "(https://hub.example.org/spaces/org/board?task=" in section
     assert "huggingface.co" not in section
 
 
@@ -127,7 +123,7 @@ def test_unknown_task_and_estimator_are_shown() -> None:
     )
     for section in (card(ranking, "org/best"), card(ranking)):
         assert "gloss-topic" in section
-        assert "| class-spread | explained |" in section
+        assert "| class-spread" in section
     words = typed(rank_command(ranking, ["org/best"]))
     assert words[words.index("--task") + 1] == "gloss-topic"
     assert [words[place + 1] for place, word in enumerate(words) if word == "--column"] == ["gloss=text", "topic=label"]
@@ -137,27 +133,56 @@ def test_newer_ranking_replaces_only_its_block() -> None:
     both = [(example(), "org/best"), (other(), "org/best")]
     readme = update_model_card(b"# Mine\n", both, "org/best", leaderboard="org/board")
     assert readme.count(b"hf-emms:start") == 1
-    assert "for [AI-Lab-Makerere/beans](" in blocks(readme)[0]
-    edited = readme.replace(b"for [org/food](", b"for, says its owner, [org/food](")
-    newer = example(n=77, created="2027-01-01T00:00:00+00:00")
+    edited = readme.replace(b"| [org/food](", b"| its owner says [org/food](")
+    newer = example(rows=ranked([example().row("org/best"), example().row("org/worse")], "emms"))
     done = update_model_card(edited, [(newer, "org/best")], "org/best")
-    beans, food = blocks(done)
-    assert "| 77 |" in beans
-    assert food == blocks(edited)[1]
+    line = first_line(update_model_card(None, [(newer, "org/best")], "org/best"))
+    assert done == edited.replace(first_line(readme), line)
+    assert b"**1** of 2" in done
     assert done.startswith(b"# Mine\n")
 
 
-def test_first_sentence_states_the_rank() -> None:
+def first_line(readme: bytes) -> bytes:
+    """The first line of a card's table."""
+    return next(line for line in readme.splitlines() if b"hf-emms:entry" in line)
+
+
+def test_a_line_has_rank_estimate_points_behind_the_first_and_fine_tuned_score() -> None:
     three = example()
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
-    for ranking, about, said in (
-        (three, "org/best", "One of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
-        (two, "org/best", "The best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
-        (two, "org/worse", "Rank 2 of 2 checkpoints to fine-tune for {}. The best is org/best."),
-        (three, None, "org/best is one of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
-        (two, None, "org/best is the best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
+    tuned = FineTuned("accuracy", 0.912, 0.004, 0.9, baseline=BaselineScore("the same class", 1 / 3, 0.0, 0.0))
+    measured = example(rows=(msgspec.structs.replace(two.rows[0], fine_tuned=tuned), two.rows[1]))
+    gaps = calibrated(-0.3, -0.32)
+    shown = "accuracy 91.2 ± 0.4 (baseline: 33.3)"
+    for ranking, about, cells in (
+        (three, "org/best", ["**=1** of 3", "explained 0.500 ± 0.003 of the variance", "–", "–"]),
+        (two, "org/worse", ["**2** of 2", "explained 0.145 ± 0.003 of the variance", "–", "–"]),
+        (measured, "org/best", ["**1** of 2", "explained 0.500 ± 0.003 of the variance", "–", shown]),
+        (gaps, "org/b", ["**2** of 2", "EMMS + k-NN -0.3200", "1.3 (-3.6 to 5.8)", "–"]),
     ):
-        lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, about)).splitlines()
+        line = first_line(card(ranking, about).encode()).decode()
+        assert [cell.strip() for cell in line.partition("<!--")[0].split("|")[2:]] == cells
+
+
+def test_twelve_rankings_add_at_most_25_lines() -> None:
+    named = [(example(dataset_id=f"org/{place}"), "org/best") for place in range(12)]
+    title = b"# Mine\n"
+    readme = update_model_card(title, named, "org/best", leaderboard="org/board").removeprefix(title).decode()
+    assert readme.count("hf-emms:entry") == 12
+    assert len(readme.splitlines()) <= 25
+    page = html(readme)
+    assert page.count("<tr>") == 13
+    assert page.count('href="https://huggingface.co/org/best/discussions"') == 1
+
+
+def test_the_first_sentence_of_a_dataset_card_names_the_best() -> None:
+    three = example()
+    two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
+    for ranking, said in (
+        (three, "org/best is one of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
+        (two, "org/best is the best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
+    ):
+        lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking)).splitlines()
         assert said.format("AI-Lab-Makerere/beans (image-classification)") in lines
 
 
@@ -259,14 +284,16 @@ def test_hostile_text_stays_inside_the_section(evil: str) -> None:
     for section in (card(ranking, evil), card(ranking)):
         assert section.count("<!--") == 3
         assert section_span(section.encode()) is not None
-        assert len(card_text.blocks_in(section.encode())) == 1
+        (entries,) = (found for of in card_text._ENTRIES.values() if (found := of.findall(section)))
+        assert len(entries) == 1
         assert "49" not in re.sub(r"\b[0-9a-f]{16}\b", "", section)
         page = html(section)
         for tag in ("script", "img", "h1", "b", "strong", "em", "s"):
             opened = page.count(f"<{tag}>") + page.count(f"<{tag} ")
-            assert opened == (section.count("| **") if tag == "strong" else 0), tag
-        assert page.count("<details") == page.count("</details>") == 1
-        assert page.count("<summary>") == page.count("</summary>") == 1
+            assert opened == {"strong": section.count("| **"), "em": section.count("*estimate*")}.get(tag, 0), tag
+        has_details = "## Checkpoints" in section
+        assert page.count("<details") == page.count("</details>") == has_details
+        assert page.count("<summary>") == page.count("</summary>") == has_details
         assert set(re.findall(r'href="([^"]*)"', page)) <= {
             "https://arxiv.org/abs/2308.06262",
             *(f"https://huggingface.co/org/{name}" for name in ("best", "close", "worse")),

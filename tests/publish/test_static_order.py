@@ -125,13 +125,9 @@ def test_column_appears_in_tables_and_cards_for_cached_rows(hub: Hub, cli: Comma
     assert table[0].split()[-5:] == ["elsewhere", "params", "license", "width", "seconds"]
     assert {line.split()[1]: line.split()[-5] for line in table[2:]} == {"lab/a": "46%", "lab/b": "54%", "lab/new": "–"}
     assert "elsewhere" not in ranked_with(cli, *WANTED[:-1], "--format", "table").out
-    of_model, of_dataset = card(Ranking.load(file), "lab/a"), card(Ranking.load(file))
-    for section in (of_model, of_dataset):
-        assert "mean rank elsewhere (on other datasets" in section
-        assert " elsewhere |" in section
-        assert " 46% |" in section
-    assert " 54% |" in of_dataset
-    assert " elsewhere |" not in card(Ranking.load(file), "lab/new")
+    section = card(Ranking.load(file))
+    assert "mean rank elsewhere (on other datasets" in section
+    assert [text in section for text in (" elsewhere |", " 46% |", " 54% |")] == [True] * 3
 
 
 def test_results_can_be_a_folder(cli: CommandLine, tmp_path: Path) -> None:

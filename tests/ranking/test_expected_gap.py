@@ -5,22 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hf_emms.cli.rank_commands import summary
+from hf_emms.options import DEFAULT_ENCODERS
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking import Encoder, Ranking, Row, ranked
-from hf_emms.ranking.expected_gap import expected_gap, gap_in_words
+from hf_emms.ranking import Encoder, Row
+from hf_emms.ranking.expected_gap import ENCODERS, expected_gap, gap_in_words
 from hf_emms.scoring import Score
-from tests.helpers.rankings import example
-
-DEFAULT = tuple(Encoder(name, "1" * 40) for name in encoder_presets()["base"])
-
-
-def calibrated(*scores: float, **changes: object) -> Ranking:
-    rows = [
-        Row(f"org/{name}", scores={"emms_knn": Score(score, folds=(score, score))}, parameters=1_000 * (place + 1))
-        for place, (name, score) in enumerate(zip("cba", scores, strict=False))
-    ]
-    given = {"encoders": DEFAULT, "estimators": ("emms_knn",), "rows": ranked(rows, "emms_knn")}
-    return example(**(given | changes))
+from tests.helpers.rankings import calibrated
 
 
 def test_the_gap_grows_with_the_difference_of_scores_and_shrinks_with_longer_training() -> None:
@@ -38,6 +28,10 @@ def test_the_gap_grows_with_the_difference_of_scores_and_shrinks_with_longer_tra
             assert [gap.points, gap.low, gap.high] == pytest.approx(points, abs=0.06)
         assert str(gap_in_words(ranking, budget)) in summary(ranking, None)
     assert "org/c (1k parameters)" in str(gap_in_words(near, "full"))  # the smallest of those within a point
+
+
+def test_it_is_calibrated_with_the_default_label_encoders() -> None:
+    assert encoder_presets()[DEFAULT_ENCODERS] == ENCODERS
 
 
 def test_the_full_budget_is_calibrated_for_images_only() -> None:

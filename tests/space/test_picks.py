@@ -68,7 +68,7 @@ def test_of_a_shared_first_rank_everything_names_the_same_checkpoint(asked) -> N
     assert "org/small" in line
     assert "org/large" not in line
     assert "small</span>" in answer.answer(View(), ranking, snapshot).split("</a>")[0]
-    assert "The best is [org/small]" in card(ranking, "org/worse")
+    assert "[org/small](https://huggingface.co/org/small) is one of the 2 best" in card(ranking)
 
 
 @pytest.mark.parametrize(
