@@ -157,12 +157,10 @@ def _saved(
 
 def summary(ranking: Ranking, path: Path | None) -> str:
     """Return the text below the table of a ranking; `path` is its file."""
-    from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
-    from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
+    from hf_emms.ranking.advice import advice, caveats, recommendation
+    from hf_emms.ranking.expected_gap import gaps_in_words
     from hf_emms.ranking.text import remarks
 
-    measured = finetuning_summary(ranking)
-    gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     # For a tie at the top, `advice` also estimates whether more rows would resolve it.
     shared = advice(ranking)
@@ -177,7 +175,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # tables include them
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([TIED] if any(row.tied for row in ranking.rows) else []),
-        *([] if measured else gaps),
+        *gaps_in_words(ranking),
         RELATIVE,
     ]
     lines.append("Not saved. --output FILE writes the results." if path is None else f"Results: {path}")

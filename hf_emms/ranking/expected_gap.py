@@ -90,6 +90,18 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     ]
 
 
+def at_stake(ranking: RankingData, budget: str = "quick") -> ExpectedGap | None:
+    """Return how far the last checkpoint is expected to trail the first; None if `expected_gap` is empty."""
+    return next(reversed(expected_gap(ranking, budget)), None)
+
+
+def gaps_in_words(ranking: RankingData) -> list[str]:
+    """Return a sentence per budget. The list is empty if fine-tuned scores replace the estimates."""
+    if ranking.fine_tuned:
+        return []
+    return [text for budget in CALIBRATIONS if (text := gap_in_words(ranking, budget))]
+
+
 def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
     rows = [row for row in ranking.rows if row.error is None]
     usual = tuple(encoder.id for encoder in ranking.encoders) == ENCODERS

@@ -146,8 +146,16 @@ class FineTuned(msgspec.Struct, frozen=True):
     @property
     def is_untrained(self) -> bool:
         """Whether training did not help, so that `value` belongs to the original weights."""
-        runs = [run for run in self.runs if run.learning_rate == self.learning_rate and run.error is None]
+        runs = self._chosen_runs()
         return bool(runs) and all(run.is_untrained for run in runs)
+
+    @property
+    def learning_curve(self) -> tuple[float, ...]:
+        """The validation score at each evaluation of the first run at the chosen learning rate; empty without runs."""
+        return next((run.curve for run in self._chosen_runs()), ())
+
+    def _chosen_runs(self) -> list[TrainingRun]:
+        return [run for run in self.runs if run.learning_rate == self.learning_rate and run.error is None]
 
 
 class PublicTable(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.advice import advice, recommendation
 from hf_emms.ranking.columns import ScoreFormatter
+from hf_emms.ranking.expected_gap import at_stake, gaps_in_words
 from hf_emms.ranking.verdict import verdict
 from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
@@ -101,8 +102,11 @@ class Endpoints:
             answer: a sentence that names the checkpoint to fine-tune, of those that match. advice: whether more
             examples would resolve the ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning
             ("confirmed", "measured", "no better than the baseline"). measure: title, unit and direction of the first
-            estimator for display; in the rows, higher scores are always better. Also dataset, task, split, n, seed,
-            the number of matching rows, and the rows.
+            estimator for display; in the rows, higher scores are always better. expected_gap: sentences about the
+            points of accuracy by which the others trail the first after fine-tuning; points_at_stake: by how many the
+            last trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
+            and the rows: points_behind (with the ends of its 80 % interval) is the expected gap to the first of all,
+            learning_curve the validation scores while the checkpoint was fine-tuned.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
@@ -119,8 +123,11 @@ class Endpoints:
         head["advice"] = advice(left)
         head["verdict"] = msgspec.to_builtins(verdict(left))
         head["measure"] = _measure(entry.ranking)
+        head["expected_gap"] = gaps_in_words(left)
+        head["points_at_stake"] = stake.points if (stake := at_stake(left)) else None
         head["seed"] = entry.ranking.settings.get("seed")
-        return {**head, "matching": len(passing), "rows": [lines.record(line, entry.ranking) for line in ordered]}
+        rows = [lines.record(line, entry.ranking) | _training(line) for line in ordered]
+        return {**head, "matching": len(passing), "rows": rows}
 
     def compare_checkpoints(
         self, ranking: str, checkpoints: list[str], limit: int = 20, offset: int = 0
@@ -276,6 +283,11 @@ def _measure(ranking: Ranking) -> dict[str, Any]:
         "higher_is_better": shown.quantity.higher_is_better,
         "help": shown.quantity.help,
     }
+
+
+def _training(line: lines.Line) -> dict[str, Any]:
+    result = line.row.fine_tuned
+    return {"learning_curve": list(result.learning_curve) if result else []}
 
 
 def _within_limits(limit: int) -> int:

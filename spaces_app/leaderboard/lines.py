@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_emms.ranking import Ranking, Row, columns
+from hf_emms.ranking.expected_gap import ExpectedGap, expected_gap
 from hf_emms.ranking.verdict import of_checkpoints
 from hf_emms.scoring import Score
 from leaderboard.facts import Facts
@@ -19,12 +20,19 @@ PAGE_COLUMNS = {column.name: column for column in (*columns.IDENTITY, *columns.C
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a ranking, its facts from the Hub, and the evidence that the checkpoint was trained on the dataset."""
+    """A row of a ranking with everything that pages and programs show of it.
+
+    Attributes:
+        facts: From the Hub.
+        seen: The evidence that the checkpoint was trained on the dataset; empty without evidence.
+        gap: How far it is expected to trail the first checkpoint; None for the first and if it is unknown.
+    """
 
     ranking: Ranking
     row: Row
     facts: Facts
     seen: str = ""
+    gap: ExpectedGap | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -51,10 +59,17 @@ def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """Return all rows, in the ranking's order."""
     if id(ranking) not in snapshot.memo:
         described = [(row, snapshot.facts_of(row)) for row in ranking.rows]
+        gaps = {gap.checkpoint: gap for gap in expected_gap(ranking)}
         snapshot.memo[id(ranking)] = (
             ranking,
             [  # keeps the ranking alive, so that its id stays unique
-                Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id))
+                Line(
+                    ranking,
+                    row,
+                    facts,
+                    why_seen(row.checkpoint, facts, ranking.dataset_id),
+                    gaps.get(row.checkpoint),
+                )
                 for row, facts in described
             ],
         )
@@ -126,5 +141,11 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
     scores = columns.score_columns(ranking.estimators, ranking.estimators)
     flat |= {column.name: column.value(ranking, row) for column in scores}
     flat |= {name: column.value(ranking, row) for name, column in PAGE_COLUMNS.items() if name not in flat}
+    gap = line.gap
+    flat |= {
+        "points_behind": None if gap is None else gap.points,
+        "points_behind_low": None if gap is None else gap.low,
+        "points_behind_high": None if gap is None else gap.high,
+    }
     facts = {name: getattr(line.facts, name) for name in ("downloads", "library", "license")}
     return flat | facts | {"seen": line.seen or None, "error": row.error}

@@ -38,9 +38,9 @@ _HINTS = {
     "fine_tuned": "score on test examples after fine-tuning, in points, with its spread; not an estimate",
     "mean_rank_elsewhere": "a control: mean rank on other datasets, in percent; lower is better",
     "rank": "1 + the number of checkpoints with a better rank",
-    "seconds": "elapsed time of feature extraction and scoring",
+    "seconds": "elapsed time of feature extraction and scoring, without loading",
     "memory": "of the weights in 32-bit numbers, without activations; computed, not measured",
-    "speed": "inputs per second on the machine of the ranking, loading included",
+    "speed": "inputs per second on the machine of the ranking, without loading",
 }
 
 

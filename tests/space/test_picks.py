@@ -10,8 +10,8 @@ from leaderboard.selection import View
 
 from hf_emms.publish.card_text import card
 from hf_emms.publish.results import _files
-from hf_emms.ranking import FineTuned, Ranking, Row, ranked
-from tests.helpers.rankings import emms_score
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, ranked
+from tests.helpers.rankings import calibrated, emms_score
 from tests.helpers.space import of_rows, scored, store_of, write
 
 TIED, SMALL = (0.0, 0.02, -0.02), (0.0, -0.02, 0.02)
@@ -96,3 +96,20 @@ def test_a_single_fine_tuned_checkpoint_is_not_tied_and_every_checkpoint_is_foun
     found = home.page(View(tab="home", q="worse"), snapshot)
     assert "1 dataset" in found
     assert "shared" in found
+
+
+def test_programs_get_the_expected_gap_what_is_at_stake_and_the_learning_curve(tmp_path) -> None:
+    runs = (TrainingRun(1e-3, 0, 0.7, curve=(0.1, 0.7)), TrainingRun(1e-4, 0, 0.9, curve=(0.2, 0.8, 0.9)))
+    write(tmp_path, "gaps", calibrated(-0.3, -0.32, -0.5))
+    first, *others = calibrated(-0.3, -0.32).rows
+    measured = msgspec.structs.replace(first, fine_tuned=FineTuned("accuracy", 0.9, 0.01, 0.9, {}, 1e-4, runs))
+    write(tmp_path, "measured", calibrated(-0.3, -0.32, n=500, rows=(measured, *others)))
+    endpoints = Endpoints(store_of(tmp_path))
+    found = endpoints.get_ranking("gaps")
+    assert [row["points_behind"] for row in found["rows"]] == [None, pytest.approx(1.34), pytest.approx(13.4)]
+    assert found["points_at_stake"] == pytest.approx(13.4)
+    assert len(found["expected_gap"]) == 2
+    small = endpoints.get_ranking("gaps", search="b | c")
+    assert small["points_at_stake"] == pytest.approx(1.34)
+    measured_rows = endpoints.get_ranking("measured")["rows"]
+    assert [row["learning_curve"] for row in measured_rows] == [[0.2, 0.8, 0.9], []]
