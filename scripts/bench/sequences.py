@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.bench.space import SLOW_4G, fill
+from scripts.bench.space import fill
 from scripts.docs.screenshots import ROOT, opened, served
 
 ACTIONS = 12
@@ -73,6 +73,8 @@ def _latency(milliseconds: int) -> dict[str, Any]:
     return {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1, "latency": milliseconds}
 
 
+# As in Chromium's developer tools: bytes per second, and milliseconds.
+SLOW_4G = {"offline": False, "downloadThroughput": 180_000, "uploadThroughput": 84_375, "latency": 562.5}
 NETWORKS = {"no delay": _latency(0), "100 ms": _latency(100), "300 ms": _latency(300), "slow 4G": SLOW_4G}
 CONDITIONS = tuple(
     Conditions(f"{name}, processor ×{slowdown}", network, slowdown)

@@ -1,37 +1,56 @@
-"""Measure the leaderboard Space in a browser, with 20,000 rows in 200 rankings.
+"""Measure the leaderboard on this machine: its start, its pages in a browser, on a slow phone, and under load.
 
     python -m scripts.bench space [--repeat 5]
 
-It measures the seconds from navigation to the first row, on a desktop and on a phone over slow 4G, from the last letter
-of a search to the table, and for each of fifty concurrent clients. It prints minimum, median and maximum. The minimum
-suffers least from other work on the machine.
+- Start: from the command to the first page, and the memory after it, for 27 rankings of 20 checkpoints. The CPU time of
+  an idle server, with and without Gradio.
+- Browser: 20,000 rows in 200 rankings. From navigation to the first row, and from the last letter of a search or the
+  click on a header to the new table. The phone has a processor that is 6 times slower, and Slow 3G.
+- Load: seconds per page for fifty concurrent clients.
+
+It prints minimum, median and maximum, and exits with an error if a minimum exceeds its budget. The minimum suffers
+least from other work on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
 from hf_emms.scoring import Score
-from scripts.docs.screenshots import ROOT, opened, served
+from scripts.docs.screenshots import ROOT, opened
 
 RANKINGS, ROWS, CLIENTS = 200, 100, 50
+FEW_RANKINGS, FEW_ROWS = 27, 20
+IDLE_SECONDS = 20
+PORT = 7979
 TASKS = ("image-classification", "text-classification", "image-to-text", "question-answering")
 BUDGETS = {
-    "navigation to the first row": 0.4,
-    "filter": 0.4,
-    "navigation to the heat map of all tasks": 1.0,
-    "phone on slow 4G, navigation to the first row": 1.0,
+    "start to the first page, s": 1.5,
+    "memory after the first page, MB": 80,
+    "idle, % of a core": 0.5,
+    "idle with Gradio, % of a core": 0.5,
+    "navigation to the first row, s": 0.4,
+    "filter, s": 0.2,
+    "sort, s": 0.2,
+    "navigation to the heat map of all tasks, s": 1.0,
+    "phone, navigation to the first row, s": 3.0,
+    "phone, filter, s": 0.2,
+    "phone, sort, s": 0.2,
 }
 TABS = {
     "the heat map of all tasks": ("tab=across&scope=all", "table.heat tbody tr"),
@@ -39,14 +58,93 @@ TABS = {
     "the plot": ("tab=cost", "svg.plot"),
 }
 # As in Chromium's developer tools: bytes per second, and milliseconds.
-SLOW_4G = {"offline": False, "downloadThroughput": 180_000, "uploadThroughput": 84_375, "latency": 562.5}
+SLOW_3G = {"offline": False, "downloadThroughput": 50_000, "uploadThroughput": 50_000, "latency": 2000}
+PHONE_SLOWDOWN = 6
+# Acts on the page, and returns the seconds until the first visible row of the table is another one and painted.
+_UNTIL_CHANGED = """([act, argument]) => new Promise((done) => {
+    const rows = () => [...document.querySelectorAll("table.board tbody tr")];
+    const first = () => rows().find((row) => row.offsetParent)?.innerText;
+    const before = first();
+    const start = performance.now();
+    const look = () => {
+        if (first() === before || document.querySelector("main[aria-busy]")) requestAnimationFrame(look);
+        else requestAnimationFrame(() => done((performance.now() - start) / 1000));
+    };
+    if (act === "search") {
+        const box = document.querySelector("#emms-q");
+        box.value = argument;
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+    } else document.querySelector(`th[data-column="${argument}"] a`).click();
+    look();
+})"""
 
 
-def fill(folder: Path) -> None:
+class Server(NamedTuple):
+    """A running server, and the seconds from its start to the first page."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    seconds: float
+
+    def memory(self) -> float:
+        """Return the resident memory in MB."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def idle(self) -> float:
+        """Return the share of a core that it uses without requests, in percent."""
+        before = self._ticks()
+        time.sleep(IDLE_SECONDS)
+        return 100 * (self._ticks() - before) / os.sysconf("SC_CLK_TCK") / IDLE_SECONDS
+
+    def _ticks(self) -> int:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+
+@contextmanager
+def running(*command: str, **environment: str) -> Iterator[Server]:
+    """Run a Python command that serves the leaderboard on PORT."""
+    url, start = f"http://127.0.0.1:{PORT}", time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not _answers(url):
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with {process.returncode}")
+            time.sleep(0.01)
+        yield Server(url, process, time.perf_counter() - start)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def local(folder: str) -> AbstractContextManager[Server]:
+    """Run `hf-emms leaderboard`."""
+    return running("-m", "hf_emms", "leaderboard", "--results", folder, "--port", str(PORT))
+
+
+def in_gradio(folder: str) -> AbstractContextManager[Server]:
+    """Run the app of the Space."""
+    settings = {"GRADIO_SERVER_PORT": str(PORT), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    return running(str(ROOT / "spaces_app" / "app.py"), EMMS_RESULTS=folder, **settings)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(_fetch(url))
+    except OSError:
+        return False
+
+
+def fill(folder: Path, rankings: int = RANKINGS, length: int = ROWS) -> None:
     """Write rankings that share checkpoints."""
     rng = np.random.default_rng(0)
-    for number in range(RANKINGS):
-        rows = [_row(rng, int(checkpoint)) for checkpoint in rng.choice(10 * ROWS, ROWS, replace=False)]
+    for number in range(rankings):
+        rows = [_row(rng, int(checkpoint)) for checkpoint in rng.choice(10 * length, length, replace=False)]
         task = TASKS[number % len(TASKS)]
         ranking = Ranking(
             dataset=f"dataset-{number:03}",
@@ -94,38 +192,37 @@ def navigation(page: Any, address: str, drawn: str = "table.board tbody tr") -> 
     return time.perf_counter() - start
 
 
-def on_a_phone(page: Any, address: str) -> tuple[float, int]:
-    """Return the seconds of `navigation` without a cache over slow 4G, and the received bytes."""
-    context = page.context.browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
-    phone = context.new_page()
-    session = context.new_cdp_session(phone)
-    received: list[float] = []
-    session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
-    session.send("Network.enable")
-    session.send("Network.emulateNetworkConditions", SLOW_4G)
-    seconds = navigation(phone, address)
-    phone.wait_for_load_state()
-    context.close()
-    return seconds, int(sum(received))
+def actions(page: Any, repeat: int) -> dict[str, list[float]]:
+    """Return the seconds of searches for single checkpoints, and of sorting by size in both directions."""
+    names = page.locator("table.board tbody th .name").all_text_contents()
+    times: dict[str, list[float]] = {"filter, s": [], "sort, s": []}
+    for name in names[5 : 5 + repeat]:
+        times["filter, s"].append(page.evaluate(_UNTIL_CHANGED, ["search", name]))
+    page.evaluate(_UNTIL_CHANGED, ["search", ""])
+    for _ in range(repeat):
+        times["sort, s"].append(page.evaluate(_UNTIL_CHANGED, ["sort", "parameters"]))
+    return times
 
 
-def filtered(page: Any, words: str) -> float:
-    """Return the seconds from the last letter in the search box to the new table, measured in the page."""
-    return page.evaluate(
-        """words => new Promise(done => {
-            const box = document.querySelector('#emms-q');
-            const main = document.querySelector('main');
-            const start = performance.now();
-            const look = () => {
-                if (!main.hasAttribute('aria-busy')) done((performance.now() - start) / 1000);
-                else requestAnimationFrame(look);
-            };
-            box.value = words;
-            box.dispatchEvent(new Event('input', {bubbles: true}));
-            look();
-        })""",
-        words,
-    )
+def on_a_phone(browser: Any, address: str, repeat: int) -> tuple[dict[str, list[float]], int]:
+    """Return the seconds of `navigation` without a cache and of `actions` on a slow phone, and the received bytes."""
+    times: dict[str, list[float]] = {"navigation to the first row, s": []}
+    for number in range(repeat):
+        context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+        phone = context.new_page()
+        session = context.new_cdp_session(phone)
+        received: list[float] = []
+        session.on("Network.loadingFinished", lambda event, sizes=received: sizes.append(event["encodedDataLength"]))
+        session.send("Network.enable")
+        session.send("Network.emulateNetworkConditions", SLOW_3G)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": PHONE_SLOWDOWN})
+        times["navigation to the first row, s"].append(navigation(phone, address))
+        phone.wait_for_load_state()
+        first_visit = int(sum(received))
+        if number == repeat - 1:
+            times |= actions(phone, repeat)
+        context.close()
+    return {f"phone, {name}": seconds for name, seconds in times.items()}, first_visit
 
 
 def crowd(url: str, clients: int, seconds: float) -> list[float]:
@@ -152,35 +249,52 @@ def _fetch(target: Any) -> bytes:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeat", type=int, default=5, help="loads and filters of each kind (default: 5)")
-    parser.add_argument("--seconds", type=float, default=30, help="how long the clients ask (default: 30)")
+    parser.add_argument("--repeat", type=int, default=5, help="measurements of each kind (default: 5)")
+    parser.add_argument("--seconds", type=float, default=15, help="how long the clients ask (default: 15)")
+
+
+def starts(repeat: int) -> dict[str, list[float]]:
+    """Measure the start and the memory of the server, and its CPU time without requests."""
+    figures: dict[str, list[float]] = {"start to the first page, s": [], "memory after the first page, MB": []}
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), FEW_RANKINGS, FEW_ROWS)
+        for _ in range(repeat):
+            with local(folder) as server:
+                figures["start to the first page, s"].append(server.seconds)
+                figures["memory after the first page, MB"].append(server.memory())
+        for name, start in {"idle": local, "idle with Gradio": in_gradio}.items():
+            with start(folder) as server:
+                figures[f"{name}, % of a core"] = [server.idle()]
+    return figures
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the figures; exit with an error if one exceeds its budget."""
     repeat = options.repeat
+    figures = starts(repeat)
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder))
-        start = time.perf_counter()
-        with served(ROOT / "spaces_app" / "app.py", EMMS_RESULTS=folder) as url, opened(url) as page:
-            started = time.perf_counter() - start
-            figures = {"navigation to the first row": [navigation(page, url) for _ in range(repeat)]}
-            figures["filter"] = [filtered(page, f"checkpoint-0{number}") for number in range(2 * repeat)]
+        with local(folder) as server, opened(server.url) as page:
+            url = server.url
+            figures["start to the first page with 20,000 rows, s"] = [server.seconds]
+            figures["memory after the first page with 20,000 rows, MB"] = [server.memory()]
+            address = f"{url}/?ranking={TASKS[0]}%2Fdataset-000"
+            figures["navigation to the first row, s"] = [navigation(page, address) for _ in range(repeat)]
+            figures |= actions(page, repeat)
             for name, (query, drawing) in TABS.items():
-                address = f"{url}/?{query}"
-                figures[f"navigation to {name}"] = [navigation(page, address, drawing) for _ in range(repeat)]
-            phone = [on_a_phone(page, url) for _ in range(repeat)]
-            figures["phone on slow 4G, navigation to the first row"] = [seconds for seconds, _ in phone]
+                view = f"{url}/?{query}"
+                figures[f"navigation to {name}, s"] = [navigation(page, view, drawing) for _ in range(repeat)]
+            phone, received = on_a_phone(page.context.browser, address, repeat)
+            figures |= phone
             waits = crowd(url, CLIENTS, options.seconds)
-    print("\n### The leaderboard in a browser\n")
-    print(f"- {RANKINGS} rankings, {RANKINGS * ROWS:,} rows; the server starts and reads them in {started:.1f} s")
-    for name, times in figures.items():
-        budget = f"; budget {BUDGETS[name]} s" if name in BUDGETS else ""
-        print(f"- {name}: {min(times):.3f} s, median {statistics.median(times):.3f}, at most {max(times):.3f}{budget}")
-    print(f"- bytes on the phone: {max(received for _, received in phone) / 1000:,.1f} kB")
+    print("\n### The leaderboard\n\n| | minimum | median | maximum | budget |\n|---|---|---|---|---|")
+    for name, values in figures.items():
+        cells = (f"{value:.3g}" for value in (min(values), statistics.median(values), max(values)))
+        print(f"| {name} | {' | '.join(cells)} | {BUDGETS.get(name, '')} |")
+    print(f"\nThe first visit of the phone: {received / 1000:,.1f} kB.")
     print(
-        f"- {CLIENTS} clients at once for {options.seconds:g} s: {len(waits):,} pages, median "
-        f"{statistics.median(waits):.3f} s, longest {max(waits):.2f} s, no error"
+        f"{CLIENTS} clients at once for {options.seconds:g} s: {len(waits):,} pages, median "
+        f"{statistics.median(waits):.3f} s, longest {max(waits):.2f} s, no error."
     )
     over = [name for name, most in BUDGETS.items() if min(figures[name]) > most]
     if over:
