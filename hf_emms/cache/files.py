@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".writing-"
+# Bytes of a file of settings, scores or a ranking.
+MAX_TEXT = 64 << 20
 
 
 def decoded(content: bytes) -> str:
@@ -23,6 +25,19 @@ def decoded(content: bytes) -> str:
     if "\0" in text:
         raise ValueError("it is not UTF-8 text")
     return text
+
+
+def read_limited(path: Path, limit: int = MAX_TEXT) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: The file cannot be read, or has more than `limit` bytes.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit >> 20} MB", str(path))
+    return content
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

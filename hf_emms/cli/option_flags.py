@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cache.files import decoded
+from hf_emms.cache.files import decoded, read_limited
 from hf_emms.errors import EmmsError, HintStyle, SettingRef, setting_ref
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
 
@@ -188,7 +188,7 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 def _listed(file: str) -> list[str]:
     """Read checkpoints from a file ("-": stdin) with one per line and comments after "#"."""
     try:
-        text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+        text = decoded(sys.stdin.buffer.read() if file == "-" else read_limited(Path(file)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         hint = "use a UTF-8 file with one checkpoint per line"

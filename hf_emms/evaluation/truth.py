@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hf_emms.cache.files import read_limited
 from hf_emms.data.files.lines import csv_rows, json_lines
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.hub import leaderboard
@@ -157,9 +158,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             f"{path}: files with the suffix {path.suffix!r} are not read.",
             f"Name a file with one of the suffixes {', '.join(_SUFFIXES)}.",
         )
+    if path.exists() and not path.is_file():
+        raise EmmsError(f"{path} is not a file.", "Name a file of the " + setting_ref("truth"))
     try:
         if suffix == ".json":
-            return _json_rows(path, json.loads(path.read_bytes()))
+            return _json_rows(path, json.loads(read_limited(path)))
         if suffix == ".jsonl":
             return [*json_lines(path)]
         header, *rows = [[cell.strip() for cell in cells] for cells in csv_rows(path)] or [[]]

@@ -39,6 +39,12 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
             f"{repo.id} is an adapter of a checkpoint that its {ADAPTER} does not name",
             "write its base there (base_model_name_or_path), or merge it: model.merge_and_unload().save_pretrained(…)",
         )
+    if settings.get("layer_replication"):
+        # The copies of a layer share its weights, so that merging into one changes all.
+        raise EmmsError(
+            f"{repo.id} is an adapter with replicated layers (layer_replication in its {ADAPTER})",
+            "rank its base: " + setting_ref("checkpoints", name),
+        )
     if find_spec("peft") is None:
         raise EmmsError(
             f"{repo.id} is an adapter of {name}, and peft, which reads it, is not installed",

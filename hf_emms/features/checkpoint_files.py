@@ -9,15 +9,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hf_emms.cache.files import MAX_TEXT, read_limited
 from hf_emms.errors import EmmsError, pluralize
 from hf_emms.hub import (
     IGNORED_FILES,
     NoMatchingFileError,
     Repo,
     RepoFile,
+    check_sizes,
     download_command,
     fetch,
     listing,
+    max_bytes,
     replacement_hint,
 )
 
@@ -107,7 +110,7 @@ def unreadable_json(repo: Repo, folder: Path) -> EmmsError | None:
 
 
 def _parsed(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_limited(path, max_bytes(path.name) or MAX_TEXT).decode())
 
 
 def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
@@ -124,6 +127,7 @@ def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
 def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool) -> list[RepoFile]:
     """List the files of a checkpoint to download: descriptions, Python files with `code`, and weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
+    check_sizes(repo.id, {path: file.bytes for path, file in files.items()})
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
     return described + needed_weights(repo, files)
 

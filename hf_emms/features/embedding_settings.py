@@ -42,6 +42,7 @@ _RERANKER = "CrossEncoder"
 # Modules or `model_type`s of models that do not return one vector per text.
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
+_MAX_MODULES, _MAX_PROMPT = 50, 10_000
 # Names of prompts. The first that is not empty is used. `encode_document` of sentence-transformers 6.2 never uses
 # "passage", because its default is an empty prompt "document".
 _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
@@ -135,6 +136,11 @@ def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
         modules = [(module["type"].rpartition(".")[2], str(module["path"])) for module in read_json(repo, path)]
     except (TypeError, KeyError, AttributeError) as error:
         raise EmmsError(f"modules.json of {repo.id} lists no modules", replacement_hint(repo, path)) from error
+    if len(modules) > _MAX_MODULES:
+        raise EmmsError(
+            f"modules.json of {repo.id} lists {len(modules):,} modules, more than {_MAX_MODULES}",
+            "do not trust this checkpoint",
+        )
     for _, folder in modules:
         if Path(folder).is_absolute() or ".." in Path(folder).parts or "\\" in folder:
             raise EmmsError(
@@ -160,11 +166,18 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
             f"config_sentence_transformers.json of {repo.id} has the default prompt {default!r}, and no such prompt",
             f"its prompts are {', '.join(prompts) or 'none'}",
         )
-    return {
+    used = {
         "prompt": prompts.get(default, ""),
         "query_prompt": next(filter(None, map(prompts.get, _QUERY)), ""),
         "document_prompt": next(filter(None, map(prompts.get, _DOCUMENT)), ""),
     }
+    for name, text in used.items():
+        if len(text) > _MAX_PROMPT:
+            raise EmmsError(
+                f"the {name.replace('_', ' ')} of {repo.id} has {len(text):,} characters, more than {_MAX_PROMPT:,}",
+                "do not trust this checkpoint",
+            )
+    return used
 
 
 def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         task, references = get_task(about["task"]), _as_tuples(about["references"])
         weights = {} if (folder / MODULES).is_file() else load_file(folder / HEAD_WEIGHTS)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         hint = f'open it by transformers.pipeline(TASK, model="{model}")'
         if (folder / MODULES).is_file():
             hint = f'open it by sentence_transformers.SentenceTransformer("{model}")'

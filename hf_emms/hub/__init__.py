@@ -15,6 +15,7 @@ from hf_emms.hub.commits import (
     read_file,
     upload_model,
 )
+from hf_emms.hub.file_limits import check_sizes, max_bytes
 from hf_emms.hub.model_info import (
     HubModel,
     Sort,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from hf_emms.cache.files import read_limited
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request
 from hf_emms.hub.repos import license_of
@@ -130,8 +131,8 @@ def read_config(model: HubModel) -> dict[str, Any]:
     """Return the complete config.json of a checkpoint."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        config = json.loads(read_limited(Path(path)))
+    except (OSError, ValueError, RecursionError) as error:
         raise EmmsError(f"config.json of {model.id} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise EmmsError(f"config.json of {model.id} is not a JSON object")

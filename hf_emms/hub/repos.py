@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
+from hf_emms.hub.file_limits import check_regular, check_sizes
 
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api
@@ -159,7 +160,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
     Raises:
         NoMatchingFileError: No file matches.
-        EmmsError: A file is still damaged after the second download.
+        EmmsError: A file is too large (see `check_sizes`), or still damaged after the second download.
     """
     if repo.folder is not None:
         return repo.folder
@@ -173,6 +174,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
     matching = _matching([file.relative_to(folder).as_posix() for file in _visible_files(folder)], allow_patterns)
+    if repo.kind == "model":
+        check_sizes(repo.id, {path: (folder / path).stat().st_size for path in matching})
     # Some file systems round times to seconds.
     if not constants.HF_HUB_OFFLINE and any((folder / path).stat().st_mtime > started - 1 for path in matching):
         damaged = _damaged_files(repo, allow_patterns)
@@ -347,6 +350,9 @@ def _local(id: str, kind: Kind) -> Repo | None:
             raise EmmsError(
                 f"the folder {id!r} contains no files", "choose the folder that model.save_pretrained wrote"
             )
+        if kind == "model":
+            check_regular(id, path)
+            check_sizes(id, {name: file.bytes for name, file in _on_disk(path).items()})
         return Repo(id, kind, content_revision(path), path.absolute())
     except EmmsError:
         raise

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hf_emms import hub
-from hf_emms.cache.files import check_writable, locked, write_atomic
+from hf_emms.cache.files import check_writable, locked, read_limited, write_atomic
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
@@ -63,7 +63,7 @@ class ResultsFolder:
         """Return the ranking at a path (see `path_of`), or None. Raises an EmmsError if it cannot be read."""
         file = self._file(path)
         try:
-            return Ranking.from_json(file.read_bytes())
+            return Ranking.from_json(read_limited(file))
         except FileNotFoundError:
             return None
         except (OSError, EmmsError) as error:

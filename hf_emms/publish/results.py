@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hf_emms import hub
+from hf_emms.cache.files import read_limited
 from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
@@ -183,7 +184,7 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
     for file in sorted(folder.rglob("*.json")):
         path = file.relative_to(folder).with_suffix("").as_posix()
         try:
-            rankings[path] = Ranking.from_json(file.read_bytes())
+            rankings[path] = Ranking.from_json(read_limited(file))
         except EmmsError as error:
             problems.append(f"{path}: {error.message}")
         except OSError as error:

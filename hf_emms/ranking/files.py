@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hf_emms.cache.files import atomic_file, locked
+from hf_emms.cache.files import atomic_file, locked, read_limited
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import text as views
 from hf_emms.ranking.columns import flat_records
@@ -120,7 +120,7 @@ def _added(ranking: R, file: Path, before: R | None) -> R | None:
     try:
         kind = type(ranking)
         is_parquet = file.suffix.lower() == ".parquet"
-        current = from_parquet(file, kind) if is_parquet else from_json(file.read_bytes(), kind)
+        current = from_parquet(file, kind) if is_parquet else from_json(read_limited(file), kind)
     except (OSError, EmmsError):
         return None
     # In JSON, lists and tuples are equal.

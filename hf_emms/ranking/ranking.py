@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, overload
 
 import msgspec
 
-from hf_emms.cache.files import write_atomic
+from hf_emms.cache.files import read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, pluralize
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
@@ -186,7 +186,7 @@ class Ranking(RankingData, frozen=True):
         if path.suffix.lower() == ".parquet":
             return files.from_parquet(path, cls)
         try:
-            return cls.from_json(path.read_bytes())
+            return cls.from_json(read_limited(path))
         except OSError as error:
             raise EmmsError(
                 f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from hf_emms.cache.files import decoded
+from hf_emms.cache.files import decoded, read_limited
 from hf_emms.errors import EmmsError, one_line, pluralize, setting_ref
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
@@ -199,7 +199,7 @@ def _read_sweep_file(source: str) -> dict[str, Any]:
     if not is_content and Path(source).suffix not in _FILE_SUFFIXES:
         raise EmmsError(f"the sweep file {source} does not end in .yaml or .json", hint)
     try:
-        content = yaml.load(source if is_content else decoded(Path(source).read_bytes()), _YAML_LOADER)
+        content = yaml.load(source if is_content else decoded(read_limited(Path(source))), _YAML_LOADER)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise EmmsError(f"the sweep file {source[:80]} cannot be read: {reason}", hint) from error

@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hf_emms.data.files.lines import MAX_LINE, check_lengths
+from hf_emms.data.files.limits import check_files
+from hf_emms.data.files.lines import MAX_LINE
 from tests.helpers.rows import CLASSES, COLUMNS, CSV, TEXTS, N, labels_of, png, write
 from tests.helpers.samples import load_sample, refused
 
@@ -174,7 +175,7 @@ def test_a_file_that_is_not_a_table_is_refused_with_a_hint(
 
 def test_a_list_in_json_may_be_one_long_line(tmp_path: Path) -> None:
     write(tmp_path / "a.json", json.dumps([*ROWS, {"text": "x" * MAX_LINE, "label": "cat"}]))
-    check_lengths(tmp_path / "a.json")
+    check_files(tmp_path / "a.json")
 
 
 def test_every_csv_file_of_a_split_is_checked_for_its_number_of_cells(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_an_adapter_that_writes_a_prompt_is_refused(zoo: Path, tmp_path: Path) -
     [
         ({"base_model_name_or_path": "./absent"}, r"is an adapter of \./absent, which cannot be used"),
         ({"base_model_name_or_path": None}, "does not name"),
+        ({"layer_replication": [[0, 1]] * 1_000}, "replicated layers"),
         ({"megatron_config": {"tensor_model_parallel_size": 1}, "megatron_core": "stowaway"}, "megatron_core"),
     ],
 )

@@ -145,6 +145,7 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
     ("file", "content", "problem"),
     [
         (ABOUT, {"default_prompt_name": "q"}, "the default prompt 'q', and no such prompt"),
+        (ABOUT, {"prompts": {"document": "a" * 10_001}}, "the document prompt of .* has 10,001 characters"),
         (ABOUT, {"truncate_dim": -3}, "truncate_dim of .* is -3"),
         (ABOUT, {"truncate_dim": 0}, "truncate_dim of .* is 0"),
         (ABOUT, {"model_type": "SparseEncoder"}, "is a sparse encoder, as SPLADE is"),
@@ -153,6 +154,7 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
         ("modules.json", ["Transformer", "MultiVectorMask"], "gives a vector for each token, as ColBERT does"),
         ("modules.json", ["WordEmbeddings"], "starts with WordEmbeddings"),
         ("modules.json", [], "starts with no module"),
+        ("modules.json", ["Transformer"] * 51, "lists 51 modules"),
         ("modules.json", [{"idx": 0}], "lists no modules"),
         ("modules.json", [{"path": "../other", "type": "a.Transformer"}], "outside the repository"),
         ("modules.json", [{"path": "/other", "type": "a.Transformer"}], "outside the repository"),

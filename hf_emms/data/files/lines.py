@@ -13,8 +13,6 @@ import msgspec
 from hf_emms.errors import EmmsError
 
 MAX_LINE = 64 << 20
-# A JSON file with one list is read at once.
-MAX_DOCUMENT = 1 << 30
 _FIRST_LINES = 20
 _SEPARATORS = ";\t|"
 # Texts that mean an empty cell in a column of numbers. In a column of texts only an empty text does.
@@ -87,7 +85,7 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             yield msgspec.json.decode(line, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EmmsError(
                 f"Line {number:,} of {path.name} is not a JSON object: {error}.", 'Write lines like {"text": "…"}.'
             ) from None
@@ -128,27 +126,8 @@ def _check_width(file: Path) -> None:
             )
 
 
-def check_lengths(path: Path) -> None:
-    """Refuse a file of CSV or JSON with a line that is too long to read.
-
-    Raises:
-        EmmsError: A line has more than 64 MB, or a JSON document more than 1 GB.
-    """
-    if path.stat().st_size <= MAX_LINE and path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
-        return
-    size = 0
-    with opened(path, "rb") as stream:
-        is_document = False
-        while chunk := stream.read(MAX_LINE):
-            is_document = is_document or (not size and ".json" in path.suffixes and chunk.lstrip()[:1] == b"[")
-            size += len(chunk)
-            if is_document and size > MAX_DOCUMENT:
-                raise EmmsError(f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line.")
-            if not is_document and len(chunk) == MAX_LINE and b"\n" not in chunk:
-                raise _too_long(path)
-
-
-def _too_long(path: Path) -> EmmsError:
+def too_long(path: Path) -> EmmsError:
+    """Return the error for a file with a line that is too long."""
     return EmmsError(
         f"{path.name} has a line of more than {MAX_LINE >> 20} MB.", "Write one row per line, or split the line."
     )
@@ -165,7 +144,7 @@ def _limited(path: Path, mode: str, **settings: Any) -> Iterator[Any]:
     with opened(path, mode, **settings) as stream:
         while line := stream.readline(MAX_LINE):
             if len(line) == MAX_LINE and line[-1:] not in ("\n", b"\n"):
-                raise _too_long(path)
+                raise too_long(path)
             yield line
 
 

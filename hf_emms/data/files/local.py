@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.data.files.lines import check_lengths, csv_rows, pandas_arguments
+from hf_emms.data.files.lines import csv_rows, pandas_arguments
 from hf_emms.data.files.split_names import split_of
 from hf_emms.data.files.tables import columns_of_words, conll_arguments, read_tables, texts_by_class
 from hf_emms.errors import EmmsError, Note, first_few
@@ -34,7 +34,7 @@ READERS = {
     },
 }
 MEDIA = ("imagefolder", "audiofolder")
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 # Files that describe a dataset.
 _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json")
@@ -121,8 +121,6 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
     for file in files:
         if not file.stat().st_size:
             raise EmmsError(f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
-        if reader in ("csv", "json"):
-            check_lengths(file)
     splits = _splits(files, base)
     tables = read_tables(reader, splits)
     return LocalFiles(reader, splits if tables is None else dict.fromkeys(tables, files), tables or {})
@@ -196,7 +194,7 @@ def _splits(files: Sequence[Path], base: Path, *, by_folder: bool = False) -> di
 
 def reader_of(path: Path) -> str | None:
     """Return the reader of a file by its name, with or without a suffix of compression; None if it is not read."""
-    suffixes = path.suffixes[-2:] if path.suffix.lower() in _COMPRESSED else path.suffixes[-1:]
+    suffixes = path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]
     return READERS.get(suffixes[0].lower()) if suffixes else None
 
 
@@ -237,6 +235,7 @@ def walk(folder: Path) -> list[Path]:
     """Return the files below a folder in order, without hidden ones.
 
     Raises:
+        EmmsError: A pipe, a socket or a device has the name of a table, an image or a sound.
         OSError: A folder cannot be listed.
     """
 
@@ -246,6 +245,9 @@ def walk(folder: Path) -> list[Path]:
     files = []
     for top, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        paths = (Path(top, name) for name in sorted(names) if not name.startswith("."))
-        files += [path for path in paths if path.is_file()]
+        for path in (Path(top, name) for name in sorted(names) if not name.startswith(".")):
+            if path.is_file():
+                files.append(path)
+            elif path.exists() and reader_of(path):
+                raise EmmsError(f"{path.name} is a pipe, a socket or a device, not a file.", "Remove it.")
     return files

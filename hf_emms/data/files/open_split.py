@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.files.archives import archive_in, unpacked
+from hf_emms.data.files.archives import ARCHIVES, archive_in, unpacked
+from hf_emms.data.files.limits import check_archive, check_file, check_files
 from hf_emms.data.files.lines import QUOTES
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
@@ -162,7 +163,8 @@ class DatasetFiles:
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
                 opened = replace(opened, rows=rows, total=total, builder=builder)
             else:
-                retried(builder.download_and_prepare)
+                downloads = None if self.builder is None else _checked_downloads(builder)
+                retried(lambda: builder.download_and_prepare(dl_manager=downloads))
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
             if self.folder is not None and self.local.reader in MEDIA and len(rows.features) == 1:
@@ -199,6 +201,7 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
         archive = archive_in(folder)
         if archive is not None:
             folder = unpacked(archive, repo.revision)
+            check_files(folder)
         if folder.is_dir() and card_names_files(folder):
             import datasets
 
@@ -296,6 +299,22 @@ def configuration_names(repo: Repo) -> list[str]:
                 "Correct or remove `configs` at its top.",
             ) from error
     return retried(lambda: datasets.get_dataset_config_names(repo.id, revision=repo.revision))
+
+
+def _checked_downloads(builder: Any) -> Any:
+    """Return a download manager of ``datasets`` that checks files before it unpacks them."""
+    import datasets
+
+    class CheckedDownloads(datasets.DownloadManager):
+        def extract(self, path_or_paths: Any) -> Any:
+            for path in map(Path, datasets.utils.py_utils.NestedDataStructure(path_or_paths).flatten()):
+                check_file(path)
+                if path.name.lower().endswith(ARCHIVES):
+                    check_archive(path)
+            return super().extract(path_or_paths)
+
+    settings = datasets.DownloadConfig(use_etag=False, token=builder.token, storage_options=builder.storage_options)
+    return CheckedDownloads(builder.dataset_name, download_config=settings, base_path=builder.base_path)
 
 
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.files.limits import check_files
 from hf_emms.data.files.open_split import (
     ConfigurationError,
     DatasetFiles,
@@ -188,6 +189,9 @@ def _resolved(dataset: str) -> Repo:
     try:
         if at and not Path(dataset).exists() and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
             raise EmmsError(f"{before!r} is on this machine and has no revisions.", setting_ref("dataset", before))
+        path = Path(dataset).expanduser()
+        if dataset and path.exists() and not dataset.startswith(DEMO_PREFIX):
+            check_files(path)
         return resolve(dataset, "dataset")
     except (OSError, RuntimeError) as error:  # RuntimeError: ~NAME has no home folder
         reason = getattr(error, "strerror", None) or error

@@ -86,8 +86,9 @@ def _json_tables(file: Path) -> Tables | None:
         are_lines = start.endswith(b"}") and stream.readline(MAX_LINE).strip()
     if not start.startswith(b"{") or are_lines:
         return None
+    whole = b"".join(lines_of(file))
     try:
-        content = json.loads(b"".join(lines_of(file)))
+        content = json.loads(whole)
     except ValueError:  # the reader of ``datasets`` reports where
         return None
     return tables_of_object(content, file.name) if isinstance(content, dict) else None
