@@ -43,9 +43,9 @@ _RERANKER = "CrossEncoder"
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
 _MAX_MODULES, _MAX_PROMPT = 50, 10_000
-# Names of prompts. The first that is not empty is used. `encode_document` of sentence-transformers 6.2 never uses
-# "passage", because its default is an empty prompt "document".
-_QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
+# Names of the prompt for documents. The first that is not empty is used. `encode_document` of sentence-transformers 6.2
+# never uses the others, because its default is an empty prompt "document".
+_DOCUMENT = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,12 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
             f"config_sentence_transformers.json of {repo.id} has the default prompt {default!r}, and no such prompt",
             f"its prompts are {', '.join(prompts) or 'none'}",
         )
+    document = next(filter(prompts.get, _DOCUMENT), _DOCUMENT[0])
     used = {
         "prompt": prompts.get(default, ""),
-        "query_prompt": next(filter(None, map(prompts.get, _QUERY)), ""),
-        "document_prompt": next(filter(None, map(prompts.get, _DOCUMENT)), ""),
+        "query_prompt": prompts.get("query", ""),
+        "document_prompt": prompts.get(document, ""),
+        "document_prompt_name": document,
     }
     for name, text in used.items():
         if len(text) > _MAX_PROMPT:

@@ -162,7 +162,12 @@ def plan_extraction(
     embedding = embedding_settings(base or repo, folder) if kind.sentence_settings else EmbeddingSettings({})
     if embedding.refused is not None and "similarity" in kind.sentence_settings:
         raise embedding.refused
-    settings, notes = {**embedding.fields, **_chosen_prompts(prompts)}, [*embedding.notes]
+    chosen = _chosen_prompts(prompts)
+    settings, notes = {**embedding.fields, **chosen}, [*embedding.notes]
+    name = settings.get("document_prompt_name", "document")
+    if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
+        text = f"Documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use."
+        notes = [Note("prompt-of-documents", text), *notes]
     if "reranker_parts" in kind.sentence_settings and (parts := reranker_parts(base or repo, folder)):
         # The layers after the pooling compute the output for a pair, and no features.
         settings, notes = {**settings, "reranker_parts": parts, "behind": (), "normalise": False}, []

@@ -62,7 +62,7 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the cache key of every run: raise it if the results of a recipe change.
-FINETUNE_VERSION = 17
+FINETUNE_VERSION = 18
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to this many times its length.
 _MAX_TIED = 2
 # Divides the lowest learning rate if training diverges at every rate, and multiplies the highest rate if a checkpoint

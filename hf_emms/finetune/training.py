@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ from hf_emms.finetune.trainer import (
     Watch,
     evaluation_arguments,
 )
-from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
+from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_discarded, note_on_losses
 from hf_emms.heads import Metric
 from hf_emms.heads.head import Network
-from hf_emms.heads.split import BatchedRows
+from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.options import RunOptions
 from hf_emms.ranking import BaselineScore, TrainingRun
 from hf_emms.ranking.progress import Progress
@@ -139,7 +139,7 @@ class Training:
         self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[Note, ...]
     ) -> TrainingRun:
         started, job, splits, helped = time.perf_counter(), self.job, self.splits, True
-        metrics = self.metrics
+        metrics, discarded = self.metrics, dict[str, float]()
         metric = metrics[0]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -162,6 +162,9 @@ class Training:
                 helped, note = has_helped(metric, untrained, validation)
                 notes = *notes, note
                 if not helped:
+                    trained = network.test_predictions(trainer.outputs(splits.test), splits.test)
+                    discarded = _scores(metrics, trained, splits.test)
+                    notes = *notes, note_on_discarded(metric, discarded[metric.name])
                     network.model.load_state_dict(load().model.state_dict())
                     validation = untrained
             outputs = trainer.outputs(splits.test)
@@ -176,7 +179,7 @@ class Training:
             job.learning_rate,
             job.seed,
             validation=validation.value,
-            scores={metric.name: metric.compute(predictions, splits.test.references) for metric in metrics},
+            scores=_scores(metrics, predictions, splits.test),
             stderr=test.stderr,
             steps=trainer.state.global_step,
             batch_size=batch_size,
@@ -188,6 +191,7 @@ class Training:
             has_learnt=not baselines or validation.is_above(baselines["validation"][1]),
             baseline=_baseline(test, *baselines["test"]) if baselines else None,
             is_untrained=not helped,
+            discarded_scores=discarded,
             unfinished=watch.unfinished,
         )
         if self.models is not None:
@@ -219,7 +223,7 @@ class Training:
 
         def scores(evaluation: Any) -> dict[str, float]:
             predictions = network.predictions(evaluation.predictions, validation)
-            return {metric.name: metric.compute(predictions, validation.references) for metric in metrics}
+            return _scores(metrics, predictions, validation)
 
         return NetworkTrainer(
             network,
@@ -244,6 +248,10 @@ def train_once(network: Network, rows: BatchedRows, job: TrainingJob, device: to
         apply_method(network, job.recipe.method)
         NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[memory]).train()
     return memory.notes
+
+
+def _scores(metrics: Sequence[Metric], predictions: list[Any], split: LabeledSplit) -> dict[str, float]:
+    return {metric.name: metric.compute(predictions, split.references) for metric in metrics}
 
 
 def _baseline(test: Measurement, name: str, baseline: Measurement) -> BaselineScore:

@@ -33,6 +33,12 @@ def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple
     return True, Note("training-helped", f"fine-tuning helped: {scores}{within}")
 
 
+def note_on_discarded(metric: Metric, score: float) -> Note:
+    """Return a note with the test score of trained weights that were not kept."""
+    text = f"the discarded weights: test {metric_title(metric.name)} {format_measured(metric.name, score)}"
+    return Note("discarded-weights", text)
+
+
 def note_on_losses(losses: Sequence[float]) -> list[Note]:
     """Return a note if the losses did not end clearly below their start."""
     first, last = _ends(losses)

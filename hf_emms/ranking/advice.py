@@ -59,9 +59,10 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     pairs = list(zip(rows, results, strict=True))
     scores = "; ".join(f"{row.checkpoint}: {format_measured(result.metric, result.value)}" for row, result in pairs[1:])
     sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
-    budget = (
-        "with its original weights, because fine-tuning did not help" if best.is_untrained else f"after {_budget(best)}"
-    )
+    budget = f"after {_budget(best)}"
+    if best.is_untrained:
+        trained = format_measured(best.metric, best.discarded_value)
+        budget = f"with its original weights, because fine-tuning did not help (fine-tuned: {trained})"
     sentence += (f" ({scores})" if scores else "") + f", {budget}"
     better = [row for row, result in pairs if is_significantly_better(result, best)]
     near = [row for row in rows[1:] if row.checkpoint in decision.near and row not in better]

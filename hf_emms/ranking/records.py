@@ -90,6 +90,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         has_learnt: Whether the validation score is significantly above the baseline. True without a baseline.
         baseline: The baseline on the test rows. None if it is unknown.
         is_untrained: Whether training did not help, so that the scores belong to the original weights.
+        discarded_scores: If training did not help, metric → score of the trained weights on the test rows.
         unfinished: "after 56 of 100,000 steps" if the time limit ended the run, else None.
     """
 
@@ -109,6 +110,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     has_learnt: bool = True
     baseline: BaselineScore | None = None
     is_untrained: bool = False
+    discarded_scores: dict[str, float] = {}
     unfinished: str | None = None
 
 
@@ -153,6 +155,12 @@ class FineTuned(msgspec.Struct, frozen=True):
     def learning_curve(self) -> tuple[float, ...]:
         """The validation score at each evaluation of the first run at the chosen learning rate; empty without runs."""
         return next((run.curve for run in self._chosen_runs()), ())
+
+    @property
+    def discarded_value(self) -> float | None:
+        """The mean test score of trained weights that were discarded, at the chosen learning rate; None without any."""
+        scores = [run.discarded_scores[self.metric] for run in self._chosen_runs() if run.discarded_scores]
+        return float(np.mean(scores)) if scores else None
 
     def _chosen_runs(self) -> list[TrainingRun]:
         return [run for run in self.runs if run.learning_rate == self.learning_rate and run.error is None]

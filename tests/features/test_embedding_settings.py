@@ -295,10 +295,18 @@ def test_queries_and_documents_are_embedded_with_their_prompts(
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS, prompt="cat "), atol=2e-6)
 
 
-def test_the_prompt_of_passages_is_that_of_documents(zoo: Path, tmp_path: Path) -> None:
-    model = bert(zoo, tmp_path / "st", prompts={"query": "a photo of ", "passage": "the road "})
-    expected = model.encode(DOCUMENTS, prompt_name="passage")
+@pytest.mark.parametrize(
+    "prompts", [{"passage": "the road "}, {"corpus": "the road "}, {"document": "", "passage": "a "}]
+)
+def test_the_prompt_of_passages_is_that_of_documents(prompts: dict[str, str], zoo: Path, tmp_path: Path) -> None:
+    """In sentence-transformers, `encode_document` uses none of them. A note reports the difference."""
+    model = bert(zoo, tmp_path / "st", prompts={"query": "a photo of ", **prompts})
+    expected = model.encode(DOCUMENTS, prompt=[*prompts.values()][-1])
     np.testing.assert_allclose(embed_both(tmp_path / "st")[1], expected, atol=2e-6)
+    assert not np.allclose(model.encode_document(DOCUMENTS), expected, atol=1e-3)
+    for chosen, code in ((None, "prompt-of-documents"), (FeatureOptions(document_prompt="a "), "prompts")):
+        plan = plan_extraction(repo_of(tmp_path / "st"), MODALITIES["search"], "t", prompts=chosen)
+        assert [note.code for note in plan.notes][-1] == code
 
 
 def test_what_is_used_of_a_checkpoint_is_said(sentences: Path, tmp_path: Path) -> None:

@@ -88,13 +88,18 @@ def test_saved_models_reproduce_scores_in_sentence_transformers(
 
 def test_original_weights_are_kept_if_training_does_not_help(data: str, zoo: Path, tmp_path: Path) -> None:
     checkpoint, kept = build(zoo, "bert"), tmp_path / "kept"
-    settings = FAST | {"learning_rates": ("1e-9",), "epochs": 2}
+    settings = FAST | {"learning_rates": ("0.3",), "epochs": 2}
     confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **settings)
     (run,) = confirmed.rows[0].fine_tuned.runs
     assert (run.steps, run.validation) == (len(run.curve[1:]) * run.steps // 2, run.curve[0])
     assert "training-did-not-help" in [getattr(note, "code", "") for note in run.notes]
     assert "fine-tuning did not help" in (kept / "README.md").read_text()
-    assert confirmed.rows[0].fine_tuned.is_untrained
+    result = confirmed.rows[0].fine_tuned
+    assert result.is_untrained
+    assert result.discarded_value < result.value - 0.1  # the learning rate is too high
+    assert run.discarded_scores.keys() == run.scores.keys()
+    note = next(note for note in run.notes if note.code == "discarded-weights")
+    assert f"{100 * result.discarded_value:.1f}" in note.text
     before, after = load_file(checkpoint / "model.safetensors"), load_file(kept / "model.safetensors")
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
 
