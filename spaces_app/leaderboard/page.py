@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from leaderboard.render import Shown
 from leaderboard.selection import COLUMNS, COSTS, SCOPES, TABS, WITHOUT_SELECTION, View, to_query
 from leaderboard.store import Snapshot
 
+HOST = os.environ.get("SPACE_HOST", "")  # set in a Space; previews need an absolute address
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
 SCRIPT = (HERE / "page.js").read_text(encoding="utf-8").replace("https://huggingface.co", HUB)
@@ -45,7 +47,9 @@ def page(shown: Shown, main: Markup, *, script: str = SCRIPT, more: Markup | str
         "page.html",
         policy=policy(script),
         title=shown.title,
+        embed=shown.view.embed,
         description=shown.answer.striptags() or _DESCRIPTION,
+        preview=f"https://{HOST}/preview.png?{shown.query}" if HOST else "",
         start=Markup(_START),
         style=Markup(STYLE),
         main=main,

@@ -96,6 +96,7 @@ class View:
         scope: The compared datasets, a key of SCOPES.
         cost: The horizontal axis of the plot, a key of COSTS.
         data: The user's dataset, for the command.
+        embed: "1" hides the head of the page and the form, for a frame in another page.
     """
 
     tab: Literal[*TABS] = "rankings"
@@ -118,6 +119,7 @@ class View:
     scope: Literal[*SCOPES] = "task"
     cost: Literal[*COSTS] = "parameters"
     data: Typed = ""
+    embed: Literal["", "1"] = ""
 
 
 # Field of a view → its name in addresses, if that differs.

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from leaderboard import json_api, page, render, submit_page, table
+from leaderboard import json_api, page, pictures, render, submit_page, table
 from leaderboard.facts import HubFacts
 from leaderboard.limits import BodyTooLargeError, Limits
 from leaderboard.markup import draw
@@ -32,6 +32,7 @@ _MAX_POLL_SECONDS = 15.0
 _CACHED_PAGES = 64
 # Enough for a form with a file of the largest size.
 _MAX_BODY = 2 * MAX_BYTES + 10_000
+_FOR_AN_HOUR = {"cache-control": "max-age=3600"}
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
 
 MIDDLEWARE = (Middleware(Limits, max_body=_MAX_BODY), Middleware(GZipMiddleware, compresslevel=6))
@@ -119,6 +120,16 @@ class _Routes:
     def version(self, request: Request) -> Response:
         return PlainTextResponse(str(self._pages.store.snapshot.version), headers={"cache-control": "no-store"})
 
+    def badge(self, request: Request) -> Response:
+        content = pictures.badge(request.url.query, self._pages.store.snapshot)
+        if content is None:
+            return PlainTextResponse("Ranking or checkpoint not found.", 404)
+        return Response(content, headers=_FOR_AN_HOUR, media_type="image/svg+xml")
+
+    def preview(self, request: Request) -> Response:
+        content = pictures.preview(request.url.query, self._pages.store.snapshot)
+        return Response(content, headers=_FOR_AN_HOUR, media_type="image/png")
+
     def export(self, request: Request) -> Response:
         kind = request.query_params.get("kind", "csv")
         file = self._pages.export(request.url.query, kind)
@@ -159,6 +170,8 @@ def routes(pages: Pages) -> list[Route]:
         Route("/view", functions.part_of_page),
         Route("/version", functions.version),
         Route("/export", functions.export),
+        Route("/badge.svg", functions.badge),
+        Route("/preview.png", functions.preview),
         json_api.route(pages.store),
     ]
 

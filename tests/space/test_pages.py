@@ -8,10 +8,12 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode
+from xml.etree import ElementTree
 
 import pytest
 from leaderboard.checks import recomputed
 from leaderboard.page import SCRIPT, policy
+from PIL import Image
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
@@ -209,6 +211,32 @@ def test_a_new_version_of_the_data_is_shown_and_named(tmp_path):
     assert "does not contain rankings" in page(pages)
     version = pages.get("/version").text
     assert f'data-version="{version}"' in page(pages)
+
+
+def test_a_badge_has_the_rank_of_a_checkpoint_as_text_only(pages):
+    answer = pages.get("/badge.svg?ranking=image/beans&checkpoint=org/best")
+    assert answer.headers["content-type"] == "image/svg+xml"
+    picture = ElementTree.fromstring(answer.content)
+    assert [*picture.itertext()].count("tied for rank 1 of 3 on beans") == 1
+    asked = {"task": "feature-extraction", "ranking": "hostile", "checkpoint": HOSTILE[0]}
+    hostile = ElementTree.fromstring(pages.get("/badge.svg", params=asked).content)
+    assert [each.tag for each in hostile.iter()] == [each.tag for each in picture.iter()]
+    for query in ("", "ranking=image/beans&checkpoint=org/failed", "ranking=gone&checkpoint=org/best"):
+        assert pages.get(f"/badge.svg?{query}").status_code == 404
+
+
+@pytest.mark.parametrize("query", [BEANS, "tab=home", f"{BEANS}&checkpoint=org/best"])
+def test_a_link_to_a_space_has_a_picture(pages, monkeypatch, query):
+    monkeypatch.setattr("leaderboard.page.HOST", "org-board.hf.space")
+    (address,) = re.findall('og:image" content="https://org-board.hf.space([^"]*)"', page(pages, f"{query}&max=3B"))
+    assert Image.open(io.BytesIO(pages.get(unescape(address)).content)).size == (1200, 630)
+
+
+def test_links_of_an_embedded_page_are_embedded(pages):
+    text = page(pages, f"{BEANS}&embed=1")
+    (link, *_) = re.findall(r'href="\?([^"]*checkpoint=org%2Fbest[^"]*)"', text)
+    for embedded in (text, page(pages, unescape(link))):
+        assert '<html lang="en" class="embedded">' in embedded
 
 
 def test_pages_come_compressed(pages):
