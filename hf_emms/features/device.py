@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError, check_type, setting_ref
+from hf_emms.errors import EmmsError, check_type, pluralize, setting_ref
+from hf_emms.features.main_memory import processor_name
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""
@@ -39,6 +40,34 @@ def choose_device(device: str) -> torch.device:
     if not available[kind]:
         raise EmmsError(f"this machine has no usable {kind} device", setting_ref("device", "auto"))
     return torch.device(device)
+
+
+def device_name(device: str) -> str:
+    """Return the name of the GPU, or of the processor with its number of threads."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    if chosen.type == "cpu":
+        return f"{processor_name()}, {pluralize(torch.get_num_threads(), 'thread')}"
+    return f"GPU of {processor_name()}"
+
+
+class GpuPeak:
+    """The most memory on a CUDA device that tensors need in addition to those that exist now."""
+
+    def __init__(self, device: str) -> None:
+        self._device = choose_device(device)
+        self._before = 0
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+
+    @property
+    def bytes(self) -> int | None:
+        """The bytes until now; None on other devices, whose memory also contains the inputs."""
+        if self._device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self._device) - self._before
 
 
 # --- preparing a CPU: features stay the same up to float32 rounding ---------------------------------------

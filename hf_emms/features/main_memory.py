@@ -1,14 +1,22 @@
-"""Bytes of main memory, in all and free, within the limits of the container that the process runs in."""
+"""The processor, and the bytes of main memory within the limits of the container that the process runs in."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path("/")
 # Cached files that a control group counts as used, and that the system frees on demand.
 _CACHED = ("active_file", "inactive_file")
+
+
+def processor_name(root: Path = _ROOT) -> str:
+    """Return the name of the processor as the system reports it: "AMD EPYC 7763 64-Core Processor"."""
+    fields = (line.partition(":") for line in _lines(root / "proc/cpuinfo"))
+    names = (value.strip() for name, _, value in fields if name.strip() == "model name")
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def total_main_memory(root: Path = _ROOT) -> int | None:

@@ -294,8 +294,17 @@ def _million_embeddings(width: int) -> int:
     return 4_000_000 * width
 
 
+def inputs_per_second(ranking: RankingData, row: Row) -> float | None:
+    """Return the speed of a checkpoint without loading; None if it was not measured."""
+    seconds = row.seconds.forward
+    is_measured = row.error is None and row.cached != "features" and seconds > 0
+    return (row.n or ranking.n_inputs) / seconds if is_measured else None
+
+
 def _hours_per_million(ranking: RankingData, row: Row) -> float | None:
-    return 1_000_000 / 3600 / row.documents_per_second if row.documents_per_second else None
+    """Return the hours for a million documents or, if the task has none, inputs."""
+    speed = row.documents_per_second or inputs_per_second(ranking, row)
+    return 1_000_000 / 3600 / speed if speed else None
 
 
 def _truncated(width: int) -> TableColumn:
@@ -447,8 +456,8 @@ COLUMNS: tuple[TableColumn, ...] = (
         lambda hours: MISSING if hours is None else f"{hours:,.2g}" if hours < 10 else f"{hours:,.0f}",
         float,
         title="h/million",
-        titles={"page": "hours per million documents"},
-        applies=_searches_embeddings,
+        titles={"page": "hours per million"},
+        applies=lambda ranking, table: table != "text" or _searches_embeddings(ranking, table),
     ),
     *map(_truncated, DIMENSIONS),
     TableColumn(
@@ -465,6 +474,8 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("pooling", _FILES),
     TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.forward, _format_tenths, float),
     TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_tenths, float),
+    TableColumn("machine", ("file",)),
+    TableColumn("memory", ("file",), type=int),
     TableColumn("cached", ("file",)),
     TableColumn("error", _FILES),
     TableColumn("revision", ("file", "results", "page")),

@@ -157,8 +157,8 @@ def _results(ranking: R) -> R:
 
 
 def _without_times(rows: Iterable[Row]) -> tuple[Row, ...]:
-    times = {"seconds": Seconds(), "documents_per_second": None, "cached": "none", "downloads": None}
-    return tuple(msgspec.structs.replace(row, **times) for row in rows)
+    unknown = dict.fromkeys(("documents_per_second", "machine", "memory", "downloads"))
+    return tuple(msgspec.structs.replace(row, seconds=Seconds(), cached="none", **unknown) for row in rows)
 
 
 def checkpoint_key(row: Row) -> str:

@@ -199,6 +199,8 @@ class Row(msgspec.Struct, frozen=True):
         architecture: The model class that ran.
         pooling: A description of how hidden states became features.
         seconds: The time to compute the row.
+        machine: The GPU, or the processor and its threads, that computed the features. None if the cache had them.
+        memory: The most bytes of GPU memory that the features needed. None on a CPU, and if the cache had them.
         cached: What this run took from the cache.
         error: The reason for a missing score, on one line.
         no_head: Why the task cannot fine-tune the checkpoint. None if it can.
@@ -231,6 +233,8 @@ class Row(msgspec.Struct, frozen=True):
     architecture: str | None = None
     pooling: str | None = None
     seconds: Seconds = Seconds()
+    machine: str | None = None
+    memory: Count | None = None
     cached: Literal["none", "features", "row"] = "none"
     notes: tuple[Note, ...] = ()
     error: str | None = None

@@ -9,12 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hf_emms.errors import format_count
+from hf_emms.errors import format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
-from leaderboard.lines import Line, lines, matching
+from leaderboard.lines import Line, lines, matching, value
 from leaderboard.selection import COSTS, View, to_query
 from leaderboard.store import Snapshot
 
@@ -22,6 +22,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
 _MAX_LABELS = 12
 _RADIUS = 6
+_MORE_IS_CHEAPER = ("documents_per_second",)
 
 # Left, top, right, bottom.
 Box = tuple[float, float, float, float]
@@ -41,12 +42,13 @@ _CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint with its cost and its score, as number and text."""
+    """A checkpoint with its cost and its score, each as number and text."""
 
     line: Line
     cost: float
     score: Explained
     text: str
+    cost_text: str
 
 
 def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
@@ -54,10 +56,18 @@ def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
     measured, shown = [], ScoreFormatter(ranking, ranking.estimators[0])
     for line in matching(lines(ranking, snapshot), view):
         score = line.score(ranking.estimators[0])
-        cost = line.seconds if view.cost == "seconds" else line.row.parameters
+        cost = value(line, view.cost)
         if score is not None and cost is not None and cost > 0:
-            measured.append(Point(line, float(cost), shown.number(score), shown.text(score)))
-    return sorted(measured, key=lambda point: (point.cost, -point.score.value))
+            text = _cost(cost, line, view)
+            measured.append(Point(line, float(cost), shown.number(score), shown.text(score), text))
+    sign = -1 if view.cost in _MORE_IS_CHEAPER else 1
+    return sorted(measured, key=lambda point: (sign * point.cost, -point.score.value))
+
+
+def known_costs(ranking: Ranking, snapshot: Snapshot) -> dict[str, str]:
+    """Return the costs that a checkpoint of a ranking has, with their titles."""
+    some = lines(ranking, snapshot)
+    return {name: title for name, title in COSTS.items() if any(value(line, name) for line in some)}
 
 
 def front(cheapest_first: Sequence[Point]) -> list[Point]:
@@ -80,8 +90,9 @@ def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
         title=shown.heading + ("" if shown.quantity.arrow else " →"),
         cost=COSTS[view.cost],
         missing=len(matching(lines(ranking, snapshot), view)) - len(drawn),
+        machines=list(dict.fromkeys(point.line.row.machine for point in drawn if point.line.row.machine)),
         front=[
-            (checkpoint_link(point.line.row.checkpoint, view), f"{point.text}, {_cost(point, view)}") for point in best
+            (checkpoint_link(point.line.row.checkpoint, view), f"{point.text}, {point.cost_text}") for point in best
         ],
     )
 
@@ -116,7 +127,7 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
     row, value, error = point.line.row, point.score.value, _error(point)
     return {
         "query": to_query(View(checkpoint=row.checkpoint)),
-        "text": f"{row.checkpoint}: {point.text}, {_cost(point, view)}",
+        "text": f"{row.checkpoint}: {point.text}, {point.cost_text}",
         "css": "point best" if on_front else "point",
         "x": round(across(point.cost), 1),
         "y": round(up(value), 1),
@@ -192,13 +203,26 @@ def _linear_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[flo
 
 
 def _tick(at: float, view: View) -> str:
-    return f"{at:g} s" if view.cost == "seconds" else format_count(round(at)).replace(".0", "")
+    if view.cost == "parameters":
+        return format_count(round(at)).replace(".0", "")
+    if view.cost in ("memory", "bytes_per_million"):
+        return format_bytes(at).replace(".0", "")
+    return f"{at:,g} s" if view.cost == "seconds" else f"{at:,g}"
 
 
-def _cost(point: Point, view: View) -> str:
-    return (
-        f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{format_count(int(point.cost))} parameters"
-    )
+def _cost(cost: float, line: Line, view: View) -> str:
+    """Return the cost of a checkpoint with its unit: "2.3 hours per million, 1.38 at 0.6 per hour"."""
+    if view.cost in ("memory", "bytes_per_million"):
+        measured = ", measured" if view.cost == "memory" and line.row.memory else ""
+        return f"{format_bytes(cost)}{measured}"
+    written = {
+        "parameters": f"{format_count(int(cost))} parameters",
+        "seconds": f"{markup.seconds(cost)} s",
+        "hours_per_million": f"{cost:,.3g} hours per million",
+        "documents_per_second": f"{cost:,.0f} documents/s",
+    }[view.cost]
+    money = f", {cost * view.price:,.2f} at {view.price:g} per hour"
+    return written + money * (view.cost == "hours_per_million" and view.price > 0)
 
 
 def _error(point: Point) -> float:

@@ -79,6 +79,7 @@ class Endpoints:
         license: str = "",
         library: str = "",
         unseen: bool = False,
+        price_per_hour: float = 0,
         sort: str = "rank",
         limit: int = 20,
         offset: int = 0,
@@ -93,6 +94,7 @@ class Endpoints:
             license: Only checkpoints with this license, such as "apache-2.0"; empty for any.
             library: Only checkpoints of this library, such as "transformers"; empty for any.
             unseen: Skip checkpoints whose cards list the dataset as training data.
+            price_per_hour: Price of an hour on the machine, for cost_per_million in the rows; 0 for none.
             sort: Rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
                 downloads or seconds; "-" in front: largest first.
             limit: Maximum number of rows.
@@ -106,7 +108,8 @@ class Endpoints:
             points of accuracy by which the others trail the first after fine-tuning; points_at_stake: by how many the
             last trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
             and the rows: points_behind (with the ends of its 80 % interval) is the expected gap to the first of all,
-            learning_curve the validation scores while the checkpoint was fine-tuned.
+            learning_curve the validation scores while the checkpoint was fine-tuned, hours_per_million the hours for a
+            million documents or inputs on `machine`.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
@@ -126,7 +129,7 @@ class Endpoints:
         head["expected_gap"] = gaps_in_words(left)
         head["points_at_stake"] = stake.points if (stake := at_stake(left)) else None
         head["seed"] = entry.ranking.settings.get("seed")
-        rows = [lines.record(line, entry.ranking) | _training(line) for line in ordered]
+        rows = [lines.record(line, entry.ranking) | _more(line, price_per_hour) for line in ordered]
         return {**head, "matching": len(passing), "rows": rows}
 
     def compare_checkpoints(
@@ -285,9 +288,12 @@ def _measure(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _training(line: lines.Line) -> dict[str, Any]:
-    result = line.row.fine_tuned
-    return {"learning_curve": list(result.learning_curve) if result else []}
+def _more(line: lines.Line, price: float) -> dict[str, Any]:
+    result, hours = line.row.fine_tuned, lines.value(line, "hours_per_million")
+    return {
+        "learning_curve": list(result.learning_curve) if result else [],
+        "cost_per_million": price * hours if price > 0 and hours is not None else None,
+    }
 
 
 def _within_limits(limit: int) -> int:

@@ -41,15 +41,14 @@ class Line:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the weights in 32-bit numbers."""
-        return None if self.row.parameters is None else 4 * self.row.parameters
+        """Bytes of memory: measured on a GPU, or else computed for the weights in 32-bit numbers."""
+        computed = None if self.row.parameters is None else 4 * self.row.parameters
+        return self.row.memory or computed
 
     @property
     def speed(self) -> float | None:
         """Inputs per second, without loading; None if it was not measured."""
-        seconds = self.row.seconds.forward
-        is_measured = self.row.error is None and self.row.cached != "features" and seconds > 0
-        return (self.row.n or self.ranking.n_inputs) / seconds if is_measured else None
+        return columns.inputs_per_second(self.ranking, self.row)
 
     def score(self, estimator: str) -> Score | None:
         return self.row.scores.get(estimator)
@@ -143,6 +142,9 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
     flat |= {name: column.value(ranking, row) for name, column in PAGE_COLUMNS.items() if name not in flat}
     gap = line.gap
     flat |= {
+        "machine": row.machine,
+        "memory": line.memory,
+        "memory_is_measured": row.memory is not None,
         "points_behind": None if gap is None else gap.points,
         "points_behind_low": None if gap is None else gap.low,
         "points_behind_high": None if gap is None else gap.high,

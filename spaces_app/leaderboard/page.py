@@ -14,9 +14,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from leaderboard import controls
+from leaderboard.cost import known_costs
 from leaderboard.markup import HUB, draw
 from leaderboard.render import Shown
-from leaderboard.selection import COLUMNS, COSTS, SCOPES, TABS, WITHOUT_SELECTION, View, to_query
+from leaderboard.selection import COLUMNS, SCOPES, TABS, WITHOUT_SELECTION, View, to_query
 from leaderboard.store import Snapshot
 
 HOST = os.environ.get("SPACE_HOST", "")  # set in a Space; previews need an absolute address
@@ -90,7 +91,7 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", e
         exports=_EXPORTS if view.tab == "rankings" and has_controls and shown.entry is not None else {},
         form=controls.form(view, snapshot) if has_controls else None,
         scopes=SCOPES,
-        costs=COSTS,
+        costs=known_costs(shown.entry.ranking, snapshot) if view.tab == "cost" and shown.entry else {},
         columns=COLUMNS,
         content=content or shown.content,
     )

@@ -63,7 +63,8 @@ DEFAULT_COLUMNS = (
 )
 # Orders of the tab Across datasets, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
-COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
+_COSTS = ("parameters", "memory", "seconds", "hours_per_million", "bytes_per_million", "documents_per_second")
+COSTS = {name: _TITLES[name] for name in _COSTS}
 TRAINED = {"": "any", "unseen": "not known to be trained on the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
@@ -95,6 +96,7 @@ class View:
         rows: Number of rows to draw.
         scope: The compared datasets, a key of SCOPES.
         cost: The horizontal axis of the plot, a key of COSTS.
+        price: The price of an hour on the machine, in any currency; 0 if it is unknown.
         data: The user's dataset, for the command.
         embed: "1" hides the head of the page and the form, for a frame in another page.
     """
@@ -118,6 +120,7 @@ class View:
     rows: Annotated[int, msgspec.Meta(gt=0, lt=10**7)] = ROWS_AT_ONCE
     scope: Literal[*SCOPES] = "task"
     cost: Literal[*COSTS] = "parameters"
+    price: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     data: Typed = ""
     embed: Literal["", "1"] = ""
 

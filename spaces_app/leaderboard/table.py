@@ -39,7 +39,7 @@ _HINTS = {
     "mean_rank_elsewhere": "a control: mean rank on other datasets, in percent; lower is better",
     "rank": "1 + the number of checkpoints with a better rank",
     "seconds": "elapsed time of feature extraction and scoring, without loading",
-    "memory": "of the weights in 32-bit numbers, without activations; computed, not measured",
+    "memory": "measured on a GPU, or else computed: the weights in 32-bit numbers, without activations",
     "speed": "inputs per second on the machine of the ranking, without loading",
 }
 

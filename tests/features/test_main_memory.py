@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.features.main_memory import free_main_memory, total_main_memory
+from hf_emms.features.main_memory import free_main_memory, processor_name, total_main_memory
 
 MIB = 2**20
 V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "inactive_file 104857600\n"}
@@ -52,3 +52,10 @@ def test_a_full_container_has_none_left_and_a_system_without_such_files_says_not
 
 def test_this_machine_says_how_much_is_free() -> None:
     assert 0 < (free_main_memory() or 0) <= (total_main_memory() or 0)
+
+
+def test_the_processor_has_a_name_on_every_system(tmp_path: Path) -> None:
+    assert processor_name(tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast CPU @ 2 GHz\nprocessor\t: 1\n")
+    assert processor_name(tmp_path) == "Fast CPU @ 2 GHz"

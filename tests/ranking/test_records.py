@@ -223,7 +223,8 @@ def test_separated_values_are_complete_and_unrounded(render: object, separator: 
     columns = (
         "rank tied checkpoint revision n emms emms_stderr explained explained_stderr logme knn knn_stderr parameters"
     )
-    assert header == f"{columns} width architecture pooling seconds_features seconds_scoring cached error".split()
+    more = "width hours_per_million architecture pooling seconds_features seconds_scoring machine memory cached error"
+    assert header == f"{columns} {more}".split()
 
 
 def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:

@@ -15,6 +15,7 @@ from hf_emms.cache import Cache
 from hf_emms.data import open_dataset
 from hf_emms.errors import EmmsError
 from hf_emms.features import feature_spec
+from hf_emms.features.device import device_name
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
@@ -70,6 +71,7 @@ def test_a_ranking_records_its_inputs_and_nothing_is_written_without_a_cache(tin
     assert len(row.scores["emms"].folds) == ranking.settings["folds"] == 5
     assert row.parameters
     assert row.seconds.features > 0
+    assert row.machine == device_name("auto")
     assert Ranking.from_json(ranking.to_json()) == ranking
 
 

@@ -320,3 +320,37 @@ def test_the_front_is_what_nothing_cheaper_beats(shown):
     points = cost.points(View(), ranking_of(shown, "image/food"), shown)
     assert names(point.line for point in points) == ["org/small", "org/best", "org/worse", "org/close"]
     assert names(point.line for point in cost.front(points)) == ["org/small", "org/best", "org/close"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "order", "first"),
+    [
+        ("parameters", "abc", "1k parameters"),
+        ("memory", "bca", "8.0 kB"),  # the last was measured
+        ("seconds", "bca", "0.60 s"),
+        ("hours_per_million", "cab", "0.139 hours per million, 0.28 at 2 per hour"),
+        ("documents_per_second", "cab", "2,000 documents/s"),  # more is better
+    ],
+)
+def test_costs_are_axes_and_hours_have_a_price(tmp_path, axis, order, first):
+    rows = [
+        msgspec.structs.replace(
+            scored(f"org/{name}", -0.1, 1000 * place, seconds),
+            **{"documents_per_second": speed, "memory": memory, "machine": "GPU X"},
+        )
+        for place, (name, seconds, speed, memory) in enumerate(
+            [("a", 3.0, 1000.0, 5 * 10**9), ("b", 0.5, 500.0, None), ("c", 1.0, 2000.0, None)], 1
+        )
+    ]
+    write(tmp_path, "x", of_rows("x", *rows))
+    store = store_of(tmp_path)
+    shown, ranking = store.snapshot, ranking_of(store.snapshot, "x")
+    view = View(task="image-classification", ranking="x", cost=axis, price=2.0)
+    found = cost.points(view, ranking, shown)
+    assert [point.line.row.checkpoint[-1] for point in found] == list(order)
+    assert found[0].cost_text == first
+    assert "Measured on: GPU X." in cost.plot(view, ranking, shown)
+    assert "bytes_per_million" not in cost.known_costs(ranking, shown)
+    records = {row["checkpoint"]: row for row in Endpoints(store).get_ranking("x", price_per_hour=2.0)["rows"]}
+    assert records["org/c"]["cost_per_million"] == 2 * records["org/c"]["hours_per_million"]
+    assert [records[f"org/{name}"]["memory_is_measured"] for name in "abc"] == [True, False, False]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -85,6 +84,7 @@ class Extraction:
         refused: Layer → why the checkpoint lacks it, in a line.
         seconds: Wall time, loading included.
         loading: Wall time until the checkpoint was loaded and warm.
+        memory: The most bytes of GPU memory that it needed. None if it was not measured.
         cached: Whether all of it came from the cache.
     """
 
@@ -93,6 +93,7 @@ class Extraction:
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     loading: float = 0.0
+    memory: int | None = None
     cached: bool = False
 
     def merge(self, other: Extraction) -> Extraction:
@@ -102,6 +103,7 @@ class Extraction:
             refused=self.refused | other.refused,
             seconds=self.seconds + other.seconds,
             loading=self.loading + other.loading,
+            memory=max(filter(None, (self.memory, other.memory)), default=None),
         )
 
 
@@ -139,6 +141,7 @@ def extract(
         computed.refused,
         time.perf_counter() - started,
         computed.loading,
+        computed.memory,
         cached=not computed.info,
     )
 
@@ -155,7 +158,14 @@ def _run(
     part = whole_sample(sample)
     spans = isinstance(sample.inputs, Spans)
     loaded_for = (spec.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
-    load_it = partial(load, spec, engine_input, layers)
+    peaks = []
+
+    def load_it() -> Extractor:
+        from hf_emms.features.device import GpuPeak
+
+        peaks.append(GpuPeak(running.device))
+        return load(spec, engine_input, layers)
+
     clock = _Clock(on_inputs)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         clock.loaded()
@@ -166,6 +176,7 @@ def _run(
         {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()},
         {layer: one_line(error) for layer, error in extractor.refused.items()},
         loading=clock.loading,
+        memory=peaks[0].bytes if peaks else None,  # not measured if the checkpoint was loaded before
     )
 
 

@@ -131,6 +131,8 @@ def checkpoint_row(
         longest_input=info.counts.limit or None,
         architecture=info.architecture,
         pooling=info.pooling,
+        machine=None if extraction.cached else _machine(engine_input.running.device),
+        memory=extraction.memory,
         seconds=Seconds(round(extraction.seconds, 3), round(seconds, 3), round(extraction.loading, 3)),
         cached="features" if extraction.cached else "none",
         notes=(
@@ -149,6 +151,12 @@ def checkpoint_row(
         layers=values if asked_layers else {},
         dimensions=truncated.get(best, {}),
     )
+
+
+def _machine(device: str) -> str:
+    from hf_emms.features.device import device_name
+
+    return device_name(device)
 
 
 def scoring_inputs(
