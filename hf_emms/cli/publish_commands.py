@@ -269,7 +269,7 @@ def _demo_rankings() -> Path:
     folder = default_root() / f"demo-{__version__}"
     if not folder.is_dir():
         out.message("Ranking the demo, once. --results shows other rankings.")
-        unfinished = folder.with_suffix(".unfinished")
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
         command = [sys.executable, "-m", "hf_emms", "demo", "--output", str(unfinished)]
         if status := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
             sys.exit(status)

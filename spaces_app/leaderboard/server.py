@@ -193,6 +193,7 @@ def pages_of(environment: Mapping[str, str], *, sign_in: bool = False) -> Pages:
     if folder or not repo_id:
         path = Path(folder or Path(__file__).parents[1] / "results")
         store = Store(path, path.name)
+        store.refresh()  # Gradio does not start if the first page takes seconds.
     else:
         store = Store(lambda: _downloaded(repo_id), repo_id, HubFacts())
         store.keep_fresh(every)
