@@ -186,7 +186,7 @@ class Endpoints:
             limit: Maximum number of checkpoints.
 
         Returns:
-            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the.
+            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the
             command that ranks it on the user's dataset.
         """
         snapshot = self._known_task(task)
@@ -213,14 +213,16 @@ class Endpoints:
             offset: Number of checkpoints to skip.
 
         Returns:
-            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the.
+            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the
             probability to rank above an average checkpoint of its group, 0 to 1), its 95 % interval, its group
-            (checkpoints of different groups cannot be compared), the number of rankings that rank it, and ranking id →
-            rank (null if it failed).
+            (checkpoints of different groups cannot be compared), the number of rankings that rank it, in how many of
+            them it is better than an average checkpoint (with the 95 % interval of this share), and ranking id → rank
+            (null if it failed).
         """
         snapshot = self._known_task(task)
         won = snapshot.wins[task]
         entries = snapshot.of_task(task)
+        above = snapshot.above_average[task]
         names = list(won)[max(0, offset) :][: _within_limits(limit)]
         ranks: dict[str, dict[str, int | None]] = {name: {} for name in names}
         for entry in entries:
@@ -236,6 +238,8 @@ class Endpoints:
                     **won[name].as_data(),
                     "group": won[name].group,
                     "ranked_in": won[name].rankings,
+                    "above_average": above[name].count,
+                    "above_average_interval": [round(above[name].low, 4), round(above[name].high, 4)],
                     "ranks": ranks[name],
                 }
                 for name in names

@@ -23,7 +23,7 @@ from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
-from leaderboard.wins import Wins, wins
+from leaderboard.wins import AboveAverage, Wins, above_average, wins
 
 MAX_FILE_BYTES = 20_000_000
 MAX_FILES = 5_000
@@ -85,6 +85,11 @@ class Snapshot:
 
     def of_task(self, task: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
+
+    @cached_property
+    def above_average(self) -> Mapping[str, Mapping[str, AboveAverage]]:
+        """Task ("" for all) → checkpoint → in how many rankings it is better than an average checkpoint."""
+        return {task: above_average(some) for task, some in _ranks(self.entries.values()).items()}
 
     def facts_of(self, row: Row) -> Facts:
         """Return facts about the checkpoint of a row: from the file, or else from the Hub."""
@@ -183,12 +188,18 @@ def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {entry.id: entry for entry in order}
 
 
-def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
+def _ranks(entries: Collection[Entry]) -> dict[str, list[dict[str, int]]]:
+    """Return task ("" for all) → checkpoint → rank, of each ranking."""
     ranks: dict[str, list[dict[str, int]]] = {}
     for entry in entries:
         ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
         for task in {"", entry.ranking.task}:
             ranks.setdefault(task, []).append(ranked)
+    return ranks
+
+
+def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
+    ranks = _ranks(entries)
     if len(ranks) == 2:  # All rankings are for one task.
         return dict.fromkeys(ranks, wins(ranks[""]))
     return {task: wins(some) for task, some in ranks.items()}

@@ -9,7 +9,8 @@ Bradley and Terry, Biometrika 39 (1952).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,41 @@ def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
     return dict(sorted(all_wins.items(), key=lambda item: (item[1].group, -item[1].share, -item[1].rankings, item[0])))
 
 
+@dataclass(frozen=True)
+class AboveAverage:
+    """In how many rankings a checkpoint is better than an average checkpoint.
+
+    Attributes:
+        count: The rankings in which more checkpoints rank below it than above it.
+        rankings: The number of rankings that rank it with others.
+        low: Lower end of the 95 % interval of the share, 0 to 1.
+        high: Upper end of this interval.
+    """
+
+    count: int
+    rankings: int
+    low: float
+    high: float
+
+
+def above_average(rankings: Iterable[Mapping[str, int]]) -> dict[str, AboveAverage]:
+    """Return the number for each checkpoint.
+
+    Args:
+        rankings: Checkpoint → rank, of each ranking; a ranking of a single checkpoint adds nothing.
+    """
+    better: dict[str, list[bool]] = {}
+    for ranks in rankings:
+        in_order = sorted(ranks.values())
+        for name, rank in ranks.items() if len(ranks) > 1 else ():
+            above, below = bisect_left(in_order, rank), len(in_order) - bisect_right(in_order, rank)
+            better.setdefault(name, []).append(below > above)
+    return {
+        name: AboveAverage(sum(some), len(some), *_wilson(sum(some) / len(some), len(some)))
+        for name, some in better.items()
+    }
+
+
 def _groups(pairs: np.ndarray) -> np.ndarray:
     """Return the group of each checkpoint, (C,), from the weights of pairs, (C, C); the largest group is 0."""
     labels = np.full(len(pairs), -1)
@@ -112,8 +148,12 @@ def _strengths(won: np.ndarray) -> np.ndarray:
 
 
 def _interval(share: float, rankings: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share, counting each ranking and the prior as a game."""
-    games = rankings + 1
+    """Return the 95 % interval of a share, counting each ranking and the prior as a game."""
+    return _wilson(share, rankings + 1)
+
+
+def _wilson(share: float, games: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of games."""
     spread = _NORMAL_95**2 / games
     middle = (share + spread / 2) / (1 + spread)
     half = _NORMAL_95 / (1 + spread) * np.sqrt(share * (1 - share) / games + spread / (4 * games))

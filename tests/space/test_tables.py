@@ -13,7 +13,7 @@ from leaderboard.facts import Facts
 from leaderboard.lines import lines
 from leaderboard.selection import COLUMNS, View, from_query, resolved
 from leaderboard.training import why_seen
-from leaderboard.wins import wins
+from leaderboard.wins import above_average, wins
 
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.public_results import PUBLIC_TABLES
@@ -354,3 +354,15 @@ def test_costs_are_axes_and_hours_have_a_price(tmp_path, axis, order, first):
     records = {row["checkpoint"]: row for row in Endpoints(store).get_ranking("x", price_per_hour=2.0)["rows"]}
     assert records["org/c"]["cost_per_million"] == 2 * records["org/c"]["hours_per_million"]
     assert [records[f"org/{name}"]["memory_is_measured"] for name in "abc"] == [True, False, False]
+
+
+def test_a_checkpoint_is_better_than_an_average_one_if_more_rank_below_it(shown):
+    found = above_average([{"a": 1, "b": 1, "c": 3}, {"a": 3, "b": 1, "c": 2}, {"a": 1, "d": 2}, {"a": 1}])
+    assert {name: (each.count, each.rankings) for name, each in found.items()} == {
+        "a": (2, 3),
+        "b": (2, 2),
+        "c": (0, 2),
+        "d": (0, 1),
+    }
+    assert (round(found["a"].low, 3), round(found["a"].high, 3)) == (0.208, 0.939)  # Wilson's interval of 2 of 3
+    assert (shown.above_average[""]["org/best"].count, shown.above_average[""]["org/best"].rankings) == (2, 2)
