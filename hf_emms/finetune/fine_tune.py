@@ -124,7 +124,9 @@ class FineTuning:
     def _seconds_per_forward(self, row: Row) -> float:
         """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
         if row.seconds.forward and row.n is None and row.cached != "features" and self.ranking.n_inputs:
-            return row.seconds.forward / self.ranking.n_inputs
+            spec, kind = self.specs.get(row.checkpoint), self.splits.task.input
+            repeated = 1.0 if spec is None else kind.inputs_per_forward(spec, self.splits.train.inputs)
+            return repeated * row.seconds.forward / self.ranking.n_inputs
         return self.seconds_per_parameter * (row.parameters or 0)
 
     def recipe(self, row: Row) -> Recipe:
@@ -266,9 +268,9 @@ def prepare(
         if options.engine == "ray":  # the nodes have other memory than this machine
             methods[row.checkpoint] = options.method or "full"
             continue
-        if step is not None:
-            with suppress(EmmsError):  # loading it will raise the error
-                spec = specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
+        with suppress(EmmsError):  # loading it will raise the error
+            spec = specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
+            if step is not None:
                 activations[row.checkpoint] = activation_bytes(spec, row.parameters, *step, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
         methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)

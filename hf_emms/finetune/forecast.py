@@ -13,9 +13,11 @@ from hf_emms.finetune.splits import Splits
 
 # Seconds until a run has loaded its checkpoint, if that was not measured.
 LOAD_SECONDS = 1.0
-# A step costs a forward pass, a backward pass that takes twice as long, and about one more forward pass: the optimizer,
-# and padding, because batches are not sorted by length.
-_STEP_FORWARDS = 4
+# A step costs a forward pass, a backward pass that takes twice as long, and padding, because batches are not sorted by
+# length. The optimizer and the trainer take their own time, which dominates for a small checkpoint.
+_STEP_FORWARDS, _STEP_SECONDS = 3.3, 0.008
+# Overhead of writing a token.
+_TOKEN_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class PlannedRuns:
     def seconds(self, splits: Splits) -> float:
         """Return about how long the runs take if none stops early."""
         recipe, head = self.recipe, head_of(splits.task)
-        trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
+        steps, written = recipe.total_steps(splits.training_rows), head.count_written(splits.test)
+        trained = steps * recipe.batch_size
         evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
         forwards = _STEP_FORWARDS * trained * head.inputs_per_row
-        forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test)
-        return recipe.runs * (self.loading + forwards * self.seconds_per_forward)
+        forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test) + written
+        overhead = self.loading + steps * _STEP_SECONDS + written * _TOKEN_SECONDS
+        return recipe.runs * (overhead + forwards * self.seconds_per_forward)
 
 
 def forecast_text(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
@@ -51,7 +55,7 @@ def forecast_text(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {size}" for name, size in splits.sizes.items())
     quick = " (a quick budget: the best at it may not be the best at yours)" if recipe.budget else ""
-    where = " of computing, in parallel on the cluster" if engine == "ray" else ""
+    where = " of computing, in parallel on the cluster" if engine == "ray" else " on an idle machine"
     return (
         f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
         f"{recipe.length}{quick}, about {format_duration(seconds)}{where}, {memory}; {sizes}"

@@ -174,6 +174,10 @@ class Head(ABC):
         """Return the number of inputs that predicting a split reads."""
         return len(split)
 
+    def count_written(self, split: LabeledSplit) -> int:
+        """Return about how many tokens predicting a split writes one after the other; a batch counts once."""
+        return 0
+
     def longest_row(self, modality: Modality, split: LabeledSplit) -> int | None:
         """Return about how many tokens the longest row has, or None if they do not determine the memory of training."""
         return None

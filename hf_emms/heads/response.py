@@ -68,6 +68,10 @@ class ResponseHead(Head):
         """Return the number of responses of a split, because each of them is learned."""
         return sum(len(texts) for texts in split.references)
 
+    def count_written(self, split: LabeledSplit) -> int:
+        """Count responses that are half as long as they may be."""
+        return math.ceil(min(len(split), _WRITTEN_ROWS) / _WRITTEN_BATCH) * _MAX_NEW_TOKENS // 2
+
     def longest_row(self, modality: Modality, split: LabeledSplit) -> int:
         texts = (text for responses in split.references for text, _ in responses)
         return longest_tokens(modality.contents(split.inputs), texts, MAX_TOKENS)

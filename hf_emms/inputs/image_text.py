@@ -210,6 +210,13 @@ class _ImageText(Modality):
 
         return TrainingReader(read, (images.processor.original, texts.tokenizer), images.training_notes)
 
+    def inputs_per_forward(self, spec: FeatureSpec, inputs: Any) -> float:
+        from hf_emms.features.fusion import Fused, find_fusion
+
+        if isinstance(find_fusion(spec.pooling), Fused):
+            return 1.0
+        return (1 + len(inputs) / len(inputs.firsts)) / 2  # the image takes about half of the time
+
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.fusion import Fused, find_fusion
 
@@ -234,7 +241,7 @@ IMAGE_TEXT = _ImageText(
     parts=(IMAGE, TEXT),
     fallback_pooling="two_towers",
     fallback_summary="its image features and its text features, and the similarity of patches if the model gives it",
-    cpu_seconds=9e-9,
+    cpu_seconds=3e-9,
     chunk_rows=IMAGE.chunk_rows,
     buffer_rows=IMAGE.buffer_rows,
 )

@@ -92,7 +92,7 @@ class Modality:
         fallback_pooling: Pooling for checkpoints that the table of architectures does not list.
         fallback_summary: Description of that pooling.
         sentence_settings: Fields of `FeatureSpec` that a sentence-transformers repository sets.
-        cpu_seconds: Seconds per input and parameter on a CPU, accurate within a factor of about three.
+        cpu_seconds: Seconds per input and parameter on a CPU with two cores, without token embeddings.
         text_bytes: Length of the texts for which `cpu_seconds` was measured; None for other modalities.
         chunk_rows: Dataset rows that are read at a time.
         buffer_rows: Rows of a stream that are buffered for shuffling.
@@ -234,6 +234,10 @@ class Modality:
             EmmsError: The checkpoint cannot be trained.
         """
         raise EmmsError(f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
+
+    def inputs_per_forward(self, spec: FeatureSpec, inputs: Sequence[Any]) -> float:
+        """Return how many inputs share a forward pass for features. Training runs one per row."""
+        return 1.0
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """Return the function from model and batch to the features (b, D1) under a head; token states for text pairs.

@@ -416,6 +416,6 @@ PROMPT = _Prompt(
     column_types=("messages",),
     fallback_pooling="last_token",
     fallback_summary="the last layer's state of the prompt's last token",
-    cpu_seconds=4 * TEXT.cpu_seconds,
+    cpu_seconds=2 * TEXT.cpu_seconds,
     text_bytes=TEXT.text_bytes,
 )

@@ -116,6 +116,7 @@ SEARCH = _Search(
     fallback_summary=TEXT.fallback_summary,
     sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
+    text_bytes=TEXT.text_bytes,
 )
 RERANKED_SEARCH = _RerankedSearch(
     name="reranked-search",

@@ -398,6 +398,6 @@ TEXT_PAIR = _TextPair(
     fallback_pooling="question_context_fallback",
     fallback_summary="means of the last layer's tokens",
     sentence_settings=("subfolder", "max_length", "lower_case"),
-    cpu_seconds=8e-9,
+    cpu_seconds=8e-10,
     text_bytes=TEXT.text_bytes,
 )

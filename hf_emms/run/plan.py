@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -91,20 +92,31 @@ class Session:
 
         return open_dataset(self.options.sample)
 
-    @cached_property
+    @property
     def sample(self) -> Sample:
         """The sample that checkpoints are ranked on."""
+        return self._read[0]
+
+    @property
+    def reading_seconds(self) -> float:
+        """The CPU seconds of reading the sample, which other programs on the machine do not change."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[Sample, float]:
         import datasets  # noqa: F401 (imported before the message about reading)
 
         from hf_emms.data import load_sample
 
         with noted_while(self.progress, reading_note(self.options.sample)):
+            started = time.process_time()
             sample = load_sample(self.options.sample, self.cache, self.source)
+            seconds = time.process_time() - started
         if sample.reading is not None:
             self.progress.noted(str(sample.reading))
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
-        return sample
+        return sample, seconds
 
     def train_all(
         self, work: FineTuning, jobs: Sequence[TrainingJob]

@@ -11,6 +11,7 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -34,6 +35,8 @@ from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, html_table
+from hf_emms.run.bm25_baseline import bm25_seconds
+from hf_emms.run.label_embeddings import labels_key
 from hf_emms.run.plan import Candidate, RankingPlan, longest_row, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
@@ -42,8 +45,12 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 _GPU_SPEEDUP = 100
+# Seconds to import torch and transformers, once per run; seconds to load a checkpoint, and per byte of its weights.
+_IMPORT_SECONDS, _LOAD_SECONDS, _LOAD_BYTE_SECONDS = 4.0, 0.2, 1e-9
 # Overhead in seconds per row in small batches, which dominates for a small model.
-_ROW_SECONDS = 0.005
+_ROW_SECONDS = 0.001
+# Most checkpoints of texts truncate them to 512 tokens, which are about as many characters.
+_LONGEST_TEXT = 2300
 # Overhead in seconds per input, and the largest ratio of sizes of checkpoints whose speed is comparable.
 _INPUT_SECONDS, _NEAR = 0.0003, 4
 # Overhead dominates shorter runs, so that they do not measure a rate.
@@ -63,7 +70,7 @@ class Cost:
         files: The number of needed files.
         bytes: The number of bytes to download.
         cached: The number of bytes that are on this machine already.
-        seconds: The time to compute features, by `Rate`. None for an encoder.
+        seconds: The time to load it and to compute features or label embeddings, by `Rate`. None if it does not run.
         problem: The reason why the other fields are unknown.
         weights: The size of the weights in bytes.
         memory: The memory of its short run in bytes, by its configuration. None without a short run.
@@ -83,7 +90,7 @@ class Rate:
     """Seconds per input by the size of a checkpoint: measured, else by a rule of thumb.
 
     Attributes:
-        seconds_per_parameter: By the rule of thumb, in addition to `_INPUT_SECONDS`.
+        seconds_per_parameter: By the rule of thumb, in addition to `_INPUT_SECONDS`. Token embeddings do not count.
         unit: The unit of inputs.
         measured: Parameters and seconds per input of checkpoints in earlier rankings of the dataset.
     """
@@ -92,17 +99,19 @@ class Rate:
     unit: str
     measured: tuple[tuple[float, float], ...] = ()
 
-    def seconds(self, parameters: float) -> float:
-        """Return the seconds per input for a checkpoint of this size."""
+    def seconds(self, parameters: float, embedding: float = 0) -> float:
+        """Return the seconds per input for a checkpoint of this size, of which a part only embeds tokens."""
         near = [(size, seconds) for size, seconds in self.measured if 1 / _NEAR <= parameters / size <= _NEAR]
         if near:
             return median(seconds * parameters / size for size, seconds in near)
-        return _INPUT_SECONDS + self.seconds_per_parameter * parameters
+        return _INPUT_SECONDS + self.seconds_per_parameter * max(0, parameters - embedding)
 
     @property
     def source(self) -> str:
         rule = f"rule of thumb: {self.seconds_per_parameter * 1e9:.2g} ns × parameters × {self.unit}"
-        return f"by {pluralize(len(self.measured), 'checkpoint')} before, else by a {rule}" if self.measured else rule
+        return (
+            f"{pluralize(len(self.measured), 'checkpoint')} before, else by a {rule}" if self.measured else f"a {rule}"
+        )
 
 
 def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
@@ -131,22 +140,42 @@ def text_bytes(sample: Sample) -> float | None:
         return None
     parts = (inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)
     contents = [part_kind.contents(part) for part_kind, part in zip(kind.parts or (kind,), parts, strict=False)]
-    return sum(sum(map(len, part)) / len(part) for part in contents)
+    return sum(map(_mean_length, contents))
 
 
-def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] | None = None) -> Cost:
-    """Return download and time of a checkpoint for numbers of inputs and their rates; of an encoder without inputs."""
+def _mean_length(texts: Sequence[Any]) -> float:
+    return sum(min(len(text), _LONGEST_TEXT) for text in texts) / len(texts)
+
+
+def embedding_parameters(config: Mapping[str, Any]) -> int:
+    """Return the number of parameters that embed tokens; 0 if the configuration does not contain it."""
+    vocabulary, width = config.get("vocab_size"), config.get("hidden_size")
+    return vocabulary * width if isinstance(vocabulary, int) and isinstance(width, int) else 0
+
+
+def cost_of(
+    repo: Repo,
+    options: RunOptions,
+    inputs: Sequence[tuple[int, Rate]] = (),
+    config: Mapping[str, Any] = MappingProxyType({}),
+) -> Cost:
+    """Return download and time of a checkpoint with a configuration, for numbers of inputs and their rates."""
     try:
         files = listing(repo)
         needed = needed_files(repo, files, code=options.trust_remote_code)
         weights = _total(needed_weights(repo, files))
     except EmmsError as error:
         return Cost(problem=error.message)
+    seconds = None
+    if inputs:
+        parameters, embedding = weights / _BYTES_PER_PARAMETER, embedding_parameters(config)
+        seconds = _LOAD_SECONDS + _LOAD_BYTE_SECONDS * weights
+        seconds += sum(count * rate.seconds(parameters, embedding) for count, rate in inputs)
     return Cost(
         len(needed),
         _total(file for file in needed if not file.cached),
         _total(file for file in needed if file.cached),
-        sum(count * rate.seconds(weights / _BYTES_PER_PARAMETER) for count, rate in inputs) if inputs else None,
+        seconds,
         weights=weights,
     )
 
@@ -154,7 +183,7 @@ def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] 
 def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate of its seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
-    costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
+    costs = {encoder: _cost_of_encoder(encoder, plan) for encoder in plan.encoders}
     estimators = plan.estimators
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
     rows = forwards + (plan.sample.n_read if estimators.need_features else 0)
@@ -163,7 +192,7 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
         rows += count_pairs(queries, plan.sample.n_read - queries)
     longest = longest_row(plan.sample) if estimators.need_training else None
     for spec in plan.to_run.values():
-        cost = cost_of(spec.weights_repo, plan.options.running, [(rows, speed)])
+        cost = cost_of(spec.weights_repo, plan.options.running, [(rows, speed)], spec.config)
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
@@ -173,12 +202,39 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     return costs, speed
 
 
-def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
-    """Return the time of checkpoints and the memory of their short runs as text."""
-    seconds = sum(filter(None, (cost.seconds for cost in costs.values())))
+def _cost_of_encoder(encoder: Repo, plan: RankingPlan) -> Cost:
+    """Return download and time of a label encoder; no time if the cache has the label embeddings."""
+    options, texts = plan.options.running, plan.sample.label_texts
+    if plan.session.cache.holds(labels_key(encoder, texts, options)):
+        return cost_of(encoder, options)
+    try:
+        config = plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code).config
+    except EmmsError:
+        config = {}  # its problems are reported separately
+    return cost_of(encoder, options, [(len(texts), rate(options.device, TEXT, None, _mean_length(texts)))], config)
+
+
+def seconds_of(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> dict[str, float]:
+    """Return the parts of a run that take time → about how many seconds they take on an idle machine."""
+    embedding = sum(costs[encoder].seconds or 0 for encoder in plan.encoders)
+    checkpoints = sum(cost.seconds or 0 for repo, cost in costs.items() if repo not in plan.encoders)
+    sample, cache = plan.sample, plan.session.cache
+    return {
+        "reading": plan.session.reading_seconds,
+        "libraries": _IMPORT_SECONDS if embedding or checkpoints else 0.0,
+        "label embeddings": embedding,
+        "BM25": bm25_seconds(sample, plan.options.scoring, cache) if plan.estimators.need_search else 0.0,
+        "checkpoints": checkpoints,
+    }
+
+
+def costs_in_words(seconds: Mapping[str, float], costs: Mapping[Repo, Cost], speed: Rate) -> str:
+    """Return the time of a run by its parts and the memory of its short runs as text."""
+    parts = ", ".join(f"{part} {taken:,.0f} s" for part, taken in seconds.items() if taken >= 0.5)
     memory = max(filter(None, (cost.memory for cost in costs.values())), default=None)
     of_memory = f"; a short run takes up to {format_bytes(memory)} of memory" if memory else ""
-    return f"about {seconds:,.0f} s ({speed.source}), without downloads{of_memory}"
+    total = f"about {sum(seconds.values()):,.0f} s on an idle machine" + f" ({parts})" * bool(parts)
+    return f"{total}, without downloads; checkpoints by {speed.source}{of_memory}"
 
 
 def _kind_of(ranking: Ranking) -> Modality | None:
@@ -309,7 +365,7 @@ class Preflight:
             *encoders,
             *map(str, plan.notes),
             f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
-            costs_in_words(self.costs, self.rate),
+            costs_in_words(seconds_of(plan, self.costs), self.costs, self.rate),
         ]
 
     def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -395,7 +451,8 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         kept = None if step is None else activation_bytes(spec, parameters, *step, options.device)
         method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
-        shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
+        forward = rate.seconds(parameters, embedding_parameters(spec.config))
+        shortlist.append(PlannedRuns(recipe, forward, parameters, kept))
     if not shortlist:
         raise EmmsError("no checkpoint can be fine-tuned", setting_ref("checkpoints", "ORG/NAME"))
     return f"fine-tuning, at most: {forecast_text(shortlist, splits, options.engine)}"

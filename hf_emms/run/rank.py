@@ -30,7 +30,7 @@ from hf_emms.run.engines import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import RankingPlan, make_plan, row_key
-from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
+from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight, seconds_of
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.worker import prepare
 from hf_emms.scoring.estimators import Estimator
@@ -257,7 +257,9 @@ def rank_with(
     model_folder = model_folder_for(plan.options, plan.sample.repo.revision)
     progress.expect(len(plan.candidates), "checkpoints")
     if plan.estimators.need_training and plan.to_run:
-        progress.noted(f"short runs and features: {costs_in_words(*plan_costs(plan))}")
+        costs, speed = plan_costs(plan)
+        seconds = seconds_of(plan, costs) | {"reading": 0.0}  # it has been read
+        progress.noted(f"short runs and features: {costs_in_words(seconds, costs, speed)}")
     ranking = execute_plan(plan)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:

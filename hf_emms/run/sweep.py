@@ -353,15 +353,19 @@ def sweep_costs(plan: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     """Return the cost of each checkpoint and encoder over all datasets, and the cells per checkpoint."""
     inputs: dict[Repo, list[tuple[int, Rate]]] = {}
     options_by_repo: dict[Repo, RunOptions] = {}
+    configs: dict[Repo, Mapping[str, Any]] = {}
     for of_dataset in plan.plans.values():
         sample, to_run = of_dataset.sample, of_dataset.to_run
         speed = rate(of_dataset.options.device, sample.task.input, sample.repo.id, text_bytes(sample))
         for spec in to_run.values():
             inputs.setdefault(spec.repo, []).append((sample.n_read, speed))
-            options_by_repo[spec.repo] = of_dataset.options.running
+            options_by_repo[spec.repo], configs[spec.repo] = of_dataset.options.running, spec.config
         if to_run:
             options_by_repo |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
-    costs = {repo: cost_of(repo, options, inputs.get(repo)) for repo, options in options_by_repo.items()}
+    costs = {
+        repo: cost_of(repo, options, inputs.get(repo, ()), configs.get(repo, {}))
+        for repo, options in options_by_repo.items()
+    }
     return costs, {repo: len(counts) for repo, counts in inputs.items()}
 
 

@@ -24,7 +24,7 @@ from types import ModuleType
 BENCHES = {
     "peer": "features and rankings against transformer-ranker",
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
-    "forecast": "forecast seconds against the measured seconds of fine-tunings",
+    "forecast": "forecast seconds against the measured seconds of rankings and fine-tunings",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "race": "a race for the best checkpoints against a full run",
     "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",

@@ -248,10 +248,12 @@ def test_the_forecast_counts_inputs_at_the_measured_speed(
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
+    forwards = 3.3 * 10 * 8 + 3 * 9 + 12
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1.08 + 0.01 * forwards))
     # Less than an epoch, which is also evaluated at its end.
     (short,) = planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)).planned_runs()
-    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(1 + 0.01 * 62)
+    forwards = 3.3 * 8 + 2 * 9 + 12
+    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(1.008 + 0.01 * forwards)
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
     assert quick.forecast.startswith(words)
@@ -272,9 +274,21 @@ def test_the_forecast_counts_inputs_at_the_measured_speed(
     assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1, 0.1, 0])
     for name, value in (("is_measured_first", True), ("inputs_per_row", 2)):  # another evaluation; pairs of inputs
         monkeypatch.setattr(type(work.splits.task.head), name, value)
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1 + 0.01 * 688))
+    forwards = 3.3 * 10 * 8 * 2 + 4 * 9 + 12
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1.08 + 0.01 * forwards))
     large = [msgspec.structs.replace(row, parameters=10**8, architecture=name) for name in ("BertModel", STATIC)]
     assert [quick.recipe(row).learning_rates for row in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
+
+
+@pytest.mark.parametrize(("dataset", "checkpoint"), [("demo_boxes", "owlvit-random"), ("demo_vqa", "vilt-random")])
+def test_the_forecast_encodes_images_once_per_row(dataset: str, checkpoint: str) -> None:
+    ranking = hf_emms.rank(dataset, f"emms-demo/{checkpoint}", encoders="demo", max_samples=100, device="cpu")
+    work = prepared(ranking, start_session(ranking, options_for(ranking, confirm=1, device="cpu"), Progress()))
+    (runs,), pairs = work.planned_runs(), work.splits.train.inputs
+    # Features of two towers need an image once for all of its texts. ViLT reads both together.
+    repeated = 1 if dataset == "demo_vqa" else (1 + len(pairs) / len(pairs.firsts)) / 2
+    measured = ranking[0].seconds.forward / ranking.n_inputs
+    assert runs.seconds_per_forward == pytest.approx(repeated * measured)
 
 
 def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ranking, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from hf_emms.publish.card_text import card
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
-from hf_emms.run.preflight import plan_costs
+from hf_emms.run.preflight import embedding_parameters, plan_costs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import MAX_QUERIES
 from tests.finetune.make import poisoned
@@ -249,8 +249,10 @@ def test_the_forecast_counts_the_scored_queries(zoo: Path) -> None:
     options = Options.of(data, checkpoints=str(folder), cache=False, **SETTINGS)
     forecast = make_plan(options, Progress())
     costs, speed = plan_costs(forecast)
-    cost = costs[forecast.to_run[str(folder)].repo]
-    assert cost.seconds == pytest.approx(30 * MAX_QUERIES * speed.seconds(cost.weights / 4))
+    spec = forecast.to_run[str(folder)]
+    cost = costs[spec.repo]
+    per_pair = speed.seconds(cost.weights / 4, embedding_parameters(spec.config))
+    assert cost.seconds == pytest.approx(0.2 + 1e-9 * cost.weights + 30 * MAX_QUERIES * per_pair)
     assert speed.source.endswith("parameters × queries with documents")
 
 

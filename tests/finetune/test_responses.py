@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -224,6 +225,8 @@ def test_each_response_is_a_training_row_in_the_forecast() -> None:
     several = rows(80).map(lambda row: {"answer": [row["answer"], f"{row['answer']} again"]})
     splits = load_splits(Options.of(several, columns={"prompt": "question", "response": "answer"}))
     assert splits.training_rows == 2 * len(splits.train)
+    batches = math.ceil(len(splits.test) / 16)  # each writes 128 tokens
+    assert splits.task.head.count_written(splits.test) == 128 * batches
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5"])

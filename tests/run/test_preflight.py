@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import msgspec
 import pytest
 
@@ -32,9 +33,11 @@ from hf_emms.run.preflight import (
     Rate,
     _check_machine,
     costs_in_words,
+    embedding_parameters,
     plan_costs,
     preflight,
     rate,
+    seconds_of,
     text_bytes,
 )
 from hf_emms.scoring.reranking import count_pairs
@@ -113,18 +116,18 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
         *(f"label encoder {encoder.id} at {encoder.revision}: 0 B to download" for encoder in encoders),
         *found.plan.notes,
         f"15 files: 0 B to download, {format_bytes(cached)} here already",
-        "about 0 s (rule of thumb: 8 ns × parameters × images), without downloads",
+        costs_in_words(seconds_of(found.plan, found.costs), found.costs, found.rate),
         f"checkpoint{' ' * 18}revision{' ' * 16}state         files  download_bytes  cached_bytes  seconds",
         "  ".join("-" * width for width in (26, 22, 12, 5, 14, 12, 7)),
-        f"{GOOD}  {good.revision}  local folder      3               0  {found.costs[good].cached:12}      0.1",
+        f"{GOOD}  {good.revision}  local folder      3               0  {found.costs[good].cached:12}      0.2",
         "2 problems of this run:",
         f"  checkpoint {GOOD}: its weights are {format_bytes(weights)}, more than the 500.0 kB of memory",
         '    → choose a smaller checkpoint, or engine="jobs" with larger hardware',
         "  checkpoints: no checkpoint can be ranked",
         '    → checkpoints="ORG/NAME"',
     ]
-    assert found.costs[good].seconds == pytest.approx(60 * found.rate.seconds(weights / 4))
-    assert found.records()[1][0][3:] == (3, 0, found.costs[good].cached, 0.1)
+    assert found.costs[good].seconds == pytest.approx(0.2 + 1e-9 * weights + 60 * found.rate.seconds(weights / 4))
+    assert found.records()[1][0][3:] == (3, 0, found.costs[good].cached, 0.2)
     assert not preflight(options, Progress(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
     tiny = preflight(options, Progress(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
     base = Repo(*encoder_presets()["base"], "model", "1" * 40)
@@ -146,11 +149,15 @@ def test_a_full_disk_is_a_problem_and_fatal_for_encoders() -> None:
     said = "disk: 6.0 kB to download, 4.0 kB free in /c\n    → free some space, or set HF_HUB_CACHE to a folder on a "
     assert str(found[4000][0]) == said + "larger disk"
     costs[Repo("org/other", "model", "0" * 40)] = Cost(seconds=1000.2, memory=2 * 10**9)
-    words = costs_in_words(costs, Rate(2e-9, "texts", ((1.0, 1.0), (2.0, 2.0))))
-    rule = "by 2 checkpoints before, else by a rule of thumb: 2 ns × parameters × texts"
-    assert words == f"about 1,001 s ({rule}), without downloads; a short run takes up to 3.0 GB of memory"
-    assert costs_in_words({}, Rate(1e-8, "texts")) == (
-        "about 0 s (rule of thumb: 10 ns × parameters × texts), without downloads"
+    parts = {"reading": 0.4, "BM25": 12.0, "checkpoints": 1000.2}
+    words = costs_in_words(parts, costs, Rate(2e-9, "texts", ((1.0, 1.0), (2.0, 2.0))))
+    assert words == (
+        "about 1,013 s on an idle machine (BM25 12 s, checkpoints 1,000 s), without downloads; checkpoints by "
+        "2 checkpoints before, else by a rule of thumb: 2 ns × parameters × texts; a short run takes up to 3.0 GB of "
+        "memory"
+    )
+    assert costs_in_words({}, {}, Rate(1e-8, "texts")) == (
+        "about 0 s on an idle machine, without downloads; checkpoints by a rule of thumb: 10 ns × parameters × texts"
     )
     assert Machine.here().memory == total_main_memory()
 
@@ -200,6 +207,28 @@ def keep(folder: Path, name: str, ranking: Ranking) -> None:
     (folder / "rankings" / name).write_text(ranking.to_json())
 
 
+def test_the_forecast_counts_reading_label_embeddings_and_bm25(emms_cache: Path) -> None:
+    options = Options("demo_search", checkpoints=("emms-demo/bert-random",), encoders=("demo",), device="cpu")
+    found = preflight(options, Progress())
+    seconds = seconds_of(found.plan, found.costs)
+    assert all(taken > 0 for taken in seconds.values())
+    assert list(seconds) == ["reading", "libraries", "label embeddings", "BM25", "checkpoints"]
+    assert seconds["reading"] == found.plan.session.reading_seconds
+    hf_emms.rank("demo_search", "emms-demo/bert-random", encoders="demo", device="cpu")
+    again = preflight(options, Progress())  # all but the dataset is in the cache
+    assert [part for part, taken in seconds_of(again.plan, again.costs).items() if taken] == ["reading"]
+
+
+def test_token_embeddings_and_long_texts_do_not_lengthen_the_forecast(emms_cache: Path) -> None:
+    speed = Rate(1e-9, "texts")
+    config = {"vocab_size": 250_000, "hidden_size": 384}  # of a multilingual MiniLM
+    assert speed.seconds(118e6, embedding_parameters(config)) == pytest.approx(0.0003 + 22e-3)
+    assert embedding_parameters({"vision_config": {}}) == 0
+    rows = [{"text": f"{number} " + 1000 * "long ", "label": "ab"[number % 2]} for number in range(20)]
+    options = Options.of(datasets.Dataset.from_list(rows), checkpoints="none/such", encoders="demo")
+    assert text_bytes(make_plan(options, Progress()).sample) == 2300  # as many as 512 tokens
+
+
 def test_earlier_runs_determine_the_rate(emms_cache: Path) -> None:
     rows = (timed(1, loading=100), timed(10, n=100), timed(0.9), timed(500, cached="features"))
     keep(emms_cache, "a.json", example(n_inputs=50, rows=rows))
@@ -207,12 +236,12 @@ def test_earlier_runs_determine_the_rate(emms_cache: Path) -> None:
     measured = rate("auto", IMAGE, DATASET)
     for factor in (0.25, 1, 2, 4):
         assert measured.seconds(factor * 10**6) == pytest.approx(factor * 0.02)
-    assert "by 1 checkpoint before" in measured.source
+    assert "1 checkpoint before" in measured.source
     # One of another size has other costs, and another dataset or device other inputs.
     by_rule = rate("auto", IMAGE, "org/other")
     for factor in (0.2, 5):
         assert measured.seconds(factor * 10**6) == by_rule.seconds(factor * 10**6)
-    assert by_rule.seconds(10**6) == pytest.approx(0.0003 + 8e-9 * 10**6)
+    assert by_rule.seconds(10**6) == pytest.approx(0.0003 + IMAGE.cpu_seconds * 10**6)
     assert rate("cpu", IMAGE, DATASET) == rate("cpu", IMAGE)
     assert rate("cuda:1", IMAGE).seconds_per_parameter == rate("mps", IMAGE).seconds_per_parameter
     assert rate("mps", IMAGE).seconds_per_parameter == pytest.approx(rate("cpu", IMAGE).seconds_per_parameter / 100)
@@ -252,7 +281,9 @@ def test_costs_include_inputs_short_runs_and_pairs(
     costs, speed = plan_costs(replace(planned, options=replace(options, estimators=estimators)))
     (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})
     forwards = get_estimator(estimators[0]).forwards
-    expected = (inputs + forwards) * speed.seconds(cost.weights / 4) + 0.005 * forwards
+    (spec,) = planned.to_run.values()
+    per_input = speed.seconds(cost.weights / 4, embedding_parameters(spec.config))
+    expected = 0.2 + 1e-9 * cost.weights + (inputs + forwards) * per_input + 0.001 * forwards
     assert cost.seconds == pytest.approx(expected)
     assert (cost.memory is None) == (forwards == 0)
 
