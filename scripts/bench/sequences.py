@@ -33,8 +33,10 @@ _STATE = """() => {
         address: query.toString(),
         title: document.title,
         tab: text("nav [aria-current]"),
+        // Only a page without scripts sends the hidden fields.
         controls: [...(document.getElementById("emms-form")?.elements ?? [])].map(
-            ({ type, name, value, checked }) => [type, name, value, type === "checkbox" && checked]),
+            ({ type, name, value, checked }) => [type, name, value, type === "checkbox" && checked],
+        ).filter(([type]) => type !== "hidden"),
         answer: text("#emms-answer"),
         view: text("#emms-view").slice(0, 20000),
     };

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from markupsafe import Markup
 
 from hf_emms.errors import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
-from leaderboard import markup
+from leaderboard import markup, values
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
@@ -30,7 +31,9 @@ class Grid:
 
     Attributes:
         entries: The rankings, each a column.
-        rows: Checkpoint → entry id → row, for the entries that ranked the checkpoint.
+        rows: Checkpoint → entry id → row, for the entries that ranked the checkpoint; in the view's order.
+        lines: Checkpoint → its first line, by name.
+        passing: The checkpoints that pass the filters.
         wins: Checkpoint → its share of wins over all rankings, hidden ones included.
         rankings: Number of rankings.
         left_out: Number of hidden rankings and hidden checkpoints.
@@ -38,6 +41,8 @@ class Grid:
 
     entries: tuple[Entry, ...]
     rows: Mapping[str, Mapping[str, Row]]
+    lines: Mapping[str, Line]
+    passing: frozenset[str]
     wins: Mapping[str, Wins]
     rankings: int
     left_out: tuple[int, int] = (0, 0)
@@ -49,26 +54,38 @@ def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
 
 
 def grid(view: View, snapshot: Snapshot) -> Grid:
-    """Return the grid of a view, filtered and in the view's order."""
+    """Return the grid of a view in its order: all checkpoints, or the first that pass the filters if there are many."""
     entries = of_scope(view, snapshot)
-    rows_of = {entry.id: _by_checkpoint(matching(lines(entry.ranking, snapshot), view)) for entry in entries}
-    most = sorted((entry for entry in entries if rows_of[entry.id]), key=lambda entry: -len(rows_of[entry.id]))
+    most = sorted(entries, key=lambda entry: -len(entry.ranking.rows))
     columns = {entry.id for entry in most[:MAX_DATASETS]}
     shown = [entry for entry in entries if entry.id in columns]
     won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
+    first: dict[str, Line] = {}
     rows: dict[str, dict[str, Row]] = {}
     for entry in entries:
-        for checkpoint, row in rows_of[entry.id].items():
-            rows.setdefault(checkpoint, {})[entry.id] = row
-    first = {name: rows[name] for name in _ordered(rows, won, view.order)[: min(view.rows, MAX_CHECKPOINTS)]}
-    return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
+        for line in lines(entry.ranking, snapshot):
+            first.setdefault(line.row.checkpoint, line)
+            rows.setdefault(line.row.checkpoint, {})[entry.id] = line.row
+    by_name = {name: first[name] for name in sorted(first, key=str.lower)}
+    # Several datasets: it does not matter whether a checkpoint was trained on one of them.
+    passing = {line.row.checkpoint for line in matching([*by_name.values()], replace(view, trained=""))}
+    ordered = _ordered(by_name, won, view.order)
+    limit = min(view.rows, MAX_CHECKPOINTS)
+    if len(ordered) > limit:
+        ordered = [name for name in ordered if name in passing][:limit]
+    left_out = (len(entries) - len(shown), len(passing) - len(passing & {*ordered}))
+    return Grid(
+        tuple(shown), {name: rows[name] for name in ordered}, by_name, frozenset(passing), won, len(entries), left_out
+    )
 
 
-def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> Markup:
-    """Render the grid; for `sorted_by_browser` see `table.table`."""
+def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
+    """Render the grid; without a server, the browser filters and orders the rows that it has."""
     cells = grid(view, snapshot)
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
     starts = _starts_of_groups(cells) if view.order == "-wins" else frozenset()
+    sent = {name: line for name, line in cells.lines.items() if name in cells.rows}
+    places = {name: place for place, name in enumerate(sent)}
     rows = [
         TableRow(
             (
@@ -77,42 +94,51 @@ def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False)
                 *(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries),
             ),
             "band" if name in starts else "",
+            places[name],
+            name not in cells.passing,
         )
         for name, rows in cells.rows.items()
     ]
     columns = [*(_sorter(name, view) for name in ORDERS), *(_header(entry, view, snapshot) for entry in cells.entries)]
-    data = {}
-    if sorted_by_browser:
-        won = [
-            (-wins.group, wins.share, wins.rankings) if (wins := cells.wins.get(name)) else (-len(cells.wins), -1.0, 0)
-            for name in cells.rows
-        ]
-        names = [name.lower() for name in cells.rows]
-        by_rankings = [place[::-1] for place in won]
-        data["orders"] = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": by_rankings})
+    data = _values(sent, cells.wins) if is_static or len(sent) == len(cells.lines) else {}
     ranks = Table("Ranks across datasets", columns, rows, "board heat", "Ranks of checkpoints across datasets", data)
-    return markup.draw("across.html", ranks=ranks, left_out=cells.left_out, shades=_SHADES)
+    return markup.draw("across.html", ranks=ranks, left_out=cells.left_out, shades=_SHADES, empty=not cells.passing)
 
 
-def _by_checkpoint(passing: Sequence[Line]) -> dict[str, Row]:
-    return {line.row.checkpoint: line.row for line in passing}
+def _values(sent: Mapping[str, Line], wins: Mapping[str, Wins]) -> dict[str, Any]:
+    """Return the values by which the browser filters and orders the checkpoints."""
+    won = [_place(wins, name) for name in sent]
+    orders = {
+        "checkpoint": [name.lower() for name in sent],
+        "wins": won,
+        "rankings": [place[::-1] for place in won],
+    }
+    groups = [place[0] for place in won]
+    return {
+        "field": "order",
+        "usual": View.order,
+        "bands": groups,
+        "orders": markup.sort_keys(orders),
+        **values.of_filters([*sent.values()]),
+    }
 
 
-def _ordered(rows: Mapping[str, Mapping[str, Row]], won: Mapping[str, Wins], order: str) -> list[str]:
-    def key(name: str) -> tuple[float, ...]:
-        wins = won.get(name)
-        place = (-wins.group, wins.share, wins.rankings) if wins else (-len(won), -1.0, 0)
-        return place if order.endswith("wins") else place[::-1]
+def _place(won: Mapping[str, Wins], name: str) -> tuple[float, float, float]:
+    """Return the values that order a checkpoint by its wins; in reverse, by its rankings."""
+    wins = won.get(name)
+    return (-wins.group, wins.share, wins.rankings) if wins else (-len(won), -1.0, 0)
 
-    by_name = sorted(rows, key=str.lower)
+
+def _ordered(by_name: Mapping[str, Line], won: Mapping[str, Wins], order: str) -> list[str]:
     if order.endswith("checkpoint"):
-        return by_name[::-1] if order.startswith("-") else by_name
-    return sorted(by_name, key=key, reverse=order.startswith("-"))
+        return [*by_name][:: -1 if order.startswith("-") else 1]
+    direction = 1 if order.endswith("wins") else -1
+    return sorted(by_name, key=lambda name: _place(won, name)[::direction], reverse=order.startswith("-"))
 
 
 def _starts_of_groups(cells: Grid) -> frozenset[str]:
     """Return the first checkpoint of each group except the first group, in the order of wins."""
-    groups = [(name, cells.wins[name].group) for name in cells.rows if name in cells.wins]
+    groups = [(name, _place(cells.wins, name)[0]) for name in cells.rows if name in cells.passing]
     return frozenset(name for (_, before), (name, group) in pairwise(groups) if group != before)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from hf_emms.errors import format_count
+from hf_emms.options import to_flags
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.advice import (
     advice,
@@ -16,16 +19,16 @@ from hf_emms.ranking.advice import (
     recommendation,
 )
 from hf_emms.ranking.columns import ScoreFormatter
-from hf_emms.ranking.verdict import comparable, pick, smallest_of, verdict
-from leaderboard import markup
+from hf_emms.ranking.verdict import comparable, pick, preferences, smallest_of, verdict
+from leaderboard import markup, values
 from leaderboard.compare import checkpoint_link
+from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching, of_lines
 from leaderboard.markup import Link, Parts
 from leaderboard.selection import View, is_filtered, to_query, without_filters
 from leaderboard.store import Snapshot
 
 _MAX_NAMED = 2
-_MAX_RANKED = 5
 _LOAD = {
     "timm": 'import timm\n\nmodel = timm.create_model("hf-hub:{id}", pretrained=True)',
     "sentence-transformers": (
@@ -39,45 +42,75 @@ _LOAD_WITH_TRANSFORMERS = (
 
 
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
-    """Render the answer for the checkpoints that pass the filters, and their number."""
-    if not is_filtered(view):
-        more = advice(ranking)
-        hint = [f"{more}."] if more and more != recommendation(ranking) else []
-        beside = [*hint, *caveats(ranking), *baselines_in_words(ranking)]
-        return markup.draw("answer.html", sentence=_sentence(ranking, view), beside=beside, filtered=None)
-    passing = matching(lines(ranking, snapshot), view)
+    """Render the answer for all checkpoints and the one for those that pass the filters; the view shows one of them."""
+    more = advice(ranking)
+    hint = [f"{more}."] if more and more != recommendation(ranking) else []
     return markup.draw(
         "answer.html",
-        sentence=_sentence(of_lines(ranking, passing), view) if passing else "",
-        beside=(),
-        filtered=(len(passing), len(ranking.rows)),
+        sentence=sentence(ranking, view),
+        beside=[*hint, *caveats(ranking), *baselines_in_words(ranking)],
+        is_filtered=is_filtered(view),
         clear=to_query(without_filters(view)),
+        total=len(ranking.rows),
+        **(_of_filtered(view, ranking, snapshot) if is_filtered(view) else _UNFILTERED),
     )
 
 
-def code(view: View, ranking: Ranking, snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Return code that loads, fine-tunes and ranks the recommended checkpoint, each with a title; empty if it is not
-    on the Hub.
-    """
+def in_words(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """Return the shown answer as a text, for previews."""
+    if not is_filtered(view):
+        return "".join(part if isinstance(part, str) else part.text for part in sentence(ranking, view))
+    found = _of_filtered(view, ranking, snapshot)
+    start = f"Fine-tune {found['pick'].text}{found['said']}. " if found["pick"] else ""
+    return f"{start}{found['passing']:,} of {len(ranking.rows):,} checkpoints pass the filters."
+
+
+_UNFILTERED: dict[str, Any] = {"pick": None, "said": "", "tied": 0, "passing": 0}
+
+
+def _of_filtered(view: View, ranking: Ranking, snapshot: Snapshot) -> dict[str, Any]:
+    """Return what the answer for the checkpoints that pass the filters says; page.js fills in the same."""
     passing = matching(lines(ranking, snapshot), view)
-    row = pick(of_lines(ranking, passing))
-    if row is None or not markup.is_id(row.checkpoint) or not is_commit(row.revision):
+    left = of_lines(ranking, passing)
+    row = pick(left)
+    if row is None:
+        return _UNFILTERED | {"passing": len(passing)}
+    preferred, estimator = next(each for each in preferences(left) if each.row is row), ranking.estimators[0]
+    return {
+        "pick": checkpoint_link(row.checkpoint, view),
+        "said": values.said(estimator, preferred, ScoreFormatter(ranking, estimator)),
+        "tied": 0 if preferred.is_measured else sum(other.rank == row.rank for other in left.rows) - 1,
+        "passing": len(passing),
+    }
+
+
+def code(ranking: Ranking, row: Row, facts: Facts) -> list[tuple[str, str]]:
+    """Return code that loads and fine-tunes a checkpoint, each with a title; empty if it is not on the Hub."""
+    if not markup.is_id(row.checkpoint) or not is_commit(row.revision):
         return []
-    id = row.checkpoint.partition("@")[0]
-    load = _LOAD.get(snapshot.facts_of(row).library or "", _LOAD_WITH_TRANSFORMERS)
-    dataset = ranking.dataset_id if markup.is_id(ranking.dataset_id) else "./my-dataset"
-    start = shlex.join(["hf-emms", "rank", "--dataset", dataset, "--task", ranking.task])
-    rows = (line.row for line in passing)
-    others = [other.checkpoint for other in rows if other.rank is not None and markup.is_id(other.checkpoint)]
-    listed = [f"--checkpoint {shlex.quote(name)}" for name in others[:_MAX_RANKED]]
+    load = _LOAD.get(facts.library or "", _LOAD_WITH_TRANSFORMERS)
     return [
-        ("Load it", load.format(id=id, revision=row.revision)),
-        ("Fine-tune it", f"{start} --checkpoint {shlex.quote(row.checkpoint)} --confirm 1"),
-        ("Rank it and the next ones yourself", " \\\n  ".join([start, *listed])),
+        ("Load it", load.format(id=row.checkpoint.partition("@")[0], revision=row.revision)),
+        (f"Fine-tune it on {ranking.dataset}", f"{command(ranking, [row.checkpoint])} --confirm 1"),
     ]
 
 
-def _sentence(ranking: Ranking, view: View) -> Parts:
+def command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
+    """Return the command that ranks checkpoints on the dataset of a ranking."""
+    settings = {
+        "dataset": ranking.dataset_id if markup.is_id(ranking.dataset_id) else "./my-dataset",
+        **{name: getattr(ranking, name) or None for name in ("config", "split", "task")},
+        "columns": ranking.columns,
+    }
+    words = ["hf-emms", "rank"]
+    for flag, value in to_flags(settings):
+        words += [flag] if value is None else [flag, value]
+    listed = [f"--checkpoint {shlex.quote(name)}" for name in checkpoints if markup.is_id(name)]
+    return (" \\\n  " if len(listed) > 1 else " ").join([shlex.join(words), *listed])
+
+
+def sentence(ranking: Ranking, view: View) -> Parts:
+    """Return a sentence that names the checkpoint to fine-tune."""
     row = pick(ranking)
     if row is None:
         return recommendation(ranking)

@@ -17,7 +17,7 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
-from leaderboard import markup
+from leaderboard import answer, markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, places
 from leaderboard.markup import Link, Parts, Table
@@ -27,19 +27,20 @@ from leaderboard.store import Entry, Snapshot
 _MAX_NAMED = 3
 
 
-def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> Markup:
+def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     """Render the page: the best rankings of the checkpoint, facts, and all its rankings, best rank first.
 
     Args:
         view: Has the name of the checkpoint.
         snapshot: The data.
-        compares: Whether to link comparisons, which a static Space does not have.
+        is_static: Whether the page has no server and no comparisons to link.
     """
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     if not best_first:
         return markup.draw("checkpoint.html", checkpoint=view.checkpoint, rankings=None, back=back(view))
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
-    cells = [_place(entry, line, snapshot, compares) for entry, line in best_first]
+    entry, line = next((place for place in best_first if place[0].id == view.ranking), best_first[0])
+    cells = [_place(entry, line, snapshot, is_static) for entry, line in best_first]
     titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
     rows = [
         (_ranking_link(entry, snapshot), *(row[title] for title in titles))
@@ -53,6 +54,7 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> Markup:
         name=markup.hub_link(view.checkpoint, newest.row.revision),
         strengths=_strengths(best_first, snapshot),
         facts=dict(_facts(newest)),
+        code=answer.code(entry.ranking, line.row, line.facts),
         notes=[single_line(note) for note in newest.row.notes],
         layers=[_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers],
         rankings=markup.plain_table("Its rankings", heads, rows),
@@ -104,7 +106,7 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> Link:
     return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict[str, str | Link]:
+def _place(entry: Entry, line: Line, snapshot: Snapshot, is_static: bool) -> dict[str, str | Link]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
@@ -115,7 +117,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
         "Score": MISSING if score is None else shown.sentence(score),
         "Fine-tuned": _fine_tuned(ranking, row),
-        "Behind the best": _behind(entry, line, shown, compares),
+        "Behind the best": _behind(entry, line, shown, is_static),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
@@ -133,7 +135,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
     return f"{metric_title(result.metric)} {format_finetuned(result)}{place}"
 
 
-def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> str | Link:
+def _behind(entry: Entry, line: Line, shown: ScoreFormatter, is_static: bool) -> str | Link:
     """Return the gap to the best checkpoint, linked to the comparison of both if there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)
@@ -143,7 +145,7 @@ def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> 
         return "it is the best"
     first = ranking.estimators[0]
     text = "tied" if row.rank == best.rank else f"by {shown.gap(best.scores[first], row.scores[first])}"
-    if not compares:
+    if is_static:
         return text
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
     return Link(text, to_query(both))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from leaderboard.across import of_scope
-from leaderboard.lines import Line, lines, matching
+from leaderboard.lines import lines
 from leaderboard.selection import SIZES, TRAINED, View, is_filtered, label
 from leaderboard.store import Snapshot
 
@@ -17,7 +17,7 @@ _TABS_OF_A_DATASET = ("rankings", "cost")
 
 
 def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
-    """Return the choices of the form; each filter shows how many checkpoints would pass."""
+    """Return the choices of the form; each filter shows how many checkpoints it alone lets pass."""
     kept = ("tab", "sort", "order", *(("task", "ranking") if view.tab == "home" else ()))
     hidden = {name: value for name in kept if (value := getattr(view, name)) not in ("", getattr(View(), name))}
     if view.tab == "home":
@@ -39,24 +39,23 @@ def _filters(view: View, snapshot: Snapshot, *, has_dataset: bool) -> dict[str, 
     entries = ([entry] if entry else []) if has_dataset else of_scope(view, snapshot)
     all_lines = [line for entry in entries for line in lines(entry.ranking, snapshot)]
 
-    def passing(name: str) -> list[Line]:
-        without = matching(all_lines, replace(view, **{name: getattr(View(), name)}))
-        return list({line.row.checkpoint: line for line in without}.values())
+    some = list({line.row.checkpoint: line for line in all_lines}.values())
+    parameters = [line.row.parameters for line in some if line.row.parameters is not None]
 
-    def sizes(name: str, passes: Callable[[int, int], bool]) -> dict[str, str]:
-        passed = [line.row.parameters for line in passing(name) if line.row.parameters is not None]
-        counts = {size: sum(passes(parameters, limit) for parameters in passed) for size, limit in SIZES.items()}
+    def sizes(passes: Callable[[int, int], bool]) -> dict[str, str]:
+        counts = {size: sum(passes(count, limit) for count in parameters) for size, limit in SIZES.items()}
         return {"": "any"} | {size: f"{size} ({count:,})" for size, count in counts.items()}
 
-    unseen = sum(not line.seen for line in passing("trained"))
+    unseen = sum(not line.seen for line in some)
+    trained = {name: text + (f" ({unseen:,})" if name else "") for name, text in TRAINED.items()}
     return {
-        "at_most": sizes("at_most", int.__le__),
-        "at_least": sizes("at_least", int.__ge__),
-        "trained": {name: text + (f" ({unseen:,})" if name else "") for name, text in TRAINED.items()},
+        "at_most": sizes(int.__le__),
+        "at_least": sizes(int.__ge__),
+        "trained": {} if view.tab == "across" else trained,
         "facts": {
-            "license": _boxes(view.license, (line.facts.license for line in passing("license"))),
-            "language": _boxes(view.language, (code for line in passing("language") for code in line.facts.languages)),
-            "library": _boxes(view.library, (line.facts.library for line in passing("library"))),
+            "license": _boxes(view.license, (line.facts.license for line in some)),
+            "language": _boxes(view.language, (code for line in some for code in line.facts.languages)),
+            "library": _boxes(view.library, (line.facts.library for line in some)),
         },
     }
 

@@ -1,19 +1,26 @@
-"""The home page: a row for each dataset with its best checkpoint, its lead, the fine-tuned outcome and the date."""
+"""The home page: a row for each dataset with the checkpoint to fine-tune, what it costs and how sure that is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import yaml
 from markupsafe import Markup
 
-from hf_emms.errors import MISSING
+from hf_emms.errors import MISSING, format_count
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
+from hf_emms.ranking.expected_gap import ExpectedGap, at_stake
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
-from leaderboard.markup import Cell, Link
+from leaderboard.lines import alternatives
+from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -33,60 +40,153 @@ _OUTCOMES: dict[Outcome | None, Callable[[Verdict], str]] = {
     "measured": lambda judgment: "fine-tuned" + ", tied" * (len(judgment.near) > 1),
     "no better than the baseline": lambda judgment: "no better than the baseline",
 }
-_HEADS = (
-    ("checkpoint", "Dataset"),
-    ("text", "Fine-tune"),
-    ("text", "Lead of the estimate"),
-    ("text", "Fine-tuned"),
-    ("number", "Checkpoints"),
-    ("number", "Measured on"),
-)
+_HEADS = {
+    "Dataset": "checkpoint",
+    "Fine-tune": "text pick",
+    "How sure": "text sure",
+    "Size": "number",
+    "License": "text",
+    "Best at each size": "text chart",
+    "Points at stake": "number stake",
+    "Checkpoints": "number count",
+}
+_STAKE = "points of accuracy by which the last checkpoint is expected to trail the first after fine-tuning"
+# Of the small charts.
+_WIDTH, _HEIGHT, _PAD = 90, 24, 3
 
 
 class Answer(NamedTuple):
-    """A ranking and its verdict."""
+    """A ranking, its verdict, the points at stake, and the words by which a search finds it."""
 
     entry: Entry
     judgment: Verdict
+    stake: ExpectedGap | None
+    text: str
 
 
 def answers(snapshot: Snapshot) -> list[Answer]:
-    """Return the verdict of each ranking, by task and dataset."""
+    """Return the answer of each ranking, by task and dataset."""
     if "answers" not in snapshot.memo:
-        snapshot.memo["answers"] = [Answer(entry, verdict(entry.ranking)) for entry in snapshot.entries.values()]
+        snapshot.memo["answers"] = [
+            Answer(entry, verdict(entry.ranking), at_stake(entry.ranking), _searched(entry.ranking))
+            for entry in snapshot.entries.values()
+        ]
     shown: list[Answer] = snapshot.memo["answers"]
     return shown
 
 
 def page(view: View, snapshot: Snapshot) -> Markup:
-    """Render the datasets whose name, task or checkpoints contain all words of the search."""
-    words = view.q.lower().split()
-    matching = [answer for answer in answers(snapshot) if all(word in _searched(answer) for word in words)]
-    by_task = {
-        task: [_cells(answer, view, snapshot) for answer in of_task]
-        for task, of_task in groupby(matching, key=lambda answer: answer.entry.ranking.task)
+    """Render the datasets; the search hides those without its words in their own texts or names of checkpoints."""
+    every, found = answers(snapshot), alternatives(view.q)
+    has_stake = any(answer.stake for answer in every)
+    columns = [
+        Column(title, css, hint=_STAKE if css.endswith("stake") else "")
+        for title, css in _HEADS.items()
+        if has_stake or not css.endswith("stake")
+    ]
+    rows, task, passing = [], None, 0
+    for place, answer in enumerate(every):
+        ranking = answer.entry.ranking
+        is_found = not found or any(all(_has(answer, word) for word in words) for words in found)
+        passing += is_found
+        starts = is_found and task is not None and task != ranking.task
+        task = ranking.task if is_found else task
+        cells = _cells(answer, view, snapshot)
+        shown = [cells[column.css] for column in columns]
+        rows.append(TableRow(shown, "band" if starts else "", place, not is_found))
+    table = Table("Datasets", columns, rows, "board plain home", data=_values(every))
+    return markup.draw("home.html", table=table, passing=passing, total=len(every))
+
+
+@cache
+def _words() -> dict[str, Any]:
+    return yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
+
+
+def task_name(task: str) -> str:
+    """Return the plain name of a task, or else its id."""
+    return _words()["tasks"].get(task, task)
+
+
+def _searched(ranking: Ranking) -> str:
+    """Return the texts of a ranking in lower case, with words of the same meaning."""
+    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "", task_name(ranking.task))
+    text = " ".join(names).lower()
+    alike = [word for words in _words()["synonyms"] if any(word in text for word in words) for word in words]
+    return " ".join([text, *alike])
+
+
+def _has(answer: Answer, word: str) -> bool:
+    return word in answer.text or any(word in row.checkpoint.lower() for row in answer.entry.ranking.rows)
+
+
+def _values(every: list[Answer]) -> dict[str, Any]:
+    """Return the texts that the browser searches, and checkpoint → places of its datasets."""
+    places: dict[str, list[int]] = {}
+    for place, answer in enumerate(every):
+        for row in answer.entry.ranking.rows:
+            places.setdefault(row.checkpoint.lower(), []).append(place)
+    return {
+        "field": "order",
+        "usual": "",
+        "orders": {"": [*range(len(every))]},
+        "bands": [answer.entry.ranking.task for answer in every],
+        "sizes": {},
+        "parameters": [],
+        "texts": [answer.text for answer in every],
+        "checkpoints": places,
     }
-    tables = {
-        task: markup.plain_table(f"Datasets of {task}", _HEADS, rows, css="board plain home")
-        for task, rows in by_task.items()
-    }
-    return markup.draw("home.html", count=len(matching), tables=tables)
 
 
-def _searched(answer: Answer) -> str:
-    ranking = answer.entry.ranking
-    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "")
-    return " ".join([*names, *(row.checkpoint for row in ranking.rows)]).lower()
-
-
-def _cells(answer: Answer, view: View, snapshot: Snapshot) -> tuple[str | Cell | Link, ...]:
+def _cells(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
+    """Return class of a column → cell."""
     ranking, best = answer.entry.ranking, answer.judgment.checkpoint
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
-    return (
-        Link(label(answer.entry, snapshot), to_query(there), is_name=True),
-        Cell(checkpoint_link(best, there) if best else MISSING, "pick"),
-        _LEADS[answer.judgment.lead](answer.judgment),
-        _OUTCOMES[answer.judgment.outcome](answer.judgment),
-        f"{sum(row.rank is not None for row in ranking.rows):,}",
-        ranking.created[:10],
-    )
+    row = ranking.row(best) if best else None
+    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome](answer.judgment)
+    return {
+        "checkpoint": Cell(
+            Link(label(answer.entry, snapshot), to_query(there), is_name=True), small=task_name(ranking.task)
+        ),
+        "text pick": Cell(checkpoint_link(row.checkpoint, there), small=_score(ranking, row)) if row else MISSING,
+        "text sure": Cell(lead if answer.judgment.outcome is None else outcome),
+        "number": format_count(row.parameters) if row else MISSING,
+        "text": (snapshot.facts_of(row).license if row else None) or MISSING,
+        "text chart": Cell(chart=_chart(ranking, row)),
+        "number stake": f"{answer.stake.points:.0f}" if answer.stake else MISSING,
+        "number count": f"{sum(row.rank is not None for row in ranking.rows):,}",
+    }
+
+
+def _score(ranking: Ranking, row: Row) -> str:
+    if row.fine_tuned is not None and row.fine_tuned.value is not None:
+        return measured_in_words(row.fine_tuned)
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
+    return f"{shown.title} {shown.text(row.scores[ranking.estimators[0]])}"
+
+
+def _chart(ranking: Ranking, pick: Row | None) -> tuple[str, float, float] | None:
+    """Return the path of the Pareto front of size and score, and the coordinates of the pick; None without sizes."""
+    first = ranking.estimators[0]
+    sized = [
+        (math.log10(row.parameters), row.scores[first].value, row)
+        for row in ranking.rows
+        if row.parameters and first in row.scores
+    ]
+    front: list[tuple[float, float]] = []
+    for size, score, _ in sorted(sized, key=lambda point: (point[0], -point[1])):
+        if not front or score > front[-1][1]:
+            front.append((size, score))
+    if len(front) < 2:
+        return None
+    left, low = min(point[0] for point in sized), min(point[1] for point in sized)
+    right, high = max(point[0] for point in sized), max(point[1] for point in sized)
+
+    def at(size: float, score: float) -> tuple[float, float]:
+        x = _PAD + (size - left) / (right - left or 1) * (_WIDTH - 2 * _PAD)
+        return round(x, 1), round(_HEIGHT - _PAD - (score - low) / (high - low or 1) * (_HEIGHT - 2 * _PAD), 1)
+
+    points = [at(*point) for point in front]
+    steps = "".join(f"H{x}V{y}" for x, y in points[1:])
+    dot = next((at(size, score) for size, score, row in sized if row is pick), points[-1])
+    return f"M{points[0][0]},{points[0][1]}{steps}H{_WIDTH - _PAD}", *dot

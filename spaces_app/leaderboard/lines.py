@@ -86,14 +86,19 @@ def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
     return snapshot.memo["places"]
 
 
+def alternatives(search: str) -> list[list[str]]:
+    """Return the words of each alternative of a search: "resnet 50 | vit" is resnet and 50, or vit."""
+    return [words for part in search.lower().split("|") if (words := part.split())]
+
+
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
     """Return the lines that pass the view's filters; lines with an unknown value do not pass."""
-    alternatives = [words for part in view.q.lower().split("|") if (words := part.split())]
+    found = alternatives(view.q)
     least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
 
     def passes(line: Line) -> bool:
         name, parameters = line.row.checkpoint.lower(), line.row.parameters
-        if alternatives and not any(all(word in name for word in words) for words in alternatives):
+        if found and not any(all(word in name for word in words) for words in found):
             return False
         if least is not None and (parameters is None or parameters < least):
             return False

@@ -67,6 +67,7 @@ class Cell:
         tick: The checkpoint that a box in the cell ticks.
         is_ticked: Whether it is ticked.
         bar: Per cent of the row's width: end of the bar, start and width of its error.
+        chart: The path of a small chart, and the coordinates of its point.
     """
 
     content: Parts = ""
@@ -80,6 +81,7 @@ class Cell:
     tick: str = ""
     is_ticked: bool = False
     bar: tuple[float, float, float] | None = None
+    chart: tuple[str, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,24 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `css` is "band" for the first row of a group, "failed" for a failed checkpoint."""
+    """A row of a table.
+
+    Attributes:
+        cells: Its cells.
+        css: "band" for the first row of a group, "failed" for a failed checkpoint.
+        place: Its index in the values of the table.
+        is_hidden: Whether it does not pass the filters.
+    """
 
     cells: Sequence[Parts | Cell]
     css: str = ""
+    place: int | None = None
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `data` contains values for scripts, which the template writes as JSON."""
+    """A table; `data` contains the values by which the browser filters and orders its rows."""
 
     name: str
     columns: Sequence[Column]
@@ -212,4 +223,5 @@ _TEMPLATES = Environment(
     auto_reload=False,
     finalize=visible,
 )
+_TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 _TEMPLATES.filters |= {"lines": _lines, "pluralize": pluralize, "comma": "{:,}".format}

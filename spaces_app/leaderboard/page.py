@@ -17,7 +17,7 @@ from leaderboard import controls
 from leaderboard.cost import known_costs
 from leaderboard.markup import HUB, draw
 from leaderboard.render import Shown
-from leaderboard.selection import COLUMNS, SCOPES, TABS, WITHOUT_SELECTION, View, to_query
+from leaderboard.selection import COLUMNS, SCOPES, STATIC_TABS, TABS, WITHOUT_SELECTION, View, to_query
 from leaderboard.store import Snapshot
 
 HOST = os.environ.get("SPACE_HOST", "")  # set in a Space; previews need an absolute address
@@ -33,43 +33,34 @@ _START = (
     "const theme=new URLSearchParams(location.search).get('__theme')||kept;"
     "if(theme==='dark'||theme==='light')root.dataset.theme=theme}"
 )
+_HASHES = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_START, SCRIPT)]
+_SCRIPTS = " ".join(f"'sha256-{digest}'" for digest in _HASHES)
+# The page runs two scripts, and fetches from its own address.
+POLICY = (
+    f"default-src 'none'; script-src {_SCRIPTS}; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'"
+)
 
 
-def page(shown: Shown, main: Markup, *, script: str = SCRIPT, more: Markup | str = "") -> str:
-    """Render the page.
-
-    Args:
-        shown: The view.
-        main: HTML of the part that changes with the view.
-        script: The script at the end of the page.
-        more: HTML before the script.
-    """
+def page(shown: Shown, main: Markup) -> str:
+    """Render the page; `main` is the part that changes with the view."""
     return draw(
         "page.html",
-        policy=policy(script),
+        policy=POLICY,
         title=shown.title,
         embed=shown.view.embed,
-        description=shown.answer.striptags() or _DESCRIPTION,
+        description=shown.description or _DESCRIPTION,
         preview=f"https://{HOST}/preview.png?{shown.query}" if HOST else "",
         start=Markup(_START),
         style=Markup(STYLE),
         main=main,
-        more=more,
-        script=Markup(script),
+        script=Markup(SCRIPT),
     )
 
 
-def policy(script: str) -> str:
-    """Return the content security policy: the page runs two scripts, and fetches from its own address."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_START, script))
-    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self'; "
-        "form-action 'self'; base-uri 'none'"
-    )
-
-
-def main_part(shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", every: float = 0.0) -> Markup:
+def main_part(
+    shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", every: float = 0.0, origin: str = ""
+) -> Markup:
     """Render the part of the page that changes with the view.
 
     Args:
@@ -77,27 +68,30 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", e
         snapshot: The data.
         content: HTML that replaces the view's own content.
         every: Seconds between two requests of the browser for newer data.
+        origin: The results dataset of a page without a server; empty for a page with one.
     """
     view = shown.view
     has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint and not view.compare
+    has_table = view.tab == "rankings" and has_controls and shown.entry is not None
     return draw(
         "main.html",
         shown=shown,
         view=view,
         version=snapshot.version,
         every=f"{every:g}",
-        tabs=tabs(view),
-        titles=TABS,
-        exports=_EXPORTS if view.tab == "rankings" and has_controls and shown.entry is not None else {},
+        origin=origin,
+        tabs=[(name, TABS[name], query) for name, query in _tabs(view).items() if not origin or name in STATIC_TABS],
+        tab=TABS[view.tab],
+        exports=_EXPORTS if has_table and not origin else {},
         form=controls.form(view, snapshot) if has_controls else None,
         scopes=SCOPES,
         costs=known_costs(shown.entry.ranking, snapshot) if view.tab == "cost" and shown.entry else {},
-        columns=COLUMNS,
+        columns=COLUMNS if has_table and not origin else {},
         content=content or shown.content,
     )
 
 
-def tabs(view: View) -> dict[str, str]:
+def _tabs(view: View) -> dict[str, str]:
     """Return the queries of the same selection in each tab."""
     # The home page searches datasets, all others checkpoints.
     selection = replace(view, checkpoint="", compare=(), rows=View.rows)

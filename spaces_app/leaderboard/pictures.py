@@ -38,7 +38,7 @@ def preview(query: str, snapshot: Snapshot) -> bytes:
     image = Image.new("RGB", _PREVIEW, "white")
     pen = ImageDraw.Draw(image)
     top = _MARGIN
-    for text, size, colour in ((shown.title, 34, "#666"), (shown.answer.striptags() or _QUESTION, 50, "#111")):
+    for text, size, colour in ((shown.title, 34, "#666"), (shown.description or _QUESTION, 50, "#111")):
         font = ImageFont.load_default(size)
         lines = textwrap.wrap(text, int((_PREVIEW[0] - 2 * _MARGIN) / (0.5 * size)), max_lines=6, placeholder=" …")
         pen.multiline_text((_MARGIN, top), "\n".join(lines), colour, font, spacing=0.35 * size)

@@ -23,6 +23,7 @@ class Shown:
         entry: The ranking, if there is one.
         query: Of the view's address.
         title: Of the page.
+        description: Of the page, for link previews; empty for the usual one.
         answer: HTML of the answer to the page's question; empty if there is none.
         content: HTML of the view's tab.
         notice: HTML of warnings above it; empty if there are none.
@@ -33,31 +34,34 @@ class Shown:
     entry: Entry | None
     query: str
     title: str
+    description: str
     answer: Markup
     content: Markup
     notice: Markup
     exists: bool
 
 
-def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser: bool = False) -> Shown:
+def show(view: View, snapshot: Snapshot, *, repo_id: str = "", is_static: bool = False) -> Shown:
     """Render a view.
 
     Args:
         view: The requested view.
         snapshot: The data.
         repo_id: The results dataset, "" for a folder.
-        sorted_by_browser: For a page without a server.
+        is_static: For a page without a server.
     """
     view, entry = resolved(view, snapshot)
     exists = _exists(view, entry, snapshot)
-    sentence = Markup()
+    description, shown_answer = "", Markup()
     if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint and not view.compare:
-        sentence = answer.answer(view, entry.ranking, snapshot)
+        description = answer.in_words(view, entry.ranking, snapshot)
+        shown_answer = answer.answer(view, entry.ranking, snapshot)
     if view.tab == "choose":
-        sentence = markup.draw("answer.html", sentence=shortlist.sentence(view, snapshot), beside=(), filtered=None)
-    content = _content(view, entry, snapshot, repo_id, sorted_by_browser)
+        shown_answer = markup.draw("sentence.html", sentence=shortlist.sentence(view, snapshot))
+        description = shown_answer.striptags()
+    content = _content(view, entry, snapshot, repo_id, is_static)
     notice = markup.draw("notice.html", missing="" if exists else _asked(view), snapshot=snapshot)
-    return Shown(view, entry, to_query(view), title(view, entry), sentence, content, notice, exists)
+    return Shown(view, entry, to_query(view), title(view, entry), description, shown_answer, content, notice, exists)
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> Markup:
@@ -72,7 +76,7 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> Markup:
     )
 
 
-def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, sorted_by_browser: bool) -> Markup:
+def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, is_static: bool) -> Markup:
     if view.tab == "about":
         return markup.draw("about.html", data=about_the_data(snapshot, repo_id))
     if view.tab == "api":
@@ -82,18 +86,18 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
     if view.tab == "home" and snapshot.entries:
         return home.page(view, snapshot)
     if view.tab == "across" and snapshot.entries:
-        return across.heat_map(view, snapshot, sorted_by_browser=sorted_by_browser)
+        return across.heat_map(view, snapshot, is_static=is_static)
     if view.tab == "choose" and snapshot.entries:
         return shortlist.answer(view, snapshot)
     if view.checkpoint and snapshot.entries:
-        return checkpoint.page(view, snapshot, compares=not sorted_by_browser)
+        return checkpoint.page(view, snapshot, is_static=is_static)
     if entry is None:
         return markup.draw("nothing.html", snapshot=snapshot)
     if view.compare:
         return compare.page(view, entry.ranking, snapshot)
     if view.tab == "cost":
         return cost.plot(view, entry.ranking, snapshot)
-    return table.table(view, entry.ranking, snapshot, sorted_by_browser=sorted_by_browser)
+    return table.table(view, entry.ranking, snapshot, is_static=is_static)
 
 
 def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:

@@ -23,6 +23,8 @@ TABS = {
     "about": "About",
     "api": "Use via API",
 }
+# The tabs of a page without a server.
+STATIC_TABS = ("home", "rankings", "across", "cost", "about")
 WITHOUT_SELECTION = ("submit", "about", "api")
 FILTERS = ("q", "at_least", "at_most", "library", "license", "language", "trained")
 
@@ -233,9 +235,7 @@ def title(view: View, entry: Entry | None) -> str:
         "home": "all datasets",
         "rankings": view.checkpoint or " or ".join(view.compare) or dataset,
         "across": "all tasks" if view.scope == "all" else view.task,
-        "choose": view.task + (f", up to {view.at_most}" if view.at_most else ""),
+        "choose": view.task,
         "cost": dataset,
     }
-    where = parts.get(view.tab, "")
-    searched = f" · “{view.q}”" if view.q and view.tab not in WITHOUT_SELECTION else ""
-    return " · ".join(filter(None, [where + searched, TABS[view.tab], "EMMS leaderboard"]))
+    return " · ".join(filter(None, [parts.get(view.tab, ""), TABS[view.tab], "EMMS leaderboard"]))

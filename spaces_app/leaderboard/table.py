@@ -17,7 +17,7 @@ from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, me
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
-from leaderboard import answer, markup
+from leaderboard import answer, markup, values
 from leaderboard.compare import MOST, checkpoint_link
 from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, record, sorted_lines, value
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
@@ -33,6 +33,7 @@ from leaderboard.store import Snapshot
 
 CellOf = Callable[[Line], str | Link | Cell]
 
+_MAX_RANKED = 5
 _HINTS = {
     "score": "the negative held-out loss, which orders the rows; higher is better within this table",
     "fine_tuned": "score on test examples after fine-tuning, in points, with its spread; not an estimate",
@@ -49,61 +50,59 @@ def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     return sorted_lines(matching(lines(ranking, snapshot), view), view.sort)
 
 
-def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> Markup:
+def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     """Render the table with its caption and explanations.
+
+    It contains all rows, and hides those that do not pass the filters, so that the browser can filter and order them.
+    A very long table contains the first rows that pass.
 
     Args:
         view: The selection.
         ranking: The ranking.
         snapshot: Has facts about the checkpoints.
-        sorted_by_browser: For a page without a server: add sort keys to the table, and no boxes to compare rows.
+        is_static: Whether the page has no server, and no boxes to compare rows.
     """
-    shown = chosen(view, ranking, snapshot)
-    columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
+    every, passing = lines(ranking, snapshot), chosen(view, ranking, snapshot)
+    is_complete = is_static or len(every) <= values.MOST_ROWS
+    columns = _columns(view, ranking, every, ticks=not is_static)
     data: dict[str, Any] = {}
-    if sorted_by_browser:
-        names = [column.name for column, _ in columns if column.name]
-        data["facts"] = _filtered_by(shown)
-        data["orders"] = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
-    first = ScoreFormatter(ranking, ranking.estimators[0])
+    if is_complete:
+        names = [*(column.name for column, _ in columns if column.name), *ranking.estimators]
+        orders = markup.sort_keys({name: [value(line, name) for line in every] for name in names})
+        data = {
+            "field": "sort",
+            "usual": View.sort,
+            "bands": [line.row.rank for line in every],
+            "orders": orders,
+            **values.of_filters(every),
+            **values.of_answer(ranking),
+        }
+    sent = sorted_lines(every, view.sort) if is_complete else passing[: view.rows]
+    rows = _rows(sent, every, passing[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank")
     caption = f"Checkpoints for {ranking.dataset}, {ranking.task}, ranked by {title_of(ranking.estimators[0])}"
-    rows = list(_rows(shown[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank"))
+    ranked = [row.checkpoint for row in ranking.rows if row.rank is not None]
     ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked[:MOST]]
     return markup.draw(
         "ranking.html",
-        board=Table("Ranking", [column for column, _ in columns], rows, caption=caption, data=data),
+        board=Table("Ranking", [column for column, _ in columns], list(rows), caption=caption, data=data),
         ranking=ranking,
         view=view,
-        passing=len(shown),
-        unknown=sum(value(line, view.sort.removeprefix("-")) is None for line in shown),
+        passing=len(passing),
+        unknown=0 if view.sort == "rank" else sum(value(line, view.sort.removeprefix("-")) is None for line in passing),
         more=to_query(replace(view, rows=view.rows + 5 * ROWS_AT_ONCE)),
         dataset=markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/"),
         encoders=[markup.hub_link(each.id, each.revision) for each in ranking.encoders if not each.numbers],
         numbers=[each.numbers for each in ranking.encoders if each.numbers],
         settings=settings_text(ranking),
-        code=answer.code(view, ranking, snapshot),
-        switch=to_query(replace(view, columns=_switched(view))),
-        first=first,
+        command_text=answer.command(ranking, ranked[:_MAX_RANKED]),
+        switch="" if is_static or len(ranking.estimators) < 2 else to_query(replace(view, columns=_switched(view))),
+        first=ScoreFormatter(ranking, ranking.estimators[0]),
         summary=ESTIMATORS[ranking.estimators[0]].summary + "." if ranking.estimators[0] in ESTIMATORS else "",
         ticked=ticked,
         most=MOST,
         compared=to_query(replace(view, compare=tuple(ticked), ticked=())),
         unticked=to_query(replace(view, ticked=())),
     )
-
-
-def _filtered_by(shown: Sequence[Line]) -> list[dict[str, Any]]:
-    """Return the values for filters, for a page without a server."""
-    return [
-        {
-            "parameters": line.row.parameters,
-            "library": [line.facts.library],
-            "license": [line.facts.license],
-            "language": line.facts.languages,
-            "seen": bool(line.seen),
-        }
-        for line in shown
-    ]
 
 
 def _switched(view: View) -> tuple[str, ...]:
@@ -205,14 +204,18 @@ def _text(column: TableColumn) -> CellOf:
     return lambda line: column.text(line.ranking, line.row)
 
 
-def _rows(shown_lines: Sequence[Line], cells: Sequence[CellOf], *, banded: bool) -> Iterator[TableRow]:
-    """Yield the rows; with `banded`, mark the first row of each rank."""
+def _rows(
+    sent: Sequence[Line], every: Sequence[Line], shown: Sequence[Line], cells: Sequence[CellOf], *, banded: bool
+) -> Iterator[TableRow]:
+    """Yield the rows, with their places in the ranking; with `banded`, mark the first shown row of each rank."""
+    places, is_shown = {id(line): place for place, line in enumerate(every)}, {id(line) for line in shown}
     above = None
-    for line in shown_lines:
-        starts = banded and above is not None and line.row.rank != above
-        above = line.row.rank
+    for line in sent:
+        is_hidden = id(line) not in is_shown
+        starts = banded and not is_hidden and above is not None and line.row.rank != above
+        above = above if is_hidden else line.row.rank
         css = "failed" if line.row.error is not None else "band" if starts else ""
-        yield TableRow([cell(line) for cell in cells], css)
+        yield TableRow([cell(line) for cell in cells], css, places[id(line)], is_hidden)
 
 
 def _speed(inputs: float) -> str:

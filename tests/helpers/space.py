@@ -171,8 +171,8 @@ def visit(space: Running, open_page: Any) -> Any:
 
 
 def checkpoints(page: Any) -> Any:
-    """Return the names in the visible table."""
-    return page.locator("table.board:visible tbody th .name")
+    """Return the names in the visible rows of the table."""
+    return page.locator("table.board:visible tbody tr:not([hidden]) th .name")
 
 
 def expect(locator: Any) -> Any:

@@ -127,7 +127,7 @@ def test_the_page_works_without_scripts(show):
 def test_what_changed_is_announced(visit):
     page = visit("")
     page.get_by_role("searchbox").fill("news")
-    expect(page.locator("#emms-said")).to_contain_text("1 dataset.")
+    expect(page.locator("#emms-said")).to_contain_text("1 of 6 datasets.")
     page = visit("task=image-classification&ranking=image%2Ffood")
     page.get_by_role("columnheader", name="Params").get_by_role("link").click()
     expect(page.locator("#emms-said")).to_contain_text("sorted by Params, ascending")

@@ -146,7 +146,7 @@ def test_every_address_is_a_view(query):
 
 @given(st.text())
 def test_a_text_in_a_template_is_only_text(text):
-    drawn = markup.draw("answer.html", sentence=f"<{text}", beside=(), filtered=None)
+    drawn = markup.draw("sentence.html", sentence=f"<{text}")
     within = drawn.removeprefix('<p class="answer">').removesuffix("</p>\n")
     assert not set(within) & set("<>\"'")
     assert all(char.isprintable() for char in within)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from leaderboard.checks import recomputed
-from leaderboard.page import SCRIPT, policy
+from leaderboard.page import POLICY
 from PIL import Image
 
 from hf_emms.ranking import Ranking
@@ -29,11 +29,15 @@ def page(pages, query=""):
 
 
 def names(text):
-    """The checkpoints of the table, in its order."""
-    return [
-        unescape(re.sub("<[^>]+>", "", cell))
-        for cell in re.findall(r'<th scope="row" class="checkpoint"><a [^>]*>(.*?)</a>', text)
-    ]
+    """The checkpoints of the table that are shown, in its order."""
+    rows = re.findall(r'<tr([^>]*)>.*?<th scope="row" class="checkpoint"><a [^>]*>(.*?)</a>', text)
+    return [unescape(re.sub("<[^>]+>", "", cell)) for attributes, cell in rows if not attributes.endswith("hidden")]
+
+
+def filtered_answer(text):
+    """What the answer says of the checkpoint to fine-tune, and with how many it ties."""
+    hidden, tied = re.findall(r'<span data-if="tied"( hidden)?>, tied with <span data-slot="tied">(\d+)<', text)[0]
+    return re.findall(r'<span data-slot="said">(.*?)<', text)[0], 0 if hidden else int(tied)
 
 
 def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_of_link_previews(pages):
@@ -49,14 +53,18 @@ def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_
         f'<p class="answer">Fine-tune <a href="?{here}&amp;checkpoint=org%2Fbest">',
         "tied with <a href",
         "; it is the smallest.",
-        f"AutoModel.from_pretrained(&#34;org/best&#34;, revision=&#34;{'a' * 40}&#34;)",
-        "hf-emms rank --dataset AI-Lab-Makerere/beans --task image-classification --checkpoint org/best --conf",
+        "hf-emms rank --dataset AI-Lab-Makerere/beans --split train --task image-classification --image-column image",
     ):
         assert part in text
     assert "Library" not in re.findall("<legend>(.*?)</legend>", text)  # nothing is known of it here
-    assert ">100M (1)</option>" in page(pages, f"{BEANS}&q=best")
-    assert "Only <a href" in page(pages, f"{BEANS}&q=worse")
-    assert ": explained 0.50 ± 0.01 of the variance, clearly ahead of <a href" in page(pages, f"{BEANS}&q=best%7Cworse")
+    assert filtered_answer(page(pages, f"{BEANS}&q=worse")) == (
+        " (85.0M parameters): explained 0.15 ± 0.01 of the variance",
+        0,
+    )
+    assert filtered_answer(page(pages, f"{BEANS}&q=best%7Cclose"))[1] == 1
+    code = page(pages, f"{BEANS}&checkpoint=org%2Fbest")
+    assert f"AutoModel.from_pretrained(&#34;org/best&#34;, revision=&#34;{'a' * 40}&#34;)" in code
+    assert "--label-column labels --checkpoint org/best --confirm 1" in code
 
 
 def test_the_part_that_scripts_fetch_is_that_of_the_page(pages):
@@ -120,8 +128,8 @@ def test_hostile_names_are_only_text_in_every_view_and_no_script_but_the_pages_o
         for more in ("", ticked, compared):
             text = page(pages, f"task=feature-extraction&ranking=hostile&tab={tab}&{more}")
             assert not harmful(text)
-            assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == policy(SCRIPT)
-    assert "unsafe-inline" not in policy(SCRIPT).partition("style-src")[0]
+            assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == POLICY
+    assert "unsafe-inline" not in POLICY.partition("style-src")[0]
     rows = csv.DictReader(io.StringIO(pages.get("/export?ranking=hostile&kind=csv").text))
     checkpoints = [row["checkpoint"] for row in rows]
     assert len(checkpoints) == len(HOSTILE) + 1
@@ -130,14 +138,15 @@ def test_hostile_names_are_only_text_in_every_view_and_no_script_but_the_pages_o
 
 def test_the_home_page_has_a_line_for_each_dataset_and_finds_them(pages):
     home = page(pages)
-    for task in ("image-classification", "text-classification"):
-        assert f"<h2>{task}</h2>" in home
+    for task in ("Image classes", "Text classes"):
+        assert f'<span class="error">{task}</span>' in home
     assert '<a href="?task=image-classification&amp;ranking=image%2Fbeans">' in home
     assert "tied with 1 more" in home
-    assert "not fine-tuned" in home
-    assert ">food<" not in page(pages, "tab=home&q=beans")
-    assert ">beans<" in page(pages, "tab=home&q=org/best")
-    assert "No dataset, task or checkpoint" in page(pages, "tab=home&q=nowhere")
+    assert names(home)[1:3] == ["beans", "food"]
+    assert names(page(pages, "tab=home&q=beans")) == ["beans"]
+    assert names(page(pages, "tab=home&q=org/best")) == ["beans", "food"]
+    assert names(page(pages, "tab=home&q=photo+beans")) == ["beans"]
+    assert 'data-if="empty">No dataset, task or checkpoint' in page(pages, "tab=home&q=nowhere")
 
 
 def test_the_page_of_a_checkpoint_leads_back_to_the_dataset_and_filters_that_led_there(pages):

@@ -94,7 +94,7 @@ def test_a_single_fine_tuned_checkpoint_is_not_tied_and_every_checkpoint_is_foun
     _, snapshot = asked
     assert "fine-tuned, tied" not in home.page(View(tab="home"), snapshot)
     found = home.page(View(tab="home", q="worse"), snapshot)
-    assert "1 dataset" in found
+    assert ">1</span> of 2 datasets" in found
     assert "shared" in found
 
 

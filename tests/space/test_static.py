@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import random
 import threading
 from functools import partial
+from urllib.parse import urlencode
 
 import pytest
 
@@ -57,7 +59,7 @@ def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, 
     assert hub.store.repo("ada/board", "space").space.sdk == "static"
     loose = [path for path in hub.store.paths("ada/board", "space") if "/" not in path]
     assert loose == [".gitattributes", "README.md", "index.html"]
-    assert len(views(hub)) == 3 + 2 + len(example().rows) + 2  # table and plots; heat maps; checkpoints; home, about
+    assert len(views(hub)) == 3 * 5 + 3 + len(example().rows) + 3  # tables and plots; heat maps; checkpoints; others
     card = front_matter(hub, "ada/board", "space")
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
     assert not {"sdk_version", "python_version", "hf_oauth"} & set(card)
@@ -112,7 +114,7 @@ def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, board):
     page = show(BEANS)
     ranking = board[2].entries["image/beans"].ranking
     expect(checkpoints(page)).to_have_text([row.checkpoint for row in ranking.rows])
-    expect(page.locator(".answer")).to_be_visible()
+    expect(page.locator(".answer:visible")).to_contain_text("Fine-tune org/best")
     page.get_by_role("row").get_by_role("link", name="org/best", exact=True).click()
     expect(page.get_by_role("heading", name="org/best")).to_be_visible()
     assert "checkpoint=org%2Fbest" in page.url
@@ -142,30 +144,83 @@ def test_rows_are_sorted_and_searched_and_the_filters_of_an_address_answered(sho
     page.get_by_role("searchbox").fill("small | worse")
     shown = checkpoints(page).filter(visible=True)
     expect(shown).to_have_text(["org/worse", "org/small"])
-    expect(page.locator("#emms-count")).to_have_text("2 of 4 checkpoints")
-    answer = page.locator(".answer")
-    expect(answer).to_have_text("Best of these: org/worse, rank 3 of all.")
+    expect(page.locator("#emms-count")).to_contain_text("2 of 4 checkpoints")
+    answer = page.locator(".answer:visible")
+    expect(answer.locator("[data-slot=said]")).to_have_text(
+        " (85.0M parameters): explained 0.032 ± 0.001 of the variance"
+    )
     page.reload()
     expect(page.get_by_role("searchbox")).to_have_value("small | worse")
     expect(shown).to_have_text(["org/worse", "org/small"])
     start = page.url.partition("?")[0]
-    page.goto(f"{start}?{FOOD}&max=1M&sort=parameters")
+    page.goto(f"{start}?ranking=image%2Ffood&max=1M&sort=parameters")
     expect(shown).to_have_text(["org/small", "org/best"])
-    expect(answer).to_have_text("Best of these: org/best, rank 2 of all.")
-    expect(page.locator("#emms-count")).to_contain_text("2 of 4 checkpoints pass the filters of this address")
+    expect(answer).to_contain_text("Fine-tune org/best (309k parameters)")
+    expect(page.get_by_label("Parameters, at most")).to_have_value("1M")
     page.get_by_role("link", name="clear filters").click()
     expect(shown).to_have_count(4)
     page.goto(f"{start}?tab=across&task=image-classification&order=-checkpoint")
     expect(checkpoints(page)).to_have_text(["org/worse", "org/small", "org/close", "org/broken", "org/best"])
 
 
-def test_the_home_page_is_searched(show):
+def test_the_home_page_is_searched_and_finds_every_checkpoint(show):
     page = show()
-    page.get_by_role("searchbox").fill("text-class")
-    expect(page.locator("#emms-count")).to_have_text("1 dataset.")
-    expect(page.locator(".home tbody tr").filter(visible=True)).to_contain_text(["news"])
+    datasets = page.locator(".home tbody tr").filter(visible=True)
+    for words, found in (("text classes", "news"), ("org/long-077 long2", "long2"), ("org/bert | nothing", "news")):
+        page.get_by_role("searchbox").fill(words)
+        expect(page.locator("#emms-count")).to_contain_text(" of 6 datasets.")
+        expect(datasets.last).to_contain_text(found)
+    expect(datasets).to_have_count(1)
     page.reload()
-    expect(page.locator("#emms-count")).to_have_text("1 dataset.")
+    expect(datasets).to_have_count(1)
+
+
+STATE = """() => {
+    const text = (selector) => document.querySelector(selector)?.innerText;
+    const rows = [...document.querySelectorAll("table.board tbody tr:not([hidden])")];
+    return {
+        rows: rows.map((row) => [row.querySelector(".name").textContent, row.classList.contains("band")]),
+        answer: text("#emms-answer"), count: text("#emms-count"), sorted: text("th[aria-sort]"),
+    };
+}"""
+GO = """query => {
+    window.asked = 0;
+    const fetched = window.fetch;
+    window.fetch = (...what) => { window.asked += 1; return fetched(...what); };
+    history.pushState(null, "", "?" + query);
+    dispatchEvent(new PopStateEvent("popstate", { state: null }));
+}"""
+SEARCHES = ("org", "best | small", "o s", "long-1", "x y")
+
+
+def filters(rng):
+    """Return random filters and an order."""
+    columns = ("checkpoint", "parameters", "emms", "knn", "speed")
+    chosen = {
+        "q": rng.choice(SEARCHES),
+        "max": rng.choice(["1M", "100M", "31M"]),
+        "min": rng.choice(["100k", "1M"]),
+        "sort": rng.choice(["-", ""]) + rng.choice(columns),
+        "trained": "unseen",
+    }
+    return {name: value for name, value in chosen.items() if rng.random() < 0.5}
+
+
+@pytest.mark.slow
+def test_server_browser_and_static_page_agree_for_sixty_combinations_of_filters(show, board, space, open_page):
+    rng, served, static = random.Random(0), open_page(space.url), show()
+    for _ in range(60):
+        base = f"ranking={rng.choice(['image%2Fbeans', 'image%2Ffood', 'long', 'hostile'])}"
+        query = "&".join([base, urlencode(filters(rng))])
+        served.goto(f"{space.url}/?{query}")
+        expected = served.evaluate(STATE)
+        served.goto(f"{space.url}/?{base}")
+        served.evaluate(GO, query)
+        assert served.evaluate(STATE) == expected, query
+        assert served.evaluate("window.asked") == 0, query
+        static.goto(f"{board[1]}?{query}")
+        static.locator("main:not([aria-busy])").wait_for()
+        assert static.evaluate(STATE) == expected, query
 
 
 def test_what_a_ranking_says_is_only_text(show):
