@@ -105,11 +105,6 @@ class Entry:
         """The number of checkpoints with a rank."""
         return sum(row.rank is not None for row in self.ranking.rows)
 
-    @property
-    def first(self) -> int:
-        """The number of checkpoints that share the first rank."""
-        return sum(row.rank == 1 for row in self.ranking.rows)
-
     @cached_property
     def verdict(self) -> Verdict:
         return verdict(self.ranking)

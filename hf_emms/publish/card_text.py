@@ -115,9 +115,16 @@ def _sentence(entry: Entry) -> str:
         return f"After fine-tuning, no checkpoint is better than the baseline for {aim}."
     best = pick(ranking) or entry.top[0]
     link = _repo_link(best.checkpoint, "model", on_hub=is_commit(best.revision))
+    if best.fine_tuned is not None and judgment.outcome is not None:
+        near, others = len(judgment.near), len(ranking.fine_tuned) - 1
+        place = (
+            f", {f'one of the {near} best' if near > 1 else 'the best'} of {others + 1} checkpoints" if others else ""
+        )
+        return f"After fine-tuning for {aim}, {link} has {markdown_text(_with_baseline(best.fine_tuned))}{place}."
     checkpoints = f"of {entry.ranked} checkpoints to fine-tune for {aim}"
-    if entry.first > 1:
-        return f"{link} is one of the {entry.first} best {checkpoints}. They are tied."
+    first = len(judgment.first)
+    if first > 1:
+        return f"{link} is one of the {first} best {checkpoints}. They are tied."
     ahead = f", {judgment.lead} of the second" if judgment.lead in ("ahead", "clearly ahead") else ""
     return f"{link} is the best {checkpoints}{ahead}."
 

@@ -175,12 +175,22 @@ def test_twelve_rankings_add_at_most_25_lines() -> None:
     assert page.count('href="https://huggingface.co/org/best/discussions"') == 1
 
 
+def fine_tuned(ranking: Ranking, *values: float | None) -> Ranking:
+    """Return a ranking whose first checkpoints have fine-tuned scores."""
+    results = [None if value is None else FineTuned("accuracy", value, 0.004, value) for value in values]
+    rows = [msgspec.structs.replace(row, fine_tuned=result) for row, result in zip(ranking.rows, results, strict=False)]
+    return msgspec.structs.replace(ranking, rows=(*rows, *ranking.rows[len(rows) :]))
+
+
 def test_the_first_sentence_of_a_dataset_card_names_the_best() -> None:
-    three = example()
+    three, tuned = example(), "After fine-tuning for {}, "
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
     for ranking, said in (
         (three, "org/best is one of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
         (two, "org/best is the best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
+        (fine_tuned(three, 0.7, None, 0.9), f"{tuned}org/worse has accuracy 90.0 ± 0.4, the best of 2 checkpoints."),
+        (fine_tuned(three, 0.9, 0.9), f"{tuned}org/best has accuracy 90.0 ± 0.4, one of the 2 best of 2 checkpoints."),
+        (fine_tuned(three, None, 0.9), f"{tuned}org/close has accuracy 90.0 ± 0.4."),
     ):
         lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking)).splitlines()
         assert said.format("AI-Lab-Makerere/beans (image-classification)") in lines
