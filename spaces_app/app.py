@@ -13,7 +13,7 @@ from gradio import Server
 from gradio.oauth import attach_oauth
 from gradio.utils import get_space
 from leaderboard.endpoints import ENDPOINTS, Endpoints, as_json
-from leaderboard.server import MIDDLEWARE, Pages, pages_of, routes
+from leaderboard.server import MIDDLEWARE, Pages, pages_of
 
 from hf_emms.errors import PLAIN, hint_style
 
@@ -46,7 +46,7 @@ def server_of(pages: Pages) -> Server:
         server.api(getattr(endpoints, name), name=name, queue=False)
     if pages.sign_in:
         attach_oauth(server)
-    server.router.routes.extend(routes(pages))
+    server.router.routes.extend(pages.routes())
     return server
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,8 @@ _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "applic
 MIDDLEWARE = (Middleware(Limits, max_body=_MAX_BODY), Middleware(GZipMiddleware, compresslevel=6))
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A page, and whether the requested ranking, task or checkpoint exists."""
-
-    content: bytes
-    exists: bool
-
-
 class Pages:
-    """Render the pages of a store, and cache the last ones.
+    """Answer requests for the pages and files of a store, and cache the last pages.
 
     Args:
         store: The rankings.
@@ -63,18 +54,43 @@ class Pages:
         self._every = LOOK_SECONDS if store.is_local else min(every, _MAX_POLL_SECONDS)
         self._drawn = lru_cache(_CACHED_PAGES)(self._draw)
 
-    def drawn(self, kind: str, query: str) -> Drawn:
-        """Return a page ("page"), or the part of it that changes with the view ("part")."""
-        return self._drawn(kind, from_query(query), self.store.snapshot.version)
+    def routes(self) -> list[Route]:
+        """Return the routes of all pages, files and JSON endpoints."""
+        return [
+            Route("/", self._page),
+            Route("/", self._submitted, methods=["POST"]),
+            Route("/view", self._part),
+            Route("/version", self._version),
+            Route("/export", self._export),
+            Route("/badge.svg", self._badge),
+            Route("/preview.png", self._preview),
+            json_api.route(self.store),
+        ]
 
-    def _draw(self, kind: str, view: View, version: int) -> Drawn:
-        """Render a page; `version` distinguishes the pages in the cache."""
+    def _page(self, request: Request) -> Response:
+        return self._view(request, "page")
+
+    def _part(self, request: Request) -> Response:
+        return self._view(request, "part")
+
+    def _view(self, request: Request, kind: str) -> Response:
+        """Answer with a page, or with the "part" of it that changes with the view."""
+        view = from_query(request.url.query)
+        if view.tab == "submit":
+            return HTMLResponse(self._with_form(request, kind=kind))
+        content, exists = self._drawn(kind, view, self.store.snapshot.version)
+        status = 200 if exists or kind == "part" else 404
+        return HTMLResponse(content, status, {"cache-control": "no-cache"})
+
+    def _draw(self, kind: str, view: View, version: int) -> tuple[bytes, bool]:
+        """Render a view, and return whether it exists. `version` distinguishes the pages in the cache."""
         snapshot = self.store.snapshot
         shown = render.show(view, snapshot, repo_id=self.repo_id)
-        return Drawn(self._html(kind, shown, snapshot).encode(), shown.exists)
+        return self._html(kind, shown, snapshot).encode(), shown.exists
 
-    def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
+    def _with_form(self, request: Request, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
         """Render the tab Submit, which differs between users."""
+        user = _signed_in(request).get("userinfo", {}).get("preferred_username")
         form = submit_page.form(self.repo_id, sign_in=self.sign_in, user=user, pasted=pasted, result=result)
         snapshot = self.store.snapshot
         return self._html(kind, render.show(View(tab="submit"), snapshot, repo_id=self.repo_id), snapshot, form)
@@ -83,64 +99,35 @@ class Pages:
         main = page.main_part(shown, snapshot, content=content, every=self._every)
         return draw("part.html", title=shown.title, main=main) if kind == "part" else page.page(shown, main)
 
-    def export(self, query: str, kind: str) -> tuple[str, str] | None:
-        """Return name and content of a file with the rows of a view, or None if the ranking does not exist."""
-        snapshot = self.store.snapshot
-        view, entry = resolved(from_query(query), snapshot)
+    def _version(self, request: Request) -> Response:
+        return PlainTextResponse(str(self.store.snapshot.version), headers={"cache-control": "no-store"})
+
+    def _export(self, request: Request) -> Response:
+        """Answer with a file that contains the rows of a view."""
+        snapshot, kind = self.store.snapshot, request.query_params.get("kind", "csv")
+        view, entry = resolved(from_query(request.url.query), snapshot)
         if entry is None or kind not in _MEDIA:
-            return None
+            return PlainTextResponse("Ranking not found.", 404)
         if kind == "json":
             text = table.to_json(view, entry.ranking, snapshot)
         else:
             text = table.to_csv(view, entry.ranking, snapshot, "\t" if kind == "tsv" else ",")
         name = "".join(char if char.isascii() and char.isalnum() else "-" for char in entry.ranking.dataset)
-        return f"emms-{name}.{kind}", text
+        file = f'attachment; filename="emms-{name}.{kind}"'
+        headers = {"content-disposition": file, "x-content-type-options": "nosniff"}
+        return Response(text, headers=headers, media_type=_MEDIA[kind])
 
-
-class _Routes:
-    """The functions that answer the requests for pages and files."""
-
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
-
-    def whole_page(self, request: Request) -> Response:
-        return self._view(request, "page")
-
-    def part_of_page(self, request: Request) -> Response:
-        return self._view(request, "part")
-
-    def _view(self, request: Request, kind: str) -> Response:
-        query = request.url.query
-        if from_query(query).tab == "submit":
-            return HTMLResponse(self._pages.with_form(_user(request), kind=kind))
-        drawn = self._pages.drawn(kind, query)
-        status = 200 if drawn.exists or kind == "part" else 404
-        return HTMLResponse(drawn.content, status, {"cache-control": "no-cache"})
-
-    def version(self, request: Request) -> Response:
-        return PlainTextResponse(str(self._pages.store.snapshot.version), headers={"cache-control": "no-store"})
-
-    def badge(self, request: Request) -> Response:
-        content = pictures.badge(request.url.query, self._pages.store.snapshot)
+    def _badge(self, request: Request) -> Response:
+        content = pictures.badge(request.url.query, self.store.snapshot)
         if content is None:
             return PlainTextResponse("Ranking or checkpoint not found.", 404)
         return Response(content, headers=_FOR_AN_HOUR, media_type="image/svg+xml")
 
-    def preview(self, request: Request) -> Response:
-        content = pictures.preview(request.url.query, self._pages.store.snapshot)
+    def _preview(self, request: Request) -> Response:
+        content = pictures.preview(request.url.query, self.store.snapshot)
         return Response(content, headers=_FOR_AN_HOUR, media_type="image/png")
 
-    def export(self, request: Request) -> Response:
-        kind = request.query_params.get("kind", "csv")
-        file = self._pages.export(request.url.query, kind)
-        if file is None:
-            return PlainTextResponse("Ranking not found.", 404)
-        name, text = file
-        headers = {"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
-        return Response(text, headers=headers, media_type=_MEDIA[kind])
-
-    async def submitted(self, request: Request) -> Response:
-        pages = self._pages
+    async def _submitted(self, request: Request) -> Response:
         try:
             async with request.form(max_files=1, max_fields=10, max_part_size=_MAX_BODY) as form:
                 uploaded = form.get("file")
@@ -149,36 +136,21 @@ class _Routes:
                 proposes = "propose" in form
         except BodyTooLargeError:
             result = submit_page.refused(f"the ranking exceeds the limit of {MAX_BYTES / 1e6:.0f} MB")
-            return HTMLResponse(pages.with_form(_user(request), result=result), 413)
+            return HTMLResponse(self._with_form(request, result=result), 413)
         content = file or pasted
-        if not proposes:
-            work = (submit_page.checked_in_words, content, pages.repo_id)
-        else:
+        if proposes:
             # Other sites must not open pull requests in the name of a signed-in user.
             is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
-            work = (submit_page.proposed, content, pages.repo_id, _token(request) if is_ours else None)
-        result = await run_in_threadpool(*work)
-        return HTMLResponse(pages.with_form(_user(request), pasted, result))
-
-
-def routes(pages: Pages) -> list[Route]:
-    """Return the routes of all pages, files and JSON endpoints."""
-    functions = _Routes(pages)
-    return [
-        Route("/", functions.whole_page),
-        Route("/", functions.submitted, methods=["POST"]),
-        Route("/view", functions.part_of_page),
-        Route("/version", functions.version),
-        Route("/export", functions.export),
-        Route("/badge.svg", functions.badge),
-        Route("/preview.png", functions.preview),
-        json_api.route(pages.store),
-    ]
+            token = _signed_in(request).get("access_token") if is_ours else None
+            result = await run_in_threadpool(submit_page.proposed, content, self.repo_id, token)
+        else:
+            result = await run_in_threadpool(submit_page.checked_in_words, content, self.repo_id)
+        return HTMLResponse(self._with_form(request, pasted, result))
 
 
 def app(pages: Pages) -> Starlette:
     """Return the application that serves the pages without Gradio."""
-    return Starlette(routes=routes(pages), middleware=MIDDLEWARE)
+    return Starlette(routes=pages.routes(), middleware=MIDDLEWARE)
 
 
 def pages_of(environment: Mapping[str, str], *, sign_in: bool = False) -> Pages:
@@ -219,11 +191,3 @@ def _signed_in(request: Request) -> dict[str, Any]:
     from gradio.oauth import _get_valid_oauth_info_from_session
 
     return _get_valid_oauth_info_from_session(session) or {}
-
-
-def _user(request: Request) -> str | None:
-    return _signed_in(request).get("userinfo", {}).get("preferred_username")
-
-
-def _token(request: Request) -> str | None:
-    return _signed_in(request).get("access_token")
