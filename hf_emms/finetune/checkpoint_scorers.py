@@ -36,7 +36,7 @@ NumberedRows = tuple[np.ndarray, np.ndarray]
 class CheckpointScorers:
     """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement.
 
-    `on_inputs` is called with the number of inputs after each batch.
+    `on_inputs` is called after each batch: with the number of inputs of a reranker, and with 0 for other models.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class CheckpointScorers:
     ) -> None:
         self.groups, self._on_inputs = sample.groups, on_inputs
         self._spec, self._sample, self._options = spec, sample, options
-        self._responses = ResponseScorer(spec, sample, options, seed)
+        self._responses = ResponseScorer(spec, sample, options, seed, partial(on_inputs, 0))
         self._results: dict[bytes, object] = {}
         self._notes: list[Note] = []
 
@@ -107,7 +107,8 @@ class CheckpointScorers:
                 with loading():
                     asr = load_asr_model(self._spec)
                 asr.model.to(choose_device(self._options.device))
-                texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
+                sounds = [sample.inputs[number] for number in sample.input_of_row[rows].tolist()]
+                texts = asr.transcribe(sounds, partial(self._on_inputs, 0))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,20 @@ _NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, 
 
 
 class ResponseScorer:
-    """A language model with the prompts and responses of a sample; it is loaded on first use."""
+    """A language model with the prompts and responses of a sample; it is loaded on first use.
 
-    def __init__(self, spec: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
+    `on_batch` is called after each batch and each training step.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        sample: Sample,
+        options: RunOptions,
+        seed: int,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_batch = on_batch
         self._spec, self._sample, self._options, self._seed = spec, sample, options, seed
         self._model: Any = None
         self._reader: PromptReader | None = None
@@ -121,6 +132,7 @@ class ResponseScorer:
         for batch in self._batches(np.argsort(-lengths, kind="stable"), responses):
             bits[batch, 0] = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
+            self._on_batch()
         if not np.isfinite(bits).all():
             raise EmmsError(
                 f"{self._spec.repo.id}: the loss of a response is not finite",
@@ -159,7 +171,7 @@ class ResponseScorer:
         self._is_trained = True
         network = ResponseNetwork(model, self._reader, [])
         self._notes += repaired(network.model)
-        memory = train_once(network, network.labeled(responses), job, model.device)
+        memory = train_once(network, network.labeled(responses), job, model.device, self._on_batch)
         steps = recipe.total_steps(len(rows))
         weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
         run = f"{len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"

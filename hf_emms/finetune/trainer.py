@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,16 @@ class PeakMemory(TrainerCallback):
         self._held = max(self._held, held_bytes(self._device))
 
 
+class OnStep(TrainerCallback):
+    """Call a function after each step."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._call()
+
+
 class Watch(TrainerCallback):
     """Report the steps of a training, end it at its deadline, and stop it if its loss is not finite.
 
@@ -277,6 +288,9 @@ class Watch(TrainerCallback):
             self.unfinished = f"after {state.global_step:,} of {state.max_steps:,} steps"
             # Without another evaluation, so that a resumed training equals one that was not interrupted.
             control.should_training_stop = control.should_save = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._progress.advanced(self._name, 0)  # an evaluation may take longer than the stall limit
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         loss = (logs or {}).get("loss")

@@ -26,6 +26,7 @@ from hf_emms.finetune.trainer import (
     UNWRITABLE,
     DivergedError,
     NetworkTrainer,
+    OnStep,
     PeakMemory,
     Watch,
     evaluation_arguments,
@@ -150,8 +151,8 @@ class Training:
         memory, watch = PeakMemory(self.device), Watch(self.progress, job.name, self.deadline)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, [memory, watch])
-            before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
             self.progress.started(job.name, trainer.args.max_steps)
+            before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
             trainer.fit()
             log = trainer.state.log_history
             curve = [entry[f"eval_{metric.name}"] for entry in log if f"eval_{metric.name}" in entry]
@@ -240,13 +241,16 @@ class Training:
         )
 
 
-def train_once(network: Network, rows: BatchedRows, job: TrainingJob, device: torch.device) -> list[Note]:
+def train_once(
+    network: Network, rows: BatchedRows, job: TrainingJob, device: torch.device, on_step: Callable[[], None]
+) -> list[Note]:
     """Train a network without evaluations or states, and return notes."""
     memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
+    callbacks = [memory, OnStep(on_step)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         set_seed(job.seed)
         apply_method(network, job.recipe.method)
-        NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[memory]).train()
+        NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=callbacks).train()
     return memory.notes
 
 

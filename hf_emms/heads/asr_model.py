@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ class AsrModel:
     is_ctc: bool
 
     @torch.no_grad()
-    def transcribe(self, sounds: Sequence[bytes]) -> list[str]:
-        """Return the transcript of each sound. Long sounds are read in parts."""
+    def transcribe(self, sounds: Sequence[bytes], on_batch: Callable[[], None] = lambda: None) -> list[str]:
+        """Return the transcript of each sound. Long sounds are read in parts. `on_batch` is called after each batch."""
         self.model.eval()
         # Parts of different lengths would be padded, which not every family ignores.
         size = _BATCH if self.reader.fixed_length else 1
@@ -49,6 +49,7 @@ class AsrModel:
                 batch.append((number, part))
                 if len(batch) == size:
                     self._write(batch, texts)
+                    on_batch()
         if batch:
             self._write(batch, texts)
         return [" ".join(filter(None, parts)) for parts in texts]

@@ -29,12 +29,14 @@ class Notes(Progress):
         self.lines: list[str] = []
         self.steps: dict[str, int] = {}
         self.planned: dict[str, int] = {}
+        self.evaluated = 0  # batches
 
     def started(self, checkpoint: str, inputs: int) -> None:
         self.planned[checkpoint], self.steps[checkpoint] = inputs, 0
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
         self.steps[checkpoint] += inputs
+        self.evaluated += inputs == 0
 
     def noted(self, message: str) -> None:
         self.lines.append(message)

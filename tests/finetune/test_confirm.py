@@ -84,6 +84,7 @@ def test_confirm_trains_the_shortlist_once_and_chooses_by_validation_score(ranke
     assert f"by fine-tuning: {confirmed.best.checkpoint}: accuracy " in finetuning_summary(confirmed)
     assert any(line.startswith("fine-tuning 2 checkpoints: 2 runs of up to 4 epochs, about ") for line in notes.lines)
     assert notes.steps == notes.planned
+    assert notes.evaluated > 0
     assert len(notes.planned) == 2
     assert hf_emms.confirm(ranked_images, top=2, progress=again, **FAST) == confirmed
     assert again.planned == {}

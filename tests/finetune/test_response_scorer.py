@@ -23,6 +23,8 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
+from hf_emms.finetune.recipe import short_recipe
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options, RunOptions
@@ -88,6 +90,15 @@ def test_a_short_run_lowers_the_bits_of_responses(zoo: Path, name: str) -> None:
     assert any("150 rows, 57 steps of all weights" in str(note) for note in checkpoint.notes)
     # After training, it is measured again without training.
     np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
+
+
+def test_each_batch_and_step_is_reported(zoo: Path) -> None:
+    extraction = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    reports: list[int] = []
+    scorers = CheckpointScorers(extraction, load_sample(rows(90)), RunOptions(device="cpu"), 0, reports.append)
+    scorers.bits(np.arange(50, 90), np.arange(20))
+    steps = short_recipe(1, 0).total_steps(20)
+    assert reports == [0] * (steps + 2)  # and 40 responses in batches of 32
 
 
 def test_split_steps_and_recomputed_activations_do_not_change_training(
