@@ -19,6 +19,7 @@ from hf_emms.ranking.advice import (
     recommendation,
 )
 from hf_emms.ranking.columns import ScoreFormatter
+from hf_emms.ranking.expected_gap import gaps_in_words
 from hf_emms.ranking.verdict import comparable, pick, preferences, smallest_of, verdict
 from leaderboard import markup, values
 from leaderboard.compare import checkpoint_link
@@ -48,7 +49,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
     return markup.draw(
         "answer.html",
         sentence=sentence(ranking, view),
-        beside=[*hint, *caveats(ranking), *baselines_in_words(ranking)],
+        beside=[*hint, *caveats(ranking), *gaps_in_words(ranking), *baselines_in_words(ranking)],
         is_filtered=is_filtered(view),
         clear=to_query(without_filters(view)),
         total=len(ranking.rows),

@@ -72,17 +72,24 @@ def _count_ranked(entry: Entry) -> int:
 
 
 def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> Parts:
-    """Return a sentence on the rankings in which the checkpoint is first, or else on its best ranking."""
+    """Return in how many rankings the checkpoint is better than an average one, and in which it is first or best."""
     first = [entry for entry, line in best_first if line.row.rank == 1]
     entry, line = best_first[0]
+    above = snapshot.above_average[""].get(line.row.checkpoint)
+    start = ""
+    if above is not None:
+        start = (
+            f"Better than an average checkpoint in {above.count:,} of {pluralize(above.rankings, 'ranking')} "
+            f"(95 % interval: {above.low:.0%} to {above.high:.0%}). "
+        )
     if first:
-        names: list[str | Link] = [f"First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
+        names: list[str | Link] = [f"{start}First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
         for place, entry in enumerate(first[:_MAX_NAMED]):
             names += [", "] * (place > 0) + [_ranking_link(entry, snapshot)]
         return [*names, f" and {len(first) - _MAX_NAMED} more." if len(first) > _MAX_NAMED else "."]
     if line.row.rank is None:
         return "It failed in all of its rankings."
-    return ["Best on ", _ranking_link(entry, snapshot), f": {format_rank(line.row)} of {_count_ranked(entry)}."]
+    return [f"{start}Best on ", _ranking_link(entry, snapshot), f": {format_rank(line.row)} of {_count_ranked(entry)}."]
 
 
 def _facts(line: Line) -> Iterator[tuple[str, str | Link]]:

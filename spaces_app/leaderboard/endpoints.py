@@ -107,9 +107,9 @@ class Endpoints:
             estimator for display; in the rows, higher scores are always better. expected_gap: sentences about the
             points of accuracy by which the others trail the first after fine-tuning; points_at_stake: by how many the
             last trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
-            and the rows: points_behind (with the ends of its 80 % interval) is the expected gap to the first of all,
-            learning_curve the validation scores while the checkpoint was fine-tuned, hours_per_million the hours for a
-            million documents or inputs on `machine`.
+            and the rows: pick marks the checkpoint to fine-tune, points_behind (with the ends of its 80 % interval) is
+            the expected gap to the first of all, learning_curve the validation scores while the checkpoint was
+            fine-tuned, hours_per_million the hours for a million documents or inputs on `machine`.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
@@ -129,7 +129,8 @@ class Endpoints:
         head["expected_gap"] = gaps_in_words(left)
         head["points_at_stake"] = stake.points if (stake := at_stake(left)) else None
         head["seed"] = entry.ranking.settings.get("seed")
-        rows = [lines.record(line, entry.ranking) | _more(line, price_per_hour) for line in ordered]
+        best = lines.best_of(entry.ranking, passing)
+        rows = [lines.record(line, entry.ranking, best) | _more(line, price_per_hour) for line in ordered]
         return {**head, "matching": len(passing), "rows": rows}
 
     def compare_checkpoints(
@@ -156,10 +157,11 @@ class Endpoints:
             raise ValueError(f"cannot compare {len(set(checkpoints))} checkpoints; pass 2 to {_MOST_COMPARED}")
         some = [line for line in lines.lines(entry.ranking, snapshot) if line.row.checkpoint in checkpoints]
         pairs = compare.pairs(entry.ranking, [line.row for line in some])
+        best = lines.best_of(entry.ranking, lines.lines(entry.ranking, snapshot))
         return {
             "dataset": entry.ranking.dataset,
             "task": entry.ranking.task,
-            "rows": [lines.record(line, entry.ranking) for line in some],
+            "rows": [lines.record(line, entry.ranking, best) for line in some],
             "matching": len(pairs),
             "pairs": [
                 {

@@ -19,7 +19,7 @@ from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup, values
 from leaderboard.compare import MOST, checkpoint_link
-from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, record, sorted_lines, value
+from leaderboard.lines import PAGE_COLUMNS, Line, best_of, lines, matching, record, sorted_lines, value
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import (
     COLUMNS,
@@ -112,17 +112,19 @@ def _switched(view: View) -> tuple[str, ...]:
 
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:
     """Return the shown rows as CSV, all columns, numbers unrounded; texts that a spreadsheet would run get a '."""
-    records = [record(line, ranking) for line in chosen(view, ranking, snapshot)]
+    shown = chosen(view, ranking, snapshot)
+    best = best_of(ranking, shown)
+    records = [record(line, ranking, best) for line in shown]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(record(lines(ranking, snapshot)[0], ranking))
+    writer.writerow(record(lines(ranking, snapshot)[0], ranking, best))
     writer.writerows([_harmless(cell) for cell in values.values()] for values in records)
     return text.getvalue()
 
 
 def to_json(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Return the ranking file with the rows that are shown."""
-    rows = tuple(line.row for line in chosen(view, ranking, snapshot))
+    """Return the ranking file with the rows that pass the filters, best first."""
+    rows = tuple(line.row for line in matching(lines(ranking, snapshot), view))
     return msgspec.structs.replace(ranking, rows=rows).to_json()
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import io
+import itertools
+import json
+import random
+import re
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
+from urllib.parse import urlencode
+
 import msgspec
 import pytest
 from leaderboard import answer, home
 from leaderboard.endpoints import Endpoints
-from leaderboard.selection import View
+from leaderboard.selection import SIZES, View
 
 from hf_emms.publish.card_text import card
 from hf_emms.publish.results import _files
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, ranked
+from hf_emms.ranking.verdict import verdict
 from tests.helpers.rankings import calibrated, emms_score
-from tests.helpers.space import of_rows, scored, store_of, write
+from tests.helpers.space import client_of, of_rows, scored, store_of, write
+from tests.space.test_pages import names as shown_names
 
 TIED, SMALL = (0.0, 0.02, -0.02), (0.0, -0.02, 0.02)
 
@@ -113,3 +127,98 @@ def test_programs_get_the_expected_gap_what_is_at_stake_and_the_learning_curve(t
     assert small["points_at_stake"] == pytest.approx(1.34)
     measured_rows = endpoints.get_ranking("measured")["rows"]
     assert [row["learning_curve"] for row in measured_rows] == [[0.2, 0.8, 0.9], []]
+
+
+def wide() -> Ranking:
+    """A ranking with ties, sizes, licenses and libraries, of which two checkpoints are fine-tuned and one failed."""
+    facts = itertools.cycle(itertools.product(("mit", "apache-2.0", None), ("timm", "transformers")))
+    rows = [
+        row(f"org/{name}-{place}", -0.1 - place / 60, folds, 10 ** (place % 5 + 5), license=license, library=library)
+        for place, (name, folds, (license, library)) in enumerate(
+            zip("abcabcabcabc", itertools.cycle((TIED, SMALL)), facts, strict=False)
+        )
+    ]
+    ranking = of_rows("wide", rows=ranked([*rows, Row("org/failed", error="broken")], "emms"), estimators=("emms",))
+    return tuned(ranking, "org/b-4", "org/c-8")
+
+
+def filters(rng: random.Random) -> dict[str, str]:
+    """Return random filters and an order, as parameters of a page."""
+    chosen = {
+        "q": rng.choice(("org", "a | b", "c", "nothing")),
+        "max": rng.choice(("1M", "30M", "300M")),
+        "license": rng.choice(("mit", "apache-2.0")),
+        "library": rng.choice(("timm", "transformers")),
+        "trained": "unseen",
+        "sort": rng.choice(("-", "")) + rng.choice(("checkpoint", "parameters", "emms", "rank")),
+    }
+    return {name: value for name, value in chosen.items() if rng.random() < 0.4}
+
+
+def arguments(chosen: dict[str, str]) -> dict[str, object]:
+    """Return the same selection as arguments of get_ranking."""
+    limits: dict[str, object] = {name: chosen[name] for name in ("license", "library", "sort") if name in chosen}
+    if "max" in chosen:
+        limits["max_parameters"] = float(SIZES[chosen["max"]])
+    return {"ranking": "wide", "search": chosen.get("q", ""), "unseen": "trained" in chosen, "limit": 100} | limits
+
+
+def text_of(html: str) -> str:
+    return unescape(re.sub("<[^>]+>", "", html))
+
+
+def shown_pick(page: str) -> str | None:
+    """The checkpoint that the answer of a page names."""
+    named = r'data-if="pick"( hidden)?>Fine-tune <span data-slot="pick">(.*?)</span><span data-slot'
+    hidden, link = re.findall(named, page)[0]
+    if 'data-if="filtered" hidden' not in page:
+        return None if hidden else text_of(link)
+    links = re.findall(r"<a [^>]*>(.*?)</a>", re.findall(r'<p class="answer">(.*?)</p>', page)[0])
+    return text_of(links[0]) if links else None
+
+
+def test_page_files_and_endpoints_agree_for_sixty_combinations_of_filters(tmp_path) -> None:
+    write(tmp_path, "wide", wide())
+    client, rng, found = client_of(tmp_path), random.Random(0), set()
+    for _ in range(60):
+        chosen = filters(rng)
+        query = urlencode({"ranking": "wide"} | chosen)
+        given = client.get("/api/get_ranking", params=arguments(chosen)).json()
+        names, best = [row["checkpoint"] for row in given["rows"]], given["verdict"]["checkpoint"]
+        table = list(csv.DictReader(io.StringIO(client.get(f"/export?{query}&kind=csv").text)))
+        page = client.get(f"/?{query}").text
+        assert shown_names(page) == [row["checkpoint"] for row in table] == names, query
+        picks = [[row["checkpoint"] for row in rows if str(row["pick"]) == "True"] for rows in (table, given["rows"])]
+        assert [*picks, [shown_pick(page)]] == [[best] if best else [], [best] if best else [], [best]], query
+        if names:
+            file = Ranking.from_json(client.get(f"/export?{query}&kind=json").content)
+            assert {row.checkpoint for row in file.rows} == set(names), query
+            assert verdict(file).checkpoint == best, query
+        found.add(best)
+    assert len(found) > 5
+
+
+@pytest.mark.slow
+def test_mcp_answers_as_the_api_for_twenty_combinations_of_filters(space) -> None:
+    pytest.importorskip("mcp", reason="gradio's MCP server needs mcp: pip install 'gradio[mcp]'")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def ask(all_arguments):
+        async with (
+            streamable_http_client(f"{space.url}/gradio_api/mcp/") as (read, write_to, _),
+            ClientSession(read, write_to) as session,
+        ):
+            await session.initialize()
+            tool = next(tool.name for tool in (await session.list_tools()).tools if tool.name.endswith("get_ranking"))
+            answers = [await session.call_tool(tool, each) for each in all_arguments]
+            return [json.loads(answer.content[0].text) for answer in answers]
+
+    rng = random.Random(1)
+    asked = [arguments(filters(rng)) | {"ranking": "image/food"} for _ in range(20)]
+    with ThreadPoolExecutor(1) as thread:  # in this one the browser's event loop may be running
+        answers = thread.submit(asyncio.run, ask(asked)).result(200)
+    for each, found in zip(asked, answers, strict=True):
+        query = urlencode(each | {"unseen": str(each["unseen"]).lower()})
+        with urllib.request.urlopen(f"{space.url}/api/get_ranking?{query}", timeout=100) as response:
+            assert json.load(response) == found
