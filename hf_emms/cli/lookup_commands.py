@@ -51,8 +51,8 @@ def jobs() -> None:
 def presets(kind: str | None, task: str | None) -> None:
     """List the names that --task, --dataset, --checkpoint, --encoder and --estimator accept.
 
-    Without --checkpoint, hf-emms rank uses the checkpoints that have the task's name. Entries that are not verified
-    may differ on the Hub.
+    Without --checkpoint, hf-emms rank uses the checkpoints that have the task's name. docs/default-checkpoints.md
+    explains their values in public tables. Entries that are not verified may differ on the Hub.
     """
     from hf_emms.tasks import get_task
 
@@ -61,39 +61,32 @@ def presets(kind: str | None, task: str | None) -> None:
     if not rows:
         raise EmmsError(f"no {kind or 'entry'} is for the task {id!r}", "leave --kind or --task out")
     if out.format != "json":
-        rows = [(*entry[:4], *_in_words(*entry[4:])) for entry in rows]
-    out.records(("kind", "name", "task", "what", "parameters", "bytes", "license", "verified"), rows)
-
-
-@cloup.command(short_help="List the default checkpoints of a task, with their values in public tables.")
-@cloup.option("--task", metavar="ID", help="List only the checkpoints of this task.")
-@format_option()
-def checkpoints(task: str | None) -> None:
-    """List the checkpoints that hf-emms rank uses without --checkpoint.
-
-    docs/default-checkpoints.md explains the rule that chose them and the tables.
-    """
-    from hf_emms.presets import checkpoint_presets, default_checkpoints
-    from hf_emms.tasks import get_task
-
-    ids = list(checkpoint_presets()) if task is None else [get_task(task).id]
-    rows = []
-    for id in ids:
-        default_checkpoints(id)  # raises an error if the task has no list
-        for preset in checkpoint_presets()[id]:
-            size = format_count(preset.parameters) if out.format == "table" else preset.parameters
-            value = "" if preset.value is None else preset.value
-            rows.append((preset.name, id, size, preset.license or "", preset.released or "", value, preset.table or ""))
-    out.records(("checkpoint", "task", "parameters", "license", "released", "value", "table"), rows)
+        rows = [(*entry[:4], *_in_words(*entry[4:8]), *entry[8:]) for entry in rows]
+    header = (
+        "kind",
+        "name",
+        "task",
+        "what",
+        "parameters",
+        "bytes",
+        "license",
+        "verified",
+        "released",
+        "value",
+        "table",
+    )
+    out.records(header, rows)
 
 
 def _entries() -> Iterator[tuple[Any, ...]]:
-    """Yield kind, name, task, content, parameters, bytes, license and whether these were verified."""
+    """Yield kind, name, task and content, then parameters, bytes, license, whether these were verified, month of
+    release, value and public table.
+    """
     from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets, usable_datasets
     from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
-    unknown = (None, None, None, None)
+    unknown = (None,) * 7
     for task in TASKS.values():
         yield "task", task.id, task.id, f"columns {', '.join(task.columns)}", *unknown
     usable = usable_datasets()
@@ -101,7 +94,7 @@ def _entries() -> Iterator[tuple[Any, ...]]:
         source = dataset.id or "not on the Hub: pass a folder"
         note = "" if dataset.name in usable or dataset.id is None else " (not supported yet)"
         facts = (None, dataset.bytes, dataset.license, dataset.verified)
-        yield "dataset", dataset.name, dataset.task, source + note, *facts
+        yield "dataset", dataset.name, dataset.task, source + note, *facts, None, None, None
         for id in dataset.checkpoints:
             yield "checkpoint", dataset.name, dataset.task, id, *unknown
     for task_id, checkpoints in checkpoint_presets().items():
@@ -119,8 +112,9 @@ def _entries() -> Iterator[tuple[Any, ...]]:
         yield "estimator", estimator.name, "", estimator.summary, *unknown
 
 
-def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None, bool]:
-    return preset.parameters, preset.bytes, preset.license, preset.verified
+def _facts(preset: CheckpointPreset) -> tuple[Any, ...]:
+    size = preset.parameters, preset.bytes
+    return *size, preset.license, preset.verified, preset.released, preset.value, preset.table
 
 
 def _in_words(

@@ -28,8 +28,8 @@ from hf_emms.scoring.labels import LabelTable
 if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
 
-# Part of the key of every label table. Increase it if the same texts produce other embeddings.
-LABELS_VERSION = 2
+# Part of the key of all label embeddings. Increase it if the same texts produce other ones.
+LABELS_VERSION = 3
 
 
 def embed_texts(
@@ -76,7 +76,7 @@ def label_table(plan: RankingPlan, embeddings: Iterable[np.ndarray] | None = Non
     sample = plan.sample
     if embeddings is None:
         embeddings = _embeddings(plan)
-    tables = [sample.label_embeddings(table) for table in embeddings]
+    tables = [sample.label_embeddings(of_texts) for of_texts in embeddings]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
     if not tables:  # no estimator uses embeddings; moments need some labels
@@ -111,7 +111,7 @@ def embed_labels_with(encoder: Repo, plans: Sequence[RankingPlan]) -> Iterator[n
         key = labels_key(encoder, texts, plan.options.running)
         digests.append(digest_of(key))
         if digests[-1] not in embedded and digests[-1] not in missing:
-            stored = plan.session.cache.get(key, partial(_checked_table, texts=len(texts)))
+            stored = plan.session.cache.get(key, partial(_checked_embeddings, texts=len(texts)))
             if stored is None:
                 missing[digests[-1]] = plan
             else:
@@ -140,7 +140,7 @@ def _embed(encoder: Repo, plan: RankingPlan, results: Iterator[np.ndarray | Emms
     except EmmsError as error:
         raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
     _check_embeddings(encoder.id, result)
-    plan.session.cache.put(labels_key(encoder, texts, plan.options.running), {"table": result})
+    plan.session.cache.put(labels_key(encoder, texts, plan.options.running), {"embeddings": result})
     return result
 
 
@@ -214,25 +214,26 @@ def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
     )
 
 
-def _checked_table(stored: Mapping[str, np.ndarray], texts: int) -> np.ndarray:
+def _checked_embeddings(stored: Mapping[str, np.ndarray], texts: int) -> np.ndarray:
     """Return label embeddings from an entry of the cache.
 
     Raises:
         ValueError: Their shape or dtype is wrong, or they are not finite.
     """
-    table = stored["table"]
-    if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
-        raise ValueError(f"dtype {table.dtype} and shape {table.shape} do not match {texts} label texts")
-    return table
+    embeddings = stored["embeddings"]
+    fits = embeddings.ndim == 2 and len(embeddings) == texts and embeddings.dtype == np.float32
+    if not fits or not np.isfinite(embeddings).all():
+        raise ValueError(f"dtype {embeddings.dtype} and shape {embeddings.shape} do not match {texts} label texts")
+    return embeddings
 
 
-def _check_embeddings(encoder: str, table: np.ndarray) -> None:
+def _check_embeddings(encoder: str, embeddings: np.ndarray) -> None:
     """Raise an `EmmsError` for label embeddings (U, D2) that cannot distinguish labels."""
     problem = None
-    if not np.isfinite(table).all():
+    if not np.isfinite(embeddings).all():
         problem = "returns NaN or infinite label embeddings; its weights may be damaged"
-    elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        same = f"returns the same embedding for all {len(table)} label texts"
+    elif len(embeddings) > 1 and not np.ptp(embeddings, axis=0).any():
+        same = f"returns the same embedding for all {len(embeddings)} label texts"
         problem = f"{same}: it may not know their language, or be damaged"
     if problem:
         raise _encoder_error(encoder, problem)

@@ -17,6 +17,7 @@ _FIRST_LINES = 20
 _SEPARATORS = ";\t|"
 # Texts that mean an empty cell in a column of numbers. In a column of texts only an empty text does.
 _MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "null", "NULL", "None", "<NA>", "#N/A", "#NA"]
+UTF_8 = "Save the file as UTF-8."
 QUOTES = 'Quote texts that contain the separator, in every line: "one, two",label'
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_emms.data.files.archives import ARCHIVES, archive_in, unpacked
 from hf_emms.data.files.limits import check_archive, check_file, check_files
-from hf_emms.data.files.lines import QUOTES
+from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
 from hf_emms.errors import EmmsError, Note, Text, setting_ref
@@ -38,7 +38,7 @@ _USUAL_HINT = (
 # A part of an error of ``datasets`` or pandas → what to do.
 _HINTS: Mapping[str, str | Text] = {
     "script": _SCRIPT_HINT,
-    "codec can't decode": "Save the file as UTF-8.",
+    "codec can't decode": UTF_8,
     "tokenizing": QUOTES,
     "must have the same columns": "Use the same columns in all files, or name one file: "
     + setting_ref("dataset", "./FILE"),

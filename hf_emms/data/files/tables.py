@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.files.lines import MAX_LINE, lines_of, opened
+from hf_emms.data.files.lines import MAX_LINE, UTF_8, lines_of, opened
 from hf_emms.data.files.memory import as_dataset
 from hf_emms.data.files.split_names import SPLIT_WORDS, split_of
 from hf_emms.errors import EmmsError
@@ -164,7 +164,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EmmsError(f"{file.name} cannot be read: {error}", "Save the file as UTF-8.") from error
+        raise EmmsError(f"{file.name} cannot be read: {error}", UTF_8) from error
 
 
 def conll_arguments(file: Path) -> dict[str, Any]:
