@@ -11,6 +11,7 @@ from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import (
     ScoreFormatter,
     format_finetuned,
+    format_measured,
     format_number,
     format_rank,
     metric_title,
@@ -124,6 +125,8 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot, is_static: bool) -> dic
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
         "Score": MISSING if score is None else shown.sentence(score),
         "Fine-tuned": _fine_tuned(ranking, row),
+        "Validation score while fine-tuning": _learning_curve(row),
+        "Expected points behind the first": _expected_gap(line),
         "Behind the best": _behind(entry, line, shown, is_static),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
@@ -140,6 +143,20 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
     names = [other.checkpoint for other in ranking.fine_tuned]
     place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
     return f"{metric_title(result.metric)} {format_finetuned(result)}{place}"
+
+
+def _learning_curve(row: Row) -> str:
+    """Return the validation score at each evaluation: "12.0, 54.3, 61.0"."""
+    result = row.fine_tuned
+    if result is None or not result.learning_curve:
+        return MISSING
+    return ", ".join(format_measured(result.metric, score) for score in result.learning_curve)
+
+
+def _expected_gap(line: Line) -> str:
+    """Return the expected gap in accuracy after fine-tuning, with its 80 % interval: "0.4 (-4.0 to 4.1)"."""
+    gap = line.gap
+    return MISSING if gap is None else f"{gap.points:z.1f} ({gap.low:z.1f} to {gap.high:z.1f})"
 
 
 def _behind(entry: Entry, line: Line, shown: ScoreFormatter, is_static: bool) -> str | Link:

@@ -15,10 +15,10 @@ from leaderboard.selection import COLUMNS, View, from_query, resolved
 from leaderboard.training import why_seen
 from leaderboard.wins import above_average, wins
 
-from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
+from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.public_results import PUBLIC_TABLES
 from hf_emms.scoring import Score
-from tests.helpers.rankings import example, first_row_changed
+from tests.helpers.rankings import calibrated, example, first_row_changed
 from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, store_of, with_clear_order, write
 
 
@@ -247,10 +247,11 @@ def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estim
     def measured(name, score, **found):
         return msgspec.structs.replace(scored(name, score, 10), fine_tuned=FineTuned("accuracy", **found))
 
+    runs = (TrainingRun(0.1, 0, 0.85, curve=(0.5, 0.85)),)
     layered = {"layer": "h.2", "layers": {"h.1": {"emms": -0.123}, "h.2": {}}}
     rows = [
         measured("org/a", -0.1, value=0.812, spread=0.004, validation=0.8),
-        measured("org/b", -0.2, value=0.836, validation=0.85),
+        measured("org/b", -0.2, value=0.836, validation=0.85, learning_rate=0.1, runs=runs),
         measured("org/c", -0.3, error="<b>no memory"),
         msgspec.structs.replace(scored("org/d", -0.4, 10), **layered),
     ]
@@ -259,10 +260,13 @@ def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estim
     assert '<th scope="col" class="text">Score</th><th scope="col" class="text">Fine-tuned</th>' in pages["a"]
     assert ">accuracy 81.2 ± 0.4, 2 of 2</td>" in pages["a"]
     assert ">accuracy 83.6, 1 of 2</td>" in pages["b"]
+    assert ">50.0, 85.0</td>" in pages["b"]
     assert ">failed: &lt;b&gt;no memory</td>" in pages["c"]
     assert "Fine-tuned" not in pages["d"]
     for text in ("h.1", "-0.1230", "h.2 (ranked by)"):
         assert text in pages["d"]
+    gaps = snapshot(gaps=calibrated(-0.3, -0.32))
+    assert ">1.3 (-3.6 to 5.8)</td>" in content(gaps, checkpoint="org/b", ranking="gaps")
 
 
 def test_two_checkpoints_differ_significantly_by_their_folds(shown):
