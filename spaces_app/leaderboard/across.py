@@ -23,6 +23,7 @@ from leaderboard.wins import Wins
 MAX_DATASETS = 40
 MAX_CHECKPOINTS = 200
 _SHADES = 5
+_FIRST = 10
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
 def grid(view: View, snapshot: Snapshot) -> Grid:
     """Return the grid of a view in its order: all checkpoints, or the first that pass the filters if there are many."""
     entries = of_scope(view, snapshot)
-    most = sorted(entries, key=lambda entry: -len(entry.ranking.rows))
-    columns = {entry.id for entry in most[:MAX_DATASETS]}
-    shown = [entry for entry in entries if entry.id in columns]
     won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
+    # First the datasets that ranked the first checkpoints, so that the top left of the map is filled.
+    first_names = {*[*won][:_FIRST]}
+    ranked = {entry.id: sum(row.checkpoint in first_names for row in entry.ranking.rows) for entry in entries}
+    shown = sorted(entries, key=lambda entry: (-ranked[entry.id], -len(entry.ranking.rows)))[:MAX_DATASETS]
     first: dict[str, Line] = {}
     rows: dict[str, dict[str, Row]] = {}
     for entry in entries:

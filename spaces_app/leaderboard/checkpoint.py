@@ -20,8 +20,9 @@ from hf_emms.ranking.columns import (
 )
 from leaderboard import answer, markup
 from leaderboard.compare import back
+from leaderboard.home import task_name
 from leaderboard.lines import Line, places
-from leaderboard.markup import Link, Parts, Table
+from leaderboard.markup import Cell, Link, Parts, Table
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -29,7 +30,7 @@ _MAX_NAMED = 3
 
 
 def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
-    """Render the page: the best rankings of the checkpoint, facts, and all its rankings, best rank first.
+    """Render the page: how good the checkpoint is, its rankings with the best rank first, code and facts.
 
     Args:
         view: Has the name of the checkpoint.
@@ -41,10 +42,10 @@ def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
         return markup.draw("checkpoint.html", checkpoint=view.checkpoint, rankings=None, back=back(view))
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
     entry, line = next((place for place in best_first if place[0].id == view.ranking), best_first[0])
-    cells = [_place(entry, line, snapshot, is_static) for entry, line in best_first]
+    cells = [_place(entry, line, is_static) for entry, line in best_first]
     titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
     rows = [
-        (_ranking_link(entry, snapshot), *(row[title] for title in titles))
+        (Cell(_ranking_link(entry, snapshot), small=task_name(entry.ranking.task)), *(row[title] for title in titles))
         for (entry, _), row in zip(best_first, cells, strict=True)
     ]
     heads = [("title", "Dataset"), *(("text", title) for title in titles)]
@@ -114,21 +115,18 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> Link:
     return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _place(entry: Entry, line: Line, snapshot: Snapshot, is_static: bool) -> dict[str, str | Link]:
+def _place(entry: Entry, line: Line, is_static: bool) -> dict[str, str | Link]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
-    won = snapshot.wins[ranking.task].get(row.checkpoint)
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     score = line.score(ranking.estimators[0])
     return {
-        "Task": ranking.task,
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": MISSING if score is None else shown.sentence(score),
+        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)}",
         "Fine-tuned": _fine_tuned(ranking, row),
         "Validation score while fine-tuning": _learning_curve(row),
         "Expected points behind the first": _expected_gap(line),
         "Behind the best": _behind(entry, line, shown, is_static),
-        "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
 

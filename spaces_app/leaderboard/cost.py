@@ -22,6 +22,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
 _MAX_LABELS = 12
 _RADIUS = 6
+_CHARACTER = 8.7  # of a label
 _MORE_IS_CHEAPER = ("documents_per_second",)
 
 # Left, top, right, bottom.
@@ -145,11 +146,11 @@ def _labels(
         name = point.line.row.checkpoint.rpartition("/")[2]
         name = name if len(name) <= 28 else f"{name[:27]}…"
         left, top, right, bottom = _box(point, across, up)
-        width, middle = 7.2 * len(name), across(point.cost)
+        width, middle = _CHARACTER * len(name), across(point.cost)
         centred = min(max(middle - width / 2, _LEFT + 2), canvas.width - _RIGHT - width)
         level = up(point.score.value) + 4
-        for x, y in ((centred, top - 4), (right + 3, level), (left - 3 - width, level), (centred, bottom + 13)):
-            box = (x, y - 11, x + width, y + 3)
+        for x, y in ((centred, top - 5), (right + 3, level), (left - 3 - width, level), (centred, bottom + 14)):
+            box = (x, y - 13, x + width, y + 4)
             is_inside = x > _LEFT and x + width <= canvas.width and y > 12 and y < canvas.height - _BOTTOM
             if is_inside and not any(_overlap(box, other) for other in boxes):
                 boxes.append(box)

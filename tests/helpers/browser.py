@@ -75,7 +75,7 @@ def open_page(browser: Any) -> Iterator[Any]:
 def violations(page: Any, scheme: str) -> list[tuple[str, str, str]]:
     """Return the accessibility violations that axe finds. For the dark scheme, check only the colour contrast."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    options: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
     if scheme == "dark":
         options |= {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
     found = axe.run(page, options=options).response["violations"]

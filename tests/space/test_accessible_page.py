@@ -151,13 +151,14 @@ def test_focus_returns_to_the_link_that_was_followed_and_escape_closes_the_tip_o
 
 
 def test_forced_colours_keep_shades_and_print_leaves_controls_out(show):
-    page = show("tab=across&task=image-classification", forced_colors="active")
+    page = show("tab=across&task=image-classification", forced_colors="active", color_scheme="dark")
     shades = page.locator(".heat tbody td[class*=shade]")
     colours = shades.evaluate_all("cells => new Set(cells.map(cell => getComputedStyle(cell).backgroundColor)).size")
     assert colours > 1
     page.emulate_media(media="print", forced_colors="none")
     expect(page.get_by_role("navigation", name="Views")).to_be_hidden()
     expect(page.locator("table.heat")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 NAMES = ("timm/eva02_large_patch14_448.mim_m38m_ft_in22k_in1k", "./" + 20 * "long-name_")

@@ -169,10 +169,10 @@ def test_files_may_know_what_the_hub_knows(snapshot, tmp_path):
 
 
 def _boxes(drawing, kind):
-    """Left, top, right and bottom of the names or of the circles of a drawing."""
+    """Left, top, right and bottom of the names (as wide as Chromium draws them) or of the circles of a drawing."""
     if kind == "label":
         found = re.findall(r'<text class="label" x="(.*?)" y="(.*?)" aria-hidden="true">(.*?)</text>', drawing)
-        return [(float(x), float(y) - 11, float(x) + 7 * len(name), float(y)) for x, y, name in found]
+        return [(float(x), float(y) - 11, float(x) + 8.6 * len(name), float(y)) for x, y, name in found]
     return [
         (float(x) - 6, float(y) - 6, float(x) + 6, float(y) + 6)
         for x, y in re.findall(r'<circle cx="(.*?)" cy="(.*?)"', drawing)
@@ -227,6 +227,8 @@ def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
     assert cells.wins["org/close"].share > cells.wins["org/best"].share > 0.5 > cells.wins["org/worse"].share
     assert [cells.wins[name].rankings for name in ("org/close", "org/small")] == [2, 1]
     assert all(one.low < one.share < one.high for one in cells.wins.values())
+    every = across.grid(View(scope="all"), shown)
+    assert every.entries[0].id in next(iter(every.rows.values()))  # the top left of the map is filled
     page = across.heat_map(View(task="image-classification"), shown)
     assert "2 of 2" in page
     assert "1 of 2" in page
@@ -236,6 +238,8 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     found = render.show(View(checkpoint="org/close"), shown)
     assert found.view.checkpoint == "org/close"
     assert "checkpoint=org%2Fclose" in found.query
+    assert "Better than an average checkpoint in 2 of 2 rankings" in found.content
+    assert "Better than an average checkpoint in 0 of 2" in content(shown, checkpoint="org/worse")
     for text in ("=1 of 3", "1 of 4", "tied", "https://huggingface.co/org/close"):
         assert text in found.content
     assert "No ranking contains the checkpoint org/none" in content(shown, checkpoint="org/none")
