@@ -54,7 +54,9 @@
     request?.abort(); // the newest wins
     request = null;
     const here = rest(address());
-    if (here === drawn && main().querySelector("[data-values]")) {
+    // An address need not name the task of its ranking; links of the page do.
+    const isDrawn = drawn !== null && [drawn, rest(new URLSearchParams(main().dataset.query))].includes(here);
+    if (isDrawn && main().querySelector("[data-values]")) {
       main().removeAttribute("aria-busy");
       arrange(main());
       said();

@@ -66,6 +66,16 @@ def test_an_answer_that_fails_leaves_no_other_table_under_the_address(visit):
     expect(page).to_have_title("food · Rankings · EMMS leaderboard")
 
 
+def test_an_address_without_a_task_is_sorted_and_filtered_without_the_server(visit):
+    page = visit("ranking=image%2Fbeans")
+    page.route("**/view?*", lambda route: route.fulfill(status=503))
+    page.get_by_role("columnheader", name="Params").get_by_role("link").click()
+    has_query(page, "sort=parameters")
+    expect(checkpoints(page)).to_have_text(["org/best", "org/worse", "org/close", "org/broken"])
+    page.get_by_label("Search").press_sequentially("worse")
+    expect(checkpoints(page)).to_have_text(["org/worse"])
+
+
 def test_another_task_brings_its_datasets_and_forgets_the_words_of_the_search(visit):
     page = visit(f"{BEANS}&q=best")
     choose(page, "Task", "text-classification")
