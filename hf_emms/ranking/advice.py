@@ -169,7 +169,8 @@ def recommendation(ranking: RankingData) -> str:
     if decision.lead == "no score":
         return "No checkpoint has a score."
     if decision.lead == "no head":
-        return f"None of these checkpoints can be fine-tuned for {ranking.task}."
+        unfit = next(row for row in ranking.rows if row.no_head is not None)
+        return f"None of these checkpoints can be fine-tuned for {ranking.task}. {unfit.checkpoint}: {unfit.no_head}."
     best = pick(ranking)
     if best is None:
         return _nothing_explained(ranking)

@@ -39,6 +39,7 @@ from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
 from tests.helpers.tiny_rerankers import LAYOUTS, saved_reranker
+from tests.hub import Hub
 
 WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
 BM25 = "BM25 (no checkpoint)"
@@ -120,6 +121,29 @@ def test_saved_rerankers_that_cannot_be_read_are_failed_rows_with_the_remedy(
     with pytest.raises(EmmsError, match="needs sentence-transformers") as caught:
         read_pairs(saved_reranker(zoo, "modules"))
     assert "retrieval" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+def test_a_saved_reranker_of_the_hub_is_loaded_from_its_revision(
+    hub: Hub, client: Callable[..., Any], zoo: Path
+) -> None:
+    folder = saved_reranker(zoo, "modules")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    sha = hub.store.put_files("org/reranker", files)
+    hub.store.put_files("org/reranker", {"4_Dense/model.safetensors": b"a later revision"})
+    code = f"""
+        import json, numpy, torch
+        from hf_emms import hub
+        from hf_emms.features.feature_spec import plan_extraction
+        from hf_emms.heads.relevance_model import load_reranker
+        from hf_emms.inputs import RERANKED_SEARCH, Pairs
+        spec = plan_extraction(hub.resolve("org/reranker@{sha}", "model"), RERANKED_SEARCH, "text-ranking")
+        read = load_reranker(spec, torch.device("cpu"))
+        ((_, scores),) = read.batches(Pairs(["a cat"], ["red apple"], numpy.zeros((1, 2), int)))
+        print(json.dumps(scores.tolist()))
+    """
+    model = CrossEncoder(str(folder), device="cpu", activation_fn=torch.nn.Identity())
+    assert client(code) == [[pytest.approx(float(model.predict(("a cat", "red apple"))), abs=1e-5)]]
 
 
 def test_a_reranker_is_not_ranked_as_an_embedding_model(zoo: Path) -> None:
