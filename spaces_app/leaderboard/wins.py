@@ -157,7 +157,7 @@ def _wilson(share: float, games: int) -> tuple[float, float]:
     spread = _NORMAL_95**2 / games
     middle = (share + spread / 2) / (1 + spread)
     half = _NORMAL_95 / (1 + spread) * np.sqrt(share * (1 - share) / games + spread / (4 * games))
-    return float(middle - half), float(middle + half)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))  # rounding can leave the range
 
 
 def _sigmoid(value: np.ndarray) -> np.ndarray:

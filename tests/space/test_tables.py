@@ -372,5 +372,6 @@ def test_a_checkpoint_is_better_than_an_average_one_if_more_rank_below_it(shown)
         "c": (0, 2),
         "d": (0, 1),
     }
+    assert (found["c"].low, found["b"].high) == (0.0, 1.0)
     assert (round(found["a"].low, 3), round(found["a"].high, 3)) == (0.208, 0.939)  # Wilson's interval of 2 of 3
     assert (shown.above_average[""]["org/best"].count, shown.above_average[""]["org/best"].rankings) == (2, 2)
