@@ -267,13 +267,11 @@ def _demo_rankings() -> Path:
     from hf_emms.cache import default_root
 
     folder = default_root() / f"demo-{__version__}"
-    if not folder.is_dir():
+    if not any(folder.glob("card-*.md")):  # the last file that it writes
         out.message("Ranking the demo, once. --results shows other rankings.")
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        command = [sys.executable, "-m", "hf_emms", "demo", "--output", str(unfinished)]
+        command = [sys.executable, "-m", "hf_emms", "demo", "--output", str(folder)]
         if status := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
             sys.exit(status)
-        unfinished.rename(folder)
     return folder
 
 

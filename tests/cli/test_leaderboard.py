@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+from hf_emms import __version__
 from tests.helpers.cli import cli
 from tests.helpers.hub_client import hub
 from tests.helpers.rankings import example
@@ -41,13 +42,12 @@ def text_of(address):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start `hf-emms leaderboard` with a results argument; return its address. It must end without an error."""
+    """Start `hf-emms leaderboard` with more arguments; return its address. It must end without an error."""
     servers = []
 
-    def started(results, environment=None):
+    def started(*words, environment=None):
         port = free_port()
-        words = ["leaderboard", "--results", str(results), "--port", str(port)]
-        command = [sys.executable, "-X", "importtime", "-m", "hf_emms", *words]
+        command = [sys.executable, "-X", "importtime", "-m", "hf_emms", "leaderboard", "--port", str(port), *words]
         with (tmp_path / "imports.txt").open("w") as imports:
             server = subprocess.Popen(command, stderr=imports, start_new_session=True, env=environment or os.environ)
         servers.append(server)
@@ -62,7 +62,7 @@ def serve(tmp_path):
 
 def test_a_folder_is_served_without_heavy_libraries_and_new_files_appear(serve, tmp_path):
     write(tmp_path / "results", "beans", example())
-    address = serve(tmp_path / "results")
+    address = serve("--results", tmp_path / "results")
     for path in (
         "?tab=rankings",
         "?tab=across",
@@ -80,8 +80,14 @@ def test_a_folder_is_served_without_heavy_libraries_and_new_files_appear(serve, 
 
 def test_a_results_dataset_is_served(hub, serve, tmp_path):
     hub.store.put_files("lab/emms-results", {"rankings/beans.json": example().to_json().encode()}, "dataset")
-    address = serve("lab/emms-results", client_environment(hub, tmp_path / "client"))
+    address = serve("--results", "lab/emms-results", environment=client_environment(hub, tmp_path / "client"))
     eventually(lambda: "beans" in text_of(address))
+
+
+def test_the_demo_is_shown_without_ranking_it_again(serve, emms_cache):
+    write(emms_cache / f"demo-{__version__}", "beans", example())
+    (emms_cache / f"demo-{__version__}" / "card-best.md").touch()
+    assert "beans" in text_of(serve())
 
 
 def test_missing_folder_and_used_port_are_refused(cli):
