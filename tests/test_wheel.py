@@ -37,7 +37,7 @@ def test_installed_package_contains_the_space(installed, tmp_path):
     result = run([str(installed / "python"), "-c", code], tmp_path)
     package, *files = result.stdout.splitlines()
     assert Path(package).is_relative_to(installed.parent), result.stderr
-    assert {"app.py", "hf_emms/ranking/records.py"} <= {*files}
+    assert {"app.py", "leaderboard/templates/page.html", "hf_emms/ranking/records.py"} <= {*files}
 
 
 def test_demo_ranks_and_uses_the_cache_afterwards(installed, tmp_path):

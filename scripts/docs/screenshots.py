@@ -136,6 +136,8 @@ def demo_rankings() -> Iterator[str]:
 _FASHION = "task=image-classification&ranking=fashion"
 _COMPARED = "with=emms-demo%2Fresnet-drawings&with=emms-demo%2Fswin-distilled&with=emms-demo%2Fresnet-distilled"
 PAGES = {
+    "leaderboard-home": _leaderboard("home", (1280, 700)),
+    "leaderboard-home-phone": _leaderboard("home-phone", (390, 844)),
     "leaderboard-light": _leaderboard("light", (1280, 900), _FASHION),
     "leaderboard-dark": _leaderboard("dark", (1280, 900), f"{_FASHION}&__theme=dark"),
     "leaderboard-phone": _leaderboard("phone", (390, 844), _FASHION),

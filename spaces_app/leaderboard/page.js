@@ -110,12 +110,7 @@
     for (const head of table.tHead.querySelectorAll("th[data-column]")) {
       const isHere = head.dataset.column === column;
       head.toggleAttribute("aria-sort", isHere);
-      head.querySelector("span[aria-hidden]")?.remove();
-      if (!isHere) continue;
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const mark = head.firstElementChild.appendChild(document.createElement("span"));
-      mark.ariaHidden = "true";
-      mark.textContent = down ? "▼" : "▲";
+      if (isHere) head.setAttribute("aria-sort", down ? "descending" : "ascending");
     }
     const unknown = order === values.usual ? 0 : passing.filter((place) => keys[place] === null).length;
     const isFiltered = FILTERS.some((name) => allowed(values, query, name).length);
@@ -197,7 +192,7 @@
   // What a screen reader says of a change: the view, its order and how many rows a search leaves.
   function said() {
     const head = main().querySelector("th[aria-sort]"), count = byId("emms-count");
-    const order = head && `sorted by ${head.firstElementChild.firstChild.textContent}, ${head.getAttribute("aria-sort")}`;
+    const order = head && `sorted by ${head.textContent}, ${head.getAttribute("aria-sort")}`;
     byId("emms-said").textContent = [document.title, count?.innerText, order].filter(Boolean).join(". ");
   }
 

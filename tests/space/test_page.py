@@ -186,6 +186,7 @@ def test_hostile_names_do_not_run(visit):
         has_query(page, "q=o")
         expect(page.locator("main:not([aria-busy])")).to_be_visible()
         assert page.evaluate("window.ran") is None, tab
+        assert page.locator("main").locator("img, script, iframe, [onclick], [onmouseover]").count() == 0
 
 
 def test_new_results_arrive_under_a_page_without_taking_it_away(visit, space):

@@ -227,7 +227,7 @@ def test_what_a_ranking_says_is_only_text(show):
     page = show("ranking=hostile")
     expect(checkpoints(page)).to_have_count(len(HOSTILE) + 1)
     assert page.evaluate("window.ran") is None
-    for query in ("ranking=gone", "with=a&with=b", "checkpoint=org/gone", "tab=submit"):
+    for query in ("ranking=gone", "task=nope", "with=a&with=b", "checkpoint=org/gone", "tab=submit"):
         page.goto(f"{page.url.partition('?')[0]}?{query}")
         expect(page.get_by_text("This page has no such view")).to_be_visible()
 
