@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
     from hf_emms.run.ranking_job import JobSettings
 
-TIED = "Ranks with = are tied: the difference is within the noise of the folds."
+TIED = "Ranks with = are tied: the difference is within the noise."
 RELATIVE = "Scores are relative: compare them only within this dataset, sample and set of labels."
 
 _OWN_FLAGS = {

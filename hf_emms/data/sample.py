@@ -218,8 +218,7 @@ def store_sample(
 
 def _stored_kinds(task: Task) -> list[Modality]:
     """Return the modalities of stored contents: of the input columns, or of queries and documents."""
-    kinds = [column.kind for column in task.inputs]
-    return [*kinds, task.label.kind] if task.input.is_collection else kinds
+    return [task.label.kind] * 2 if task.input.is_collection else [column.kind for column in task.inputs]
 
 
 def stored_sample(
@@ -233,7 +232,7 @@ def stored_sample(
 
 def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     facts = msgspec.json.decode(stored["facts"].tobytes())
-    task = get_task(facts.pop("task"))
+    task = get_task(facts.pop("task")).for_columns(facts["columns"])
     id, revision = facts.pop("repo")
     reading = msgspec.convert(facts.pop("reading"), Reading | None)
     notes = msgspec.convert(facts.pop("notes"), tuple[Note, ...])

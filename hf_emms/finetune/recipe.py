@@ -223,7 +223,12 @@ def trained_task(task: Task, method: str | None) -> Task:
 
 
 def head_of(task: Task) -> Head:
-    """Return the head of a task, or raise an EmmsError if it has none."""
+    """Return the head of a task, or raise an EmmsError if it has none or the dataset has no inputs."""
+    if not task.inputs:
+        raise EmmsError(
+            "fine-tuning needs queries, and the dataset contains documents alone",
+            "leave " + setting_ref("confirm") + " out, or write queries: docs/rank-search.md lists the layouts",
+        )
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(

@@ -21,7 +21,7 @@ from hf_emms.errors import MISSING, EmmsError, format_count, install_command, re
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
-from hf_emms.ranking.advice import baselines_in_words
+from hf_emms.ranking.advice import advised_verb, baselines_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
     ScoreFormatter,
@@ -121,7 +121,7 @@ def _sentence(entry: Entry) -> str:
             f", {f'one of the {near} best' if near > 1 else 'the best'} of {others + 1} checkpoints" if others else ""
         )
         return f"After fine-tuning for {aim}, {link} has {markdown_text(_with_baseline(best.fine_tuned))}{place}."
-    checkpoints = f"of {entry.ranked} checkpoints to fine-tune for {aim}"
+    checkpoints = f"of {entry.ranked} checkpoints to {advised_verb(ranking).lower()} for {aim}"
     first = len(judgment.first)
     if first > 1:
         return f"{link} is one of the {first} best {checkpoints}. They are tied."

@@ -26,6 +26,7 @@ from hf_emms.ranking.verdict import (
     smallest_of,
     verdict,
 )
+from hf_emms.scoring import SMALLEST_GAP, Score
 from hf_emms.scoring.generative import CUT_RESPONSES
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -122,7 +123,8 @@ def caveats(ranking: RankingData) -> list[str]:
     estimator, rows = ranking.estimators[0], comparable(ranking)
     if not rows or ranking.fine_tuned:
         return []
-    sentences, shown = [], ScoreFormatter(ranking, estimator)
+    warning, shown = estimator_named(estimator).warning, ScoreFormatter(ranking, estimator)
+    sentences = [warning] if warning else []
     for baseline in ranking.baselines:
         if estimator in baseline.scores:
             gain, stderr = gain_and_stderr(rows[0].scores[estimator], baseline.scores[estimator])
@@ -180,9 +182,14 @@ def recommendation(ranking: RankingData) -> str:
     elif decision.lead == "alone":
         answer = f"Only {label_with_size(best)} has a score"
     else:
-        answer = f"Fine-tune {label_with_size(best)}: {_ahead(ranking, decision, best, rows[1])}"
+        answer = f"{advised_verb(ranking)} {label_with_size(best)}: {_ahead(ranking, decision, best, rows[1])}"
     first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
     return " ".join([first, *caveats(ranking)])
+
+
+def advised_verb(ranking: RankingData) -> str:
+    """Return what to do with the first checkpoint: "Fine-tune", or "Use" if the estimate is not for fine-tuning."""
+    return "Use" if estimator_named(ranking.estimators[0]).warning else "Fine-tune"
 
 
 def _ahead(ranking: RankingData, decision: Verdict, best: Row, second: Row) -> str:
@@ -286,7 +293,7 @@ def advice(ranking: RankingData) -> str | None:
         return None
     shared = f"{_names(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
-    obstacle = _obstacle(ranking, scores[0].details.get("row_limit"), are_equal=are_equal)
+    obstacle = _obstacle(ranking, scores[0], are_equal=are_equal)
     end = f"{_choice(ranking, best)}{_direct(ranking, best)}{_cut_responses(ranking)}"
     if obstacle is not None:
         return f"{shared}: more rows are unlikely to separate them ({obstacle}); take {end}"
@@ -317,8 +324,12 @@ def _counts_items(ranking: RankingData) -> bool:
     return ranking.settings.get("sampled") == "words"
 
 
-def _obstacle(ranking: RankingData, limit: int | None, *, are_equal: bool) -> str | None:
-    """Return why more rows do not help, or None. A score uses at most `limit` rows of any sample."""
+def _obstacle(ranking: RankingData, score: Score, *, are_equal: bool) -> str | None:
+    """Return why more rows than those of a score do not help, or None."""
+    limit = score.details.get("row_limit")
+    if SMALLEST_GAP in score.details:
+        smallest = ScoreFormatter(ranking, ranking.estimators[0]).format(score.details[SMALLEST_GAP])
+        return f"gaps below {smallest} points are ties"
     drawn, available = _sampled_rows(ranking), _available_rows(ranking)
     if limit is not None:
         return f"the score uses at most {limit} rows"

@@ -17,7 +17,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.ranking.reading import Reading
-from hf_emms.scoring import Score
+from hf_emms.scoring import SMALLEST_GAP, Score
 
 # Estimators that report R² and the weights of label embeddings, in order of preference.
 EMMS = ("emms_knn", "emms")
@@ -453,12 +453,10 @@ def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     """Order rows by an estimator. Rows tie if their difference is within the noise of the folds.
 
     Two rows differ if the difference of their scores exceeds twice the standard error of the paired differences over
-    folds.
-    All checkpoints have the same folds. The first band contains the best row and the rows that do not differ from it.
-    The
-    best of the remaining rows leads the next band, and so on. The rank of a row is 1 + the number of rows in earlier
-    bands
-    ("1, 1, 3"). Without folds only equal scores tie.
+    folds, and the smallest gap of their scores if they have one. All checkpoints have the same folds. The first band
+    contains the best row and the rows that do not differ from it. The best of the remaining rows leads the next band,
+    and so on. The rank of a row is 1 + the number of rows in earlier bands ("1, 1, 3"). Without folds and a smallest
+    gap only equal scores tie.
 
     Rows that a race stopped follow the rows with all scores, because scores on different samples are not comparable.
     Failed
@@ -482,8 +480,7 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
     ranks: list[int] = []
     leader = 0
     for position, row in enumerate(rows):
-        gain, stderr = gain_and_stderr(rows[leader].scores[estimator], row.scores[estimator])
-        if gain > TIE_WIDTH * stderr:
+        if is_ahead(rows[leader].scores[estimator], row.scores[estimator]):
             leader = position
         ranks.append(above + 1 + leader)
     return [
@@ -502,3 +499,9 @@ def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
         return gain, 0.0
     paired = np.subtract(first.folds, second.folds)
     return gain, float(paired.std(ddof=1) / math.sqrt(len(paired)))
+
+
+def is_ahead(first: Score, second: Score) -> bool:
+    """Return whether a score exceeds another one by more than the noise of the folds, and by its smallest gap."""
+    gain, stderr = gain_and_stderr(first, second)
+    return gain > TIE_WIDTH * stderr and gain >= first.details.get(SMALLEST_GAP, 0.0)

@@ -149,7 +149,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
         )
     session = Session.start(options, progress)
     check_settings(options)
-    check_head(get_task(ranking.task), options.training)
+    check_head(get_task(ranking.task).for_columns(ranking.columns), options.training)
     return session
 
 

@@ -305,6 +305,9 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
     estimators = _named_or_default(task, options)
     special = [estimator for estimator in estimators if estimator.needs_model or estimator.needs_search]
     unfit = next((estimator for estimator in special if estimator.name not in task.estimators), None)
+    if unfit is not None and task.input.is_collection and not unfit.reranks and unfit.needs_search:
+        without = "without" if task.inputs else "with"
+        raise EmmsError(f"{unfit.name} is for datasets {without} queries", "choose other " + setting_ref("estimators"))
     if unfit is not None:
         searched = "rerankers" if unfit.reranks else "searches of a corpus"
         what = searched if unfit.needs_search else "labels that checkpoints write"
@@ -360,7 +363,8 @@ def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool
         return False
     task = get_task(name)
     return (
-        _named_or_default(task, options.scoring).need_label_embeddings
+        task.corpus is None
+        and _named_or_default(task, options.scoring).need_label_embeddings
         and (options.label_form or task.label_form) != "numbers"
     )
 

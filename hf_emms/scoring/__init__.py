@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# Key of `Score.details`: smaller differences of two scores are ties, in addition to those within the standard error.
+SMALLEST_GAP = "smallest_gap"
+
 
 @dataclass(frozen=True)
 class Score:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -157,6 +157,7 @@ class Task:
         input_names: Pairs of names of the input columns; the first pair that a dataset has is read.
         fits: Returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
         estimators: Default estimators, the first orders the rows; empty for the usual ones.
+        corpus: The same task for documents without queries; None if the task always needs its inputs.
     """
 
     id: str
@@ -186,6 +187,7 @@ class Task:
     input_names: tuple[tuple[str, ...], ...] = ()
     fits: Callable[[Mapping[str, Any]], bool] | None = None
     estimators: tuple[str, ...] = ()
+    corpus: Task | None = None
 
     @property
     def pipeline_tags(self) -> tuple[str, ...]:
@@ -196,12 +198,16 @@ class Task:
     def is_text_to_text(self) -> bool:
         """Whether input and label are texts, so that types cannot distinguish them."""
         texts = {"string"}.intersection(*(column.types for column in (*self.inputs, self.label)))
-        return bool(texts) and not self.categorical and self.numbers is None
+        return bool(self.inputs) and bool(texts) and not self.categorical and self.numbers is None
 
     @property
     def is_free_text(self) -> bool:
         """Whether the label is a generated text, not a part of the input or a document."""
         return self.is_text_to_text and self.items is None and self.signs is None
+
+    def for_columns(self, roles: Collection[str]) -> Task:
+        """Return `corpus` for a dataset that was read without inputs, else the task itself."""
+        return self if self.corpus is None or self.inputs[0].name in roles else self.corpus
 
     @property
     def columns(self) -> dict[str, Column]:

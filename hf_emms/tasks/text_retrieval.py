@@ -1,5 +1,7 @@
 """Queries and the documents that answer them: search over a corpus by embeddings."""
 
+from dataclasses import replace
+
 from hf_emms.heads import SearchHead
 from hf_emms.inputs import SEARCH, TEXT
 from hf_emms.tasks.task import Column, Task
@@ -27,7 +29,7 @@ BESIDE = (
     ),
 )
 
-TEXT_RETRIEVAL = Task(
+_WITH_QUERIES = Task(
     id="text-retrieval",
     input=SEARCH,
     inputs=(QUERY,),
@@ -55,3 +57,8 @@ TEXT_RETRIEVAL = Task(
     hub_tags=("sentence-similarity", "feature-extraction"),
     source_tags=("fill-mask",),
 )
+# Without queries, sentences of the documents are queries. No head: fine-tuning on them is not measured.
+_DOCUMENTS_ALONE = replace(
+    _WITH_QUERIES, inputs=(), beside=(), signs=(), head=None, estimators=("sentence_search",), aliases=()
+)
+TEXT_RETRIEVAL = replace(_WITH_QUERIES, corpus=_DOCUMENTS_ALONE)

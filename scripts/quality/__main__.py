@@ -3,6 +3,7 @@
     python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
     python -m scripts.quality truth --pool images          fine-tune the scored candidates (hours; it can be continued)
     python -m scripts.quality queries                      measure how exact nDCG@10 is by the number of queries
+    python -m scripts.quality sentences FOLDER…            compare sentences of documents with queries
     python -m scripts.quality replays FOLDER               replay rules on published losses of language models
     python -m scripts.quality report --write               print the tables, or write them into their pages
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "queries", "replays", "report")
+STEPS = ("scores", "truth", "queries", "sentences", "replays", "report")
 
 
 def main() -> None:
@@ -37,6 +38,8 @@ def main() -> None:
     truth.add_argument("--budget", action="append", default=[], help="name of a budget, likewise")
     truth.add_argument("--again", action="store_true", help="repeat stored runs")
     steps.add_parser("queries", help="measure how exact nDCG@10 is by the number of queries")
+    sentences = steps.add_parser("sentences", help="compare sentences of documents with real queries")
+    sentences.add_argument("folders", type=Path, nargs="+")
     steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -55,6 +58,10 @@ def main() -> None:
         from scripts.quality import query_counts
 
         query_counts.measure()
+    elif options.step == "sentences":
+        from scripts.quality import sentence_queries
+
+        sentence_queries.measure(options.folders)
     elif options.step == "replays":
         from scripts.quality import published_losses
 

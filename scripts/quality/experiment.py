@@ -6,6 +6,7 @@ Each score and run is stored immediately, and stored runs are not repeated.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -236,13 +237,14 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     return scores
 
 
-def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchScores]:
-    """Yield the search of a sample's corpus with the embeddings of each checkpoint."""
+def searches(options: Options, checkpoints: Iterable[str], tokens: int | None = None) -> Iterator[SearchScores]:
+    """Yield the search of a sample's corpus with the embeddings of each checkpoint, of at most this many tokens."""
     sample, cache = load_sample(options.sample), Cache(default_root())
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # searches do not use them
     parts = (options.features, options.scoring, options.running, cache, Progress())
     for id in checkpoints:
         plan = spec_for(resolve(id, "model"), options, sample.task)
+        plan = plan if tokens is None else replace(plan, max_length=tokens)
         (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts)).features.values()
         yield retrieval_of(features, whole_sample(sample), options.scoring, plan.similarity)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
-from scripts.quality import calibration, published_losses, query_counts, static_order
+from scripts.quality import calibration, published_losses, query_counts, sentence_queries, static_order
 from scripts.quality.baselines import SEARCH_BASELINES
 from scripts.quality.pools import (
     BITS,
@@ -111,14 +111,22 @@ def pages() -> Iterator[tuple[Path, str, str]]:
             yield DOCS / pool.page, f"agreement {pool.name}", pool_table(pool)
     yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
+    sentences = json.loads(sentence_queries.RESULTS.read_text())
+    tables = (sentence_queries.agreement(sentences), sentence_queries.signs(sentences))
+    yield DOCS / str(SEARCH.page), "sentences", "\n\n".join(map(table_of, tables))
     yield DOCS / "rank-search.md", "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
     yield DOCS / "evidence.md", "static order", static_order_table()
     yield published_losses.PAGE, "replays", replays_table(json.loads(published_losses.RESULTS.read_text()))
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
-    """Yield file and content of each table of docs/evidence.md, as CSV."""
-    found = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables())
+    """Yield file and content of each table of docs/evidence.md, and of sentences as queries, as CSV."""
+    sentences = json.loads(sentence_queries.RESULTS.read_text())
+    of_search = (
+        ("Sentences as queries", table_of(sentence_queries.agreement(sentences))),
+        ("Gaps by sentences", table_of(sentence_queries.signs(sentences))),
+    )
+    found = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables(), *of_search)
     for title, table in found:
         head, _, *rows = [
             [cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()
@@ -143,6 +151,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def table_of(records: Iterable[Mapping[str, str]]) -> str:
+    """Return records with the same keys as a table in Markdown."""
+    head, *_ = rows = [*records]
+    return markdown([*head], [[*row.values()] for row in rows])
 
 
 def tau_and_regret(measured: Sequence[Measured], digits: int = 1) -> str:

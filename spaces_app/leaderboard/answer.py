@@ -13,6 +13,7 @@ from hf_emms.options import to_flags
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.advice import (
     advice,
+    advised_verb,
     baselines_in_words,
     caveats,
     finetuning_summary,
@@ -49,6 +50,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
     return markup.draw(
         "answer.html",
         sentence=sentence(ranking, view),
+        verb=advised_verb(ranking),
         beside=[*hint, *caveats(ranking), *gaps_in_words(ranking), *baselines_in_words(ranking)],
         is_filtered=is_filtered(view),
         clear=to_query(without_filters(view)),
@@ -62,7 +64,7 @@ def in_words(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     if not is_filtered(view):
         return "".join(part if isinstance(part, str) else part.text for part in sentence(ranking, view))
     found = _of_filtered(view, ranking, snapshot)
-    start = f"Fine-tune {found['pick'].text}{found['said']}. " if found["pick"] else ""
+    start = f"{advised_verb(ranking)} {found['pick'].text}{found['said']}. " if found["pick"] else ""
     return f"{start}{found['passing']:,} of {len(ranking.rows):,} checkpoints pass the filters."
 
 
@@ -90,9 +92,10 @@ def code(ranking: Ranking, row: Row, facts: Facts) -> list[tuple[str, str]]:
     if not markup.is_id(row.checkpoint) or not is_commit(row.revision):
         return []
     load = _LOAD.get(facts.library or "", _LOAD_WITH_TRANSFORMERS)
+    fine_tune = (f"Fine-tune it on {ranking.dataset}", f"{command(ranking, [row.checkpoint])} --confirm 1")
     return [
         ("Load it", load.format(id=row.checkpoint.partition("@")[0], revision=row.revision)),
-        (f"Fine-tune it on {ranking.dataset}", f"{command(ranking, [row.checkpoint])} --confirm 1"),
+        *([fine_tune] if advised_verb(ranking) == "Fine-tune" else []),
     ]
 
 
@@ -119,7 +122,8 @@ def sentence(ranking: Ranking, view: View) -> Parts:
         return [*_named(row, view), f". {summary}"]
     estimator, judgment = ranking.estimators[0], verdict(ranking)
     shown = ScoreFormatter(ranking, estimator)
-    start = ["Fine-tune ", *_named(row, view), f": {shown.sentence(row.scores[estimator])}"]
+    score = shown.sentence(row.scores[estimator])
+    start = [f"{advised_verb(ranking)} ", *_named(row, view), f": {score}"]
     others = [other for other in ranking.rows_of(judgment.first) if other is not row]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""

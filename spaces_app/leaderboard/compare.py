@@ -9,7 +9,7 @@ from itertools import combinations
 from markupsafe import Markup
 
 from hf_emms.errors import MISSING, format_count
-from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
+from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr, is_ahead
 from hf_emms.ranking.columns import ScoreFormatter, format_rank
 from leaderboard import markup
 from leaderboard.lines import Line, lines
@@ -53,10 +53,9 @@ def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
             paired = len(better.folds) == len(other.folds)
             folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
             gain, stderr = gain_and_stderr(better, other)
-            significant = gain > TIE_WIDTH * stderr and gain > 0
             unit = shown.unit_of(better)
             in_units = tuple(unit * fold for fold in folds)
-            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, significant))
+            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, is_ahead(better, other)))
     return compared
 
 

@@ -118,7 +118,9 @@ UNCLEAR: dict[str, Build] = {
     "marks that all rows have": table({"text": TEXTS, "x": [0] * N, "y": [1] * N}),
     "a key, a text and tables": table({"id": [i * 7 % 30 for i in range(N)], "text": TEXTS, "x": [[[1]]] * N}),
     "scores that are missing": table({"text": TEXTS, "score": [float("nan")] * N}),
-    "one text": table({"text": TEXTS}),
+    "one text": table(
+        {"text": [f"It begins with the {text}. It goes on with {text}. At last it ends with {text}." for text in TEXTS]}
+    ),
     "a table": csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
     "a class and a score of a pair": table(
         {"sentence_A": TEXTS, "sentence_B": OTHER_TEXTS, "label": BITS, "relatedness_score": VALUES}

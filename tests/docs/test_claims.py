@@ -13,8 +13,9 @@ from hf_emms.features.architectures import families
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.scoring import neighbours, sums
-from scripts.quality import report, static_order
+from scripts.quality import report, sentence_queries, static_order
 from tests import ROOT
 
 WORDS = {"eleven": 11, "ten": 10, "eight": 8, "six": 6, "five": 5, "three": 3}
@@ -73,6 +74,12 @@ FAMILIES = {family for modality in MODALITIES for family in families(modality)}
 )
 def test_counts_and_defaults(page, pattern, numbers):
     assert sentence(page, pattern) == numbers
+
+
+def test_the_warning_without_queries_quotes_the_results():
+    rows = [*sentence_queries.signs(results("sentence-queries"))]
+    measured = [(row["with the sign of real queries"], row["pairs"]) for row in reversed(rows)]
+    assert re.findall(r"(\d+) of (\d+)", ESTIMATORS["sentence_search"].warning) == measured
 
 
 def test_what_fine_tuning_all_candidates_takes():

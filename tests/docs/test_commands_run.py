@@ -190,7 +190,7 @@ SEARCH = demo.folder_of("emms-demo/wordnet-search")
 
 
 def write_search(home: Path) -> None:
-    """Queries and documents in a table, and in a folder as BEIR has it."""
+    """Queries and documents in a table, and in a folder as BEIR has it; and a folder of documents without queries."""
     assert SEARCH is not None
     corpus, queries, judged = (
         pq.read_table(next((SEARCH / name).glob("*.parquet"))).to_pylist() for name in ("corpus", "queries", "default")
@@ -205,6 +205,10 @@ def write_search(home: Path) -> None:
     text_of = {row["_id"]: row["text"] for row in (*corpus, *queries)}
     pairs = [{"query": text_of[row["query-id"]], "passage": text_of[row["corpus-id"]]} for row in judged[:120]]
     write_csv(home / "my_queries.csv", pairs)
+    (home / "my_documents").mkdir()
+    for number in range(40):
+        sentences = [f"{row['text'].capitalize()}." for row in queries[4 * number : 4 * number + 4]]
+        (home / "my_documents" / f"{number}.md").write_text(" ".join(sentences))
 
 
 def write_sounds(home: Path) -> None:

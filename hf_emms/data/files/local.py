@@ -14,7 +14,7 @@ from typing import Any
 
 from hf_emms.data.files.lines import csv_rows, pandas_arguments
 from hf_emms.data.files.split_names import split_of
-from hf_emms.data.files.tables import columns_of_words, conll_arguments, read_tables, texts_by_class
+from hf_emms.data.files.tables import columns_of_words, conll_arguments, documents_table, read_tables, texts_by_class
 from hf_emms.errors import EmmsError, Note, first_few
 from hf_emms.inputs import MODALITIES
 
@@ -38,6 +38,8 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 # Files that describe a dataset.
 _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json")
+# Suffixes of documents, and the fewest that are a corpus.
+_DOCUMENTS, _FEWEST_DOCUMENTS = (".txt", ".md"), 10
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
 _REMEDIES = {
     "Save images as PNG or JPEG.": ".heic .heif .avif .svg .dng .cr2 .dcm .nii",
@@ -48,7 +50,8 @@ _REMEDIES = {
 }
 READABLE = (
     "Put images, sounds or .txt files in one folder per class, describe media in a metadata.csv with file_name and "
-    "label, or write a table: .parquet, .csv, .tsv, .json, .jsonl, .xlsx or .conll."
+    "label, put 10 or more documents (.txt, .md) in a folder, or write a table: .parquet, .csv, .tsv, .json, .jsonl, "
+    ".xlsx or .conll."
 )
 _FIRST_ROWS = 20
 
@@ -87,7 +90,8 @@ class LocalFiles:
 def find_local(path: Path) -> LocalFiles:
     """Choose the reader of a folder or file, and the files of each split.
 
-    Media win over tables if they are in class folders, unless a table refers to them by their names.
+    A corpus wins if its documents are more than all other files that can be read. Media win over tables if they are in
+    class folders, unless a table refers to them by their names.
 
     Raises:
         EmmsError: The folder contains nothing that can be read.
@@ -104,7 +108,9 @@ def find_local(path: Path) -> LocalFiles:
     media, tables = by_reader[media_reader], {name: by_reader[name] for name in by_reader if name not in MEDIA}
     metadata = [file for file in files if file.name in _METADATA]
     has_classes = len({file.parent.name for file in media if split_of(file.parent.name) is None}) > 1
-    if media and metadata:
+    if len(_documents(files)) > sum(map(len, by_reader.values())):
+        local = _texts(path, files)
+    elif media and metadata:
         local = LocalFiles(media_reader, _splits([*media, *metadata], base, by_folder=True))
     elif media and (describing := _tables_of_media(tables.get("csv", ()), base, has_classes=has_classes)):
         local = LocalFiles("csv", _splits(describing, base), media_folder=base)
@@ -126,12 +132,20 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
     return LocalFiles(reader, splits if tables is None else dict.fromkeys(tables, files), tables or {})
 
 
+def _documents(files: Sequence[Path]) -> list[Path]:
+    """Return the files of a corpus; nothing if they are few, because they may describe other files."""
+    documents = [file for file in files if file.suffix.lower() in _DOCUMENTS]
+    return documents if len(documents) >= _FEWEST_DOCUMENTS else []
+
+
 def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
     texts = [file for file in files if file.suffix.lower() == ".txt"]
     base = path if path.is_dir() else path.parent
     if texts and all(columns_of_words(file) for file in texts):
         return LocalFiles("conll", _splits(texts, base))
     tables = texts_by_class(_splits(texts, base, by_folder=True)) if path.is_dir() else {}
+    if not tables and (documents := _documents(files)):
+        return LocalFiles("text", {"train": documents}, {"train": documents_table(documents)})
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
         raise EmmsError(f"{str(path)!r}{content} cannot be read.", remedy_for(file.name for file in files) or READABLE)

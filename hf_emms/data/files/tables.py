@@ -160,6 +160,11 @@ def texts_by_class(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     return {split: as_dataset(of_split) for split, of_split in rows.items() if of_split} if several else {}
 
 
+def documents_table(files: Sequence[Path]) -> Any:
+    """Read a text per file."""
+    return as_dataset([{"text": _text(file)} for file in files])
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")

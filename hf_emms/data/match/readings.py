@@ -21,6 +21,8 @@ _MAX_NUMBERED_CLASSES = 20
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # A conversation contains both the prompt and the response.
 _SHARED_TYPES = ("messages",)
+# Types of columns that may be metadata of documents.
+_METADATA = ("struct", "Json")
 _MAX_READINGS, _MAX_CHOICES, _MAX_JOINED = 12, 12, 3
 
 Named = Mapping[str, str]
@@ -57,6 +59,9 @@ def find_reading(columns: Columns, named: Named, task: Task | None, dataset: str
                 return TASKS[id], read
         if fits:
             raise unclear_error(columns, named, candidates, dataset, several=True)
+    documents = None if task is None else _documents_alone(task, columns, named)
+    if task and task.corpus and documents and (named or not _may_have_inputs(task, documents, columns)):
+        return task.corpus, documents
     raise unclear_error(columns, named, candidates, dataset, several=False)
 
 
@@ -112,6 +117,24 @@ def _fill(task: Task, columns: Columns, named: Named, how: int) -> dict[str, str
     return {role: read[role] for role in task.all_columns if role in read}
 
 
+def _documents_alone(task: Task, columns: Columns, named: Named) -> dict[str, str] | None:
+    """Return the document column of a dataset that may have no queries; None if the task always needs its inputs."""
+    if task.corpus is None or not named.keys() <= task.corpus.columns.keys():
+        return None
+    return next(filter(None, (_fill(task.corpus, columns, named, how) for how in (_BY_NAME, _BY_TYPE))), None)
+
+
+def _parts(read: Named, columns: Columns) -> set[str]:
+    """Return the columns that a reading uses."""
+    return {part for name in read.values() for part in names_in(name, columns.types)}
+
+
+def _may_have_inputs(task: Task, read: Named, columns: Columns) -> bool:
+    """Return whether columns that are not read may be an input of the task."""
+    free = _free(task, task.inputs[0], read, columns)
+    return any(_is_suitable(task, task.inputs[0], name, columns) for name in free)
+
+
 def _accepted(task: Task, column: Column, columns: Columns) -> list[str]:
     """Return the columns with a type that a role accepts. Tags of words are labels of words only."""
     return [
@@ -123,7 +146,7 @@ def _accepted(task: Task, column: Column, columns: Columns) -> list[str]:
 
 def _free(task: Task, column: Column, read: Named, columns: Columns) -> list[str]:
     """Return the columns that a role accepts and no other role uses."""
-    taken = {name for names in read.values() for name in names_in(names, columns.types)}
+    taken = _parts(read, columns)
     accepted = _accepted(task, column, columns)
     return [name for name in accepted if name not in taken or columns.types[name] in _SHARED_TYPES]
 
@@ -241,14 +264,14 @@ def _is_preferred(task: Task, read: Named, other: Task, other_read: Named, colum
 
 def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset: str, *, several: bool) -> EmmsError:
     """Return an error that lists the columns and all readings, as settings that users can paste."""
-    readings = possible_readings(columns, named, tasks)
+    readings = [*_corpora(columns, named, tasks), *possible_readings(columns, named, tasks)]
     if not readings and named:
         # Perhaps the named columns have other roles.
-        named_columns = {name for names in named.values() for name in names_in(names, columns.types)}
+        named_columns = _parts(named, columns)
         readings = [
             (task, read)
             for task, read in possible_readings(columns, {}, tasks if len(tasks) == 1 else _candidates(columns, {}))
-            if named_columns <= {part for name in read.values() for part in names_in(name, columns.types)}
+            if named_columns <= _parts(read, columns)
         ]
     if not readings and columns.problems:
         return next(iter(columns.problems.values()))
@@ -270,6 +293,15 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
     others = len(readings) - len(shown)
     more = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
     return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
+
+
+def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:
+    """Yield readings without queries. Unless one task is named, the documents must be all columns but metadata."""
+    content = {name for name in columns.names if columns.types[name] not in _METADATA and not columns.is_id(name)}
+    for task in tasks:
+        read = _documents_alone(task, columns, named)
+        if read is not None and (len(tasks) == 1 or content <= _parts(read, columns)):
+            yield task, read
 
 
 def possible_readings(columns: Columns, named: Named, tasks: Sequence[Task]) -> list[tuple[Task, dict[str, str]]]:

@@ -23,7 +23,7 @@ from hf_emms.tasks import Task, use_column
 MAX_GRADE = 10
 # The grade of a document that is the query itself, which does not search it.
 _ITSELF = -1.0
-_JUDGMENT = np.dtype([("query", np.uint64), ("document", np.uint64), ("grade", np.float64)])
+JUDGMENT = np.dtype([("query", np.uint64), ("document", np.uint64), ("grade", np.float64)])
 # The keys of a query and of a document, and the grade of relevance.
 Judgment = tuple[int, int, float]
 Texts = Callable[[], Iterator[tuple[int, str]]]
@@ -79,7 +79,7 @@ class DrawnSearch:
 
     queries: dict[int, str] = field(default_factory=dict)
     documents: dict[int, str] = field(default_factory=dict)
-    judgments: np.ndarray = field(default_factory=lambda: np.zeros(0, _JUDGMENT))
+    judgments: np.ndarray = field(default_factory=lambda: np.zeros(0, JUDGMENT))
     total_queries: int = 0
     total_documents: int = 0
     total_relevant: int = 0
@@ -102,7 +102,7 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
         EmmsError: More than 5 % of the rows, ids or texts cannot be used, or no document is relevant.
     """
     drawn = DrawnSearch()
-    judgments = _read_judgments(data, drawn)
+    judgments = read_judgments(data, drawn)
     drawn.total_relevant = int((judgments["grade"] > 0).sum())
     queries = _draw_queries(data, judgments, options, drawn)
     judgments = judgments[np.isin(judgments["query"], np.array(list(queries), np.uint64))]
@@ -111,7 +111,7 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
     judgments["query"] = [text_key(queries[key]) for key in judgments["query"].tolist()]
     judgments["document"] = [contents[key] for key in judgments["document"].tolist()]
     pairs = [(text_key(queries[key]), text, _ITSELF) for key, text in themselves.items() if text in drawn.documents]
-    judgments = _distinct(np.concatenate([judgments, np.array(pairs, _JUDGMENT)]))
+    judgments = distinct_judgments(np.concatenate([judgments, np.array(pairs, JUDGMENT)]))
     answered = np.unique(judgments["query"][judgments["grade"] > 0])
     drawn.judgments = judgments[np.isin(judgments["query"], answered)]
     by_text = {text_key(text): text for text in queries.values()}
@@ -121,8 +121,8 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
     return drawn
 
 
-def _read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
-    """Return the judgments that can be read, with integer grades."""
+def read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
+    """Return the judgments that can be read, with integer grades. Count the other rows."""
     n_rows = 0
 
     def readable() -> Iterator[Judgment]:
@@ -136,7 +136,7 @@ def _read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
             if len(drawn.reasons) < FEW_SKIPPED:
                 drawn.reasons.append(f"row {n_rows:,}{data.source}: {row}")
 
-    judgments = np.fromiter(readable(), _JUDGMENT)
+    judgments = np.fromiter(readable(), JUDGMENT)
     if not n_rows:
         raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
     if too_many(drawn.skipped, n_rows):
@@ -196,7 +196,7 @@ def _draw_documents(
     texts: dict[int, str] = {}
     themselves: dict[int, int] = {}
     contains_query: dict[int, bool] = {}
-    others = _SmallestTexts(options)
+    others = SmallestTexts(options)
     contents = array("Q")
     n_read = 0
     for key, text in data.read_documents():
@@ -234,7 +234,7 @@ def _draw_documents(
     return {key: content for key, content in present.items() if content in texts}, themselves
 
 
-class _SmallestTexts:
+class SmallestTexts:
     """The texts that are drawn first, up to the size of the corpus; iterates in the order of drawing."""
 
     def __init__(self, options: SampleOptions) -> None:
@@ -272,7 +272,7 @@ def _check_present(noun: str, judged: np.ndarray, present: Mapping[int, int], dr
     drawn.leave_out(absent, "judgment", f"its {noun} is missing or empty")
 
 
-def _distinct(judgments: np.ndarray) -> np.ndarray:
+def distinct_judgments(judgments: np.ndarray) -> np.ndarray:
     """Return each pair of a query and a document once, with its highest grade, in the order of their keys.
 
     A document that is the query itself is not searched, unless it was judged to be relevant.

@@ -24,7 +24,8 @@ _Example = tuple[str, list[tuple[str, float]]]
 def inline_qrels(opened: OpenSplit, schema: RowSchema, options: SampleOptions) -> SearchData:
     """Read the queries, documents and judgments of a split whose rows contain them as texts.
 
-    Texts are their own ids: equal documents are the same for all queries.
+    Texts are their own ids: equal documents are the same for all queries. Without queries, documents are relevant to an
+    empty one.
     """
 
     @cache
@@ -89,9 +90,9 @@ def _read(schema: RowSchema, row: Mapping[str, Any]) -> _Example:
     Raises:
         UnusableError: The query, or every document that may answer it, is empty; or a grade is missing.
     """
-    task = schema.task
-    (role,) = (column.name for column in task.inputs)
-    query = TEXT.read(" ".join(_texts(schema, row, role, joined=True)), role).strip()
+    task, query = schema.task, ""
+    for column in task.inputs:  # none if the dataset has no queries
+        query = TEXT.read(" ".join(_texts(schema, row, column.name, joined=True)), column.name).strip()
     texts = _texts(schema, row, task.label.name)
     documents = [(text, grade) for text, grade in zip(texts, _grades(schema, row, len(texts)), strict=True) if text]
     if not documents:

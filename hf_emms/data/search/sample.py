@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search.draw import DrawnSearch, SearchData, draw_search
+from hf_emms.data.search.sentences import draw_sentences, notes_on_sentences
 from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
@@ -26,7 +27,8 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         EmmsError: See `draw_search`; also if the corpus is a single document, or all queries are equal.
     """
     _check_options(data, options)
-    drawn = draw_search(data, options, training=training)
+    has_queries = bool(data.task.inputs)
+    drawn = draw_search(data, options, training=training) if has_queries else draw_sentences(data, options)
     _check_searchable(drawn)
     query_keys, document_keys = (np.array(list(texts), np.uint64) for texts in (drawn.queries, drawn.documents))
     judgments = np.column_stack(
@@ -38,7 +40,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
     ).astype(np.int64)
     collection = SearchCollection(list(drawn.queries.values()), list(drawn.documents.values()), judgments)
     relevant = judgments[judgments[:, 2] > 0]
-    groups = _groups(relevant, query_keys)
+    groups = _groups(relevant if has_queries else judgments, query_keys)
     labels = [collection.documents[document] for document in relevant[:, 1].tolist()]
     label_texts, codes = np.unique(np.array(labels, object), return_inverse=True)
     content = query_keys.tobytes() + document_keys.tobytes()
@@ -62,7 +64,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         groups=groups[relevant[:, 0]],
         skipped=drawn.skipped,
         total_rows=drawn.total_relevant,
-        notes=(*data.notes, *_notes(drawn)),
+        notes=(*data.notes, *(_notes(drawn) if has_queries else notes_on_sentences(drawn))),
         fingerprint=digest(content + judgments.tobytes() + json.dumps(identity).encode()),
         inputs_fingerprint=digest(f"{len(query_keys)} ".encode() + content),
         available=len(codes) if len(drawn.queries) == drawn.total_queries else drawn.total_relevant,
@@ -110,7 +112,7 @@ def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
     return groups[component[:count]]
 
 
-def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> Reading:
+def _facts(drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> list[str]:
     queries, documents = len(collection.queries), len(collection.documents)
     relevant = int((collection.judgments[:, 2] > 0).sum())
     facts = [
@@ -123,7 +125,13 @@ def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection,
     themselves = collection.judgments[collection.judgments[:, 2] < 0]
     if len(themselves):
         facts.append(f"{len(np.unique(themselves[:, 0])):,} queries are documents, and do not search themselves")
-    examples = {data.task.inputs[0].name: collection.queries[0], data.task.label.name: collection.documents[0]}
+    return facts
+
+
+def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> Reading:
+    facts = _facts(drawn, collection, n_groups) if data.task.inputs else ()
+    examples = {data.task.label.name: collection.documents[0]}
+    examples |= {column.name: collection.queries[0] for column in data.task.inputs}
     columns = [
         ColumnReading(role, column, shortened(examples[role]) if role in examples else "")
         for role, column in data.columns.items()
@@ -132,7 +140,7 @@ def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection,
         dataset=data.opened.name,
         split=data.opened.split,
         splits=data.opened.splits,
-        examples=drawn.total_relevant,
+        examples=drawn.total_relevant if data.task.inputs else drawn.total_documents,
         task=data.task.id,
         columns=tuple(columns),
         facts=(*data.facts, *facts, *drawn.facts),
