@@ -28,7 +28,7 @@ BENCHES = {
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "race": "a race for the best checkpoints against a full run",
     "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",
-    "space": "the leaderboard in a browser",
+    "space": "the leaderboard: start, memory, a browser, a slow phone, 50 clients",
     "sequences": "random sequences of a user's actions on the leaderboard",
 }
 # Short options for `all`.
