@@ -23,12 +23,14 @@ from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interruptions, redacted, system_error
+from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interruptions, system_error
 
 
-class _RedactingFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+class _LogHandler(logging.Handler):
+    """Prints logged messages and warnings of libraries as `Output.error` does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        out.error(self.format(record))
 
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,9 +49,7 @@ def app(debug: bool) -> None:
     out.reset(debug=debug)
     if debug:
         os.environ["HF_EMMS_WORKER"] = "0"
-        handler = logging.StreamHandler()
-        handler.setFormatter(_RedactingFormatter(logging.BASIC_FORMAT))
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        logging.getLogger().setLevel(logging.INFO)
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
@@ -66,6 +66,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     _prepare_libraries()
+    logging.basicConfig(handlers=[_LogHandler()], format="%(levelname)s:%(name)s:%(message)s")
+    logging.captureWarnings(True)
     with hint_style(FLAGS):
         try:
             result = app.main(prog_name="hf-emms", standalone_mode=False)

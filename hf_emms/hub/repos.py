@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, printable
 from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
 from hf_emms.hub.file_limits import check_regular, check_sizes
 
@@ -320,7 +320,8 @@ def _download(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
         def __init__(self, *args: Any, **options: Any) -> None:
             hidden = cancelled is not None or options.get("disable")
-            super().__init__(*args, **{**options, "disable": hidden})
+            label = printable(options.get("desc") or "")  # may be the name of a file
+            super().__init__(*args, **{**options, "desc": label, "disable": hidden})
 
         def update(self, *amount: float | None) -> bool | None:
             if cancelled is not None and cancelled.is_set():

@@ -1,7 +1,7 @@
 """Try hostile inputs on hf_emms, and check that nothing is lost.
 
     python -m scripts.hostile                      everything (`make hostile`)
-    python -m scripts.hostile files -n 100         commands on mutated files
+    python -m scripts.hostile files -n 100         commands on mutated files, and on files over the limits
     python -m scripts.hostile mutations -n 100     checkpoints with mutated files
     python -m scripts.hostile days -n 20           bad days of runs that rank, confirm, save a model and publish
 
@@ -58,8 +58,9 @@ def _run(part: str, count: int, seed: int, folder: Path, report: Callable[[str],
 
         return run_days(count, seed, folder, report)
     from scripts.hostile.files import run_files
+    from scripts.hostile.limits import run_limits
 
-    return run_files(count, seed, folder, report)
+    return run_files(count, seed, folder, report) + run_limits(folder, report)
 
 
 def _set_environment(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_emms.cli.app import _LogHandler
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, Cli, Result, best_first, cli, encoder, program, rank
@@ -252,7 +254,7 @@ def test_terminal_table_has_colours_and_fits_the_width(
 
 
 def test_control_characters_are_escaped_in_terminals(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:
-    steering = "x\x1b[2J\u202ey\x07"
+    steering = "x\x1b[2J\u202ey\x07[/b]"  # and a closing tag in the markup of rich
     (tmp_path / "data.csv").write_text(f"text,la{steering}bel\n" + "a,b\n" * 20)
     for words in (
         [*rank, "-c", f"org/{steering}", "-c", steering],
@@ -264,6 +266,11 @@ def test_control_characters_are_escaped_in_terminals(rank: list[str], emms_cache
         assert "\\x1b[2J" in text or "\\u202e" in text, text
         assert not {"\u202e", "\x07"} & set(text)
         assert "\x1b[2J" not in text
+
+
+def test_control_characters_of_warnings_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    _LogHandler().emit(logging.makeLogRecord({"msg": "odd \x1b[2J", "levelno": logging.WARNING}))
+    assert capsys.readouterr().err == "odd \\x1b[2J\n"
 
 
 def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder: Path) -> None:

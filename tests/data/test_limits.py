@@ -51,7 +51,6 @@ def test_a_long_line_is_refused(tmp_path: Path, name: str) -> None:
     assert name in refused(str(tmp_path / name)).message
 
 
-@pytest.mark.slow
 def test_a_large_json_document_is_refused(tmp_path: Path) -> None:
     sparse(tmp_path / "a.json", '[{"text": "', MAX_FILE + 1)
     assert "1 GB" in refused(str(tmp_path / "a.json")).message

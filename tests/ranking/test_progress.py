@@ -76,17 +76,17 @@ def test_lines_report_checkpoint_and_ranking_progress(capsys: pytest.CaptureFixt
     long_name = "org/" + 20 * "long-name-"
     with StderrProgress() as progress:
         progress.expect(4, "checkpoints")
-        progress.started("org/best", 2000)
-        progress.working("org/best", 4)
-        progress.advanced("org/best", 1200)
-        progress.working("org/best", 9)
+        progress.started("org/[/b]est", 2000)
+        progress.working("org/[/b]est", 4)
+        progress.advanced("org/[/b]est", 1200)
+        progress.working("org/[/b]est", 9)
         progress.finished(msgspec.structs.replace(best, cached="row"))
         progress.finished(msgspec.structs.replace(close, n=1250, checkpoint=long_name))
         progress.finished(msgspec.structs.replace(worse, scores={"short_run": Score(-2.0)}))
         progress.finished(broken)
     assert re.sub(r"\d+\.\d s\)", "… s)", capsys.readouterr().err).splitlines() == [
-        "org/best: 4s so far",
-        "org/best: 1,200 of 2,000, 9s so far",
+        "org/[/b]est: 4s so far",
+        "org/[/b]est: 1,200 of 2,000, 9s so far",
         "[1/4] org/best: explained 0.50 (from the cache)",
         f"[2/4] {long_name}: explained 0.48, stopped after 1,250 rows (… s)",
         "[3/4] org/worse: Short run 2.00 bits per byte (lower is better) (… s)",
@@ -108,15 +108,15 @@ def test_a_terminal_shows_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         for _ in range(2):
             progress.advanced("org/a", 600)
         eventually(lambda: shows("checkpoints", "0/2", "org/a", "1200/2000", "samples/s"))
-        progress.working("org/b", 4)
-        eventually(lambda: shows("org/b: 4s", "org/a"))
+        progress.working("org/[/b]", 4)
+        eventually(lambda: shows("org/[/b]: 4s", "org/a"))
         progress.working("org/a", 5)
-        eventually(lambda: shows("org/a", without="org/b"))
+        eventually(lambda: shows("org/a", without="org/[/b]"))
         progress.advanced("org/a", 800)
         eventually(lambda: shows("0/2", without="org/a"))
         progress.working("org/a", 6)
         eventually(lambda: shows("0/2", "org/a: 6s"))
-        for name in ("org/a", "org/b"):
+        for name in ("org/a", "org/[/b]"):
             progress.finished(msgspec.structs.replace(example().rows[0], checkpoint=name))
         eventually(lambda: shows("2/2", without="org/a: 6s"))
         eventually(lambda: shows("2/2", without="samples/s"))  # checkpoints are none

@@ -94,21 +94,20 @@ def _too_much(file: Path) -> EmmsError:
 
 
 def _check_lines(path: Path) -> None:
-    is_compressed = path.suffix.lower() in COMPRESSED
-    if path.stat().st_size <= MAX_LINE and not is_compressed:
+    is_compressed, is_document = path.suffix.lower() in COMPRESSED, ".json" in path.suffixes and _is_document(path)
+    if is_document and not is_compressed:
+        _check_document(path, path.stat().st_size)
+        return
+    if not is_compressed and path.stat().st_size <= MAX_LINE:
         return
     size = line = text = quotes = 0  # bytes: of the file, since the last line break, since the last quotation mark
-    is_csv, is_document = reader_of(path) == "csv", False
+    is_csv = reader_of(path) == "csv"
     with opened(path, "rb") as stream:
         while chunk := stream.read(_CHUNK):
-            if not size and ".json" in path.suffixes:
-                first = chunk.lstrip().partition(b"\n")[0].rstrip()
-                is_document = first[:1] == b"[" or (first[:1] == b"{" and not first.endswith(b"}"))
-            size += len(chunk)
-            if is_document and size > MAX_FILE:
-                raise EmmsError(f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line.")
-            line = _after(chunk, b"\n", line)
-            if line > MAX_LINE and not is_document:
+            size, line = size + len(chunk), _after(chunk, b"\n", line)
+            if is_document:
+                _check_document(path, size)
+            elif line > MAX_LINE:
                 raise too_long(path)
             if is_compressed and size > _most_unpacked(path):
                 raise _too_much(path)
@@ -118,6 +117,18 @@ def _check_lines(path: Path) -> None:
                 for _ in csv_rows(path):
                     pass  # raises the error
                 is_csv, text = False, 0
+
+
+def _is_document(path: Path) -> bool:
+    """Return whether a JSON file is a list or one object, instead of an object per line."""
+    with opened(path, "rb") as stream:
+        first = stream.read(_CHUNK).lstrip().partition(b"\n")[0].rstrip()
+    return first[:1] == b"[" or (first[:1] == b"{" and not first.endswith(b"}"))
+
+
+def _check_document(path: Path, size: int) -> None:
+    if size > MAX_FILE:
+        raise EmmsError(f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line.")
 
 
 def _after(chunk: bytes, mark: bytes, before: int) -> int:
