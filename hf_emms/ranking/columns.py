@@ -295,9 +295,10 @@ def _million_embeddings(width: int) -> int:
 
 
 def inputs_per_second(ranking: RankingData, row: Row) -> float | None:
-    """Return the speed of a checkpoint without loading; None if it was not measured."""
+    """Return the speed of a checkpoint without loading; None if it was not measured, as for features from the cache."""
     seconds = row.seconds.forward
-    is_measured = row.error is None and row.cached != "features" and seconds > 0
+    # A row from the cache may have been scored with features from the cache.
+    is_measured = row.error is None and seconds > 0 and (row.cached == "none" or row.machine is not None)
     return (row.n or ranking.n_inputs) / seconds if is_measured else None
 
 

@@ -110,15 +110,20 @@ def test_the_static_order_is_a_column_whose_tooltip_names_the_table(snapshot):
 def test_seconds_and_speed_leave_loading_and_features_from_the_cache_out(snapshot):
     rows = [
         msgspec.structs.replace(
-            scored(f"org/{cached}", -0.1, 10), seconds=Seconds(9.0, 0.5, loading=8.0), cached=cached
+            scored(f"org/{number}", -0.1, 10),
+            seconds=Seconds(9.0, 0.5, loading=8.0),
+            cached=cached,
+            machine=machine,
         )
-        for cached in ("none", "features")
+        for number, (cached, machine) in enumerate([("none", "cpu"), ("features", None), ("row", "cpu"), ("row", None)])
     ]
     shown = snapshot(x=of_rows("x", *rows))
     found = lines(ranking_of(shown, "x"), shown)
-    assert {line.row.cached: (line.seconds, line.speed) for line in found} == {
-        "none": (1.5, 1030.0),
-        "features": (1.5, None),
+    assert {(line.row.cached, line.row.machine): (line.seconds, line.speed) for line in found} == {
+        ("none", "cpu"): (1.5, 1030.0),
+        ("features", None): (1.5, None),
+        ("row", "cpu"): (1.5, 1030.0),
+        ("row", None): (1.5, None),
     }
 
 
