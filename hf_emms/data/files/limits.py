@@ -41,7 +41,7 @@ def check_files(path: Path) -> None:
         _check_card(path / "README.md")
     archive = archive_in(path)
     if archive is not None:
-        check_archive(archive)
+        check_archive(archive, max_members=MAX_MEMBERS)
 
 
 def check_file(file: Path) -> None:
@@ -55,11 +55,11 @@ def check_file(file: Path) -> None:
         _check_lines(file)
 
 
-def check_archive(archive: Path) -> None:
+def check_archive(archive: Path, max_members: int | None = None) -> None:
     """Check the size of an archive's content before it is unpacked.
 
     Raises:
-        EmmsError: It unpacks to more than 10 GB, to more than 100 times its size, or to more than 50,000 files.
+        EmmsError: It unpacks to more than 10 GB, to more than 100 times its size, or to more than `max_members` files.
     """
     size, limit = 0, _most_unpacked(archive)
     try:
@@ -67,8 +67,8 @@ def check_archive(archive: Path) -> None:
             size += member
             if size > limit:
                 raise _too_much(archive)
-            if number > MAX_MEMBERS:
-                raise EmmsError(f"{archive.name} contains more than {MAX_MEMBERS:,} files.", _UNPACK)
+            if max_members is not None and number > max_members:
+                raise EmmsError(f"{archive.name} contains more than {max_members:,} files.", _UNPACK)
     except _BROKEN:
         return  # unpacking it reports the reason
 
