@@ -8,7 +8,7 @@ from itertools import product
 
 from hf_emms.data.match.columns import Columns, column_of, names_in
 from hf_emms.data.match.named_columns import checked_names, described, field_of, sibling
-from hf_emms.errors import EmmsError, joined, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
 from hf_emms.inputs import MODALITIES
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.task import spelling
@@ -284,15 +284,21 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
         if len(tasks) == 1:
             roles = (use_column(role) + f" ({' or '.join(column.types)})" for role, column in tasks[0].columns.items())
             return EmmsError(problem, f"{tasks[0].id} requires the columns " + joined(roles))
-        example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
-        return EmmsError(problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them.")
+        return EmmsError(problem, _name_columns())
     shown = [
         setting_refs(setting_ref("task", task.id), *(use_column(role, name) for role, name in read.items()))
         for task, read in readings[:_MAX_READINGS]
     ]
     others = len(readings) - len(shown)
-    more = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
+    more: str | Text = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
+    if len(tasks) > 1 and all(read.keys() < task.columns.keys() for task, read in readings):
+        more = "\n  " + _name_columns()
     return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
+
+
+def _name_columns() -> Text:
+    example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
+    return "Name the task and its columns: " + example + ". docs/tasks.md lists them."
 
 
 def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:
