@@ -152,7 +152,8 @@ def _sorter(name: str, view: View) -> Column:
 def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
     task = entry.ranking.task if view.scope == "all" else ""
-    return Column(Link(label(entry, snapshot), query, is_name=True), "number", small=task)
+    name = label(entry, snapshot)
+    return Column(Link(name, query, is_name=True), "number", small=task, hint=f"{name}, {entry.ranking.task}")
 
 
 def _won(cells: Grid, name: str) -> tuple[str | Cell, str]:
