@@ -189,11 +189,14 @@
     afterwards();
   }
 
+  // Unlike innerText, it needs no layout.
+  const visible = (node) => node.hidden ? "" : node.nodeType === Node.TEXT_NODE ? node.nodeValue : [...node.childNodes].map(visible).join("");
+
   // What a screen reader says of a change: the view, its order and how many rows a search leaves.
   function said() {
     const head = main().querySelector("th[aria-sort]"), count = byId("emms-count");
     const order = head && `sorted by ${head.textContent}, ${head.getAttribute("aria-sort")}`;
-    byId("emms-said").textContent = [document.title, count?.innerText, order].filter(Boolean).join(". ");
+    byId("emms-said").textContent = [document.title, count && visible(count).trim(), order].filter(Boolean).join(". ");
   }
 
   function fail(error) {
