@@ -382,8 +382,6 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         time_limit=options.time_limit if run.unfinished else None,
         keep_adapter=options.keep_adapter and options.save_model is not None,
         push_to_hub=None,
-        engine="local",
-        ray_address=None,
         resume=True,
         cache=True,
     )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.resume_states import StorageError
-from hf_emms.finetune.saving import ModelFolder
+from hf_emms.finetune.saving import ModelFolder, _command
+from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from tests.finetune.test_training import SHORT, Line, Sides, training
+from tests.helpers.rankings import example
 
 RECORD = ".hf-emms.json"
 
@@ -116,3 +122,33 @@ def test_a_call_that_was_stopped_while_moving_files_can_be_repeated(
     write_model(folder, "new")
     with pytest.raises(StorageError, match=f"{place} cannot be written"):
         folder.finish("new", run, {})
+
+
+def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
+    """It needs no cluster, uses earlier results, and does not upload."""
+    ranking, row = example(dataset="org/data"), example().rows[0]
+    options = Options(
+        "org/data",
+        (row.checkpoint, "org/other"),
+        confirm=3,
+        engine="ray",
+        ray_address="auto",
+        resume=False,
+        cache=False,
+        push_to_hub="me/best",
+        save_model="best",
+        keep_adapter=True,
+        method="lora",
+        time_limit="1m",
+    )
+    result: Any = SimpleNamespace(recipe={"method": "lora", "epochs": 4})
+    run: Any = SimpleNamespace(learning_rate=1e-3, unfinished=False)
+    words = shlex.split(_command(options, ranking, row, result, run))
+    revision = f"{row.checkpoint}@{row.revision}"
+    expected = "--confirm 1 --method lora --epochs 4 --learning-rate 0.001"
+    assert words == f"hf-emms rank --dataset org/data --checkpoint {revision} {expected} --keep-adapter".split()
+    unfinished: Any = SimpleNamespace(learning_rate=1e-3, unfinished=True)
+    words = shlex.split(
+        _command(replace(options, save_model=None, keep_adapter=False), ranking, row, result, unfinished)
+    )
+    assert words[-2:] == ["--time-limit", "1m"]

@@ -12,7 +12,16 @@ from torch.nn.functional import cross_entropy
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import ClassHead, NumberHead
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE
-from hf_emms.heads.metrics import accuracy_at_half, bleu, cider, entities, entity_f1, iou, vqa_accuracy
+from hf_emms.heads.metrics import (
+    accuracy_at_half,
+    bleu,
+    cider,
+    entities,
+    entity_f1,
+    iou,
+    plain_entity_f1,
+    vqa_accuracy,
+)
 from hf_emms.tasks.text_pair_classification import pair_metrics
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.task_rows import KINDS, captioner, kept, loaded
@@ -169,6 +178,12 @@ def test_pairs_with_a_rare_class_are_scored_by_its_f1() -> None:
 def test_f1_of_entities(right: list[str], predicted: list[str], f1: float) -> None:
     references = [tagged(*tags.split()) for tags in right]
     assert entity_f1([tags.split() for tags in predicted], references) == pytest.approx(f1)
+
+
+def test_neighbouring_words_of_a_plain_type_are_an_entity() -> None:
+    predicted = [["O", "PER", "PER", "LOC", "O"]]
+    assert plain_entity_f1(predicted, [tagged("O", "PER", "PER", "O", "O")]) == pytest.approx(2 / 3)
+    assert plain_entity_f1(predicted, [tagged("O", "O", "O", "O", "O")]) == 0
 
 
 def test_entities_in_all_tagging_schemes() -> None:

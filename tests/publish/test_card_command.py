@@ -68,7 +68,10 @@ def test_change_is_shown_as_diff_and_pushed_without_touching_other_bytes(
     assert written == update_model_card(README, [(ranking_of(org), id)], id)
     assert written.startswith(README)
     assert written.count(b"\n") == written.count(b"\r\n")
-    assert best().out == ""
+    again = best()
+    assert again.out == ""
+    assert "nothing to change" in again.err
+    assert "--push" not in again.err
     assert "nothing to change" in best("--push", token=token).err
     assert commits(hub, id) == before
 
