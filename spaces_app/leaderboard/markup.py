@@ -37,14 +37,12 @@ class Link:
         query: From `selection.to_query`.
         address: Of the Hub.
         is_name: Whether it is a name, which can wrap after its parts.
-        css: Class of the link.
     """
 
     text: str
     query: str = ""
     address: str | None = None
     is_name: bool = False
-    css: str = ""
 
 
 # A sentence or a cell: texts and links.
