@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -15,7 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.layers import LayerReader, pick, spread
-from hf_emms.features.pooling import Pooling
+from hf_emms.features.pooling import POOLINGS, Pooling
 from hf_emms.hub import resolve
 from hf_emms.options import layer_names
 from tests.helpers.extracting import Reads, load, own_pixels, pictures, rows
@@ -167,3 +168,11 @@ def test_layers_of_different_widths_are_not_averaged_nor_is_none(zoo: Path) -> N
     last = torch.ones(1, 2)
     with pytest.raises(LayerError, match="no hidden layers"):
         pick("mean", last, [last], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "tower"), [("image_fallback", "get_image_features"), ("text_fallback", "get_text_features")]
+)
+def test_a_tower_that_shows_only_its_embedding_has_no_hidden_layers(name: str, tower: str) -> None:
+    with pytest.raises(LayerError, match="a tower"):
+        POOLINGS[name].layers(SimpleNamespace(**{tower: None}), {})

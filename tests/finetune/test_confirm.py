@@ -454,6 +454,7 @@ def test_the_command_line_merges_concurrent_changes_of_the_file(
     planned = confirm(*words, "--dry-run")
     first, second, third = (row.checkpoint for row in ranked_images.rows)
     assert planned.stdout.split() == [first]
+    assert f"Reading {file}" in planned.stderr
     assert "1 run of up to 2 epochs" in planned.stderr
     assert Ranking.load(file) == ranked_images
     meanwhile(others, monkeypatch)
