@@ -254,14 +254,14 @@ def test_invalid_cache_entries_are_computed_again(tiny: Path, emms_cache: Path) 
     for kind, name, change in (
         ("features", "features", lambda x: x[:, :-1]),
         ("features", "features", lambda x: x.astype(np.int64)),
-        ("labels", "table", lambda x: x[:-1]),
-        ("labels", "table", lambda x: x.astype(np.float64)),
-        ("labels", "table", lambda x: x * np.nan),
+        ("labels", "embeddings", lambda x: x[:-1]),
+        ("labels", "embeddings", lambda x: x.astype(np.float64)),
+        ("labels", "embeddings", lambda x: x * np.nan),
         ("labels", "other", lambda x: x),
     ):
         arrays = cache.get(entries[kind], dict)
         assert arrays is not None
-        changed = change(arrays.pop({"features": "features", "labels": "table"}[kind]))
+        changed = change(arrays.pop({"features": "features", "labels": "embeddings"}[kind]))
         cache.put(entries[kind], {**arrays, name: changed})
         row, notes = rank_again(resume=False)
         assert "damaged" in notes
