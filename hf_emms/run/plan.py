@@ -305,7 +305,12 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
     estimators = _named_or_default(task, options)
     special = [estimator for estimator in estimators if estimator.needs_model or estimator.needs_search]
     unfit = next((estimator for estimator in special if estimator.name not in task.estimators), None)
-    if unfit is not None and task.input.is_collection and not unfit.reranks and unfit.needs_search:
+    with_queries = TASKS.find(task.id) or task
+    if (
+        unfit is not None
+        and with_queries.corpus is not None
+        and unfit.name in (*with_queries.estimators, *with_queries.corpus.estimators)
+    ):
         without = "without" if task.inputs else "with"
         raise EmmsError(f"{unfit.name} is for datasets {without} queries", "choose other " + setting_ref("estimators"))
     if unfit is not None:
