@@ -41,6 +41,7 @@ def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None)
     return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
 
 
+@pytest.mark.slow
 def test_the_uploaded_model_replaces_other_weights(
     hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: Comma
         assert "fine-tuning" not in done.err
 
 
+@pytest.mark.slow
 def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
 ) -> None:

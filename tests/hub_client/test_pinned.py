@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.numpy import load, save
 
 from tests.helpers.command_line import CommandLine
@@ -17,6 +18,7 @@ from tests.hub.fixtures import client_environment
 __all__ = ["cli", "home", "hub", "model"]
 
 
+@pytest.mark.slow
 def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
     """Everything is resolved first; then all three repositories get other contents, and only then is it run."""
     shas = {

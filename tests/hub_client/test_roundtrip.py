@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hf_emms.presets import demo
 from hf_emms.ranking import Ranking
 from tests.helpers.command_line import CommandLine
@@ -21,6 +23,7 @@ def upload(hub: Hub, name: str, id: str, kind: str = "model", **files: bytes) ->
     hub.store.put_files(id, {**content, **files}, kind)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rank_propose_publish_pull(hub: Hub, tmp_path: Path) -> None:
     """Nothing that a client could have embedded has these names."""
     for id in CHECKPOINTS:

@@ -39,6 +39,7 @@ def test_rank_coco_captions_with_all_defaults(cli: CommandLine, demo_hub: Hub) -
     assert [encoder["id"] for encoder in ranking["encoders"]] == [ENCODER]
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_read_without_running_code(cli: CommandLine, demo_hub: Hub) -> None:
     """Of an encoder, and of a checkpoint that is not read at the pin of the defaults."""
     id = "nlpconnect/vit-gpt2-image-captioning"

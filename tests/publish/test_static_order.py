@@ -97,6 +97,7 @@ def shares(done: Done) -> dict[str, float | None]:
     return {row["checkpoint"]: row["mean_rank_elsewhere"] for row in json.loads(done.out)["rows"]}
 
 
+@pytest.mark.slow
 def test_published_values_of_hub_ids_are_a_column_with_its_table(hub: Hub, cli: CommandLine) -> None:
     named = [word for id in (*PUBLISHED, "lab/a") for word in ("-c", id)]
     ranking = json.loads(ranked_with(cli, *named, "--format", "json").out)

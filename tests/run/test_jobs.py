@@ -231,6 +231,7 @@ def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: Command
     assert "USD if cpu-basic is as fast as this machine" in priced.err
 
 
+@pytest.mark.slow
 def test_a_job_fine_tunes_and_uploads_the_best(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     words = ["rank", "--dataset", "demo_fashion", "-c", GOOD, "--max-samples", "100", "-e", "demo"]
     words += ["--estimator", "emms", "--confirm", "1", "--steps", "3", "--learning-rate", "0.01"]

@@ -60,6 +60,7 @@ def test_leaving_the_block_cancels_downloads() -> None:
     assert called_off[0].is_set()
 
 
+@pytest.mark.slow
 def test_checkpoints_are_resolved_in_parallel_and_downloaded_ahead(hub: Hub, tmp_path: Path) -> None:
     """The weights of the second were asked for before the features of the first were finished."""
     folder = demo.folder_of("emms-demo/vit-random")

@@ -78,6 +78,7 @@ def assert_same(ranking: Ranking, other: Ranking) -> None:
         assert (row.width, row.parameters, row.pooling) == (twin.width, twin.parameters, twin.pooling)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 class TestOnACluster:
     def test_rows_and_failures_are_those_of_one_process_and_progress_hears_of_every_input(

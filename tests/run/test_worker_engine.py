@@ -170,7 +170,10 @@ hf_emms.rank({dataset!r}, {checkpoints!r}, encoders={encoder!r}, cache=False, tr
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [*(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL],
+)
 def test_no_worker_is_left_if_the_main_process_is_stopped(number: int, texts: str, tmp_path: Path) -> None:
     """The script has no main guard: the worker must not run it again."""
     slow = own_code(tmp_path / "slow", "import time; time.sleep(3600)")
