@@ -163,7 +163,7 @@ def test_confirm_waits_for_another_process_until_the_time_limit(ranked_images: R
 def test_nothing_starts_after_the_time_limit(ranked_images: Ranking) -> None:
     for cache in (True, False):
         with pytest.raises(EmmsError) as raised:
-            hf_emms.confirm(ranked_images, top=2, time_limit="0.001s", cache=cache, **FAST)
+            hf_emms.confirm(ranked_images, top=2, time_limit="0.000001s", cache=cache, **FAST)
         failed = [f"{row.checkpoint}: not started: the time limit had passed" for row in ranked_images.rows[:2]]
         assert raised.value.message == f"no checkpoint could be fine-tuned: {'; '.join(failed)}"
 
