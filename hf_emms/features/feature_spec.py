@@ -407,14 +407,14 @@ class ReadCounts(msgspec.Struct):
                 f"{clips} longer than {self.part_seconds:g} seconds and split into equal parts, which were averaged.",
             )
         if self.cut:
-            texts = pluralize(self.cut, "text was", "texts were")
-            yield Note("texts-truncated", f"{texts} cut at {self.cut_length:,} tokens, the most that it reads")
+            texts = pluralize(self.cut, "text")
+            yield Note("texts-truncated", f"Truncated {texts} to {self.cut_length:,} tokens, the model's maximum.")
         if self.cut_pairs:
-            pairs = pluralize(self.cut_pairs, "pair is", "pairs are")
+            pairs = pluralize(self.cut_pairs, "pair")
             yield Note(
                 "pairs-truncated",
-                f"{pairs} longer than the {self.pair_length:,} tokens that it reads: the longer text is cut, or both "
-                "to half of that",
+                f"Truncated {pairs} to {self.pair_length:,} tokens, the model's maximum: the longer text, or both to "
+                "half of it.",
             )
 
 
