@@ -12,10 +12,10 @@ from hf_emms.finetune.recipe import Recipe, head_of
 from hf_emms.finetune.splits import Splits
 
 # Seconds until a run has loaded its checkpoint, if that was not measured.
-LOAD_SECONDS = 1.0
+LOAD_SECONDS = 0.5
 # A step costs a forward pass, a backward pass that takes twice as long, and padding, because batches are not sorted by
 # length. The optimizer and the trainer take their own time, which dominates for a small checkpoint.
-_STEP_FORWARDS, _STEP_SECONDS = 3.3, 0.008
+_STEP_FORWARDS, _STEP_SECONDS = 2.5, 0.006
 # Overhead of writing a token.
 _TOKEN_SECONDS = 0.001
 
