@@ -211,14 +211,12 @@ def on_a_phone(browser: Any, address: str, repeat: int) -> tuple[dict[str, list[
         context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
         phone = context.new_page()
         session = context.new_cdp_session(phone)
-        received: list[float] = []
-        session.on("Network.loadingFinished", lambda event, sizes=received: sizes.append(event["encodedDataLength"]))
         session.send("Network.enable")
         session.send("Network.emulateNetworkConditions", SLOW_3G)
         session.send("Emulation.setCPUThrottlingRate", {"rate": PHONE_SLOWDOWN})
         times["navigation to the first row, s"].append(navigation(phone, address))
         phone.wait_for_load_state()
-        first_visit = int(sum(received))
+        first_visit = int(phone.evaluate("performance.getEntriesByType('navigation')[0].transferSize"))
         if number == repeat - 1:
             times |= actions(phone, repeat)
         context.close()

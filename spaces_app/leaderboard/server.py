@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,13 +29,14 @@ from leaderboard.submit import MAX_BYTES
 
 REFRESH_SECONDS = 300.0
 _MAX_POLL_SECONDS = 15.0
-_CACHED_PAGES = 64
+_CACHED_PAGES = 500
+_LEVEL = 6
 # Enough for a form with a file of the largest size.
 _MAX_BODY = 2 * MAX_BYTES + 10_000
 _FOR_AN_HOUR = {"cache-control": "max-age=3600"}
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
 
-MIDDLEWARE = (Middleware(Limits, max_body=_MAX_BODY), Middleware(GZipMiddleware, compresslevel=6))
+MIDDLEWARE = (Middleware(Limits, max_body=_MAX_BODY), Middleware(GZipMiddleware, compresslevel=_LEVEL))
 
 
 class Pages:
@@ -78,15 +80,18 @@ class Pages:
         view = from_query(request.url.query)
         if view.tab == "submit":
             return HTMLResponse(self._with_form(request, kind=kind))
-        content, exists = self._drawn(kind, view, self.store.snapshot.version)
+        compressed, exists = self._drawn(kind, view, self.store.snapshot.version)
         status = 200 if exists or kind == "part" else 404
-        return HTMLResponse(content, status, {"cache-control": "no-cache"})
+        headers = {"cache-control": "no-cache", "vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return HTMLResponse(compressed, status, headers | {"content-encoding": "gzip"})
+        return HTMLResponse(gzip.decompress(compressed), status, headers)
 
     def _draw(self, kind: str, view: View, version: int) -> tuple[bytes, bool]:
-        """Render a view, and return whether it exists. `version` distinguishes the pages in the cache."""
+        """Render and compress a view, and return whether it exists. `version` distinguishes the pages in the cache."""
         snapshot = self.store.snapshot
         shown = render.show(view, snapshot, repo_id=self.repo_id)
-        return self._html(kind, shown, snapshot).encode(), shown.exists
+        return gzip.compress(self._html(kind, shown, snapshot).encode(), _LEVEL, mtime=0), shown.exists
 
     def _with_form(self, request: Request, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
         """Render the tab Submit, which differs between users."""
