@@ -249,12 +249,12 @@ def test_the_forecast_counts_inputs_at_the_measured_speed(
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
-    forwards = 3.3 * 10 * 8 + 3 * 9 + 12
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1.08 + 0.01 * forwards))
+    forwards = 2.5 * 10 * 8 + 3 * 9 + 12
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (0.56 + 0.01 * forwards))
     # Less than an epoch, which is also evaluated at its end.
     (short,) = planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)).planned_runs()
-    forwards = 3.3 * 8 + 2 * 9 + 12
-    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(1.008 + 0.01 * forwards)
+    forwards = 2.5 * 8 + 2 * 9 + 12
+    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(0.506 + 0.01 * forwards)
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
     assert quick.forecast.startswith(words)
@@ -275,8 +275,8 @@ def test_the_forecast_counts_inputs_at_the_measured_speed(
     assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1, 0.1, 0])
     for name, value in (("is_measured_first", True), ("inputs_per_row", 2)):  # another evaluation; pairs of inputs
         monkeypatch.setattr(type(work.splits.task.head), name, value)
-    forwards = 3.3 * 10 * 8 * 2 + 4 * 9 + 12
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1.08 + 0.01 * forwards))
+    forwards = 2.5 * 10 * 8 * 2 + 4 * 9 + 12
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (0.56 + 0.01 * forwards))
     large = [msgspec.structs.replace(row, parameters=10**8, architecture=name) for name in ("BertModel", STATIC)]
     assert [quick.recipe(row).learning_rates for row in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
 

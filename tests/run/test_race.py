@@ -244,9 +244,9 @@ def test_a_race_counts_truncated_texts_over_all_rounds(tmp_path: Path) -> None:
     with counted_calls(score_estimators, lambda frame: frame.f_locals["inputs"].moments.n) as scored:
         race = hf_emms.rank(GLOSSES, names, race=2, **options)  # type: ignore[arg-type]
     assert scored[:6] == [50, 100] * 3  # in the first round at half of it, too
-    (cut,) = (note for note in full.row(names[0]).notes if "cut" in str(note))
+    (truncated,) = (note for note in full.row(names[0]).notes if note.code == "texts-truncated")
     assert race.row(names[0]).n is None
-    assert cut in race.row(names[0]).notes
+    assert truncated in race.row(names[0]).notes
 
 
 # ---- what waits for the next round ------------------------------------------------------------------------------
