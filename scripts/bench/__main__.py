@@ -21,6 +21,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 
+from hf_emms.features.main_memory import processor_name
+
 BENCHES = {
     "peer": "features and rankings against transformer-ranker",
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
@@ -56,11 +58,9 @@ def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
 
 def machine() -> str:
     """Describe this machine."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "torch", "transformers"))
     return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{processor_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{packages}; load when it began: {os.getloadavg()[0]:.1f}"
     )
 
