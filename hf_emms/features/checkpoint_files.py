@@ -34,7 +34,6 @@ PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
 _PICKLED: Final = (PICKLED_NAME, "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 ADAPTER: Final = "adapter_config.json"
-ADAPTER_WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _CHOOSE_PYTORCH = "choose a checkpoint with model.safetensors or pytorch_model.bin"
 _SAVE_FOLDER = "load it with its own code, and save it as a folder: model.save_pretrained(FOLDER)"
 _FROM_GGUF = (
@@ -46,7 +45,7 @@ _OTHER_WEIGHTS = {
     "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
     "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
     "flax_model*.msgpack": ("for Flax", _CHOOSE_PYTORCH),
-    "adapter_model.*": ("of an adapter", f"name the folder that contains them and their {ADAPTER}"),
+    "adapter_model.*": ("of an adapter", "merge it into its base first: model.merge_and_unload()"),
     "*.gguf": ("for llama.cpp", _FROM_GGUF),
     "*.onnx": ("for ONNX Runtime", "choose the checkpoint that it was exported from"),
     "*.pt": ("pickled without a config.json", _SAVE_FOLDER),
@@ -135,8 +134,6 @@ def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool) -> li
 def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
     """List the weight files for `fetch_weights`. Raises an `EmmsError` if there are none."""
     paths = weight_files(files)
-    if not paths and ADAPTER in files:
-        paths = [path for path in files if _matches(path, ADAPTER_WEIGHTS)]
     if not paths:
         raise _without_weights(repo, files)
     return [files[path] for path in paths]

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hf_emms.errors import EmmsError, Note, Text, install_command, pluralize, setting_ref
-from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
-from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
+from hf_emms.features.checkpoint_files import ADAPTER, fetch_descriptions, read_json, unreadable_json
 from hf_emms.features.config_limits import check_model_config
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings, reranker_parts
 from hf_emms.hub import Repo, check_unchanged
@@ -72,28 +71,20 @@ class FeatureSpec:
     similarity: Similarity = "cosine"
     reranker_parts: str = ""
     code: bool = False
-    base: Repo | None = None
     notes: tuple[Note, ...] = ()
 
     @property
     def model_folder(self) -> Path:
         return self.folder / self.subfolder
 
-    @property
-    def weights_repo(self) -> Repo:
-        """The repository of the weights and the configuration."""
-        return self.base or self.repo
-
     def check_unchanged(self) -> None:
-        """Raise an `EmmsError` if files of the checkpoint or its base have changed since they were resolved."""
+        """Raise an `EmmsError` if files of the checkpoint have changed since they were resolved."""
         check_unchanged(self.repo)
-        check_unchanged(self.weights_repo)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that identify how features are computed, apart from the device and `versions`."""
-        settings: dict[str, Any] = {} if self.base is None else {"base": f"{self.base.id}@{self.base.revision}"}
-        settings |= {
+        settings: dict[str, Any] = {
             "behind": self.behind,
             "code": self.code,
             "dtype": self.dtype,
@@ -113,10 +104,9 @@ class FeatureSpec:
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, for the packages that compute the features."""
-        adapter = ("peft",) if self.base is not None else ()
         modules = ("sentence-transformers",) if self.reranker_parts else ()
         required = filter(None, [self.architecture.requires])
-        return installed_versions("torch", "transformers", *adapter, *modules, *required)
+        return installed_versions("torch", "transformers", *modules, *required)
 
 
 def device_in_keys(options: RunOptions) -> str:
@@ -156,10 +146,7 @@ def plan_extraction(
         raise EmmsError(f"unknown dtype {dtype!r}", f"choose from {', '.join(DTYPES)}")
     dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
-    base = adapter_base(repo, folder)
-    if base is not None:
-        folder = fetch_descriptions(base, code=trust_remote_code)
-    embedding = embedding_settings(base or repo, folder) if kind.sentence_settings else EmbeddingSettings({})
+    embedding = embedding_settings(repo, folder) if kind.sentence_settings else EmbeddingSettings({})
     if embedding.refused is not None and "similarity" in kind.sentence_settings:
         raise embedding.refused
     chosen = _chosen_prompts(prompts)
@@ -168,10 +155,10 @@ def plan_extraction(
     if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
         text = f"Documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use."
         notes = [Note("prompt-of-documents", text), *notes]
-    if "reranker_parts" in kind.sentence_settings and (parts := reranker_parts(base or repo, folder)):
+    if "reranker_parts" in kind.sentence_settings and (parts := reranker_parts(repo, folder)):
         # The layers after the pooling compute the output for a pair, and no features.
         settings, notes = {**settings, "reranker_parts": parts, "behind": (), "normalise": False}, []
-    config = settings.get("config") or _read_config(base or repo, folder / settings.get("subfolder", ""))
+    config = settings.get("config") or _read_config(repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     model_type = config["model_type"]
     if config.get("auto_map") and not code:
@@ -188,10 +175,8 @@ def plan_extraction(
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
     notes = [*_embedding_notes(kind, fields, described=bool(embedding.fields)), *notes]
-    if base is not None:
-        notes = [Note("adapter-merged", f"Merged the adapter into its base {base.id} at {base.revision}."), *notes]
     row = replace(architecture, family=_family(architecture, config))
-    return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
+    return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, notes=tuple(notes), **fields)
 
 
 def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, str]:
@@ -261,6 +246,11 @@ def known_to_transformers(model_type: str) -> bool:
 
 
 def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
+    if (folder / ADAPTER).is_file():  # transformers would load the base that it names
+        raise EmmsError(
+            f"{repo.id} is an adapter of PEFT ({ADAPTER})",
+            "merge it into its base first: model.merge_and_unload().save_pretrained(FOLDER)",
+        )
     config = read_json(repo, folder / "config.json")
     model_type = model_type_of(config)
     if model_type is None:
@@ -313,7 +303,7 @@ def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
         package = plan.architecture.requires
         hint = f"pip install -U {package}" if package else None
         return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
-    unreadable = unreadable_json(plan.weights_repo, plan.model_folder)
+    unreadable = unreadable_json(plan.repo, plan.model_folder)
     if unreadable is not None:
         return EmmsError(f"the {part} of {plan.repo.id} cannot be loaded: " + unreadable.problem, unreadable.remedy)
     return EmmsError(

@@ -22,7 +22,6 @@ import torch
 
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, Note, format_bytes, pluralize, setting_ref
-from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
@@ -79,13 +78,6 @@ def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache
             "config.json and weights do not belong together",
         )
     pooling = _check_complete(plan, set(report["missing_keys"]))
-    if plan.base is not None:
-        try:
-            merge_adapter(plan.repo, model)
-        except EmmsError:
-            raise
-        except LOAD_FAILURES as error:
-            raise load_error(plan, "adapter", error) from error
     for part in plan.architecture.unused:
         setattr(model, part, None)
     if plan.behind:
@@ -212,7 +204,7 @@ def _load_behind(plan: FeatureSpec, name: str, subfolder: str, cache: Cache) -> 
         return _UnitLength()
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
     try:
-        tensors = read_tensors(fetch_weights(plan.weights_repo, subfolder=subfolder).single)
+        tensors = read_tensors(fetch_weights(plan.repo, subfolder=subfolder).single)
         if name == "LayerNorm":
             with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
                 layer: torch.nn.Module = torch.nn.LayerNorm(len(tensors["norm.weight"]))

@@ -450,7 +450,6 @@ def _train_once(work: FineTuning, splits: Splits, job: TrainingJob, folder: Path
         splits,
         work.options.running,
         folder,
-        keep_adapter=work.options.keep_adapter,
         models=work.models_of(job),
         deadline=work.deadline,
         progress=work.progress,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hf_emms.errors import EmmsError, Note, setting_ref
-from hf_emms.features.adapters import place_adapter, save_adapter
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading
@@ -17,6 +19,10 @@ from hf_emms.heads.head import Network
 
 _MAX_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MAX_DROPOUT = 0.7
+# LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
+_RANK, _ALPHA, _LORA_DROPOUT = 8, 16, 0.05
+# Attributes of a convolution that code of some families pads images by, and that PEFT's wrappers lack.
+_CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 
 
 def load_network(
@@ -24,7 +30,6 @@ def load_network(
     splits: Splits,
     method: str = "full",
     *,
-    keep_adapter: bool = False,
     allow_pickle: bool = False,
 ) -> Network:
     """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
@@ -32,11 +37,6 @@ def load_network(
     Raises:
         EmmsError: The checkpoint cannot be loaded, or its family has no head for the task.
     """
-    if keep_adapter and spec.base is not None:
-        raise EmmsError(
-            f"{spec.repo.id} is itself an adapter: a new adapter would have no base model with a name",
-            "leave " + setting_ref("keep_adapter") + " out, or fine-tune the base model",
-        )
     keep_freed_memory()
     with loading():
         head = head_of(splits.task)
@@ -46,12 +46,8 @@ def load_network(
     return network
 
 
-def save_network(network: Network, folder: Path, task: str, adapter_of: FeatureSpec | None) -> None:
-    """Write a trained network into a folder. Merge its adapter, or save it alone if `adapter_of` is its base."""
-    if adapter_of is not None and network.adapter_task is not None:
-        save_adapter(network.adapter, adapter_of.repo, network.adapter_task, folder)
-        network.save_processors(folder)
-        return
+def save_network(network: Network, folder: Path, task: str) -> None:
+    """Write a trained network into a folder, with its adapter merged."""
     if network.adapter is not None:
         network.adapter.merge_and_unload()
     network.save(folder, task)
@@ -104,3 +100,33 @@ def apply_method(network: Network, method: str) -> None:
         network.model.requires_grad_(False)
     for parameter in head:
         parameter.requires_grad_(True)
+
+
+def place_adapter(model: nn.Module, head: Iterable[Tensor] = ()) -> Any:
+    """Return a new LoRA adapter, a `PeftModel`, on the layers of a model, which is changed in place and else frozen.
+
+    The parameters of the `head` get none. `merge_and_unload` of the result restores the model's layers.
+    """
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from transformers.pytorch_utils import Conv1D
+
+    # Merged into shared weights, as the last layer of a language model has, it would change all layers that share them.
+    uses = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
+    uses.update(map(id, head))
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d, Conv1D))
+        and getattr(module, "groups", 1) == 1
+        and all(uses[id(parameter)] == 1 for parameter in module.parameters(recurse=False))
+    ]
+    config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_LORA_DROPOUT, target_modules=names)
+    adapter = get_peft_model(model, config)
+    for wrapper in model.modules():
+        if isinstance(wrapper, BaseTunerLayer):
+            layer = wrapper.get_base_layer()
+            for name in _CONVOLUTION_ATTRIBUTES:
+                if hasattr(layer, name) and not hasattr(wrapper, name):
+                    setattr(wrapper, name, getattr(layer, name))
+    return adapter

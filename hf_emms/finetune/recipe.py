@@ -197,7 +197,7 @@ def max_rows(options: TrainingOptions) -> int | None:
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
-    """Refuse a task without a head, a missing package, a method of another head, and adapters that cannot be kept."""
+    """Refuse a task without a head, a missing package, and a method of another head."""
     if options.method not in (None, *_METHODS, *head_of(task).methods):
         raise EmmsError(
             f"fine-tuning for {task.id} has no method {options.method}",
@@ -208,11 +208,6 @@ def check_head(task: Task, options: TrainingOptions) -> None:
         package = head.module.replace("_", "-")
         raise EmmsError(
             f"fine-tuning for {task.id} needs {package}, which is not installed", install_command(head.extra)
-        )
-    if options.keep_adapter and not head.keeps_adapters:
-        raise EmmsError(
-            f"only language models can keep an adapter alone; for {task.id} it is merged, because there is a new head",
-            "leave " + setting_ref("keep_adapter") + " out",
         )
 
 

@@ -289,12 +289,10 @@ def model_card(
     """Return README.md of the fine-tuned `model` in a folder: origin, scores as model-index, and recipe."""
     result = row.fine_tuned
     assert result is not None
-    has_custom_head, adapter_class = (model / HEAD_WEIGHTS).is_file(), None
-    if (model / _ADAPTER_CONFIG).is_file():
-        adapter_class = _ADAPTER_CLASSES[json.loads((model / _ADAPTER_CONFIG).read_text())["task_type"]]
+    has_custom_head = (model / HEAD_WEIGHTS).is_file()
     place = str(options.push_to_hub or options.save_model)
     head = head_of(trained_task(get_task(ranking.task), options.method))
-    library = "hf-emms" if has_custom_head else "peft" if adapter_class else head.library
+    library = "hf-emms" if has_custom_head else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
@@ -306,7 +304,6 @@ def model_card(
         row=row,
         run=run,
         opening=_opening(ranking, place) if has_custom_head else None,
-        adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
         library=library,
         code=head.loading_code(place),
         rows=result.rows,
@@ -324,10 +321,6 @@ def _opening(ranking: Ranking, place: str) -> str:
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"
 
 
-def _opening_of_adapter(adapter_class: str, place: str) -> str:
-    return f"from peft import {adapter_class}\n\nmodel = {adapter_class}.from_pretrained({place!r})"
-
-
 def _metadata(
     name: str,
     ranking: Ranking,
@@ -341,7 +334,7 @@ def _metadata(
 
     pipeline = _PIPELINES.get(auto_class or "") if library == "transformers" else None
     tag = pipeline or hub_tag(ranking.task)
-    on_hub, relation = is_commit(row.revision), "adapter" if library == "peft" else "finetune"
+    on_hub = is_commit(row.revision)
     results = [
         EvalResult(
             task_type=tag,
@@ -360,7 +353,7 @@ def _metadata(
         pipeline_tag=tag,
         tags=["hf-emms"],
         base_model=row.checkpoint.partition("@")[0] if on_hub else None,
-        base_model_relation=relation if on_hub else None,
+        base_model_relation="finetune" if on_hub else None,
         datasets=[ranking.dataset_id] if is_commit(ranking.dataset_revision) else None,
         model_name=name,
         eval_results=results,
@@ -380,7 +373,6 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         epochs=result.recipe.get("epochs"),
         learning_rates=(f"{run.learning_rate:g}",),
         time_limit=options.time_limit if run.unfinished else None,
-        keep_adapter=options.keep_adapter and options.save_model is not None,
         push_to_hub=None,
         resume=True,
         cache=True,

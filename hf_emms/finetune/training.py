@@ -46,7 +46,6 @@ def run_job(
     options: RunOptions,
     folder: Path,
     *,
-    keep_adapter: bool = False,
     models: Path | None = None,
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -66,13 +65,10 @@ def run_job(
         models,
         deadline,
         progress or Progress(),
-        keep_adapter,
     )
 
     def load() -> Network:
-        network = load_network(
-            job.spec, splits, job.recipe.method, keep_adapter=keep_adapter, allow_pickle=options.allow_pickle
-        )
+        network = load_network(job.spec, splits, job.recipe.method, allow_pickle=options.allow_pickle)
         job.spec.check_unchanged()
         return network
 
@@ -96,7 +92,6 @@ class Training:
         folder: For the states of an unfinished run, from which another training with the same folder continues.
         models: A folder for the finished model, whose folder is named by its steps; None to keep no model.
         deadline: When training ends, a `time.time`.
-        keep_adapter: Save the adapter alone, not merged.
     """
 
     job: TrainingJob
@@ -106,7 +101,6 @@ class Training:
     models: Path | None = None
     deadline: float | None = None
     progress: Progress = field(default_factory=Progress)
-    keep_adapter: bool = False
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -202,8 +196,7 @@ class Training:
     def _save(self, network: Network, folder: Path, run: TrainingRun) -> None:
         try:
             with atomic_folder(folder) as unfinished:
-                adapter_of = self.job.spec if self.keep_adapter else None
-                save_network(network, unfinished, self.splits.task.id, adapter_of)
+                save_network(network, unfinished, self.splits.task.id)
         except UNWRITABLE as error:
             reason = storage_error(folder, error)
             unsaved = UnsavedModelError(reason.message, reason.hint)

@@ -43,7 +43,7 @@ def load_cross_encoder(spec: FeatureSpec, device: torch.device, layers: JoinedLa
         raise EmmsError(problem, install_command("retrieval"))
     from sentence_transformers import CrossEncoder
 
-    weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+    weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
     if weights.pickled:
         problem = f"{spec.repo.id} has {spec.reranker_parts}, and its weights are pickled"
         raise EmmsError(problem, "save it as safetensors: CrossEncoder(FOLDER).save_pretrained(NEW_FOLDER)")

@@ -58,7 +58,7 @@ class EmbeddingHead(Head):
     ) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
-        weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+        weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
         return self.network(load_model(spec, weights, allow_pickle=allow_pickle))
 
     def open(

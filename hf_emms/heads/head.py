@@ -39,14 +39,12 @@ class Network(ABC):
         head_rate: Their lowest peak learning rate.
         has_new_head: Whether they start from random weights, so that predictions require training.
         adapter: The `PeftModel` of the saved part, for methods with an adapter.
-        adapter_task: PEFT's task name for adapters that can be saved alone; None if there are new layers too.
     """
 
     head: frozenset[str] = frozenset()
     head_rate: float = HEAD_RATE
     has_new_head: bool = False
     adapter: Any = None
-    adapter_task: str | None = None
 
     def __init__(self, model: Any, processors: Sequence[Any] = (), notes: Sequence[Note] = ()) -> None:
         self.model, self.processors = model, processors
@@ -104,7 +102,6 @@ class Head(ABC):
         epochs: The maximum number of epochs over all training rows.
         batch_size: The default number of rows per step.
         inputs_per_row: Inputs per training row.
-        keeps_adapters: Whether an adapter without new layers is a complete model.
         trains_embeddings: Whether training changes the checkpoint's own text embeddings, without new layers.
         is_measured_first: Whether checkpoints predict before training, unless they have a new head.
         module: A package that this head requires; `extra` is the extra of hf_emms that installs it.
@@ -117,7 +114,6 @@ class Head(ABC):
     epochs: int = 5
     batch_size: int = 32
     inputs_per_row: int = 1
-    keeps_adapters: bool = False
     trains_embeddings: bool = False
     is_measured_first: bool = False
     module: str = ""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
@@ -50,7 +49,7 @@ def class_with_head(spec: FeatureSpec, auto_class: str | None, excluded_model_ty
 def load_pretrained(
     spec: FeatureSpec, loader: Any, dtype: torch.dtype, **config: Any
 ) -> tuple[Any, set[str], set[str]]:
-    """Load a checkpoint on the CPU as a class of transformers, with its adapter merged.
+    """Load a checkpoint on the CPU as a class of transformers.
 
     Returns:
         The model, the names of the parameters that the checkpoint lacks, and the names of parameters with another.
@@ -59,7 +58,7 @@ def load_pretrained(
     Raises:
         EmmsError: The checkpoint cannot be loaded.
     """
-    weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+    weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
     try:
         with torch.random.fork_rng(devices=[]):  # some models draw random numbers even on the meta device
             check_size(spec, weights)
@@ -78,8 +77,6 @@ def load_pretrained(
         raise
     except LOAD_FAILURES as error:
         raise load_error(spec, "weights", error) from error
-    if spec.base is not None:
-        merge_adapter(spec.repo, model)
     return model, set(report["missing_keys"]), {name for name, *_ in report["mismatched_keys"]}
 
 
@@ -209,7 +206,7 @@ class ModelWithHead(nn.Module):
 
 def load_base(spec: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
     """Load the checkpoint without a head, and return it with its pooled feature, or token states for pairs of texts."""
-    weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+    weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
     loaded = load_model(spec, weights, allow_pickle=allow_pickle)
     return loaded.model, modality.trained_features(loaded)
 

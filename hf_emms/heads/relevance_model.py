@@ -34,13 +34,11 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
         EmmsError: It cannot be loaded, or has no trained output for relevance, or several.
     """
     layers = JoinedLayers((LAST,), spec.repo.id, _SUMMARY)
-    if spec.reranker_parts and spec.base is None:
+    if spec.reranker_parts:
         return load_cross_encoder(spec, device, layers)
     loader = class_with_head(spec, RerankingHead.auto_class)
     if loader is None:
         raise _no_output(spec, "transformers has no text classifier for its family")
-    if spec.base is not None:
-        raise _no_output(spec, "the classifier of an adapter is not read; merge both with model.merge_and_unload()")
     model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
     if missing or mismatched:
         prefix = f"{model.base_model_prefix}."

@@ -29,8 +29,6 @@ CHECKPOINTED_PARAMETERS = 1_000_000_000
 MAX_LOGITS = 2**26
 # Test rows for which the fine-tuned model writes a response, their batch size, and its maximum length in tokens.
 _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
-# PEFT's task names for decoders, and for encoder-decoders.
-_ADAPTER_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 _BYTES_PER_TOKEN = 3
 _BYTES = 256
 
@@ -44,7 +42,6 @@ class ResponseHead(Head):
 
     epochs = 3
     batch_size = 8
-    keeps_adapters = True
 
     def __init__(self, *metrics: Metric) -> None:
         self._metrics = metrics
@@ -117,7 +114,6 @@ class ResponseNetwork(Network):
             # transformers before 5.24 has only the second name, which version 6 removes.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable()
-        self.adapter_task = _ADAPTER_TASKS[reader.is_encoder]
 
     @property
     def saved(self) -> Any:

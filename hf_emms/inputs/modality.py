@@ -198,7 +198,7 @@ class Modality:
         from hf_emms.features.load import is_tested, load_model, loading
 
         torch_device = choose_device(device)
-        weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+        weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
         with loading():
             processors = self.load_processors(spec, torch_device)
             loaded = load_model(spec, weights, allow_pickle=allow_pickle, cache=cache)

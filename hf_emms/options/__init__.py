@@ -389,7 +389,6 @@ class TrainingOptions(OptionsPart):
     save_model: str | None = fine_tuning(
         None, "Save the best fine-tuned model in this folder.", metavar="DIR", job=False
     )
-    keep_adapter: bool = fine_tuning(False, "Save the LoRA adapter without merging it into the model.")
     push_to_hub: str | None = fine_tuning(
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
@@ -423,12 +422,6 @@ class TrainingOptions(OptionsPart):
                 raise EmmsError(f"the learning rate {rate!r} is not a number between 0 and 1", hint)
         if self.time_limit:
             parse_duration(self.time_limit)
-        if self.keep_adapter and self.method != "lora":
-            hint = setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out"
-            raise EmmsError("keep_adapter needs an adapter", hint)
-        if self.keep_adapter and not (self.save_model or self.push_to_hub):
-            problem = setting_ref("keep_adapter") + " requires a saved model"
-            raise EmmsError(problem, setting_ref("save_model", ...))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,6 @@ def confirm(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
-    keep_adapter: bool = False,
     push_to_hub: str | None = None,
     batch_size: int | None = None,
     stall_limit: int = 120,
@@ -74,7 +73,6 @@ def confirm(
         confirm_samples: The maximum number of rows. By default all.
         time_limit: The time limit of training, such as "90m" or "2h". Finished runs count.
         save_model: A folder for the best fine-tuned model.
-        keep_adapter: Save the LoRA adapter without merging it. For checkpoints that write responses.
         push_to_hub: A model repository, "ORG/NAME", for the best model and its card. A new repository is private.
         batch_size: The number of rows per step.
         stall_limit: Seconds without progress after which a run fails.

@@ -18,7 +18,7 @@ from hf_emms.features.feature_spec import device_in_keys, plan_extraction
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
 from hf_emms.options import RunOptions
-from hf_emms.options.registry import installed_versions, versions
+from hf_emms.options.registry import versions
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.run.plan import RankingPlan
@@ -207,7 +207,7 @@ def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
         encoder.id,
         encoder.revision,
         options.in_keys(),
-        versions=versions() | installed_versions("peft"),
+        versions=versions(),
         code=LABELS_VERSION,
         texts=hashlib.sha256("\0".join(texts).encode()).hexdigest(),
         device=device_in_keys(options),

@@ -441,7 +441,7 @@ def _candidates(
 def _too_large(id: str, spec: FeatureSpec, longest: int, device: str) -> Row | None:
     """Return a failed row if a checkpoint's short run does not fit into memory. Do not download its weights."""
     try:
-        of_weights = weight_bytes(spec.weights_repo)
+        of_weights = weight_bytes(spec.repo)
     except EmmsError:
         return None  # loading reports it
     return or_failed_row(id, spec.repo.revision, partial(check_short_run, spec, of_weights, longest, device))

@@ -192,7 +192,7 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
         rows += count_pairs(queries, plan.sample.n_read - queries)
     longest = longest_row(plan.sample) if estimators.need_training else None
     for spec in plan.to_run.values():
-        cost = cost_of(spec.weights_repo, plan.options.running, [(rows, speed)], spec.config)
+        cost = cost_of(spec.repo, plan.options.running, [(rows, speed)], spec.config)
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:

@@ -106,7 +106,6 @@ def rank(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
-    keep_adapter: bool = False,
     push_to_hub: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -173,7 +172,6 @@ def rank(
         confirm_samples: The maximum number of rows for fine-tuning.
         time_limit: The time limit of fine-tuning.
         save_model: A folder for the best fine-tuned model.
-        keep_adapter: Save the LoRA adapter without merging it. For checkpoints that write responses.
         push_to_hub: A model repository for the best fine-tuned model, "ORG/NAME".
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".

@@ -135,12 +135,6 @@ def _prompt(folder: Path) -> None:
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
 
 
-def _adapter(folder: Path) -> None:
-    settings = {"base_model_name_or_path": _CHECKPOINT, "peft_type": "LORA", "layer_replication": [[0, 1]] * 100_000}
-    _checkpoint("adapter_config.json", _text(json.dumps(settings)))(folder)
-    (folder / "model.safetensors").unlink()
-
-
 def _cases() -> dict[str, tuple[str, Make]]:
     """Return the name of a file → a command up to that name, and the function that writes the file."""
     truth, model = "validate --ranking other.json --truth", f"rank {_SETTINGS} --dataset demo_glosses -c"
@@ -182,7 +176,6 @@ def _cases() -> dict[str, tuple[str, Make]]:
             "modules.json", _text(json.dumps([_module(0, "Transformer"), *[_module(1, "Dense")] * 100_000]))
         ),
         "model-prompt": _prompt,
-        "model-adapter": _adapter,
     }
     return {
         **{name: (_DATA, make) for name, make in data.items()},

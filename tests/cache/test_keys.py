@@ -149,7 +149,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SETTINGS) - {"dataset", "max_params", "references", "label_form", "box_format", "keep_adapter"})
+    "name", sorted(set(SETTINGS) - {"dataset", "max_params", "references", "label_form", "box_format"})
 )
 def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[str]], name: str) -> None:
     value, kinds = CHANGES[name]
@@ -157,7 +157,7 @@ def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[st
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt", "keep_adapter"]
+    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt"]
 )
 def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_changes(
     base: Callable[..., Options], name: str
@@ -179,7 +179,6 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
             image_rows(pictures(60), expression=things, bbox=places),
             {"checkpoints": ("emms-demo/owlvit-random",)},
         ),
-        "keep_adapter": (True, set(), texts(60, ["a", "b"]), {"method": "lora", "save_model": "best"}),
         **dict.fromkeys(("query_prompt", "document_prompt"), (*prompt, {"task": "text-retrieval"})),
     }[name]
     settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
@@ -193,10 +192,6 @@ def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
     monkeypatch.setattr(feature_spec, "installed_version", lambda name: "2.13.0+cu130")
     assert kinds_moved(before, keys(auto)) == set()
     assert kinds_moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
-
-
-def as_adapter(extraction: FeatureSpec) -> FeatureSpec:
-    return dataclasses.replace(extraction, base=extraction.repo)
 
 
 def of_timm(extraction: FeatureSpec) -> FeatureSpec:
@@ -213,10 +208,9 @@ def of_timm(extraction: FeatureSpec) -> FeatureSpec:
         ("hf_emms", as_it_is, {}, {"labels", "rows", "finetunings"}),
         ("timm", as_it_is, {}, set()),
         ("accelerate", as_it_is, {}, {"finetunings"}),
-        ("peft", as_it_is, {}, {"labels"}),
+        ("peft", as_it_is, {}, set()),
         ("accelerate", as_it_is, {"estimators": ("short_run",)}, {"rows", "finetunings"}),
-        ("peft", as_it_is, {"method": "lora"}, {"labels", "finetunings"}),
-        ("peft", as_adapter, {}, {"features", "labels", "rows", "finetunings"}),
+        ("peft", as_it_is, {"method": "lora"}, {"finetunings"}),
         ("timm", of_timm, {}, {"features", "rows", "finetunings"}),
     ],
     ids=lambda value: getattr(value, "__name__", None) or (value if isinstance(value, str) else ""),

@@ -121,6 +121,7 @@ def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
         (["model.onnx"], "only weights for ONNX Runtime", "exported from"),
         (["last.pth"], "pickled without a config.json", "save_pretrained"),
         (["model.safetensors"], "without a config.json", "and their config.json"),
+        (["config.json", "adapter_config.json"], "is an adapter of PEFT", "merge_and_unload"),
         (["best/config.json", "best/model.safetensors"], "but its folder best has", "best"),
     ],
 )

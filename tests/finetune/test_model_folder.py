@@ -137,7 +137,6 @@ def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
         cache=False,
         push_to_hub="me/best",
         save_model="best",
-        keep_adapter=True,
         method="lora",
         time_limit="1m",
     )
@@ -146,9 +145,7 @@ def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
     words = shlex.split(_command(options, ranking, row, result, run))
     revision = f"{row.checkpoint}@{row.revision}"
     expected = "--confirm 1 --method lora --epochs 4 --learning-rate 0.001"
-    assert words == f"hf-emms rank --dataset org/data --checkpoint {revision} {expected} --keep-adapter".split()
+    assert words == f"hf-emms rank --dataset org/data --checkpoint {revision} {expected}".split()
     unfinished: Any = SimpleNamespace(learning_rate=1e-3, unfinished=True)
-    words = shlex.split(
-        _command(replace(options, save_model=None, keep_adapter=False), ranking, row, result, unfinished)
-    )
+    words = shlex.split(_command(replace(options, save_model=None), ranking, row, result, unfinished))
     assert words[-2:] == ["--time-limit", "1m"]

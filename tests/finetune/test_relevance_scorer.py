@@ -13,7 +13,6 @@ import datasets
 import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder
 
@@ -249,17 +248,6 @@ def test_a_checkpoint_without_an_output_for_relevance_is_a_failed_row_that_says_
         rows = {row.checkpoint: row for row in hf_emms.rank(searches(), checkpoints, **with_features)}
         assert {*rows[scored.checkpoint].scores} == {"emms", "reranked_ndcg"}
         assert {*rows[failed.checkpoint].scores} == {"emms"}
-
-
-def test_an_adapter_without_the_head_that_it_was_trained_with_is_refused(zoo: Path, tmp_path: Path) -> None:
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    base = transformers.AutoModelForSequenceClassification.from_pretrained(reranker(zoo))
-    settings = LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query"], r=2)
-    get_peft_model(base, settings).save_pretrained(tmp_path / "adapter")
-    extraction = plan_extraction(repo_of(tmp_path / "adapter"), RERANKED_SEARCH, "text-ranking")
-    with pytest.raises(EmmsError, match="the classifier of an adapter is not read"):
-        load_reranker(extraction, torch.device("cpu"))
 
 
 def test_the_forecast_counts_the_scored_queries(zoo: Path) -> None:

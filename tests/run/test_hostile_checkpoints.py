@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.presets.demo import folder_of
 from hf_emms.run.engines import or_failed_row
 from hf_emms.run.label_embeddings import _check_embeddings
 from tests.features.test_weights import Harmful
@@ -164,20 +161,6 @@ def test_or_failed_row_catches_errors_but_not_interrupts(caplog: pytest.LogCaptu
     for stop in (KeyboardInterrupt(), SystemExit(), GeneratorExit()):
         with pytest.raises(type(stop)):
             or_failed_row("a", None, lambda stop=stop: fail(stop))
-
-
-def adapter(**changes: Any) -> Spoil:
-    """An adapter of a demo checkpoint in the place of the checkpoint."""
-
-    def spoil(folder: Path) -> None:
-        base = transformers.BertModel.from_pretrained(folder_of("emms-demo/bert-random"))
-        shutil.rmtree(folder)
-        config = peft.LoraConfig(r=2, target_modules=["query"])
-        config.base_model_name_or_path = "emms-demo/bert-random"
-        peft.get_peft_model(base, config).save_pretrained(folder)
-        edit("adapter_config.json", **changes)(folder)
-
-    return spoil
 
 
 # Each is a panic of Rust, or describes a model that cannot exist; → the reason in its row.

@@ -68,15 +68,14 @@ def test_the_command_of_a_job_contains_all_settings() -> None:
     of_here = {"dataset", "engine", "ray_address", "save_model"}
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
-    assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"keep_adapter", "max_params"}
+    assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"max_params"}
     here = {"engine": "jobs", "ray_address": "auto", "save_model": "best"}
     assert rank_argv(Options("org/data", confirm=2, **here)) == ["--dataset", "org/data", "--confirm", "2"]
-    adapter = Options("org/data", confirm=2, method="lora", push_to_hub="ada/best", keep_adapter=True)
     requests = [
         Options("org/data", **{**({"confirm": 2} if SETTINGS[name].group == "Confirm" else {}), name: value})
         for name, value in changes
     ]
-    for request in (*requests, adapter, Options("org/data", max_params="100M")):
+    for request in (*requests, Options("org/data", max_params="100M")):
         context = rank.make_context("rank", rank_argv(request))
         assert options_from(dict(context.params)) == request
 

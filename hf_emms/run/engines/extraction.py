@@ -268,7 +268,7 @@ class FeatureCache:
 def prefetch_weights(spec: FeatureSpec, engine_input: EngineInput) -> None:
     """Download the weights that `extract` will load; none if the cache has all features."""
     if not FeatureCache(spec, engine_input).is_complete():
-        fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+        fetch_weights(spec.repo, subfolder=spec.subfolder)
 
 
 def features_key(spec: FeatureSpec, sample: Sample, layer: str, options: RunOptions) -> Key:

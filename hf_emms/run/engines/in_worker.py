@@ -152,7 +152,7 @@ def _train_once(work: FineTuning, splits: Path, job: TrainingJob, folder: Path) 
 
     options, models = work.options, work.models_of(job)
     with borrowed_worker(options.stall_limit) as worker:
-        arguments = (job, splits, options.running, folder, options.keep_adapter, models, work.deadline)
+        arguments = (job, splits, options.running, folder, models, work.deadline)
         try:
             (run,) = worker.run(train_job, *arguments, on_event=receive)
         except WorkerError as error:
@@ -166,7 +166,6 @@ def train_job(
     splits: Path,
     options: RunOptions,
     folder: Path,
-    keep_adapter: bool,
     models: Path | None,
     deadline: float | None,
 ) -> Iterator[TrainingRun]:
@@ -178,7 +177,6 @@ def train_job(
         _splits(splits),
         options,
         folder,
-        keep_adapter=keep_adapter,
         models=models,
         deadline=deadline,
         progress=_Sending(emit),

@@ -428,7 +428,6 @@ def _train_on_cluster(
                 work.digest(job),
                 work.deadline,
                 keep=work.model_folder is not None,
-                keep_adapter=work.options.keep_adapter,
             )
 
         with closing(_results([(job, partial(submit, job)) for job in jobs], len(jobs))) as results:
@@ -462,7 +461,6 @@ def train_checkpoint(
     deadline: float | None,
     *,
     keep: bool,
-    keep_adapter: bool,
 ) -> Iterator[tuple[TrainingRun, ModelFiles]]:
     """Yield, in a task, the result of a training run, and with `keep` the files of its model."""
     import torch
@@ -472,7 +470,7 @@ def train_checkpoint(
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         models = Path(temporary, "models") if keep else None
         try:
-            result = run_job(job, splits, options, folder, keep_adapter=keep_adapter, models=models, deadline=deadline)
+            result = run_job(job, splits, options, folder, models=models, deadline=deadline)
         except UnsavedModelError as error:
             result = error.run
         model = Path(temporary, "models", str(result.steps))
