@@ -14,7 +14,7 @@ import cloup
 from hf_emms import __version__
 from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
-from hf_emms.cli.evaluation_commands import compare, validate
+from hf_emms.cli.evaluation_commands import validate
 from hf_emms.cli.lookup_commands import cache, jobs, presets
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
@@ -55,7 +55,7 @@ def app(debug: bool) -> None:
 
 publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, sweep, confirm, score)
-app.section("Check", compare, validate)
+app.section("Check", validate)
 app.section("Publish", card, publish, pull, leaderboard, metric)
 app.section("Look up", jobs, presets, cache)
 

@@ -26,8 +26,6 @@ Interval = tuple[float, float]
 FEWEST = 3
 TOP = 3
 RESAMPLES = 1000
-# Resamples per step: steps need little memory, and Ctrl-C can stop between them.
-_STEP = 4096
 LEVEL = 0.95
 
 
@@ -75,29 +73,11 @@ def regret(scores: ArrayLike, truth: ArrayLike) -> float:
     return float(np.mean(y.max() - y[picks(x)]))
 
 
-def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return the true rank of the pick; the best rank is 1."""
+def pick_in_top(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Return the probability that the pick is among the `TOP` truly best."""
     x, y = checked(scores, truth)
-    return float(_true_ranks(y)[picks(x)].mean())
-
-
-def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """Return the probability that the pick is among the `top` truly best."""
-    x, y = checked(scores, truth)
-    return float((_true_ranks(y)[picks(x)] <= top).mean())
-
-
-def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """Return the share of the first `top` checkpoints by score that are among the truly best.
-
-    A truth that equals the last of the best counts among them.
-    """
-    x, y = checked(scores, truth)
-    top = min(top, x.size)
-    last = np.sort(x)[-top]
-    inside, level = x > last, x == last
-    chance = inside + level * (top - inside.sum()) / level.sum()
-    return float(chance[_true_ranks(y) <= top].sum() / top)
+    ranks = 1 + (y[None, :] > y[:, None]).sum(axis=1)
+    return float((ranks[picks(x)] <= TOP).mean())
 
 
 MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
@@ -106,9 +86,7 @@ MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "pearson": pearson,
     "spearman": spearman,
     "regret": regret,
-    "rank_of_pick": rank_of_pick,
     "pick_in_top": pick_in_top,
-    "top_recall": top_recall,
 }
 
 
@@ -145,51 +123,36 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
     """Return both as float64 vectors of equal length."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    for name, values in zip(("scores", "truth"), pair, strict=True):
-        if values.ndim != 1:
-            raise EmmsError(f"The {name} have shape {values.shape}.", "Pass a number per checkpoint.")
-        if not np.isfinite(values).all():
-            raise EmmsError(f"The {name} have a value that is not finite.", "Remove those checkpoints on both sides.")
-    if pair[0].size != pair[1].size:
+    sizes = {values.shape for values in pair}
+    if len(sizes) > 1 or pair[0].ndim != 1 or pair[0].size < FEWEST or not np.isfinite(pair).all():
         raise EmmsError(
-            f"There are {pair[0].size} scores and {pair[1].size} truths.", "Pass a score and a truth per checkpoint."
-        )
-    if pair[0].size < FEWEST:
-        raise EmmsError(
-            f"Agreement requires at least {FEWEST} checkpoints with a score and a truth, not {pair[0].size}.",
-            "Compare more checkpoints.",
+            f"The scores have shape {pair[0].shape}, the truth {pair[1].shape}.",
+            f"Pass a finite score and a finite truth for each of at least {FEWEST} checkpoints.",
         )
     return pair
 
 
-def _true_ranks(truth: Vector) -> NDArray[np.int64]:
-    return 1 + (truth[None, :] > truth[:, None]).sum(axis=1)
-
-
 def over_checkpoints(
-    scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """Return the bootstrap intervals of weighted_tau and regret, resampling the checkpoints.
 
     This computes thousands of resamples at once, from how often each checkpoint was drawn. `scipy.stats.bootstrap`
-    calls the measure per resample, which takes tens of times as long. `level` is the share of resamples inside.
+    calls the measure per resample, which takes tens of times as long.
     """
     x, y = checked(scores, truth)
     rng, equal = np.random.default_rng(seed), np.full(x.size, 1 / x.size)
-    steps = [min(_STEP, resamples - done) for done in range(0, resamples, _STEP)]
-    parts = [resampled(x, y, rng.multinomial(x.size, equal, step).astype(float)) for step in steps]
-    return {name: _interval(np.concatenate([part[name] for part in parts]), level) for name in parts[0]}
+    draws = rng.multinomial(x.size, equal, resamples).astype(float)
+    return {name: _interval(values) for name, values in resampled(x, y, draws).items()}
 
 
-def over_targets(
-    values: Sequence[float], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def over_targets(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return the bootstrap interval of a mean over targets, without values that are NaN; see `over_checkpoints`."""
     defined = np.asarray([value for value in values if not np.isnan(value)])
     if not defined.size:
         return float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(defined.size, size=(resamples, defined.size))
-    return _interval(defined[drawn].mean(axis=1), level)
+    return _interval(defined[drawn].mean(axis=1))
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
@@ -204,11 +167,11 @@ def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
     }
 
 
-def _interval(values: Vector, level: float) -> Interval:
+def _interval(values: Vector) -> Interval:
     defined = values[~np.isnan(values)]
     if not defined.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

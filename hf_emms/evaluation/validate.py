@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import MISSING, EmmsError, Note, first_few, pluralize, setting_ref
+from hf_emms.errors import MISSING, EmmsError, Note, first_few, pluralize
 from hf_emms.evaluation import measures
-from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
-from hf_emms.ranking import Ranking
+from hf_emms.evaluation.truth import Truth, dataset_of, matched
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line, title_of
 
 SCHEMA_VERSION = 1
@@ -45,21 +45,13 @@ class EstimatorResult(msgspec.Struct, frozen=True):
     unscored: tuple[str, ...] = ()
 
 
-class Point(msgspec.Struct, frozen=True):
-    """A checkpoint with its truth as in the table, and estimator or control → score."""
-
-    checkpoint: str
-    truth: float
-    scores: dict[str, float]
-
-
 class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     """The agreement of one ranking with the truth.
 
     Attributes:
         n: Number of rows of the sample.
+        n_checkpoints: Number of compared checkpoints.
         lines: The estimators of the ranking, then the controls.
-        points: The compared checkpoints, best truth first.
         without_truth: Scored checkpoints without a truth.
         without_row: Names in the truth that are not in the ranking.
         failed: Checkpoints with a truth whose row failed.
@@ -68,8 +60,8 @@ class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     task: str
     n: int
+    n_checkpoints: int
     lines: tuple[EstimatorResult, ...]
-    points: tuple[Point, ...]
     without_truth: tuple[str, ...] = ()
     without_row: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -80,7 +72,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         source, metric, lower_is_better: See `Truth`; regret is in points of the metric.
-        resamples, seed: Of the bootstrap intervals.
         targets: In the order of the rankings.
         means: Over the targets, if there are several.
     """
@@ -89,8 +80,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     metric: str
     lower_is_better: bool
-    resamples: int
-    seed: int
     targets: tuple[TargetResult, ...]
     means: tuple[EstimatorResult, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -99,168 +88,111 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
-MEANS = "mean"
 # Columns that a narrow terminal omits, in this order.
 DISPENSABLE = ("n", "τ", "Pearson", "95 % of regret")
 
-# Measures with a meaningful mean over targets; a rank depends on the number of checkpoints.
-_AVERAGED = ("weighted_tau", "kendall_tau", "pearson", "spearman", "regret", "pick_in_top", "top_recall")
 
-
-def validate(
-    rankings: Sequence[Ranking],
-    truth: Truth,
-    *,
-    estimators: Sequence[str] = (),
-    resamples: int = measures.RESAMPLES,
-    seed: int = 0,
-) -> Validation:
+def validate(rankings: Sequence[Ranking], truth: Truth) -> Validation:
     """Measure how well rankings agree with the truth.
 
     Args:
         rankings: One per target.
         truth: For all targets.
-        estimators: The compared estimators; by default all of each ranking.
-        resamples: Number of bootstrap samples, of the checkpoints of a target, or of the targets for the means.
-        seed: Of the bootstrap samples.
 
     Raises:
-        EmmsError: The truth lacks the dataset of a ranking, no ranking has an estimator, or a ranking and the truth
-            share fewer than three checkpoints.
+        EmmsError: The truth lacks the dataset of a ranking, or a ranking and the truth share fewer than three
+            checkpoints.
     """
-    _check(rankings, truth, estimators)
+    if None in truth.scores and len({ranking.dataset_id for ranking in rankings}) > 1:
+        raise EmmsError(f"{truth.source} has rows without a dataset.", "Name the dataset in a column dataset.")
     blind = measures.dataset_blind({name: truth.higher_is_better(name) for name in truth.scores if name is not None})
-    targets = tuple(
-        _target(name, ranking, truth, blind, estimators, resamples, seed)
-        for name, ranking in zip(_names(rankings), rankings, strict=True)
-    )
-    means = _means(targets, resamples, seed) if len(targets) > 1 else ()
+    targets = tuple(_target(ranking, truth, blind) for ranking in rankings)
     return Validation(
         source=truth.source,
         metric=truth.metric,
         lower_is_better=truth.lower_is_better,
-        resamples=resamples,
-        seed=seed,
         targets=targets,
-        means=means,
+        means=_means(targets) if len(targets) > 1 else (),
         notes=(*truth.notes, *_notes(rankings, targets)),
     )
 
 
-def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str]) -> None:
-    if not rankings:
-        raise EmmsError("There is no ranking to validate.", "Name the file of a " + setting_ref("ranking"))
-    datasets = dict.fromkeys(ranking.dataset_id for ranking in rankings)
-    if None in truth.scores and len(truth.scores) > 1:
-        raise EmmsError(f"Some rows of {truth.source} name no dataset.", "Fill the column of datasets in every row.")
-    if None in truth.scores and len(datasets) > 1:
-        raise EmmsError(
-            f"The rankings are of {len(datasets)} datasets ({', '.join(datasets)}), but {truth.source} names none.",
-            "Add a column dataset.",
-        )
-    present = dict.fromkeys(name for ranking in rankings for name in ranking.estimators)
-    for name in estimators:
-        if name not in present:
-            raise EmmsError(f"No ranking has the estimator {name!r}.", f"Choose from: {', '.join(present)}")
-
-
-def _names(rankings: Sequence[Ranking]) -> list[str]:
-    """Return the names of the datasets, numbered if several rankings have the same dataset."""
-    all = [ranking.dataset for ranking in rankings]
-    return [
-        f"{name} #{all[: place + 1].count(name)}" if all.count(name) > 1 else name for place, name in enumerate(all)
-    ]
-
-
-def _target(
-    dataset_name: str,
-    ranking: Ranking,
-    truth: Truth,
-    blind: Mapping[str, Mapping[str, float]],
-    estimators: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> TargetResult:
+def _target(ranking: Ranking, truth: Truth, blind: Mapping[str, Mapping[str, float]]) -> TargetResult:
     dataset = dataset_of(ranking, truth.scores)
     pairs = matched(ranking.rows, truth.scores[dataset])
-    rows = [row for row in ranking.rows if row.error is None and row.checkpoint in pairs]
-    scored = [row.checkpoint for row in ranking.rows if row.error is None]
-    raw = {row.checkpoint: truth.scores[dataset][pairs[row.checkpoint]] for row in rows}
-    good = truth.higher_is_better(dataset)
+    scored = [row for row in ranking.rows if row.error is None]
+    rows = [row for row in scored if row.checkpoint in pairs]
     if len(rows) < measures.FEWEST:
         raise EmmsError(
             f"The ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
             f"at least {measures.FEWEST} are required.",
-            f"Compare the names: the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}.",
+            f"Compare the names: the ranking has {_few(row.checkpoint for row in scored)}; "
+            f"the truth has {_few(truth.scores[dataset])}.",
         )
-    named = [name for name in ranking.estimators if not estimators or name in estimators]
-    columns: dict[str, dict[str, float]] = {
-        name: {row.checkpoint: row.scores[name].value for row in rows if name in row.scores} for name in named
+    values = truth.higher_is_better(dataset)
+    truths = {row.checkpoint: values[pairs[row.checkpoint]] for row in rows}
+    estimated = {
+        name: {row.checkpoint: row.scores[name].value for row in rows if name in row.scores}
+        for name in ranking.estimators
     }
-    columns[PARAMETERS] = {row.checkpoint: float(row.parameters) for row in rows if row.parameters}
-    if ranking.has_mean_rank_elsewhere:
-        columns[ELSEWHERE] = {
-            row.checkpoint: -row.mean_rank_elsewhere for row in rows if row.mean_rank_elsewhere is not None
-        }
-    if ranking.static_table is not None:
-        sign = -1 if ranking.static_table.lower_is_better else 1
-        columns[STATIC] = {row.checkpoint: sign * row.static for row in rows if row.static is not None}
+    controls = _controls(ranking, rows)
     if len(truth.scores) > 1 and dataset is not None:
-        means = blind[dataset]
-        columns[BLIND] = {checkpoint: means[pairs[checkpoint]] for checkpoint in raw if pairs[checkpoint] in means}
-    columns[RANDOM] = dict.fromkeys(raw, 0.0)
-    goodness = {row.checkpoint: good[pairs[row.checkpoint]] for row in rows}
+        controls[BLIND] = {name: blind[dataset][pairs[name]] for name in truths if pairs[name] in blind[dataset]}
+    lines = [_line(name, False, column, truths) for name, column in estimated.items()]
+    lines += [_line(name, True, column, truths) for name, column in controls.items()]
     return TargetResult(
-        dataset=dataset_name,
+        dataset=ranking.dataset,
         task=ranking.task,
         n=ranking.n,
-        lines=tuple(
-            _line(name, name not in named, column, goodness, resamples, seed) for name, column in columns.items()
-        ),
-        points=tuple(
-            Point(
-                checkpoint,
-                raw[checkpoint],
-                {name: column[checkpoint] for name, column in columns.items() if checkpoint in column},
-            )
-            for checkpoint in sorted(raw, key=lambda checkpoint: (-goodness[checkpoint], checkpoint))
-        ),
-        without_truth=tuple(checkpoint for checkpoint in scored if checkpoint not in pairs),
+        n_checkpoints=len(rows),
+        lines=(*lines, _line(RANDOM, True, dict.fromkeys(truths, 0.0), truths)),
+        without_truth=tuple(row.checkpoint for row in scored if row.checkpoint not in pairs),
         without_row=tuple(name for name in truth.scores[dataset] if name not in pairs.values()),
         failed=tuple(row.checkpoint for row in ranking.rows if row.error is not None and row.checkpoint in pairs),
     )
 
 
-def _line(
-    name: str, control: bool, column: Mapping[str, float], truth: Mapping[str, float], resamples: int, seed: int
-) -> EstimatorResult:
+def _controls(ranking: Ranking, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return control → checkpoint → score, for the controls that the ranking knows."""
+    controls = {PARAMETERS: {row.checkpoint: float(row.parameters) for row in rows if row.parameters}}
+    if ranking.has_mean_rank_elsewhere:
+        ranks = {row.checkpoint: row.mean_rank_elsewhere for row in rows}
+        controls[ELSEWHERE] = {name: -rank for name, rank in ranks.items() if rank is not None}
+    if ranking.static_table is not None:
+        sign = -1 if ranking.static_table.lower_is_better else 1
+        controls[STATIC] = {row.checkpoint: sign * row.static for row in rows if row.static is not None}
+    return controls
+
+
+def _line(name: str, control: bool, column: Mapping[str, float], truth: Mapping[str, float]) -> EstimatorResult:
     unscored = tuple(checkpoint for checkpoint in truth if checkpoint not in column)
     if len(column) < measures.FEWEST:
         return EstimatorResult(name, control, len(column), unscored=unscored)
     scores, truths = [*column.values()], [truth[checkpoint] for checkpoint in column]
-    values = measures.measured(scores, truths)
-    # Intervals of a random order would show the truth alone.
-    intervals = {} if name == RANDOM else measures.over_checkpoints(scores, truths, resamples=resamples, seed=seed)
-    best = measures.picks(scores)
+    values = {key: _number(value) for key, value in measures.measured(scores, truths).items()}
+    if name == RANDOM:  # its intervals and picks would show the truth alone
+        return EstimatorResult(name, control, len(column), values)
+    intervals = measures.over_checkpoints(scores, truths)
     return EstimatorResult(
         name,
         control,
         len(column),
-        {key: _number(value) for key, value in values.items()},
+        values,
         {key: (_number(low), _number(high)) for key, (low, high) in intervals.items()},
-        tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
+        tuple(sorted([*column][place] for place in measures.picks(scores))),
         unscored,
     )
 
 
-def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[EstimatorResult, ...]:
+def _means(targets: Sequence[TargetResult]) -> tuple[EstimatorResult, ...]:
     means = []
     for name in dict.fromkeys(line.name for target in targets for line in target.lines):
         lines = [line for target in targets for line in target.lines if line.name == name and line.values]
         columns = {
-            measure: [value for line in lines if (value := line.values[measure]) is not None] for measure in _AVERAGED
+            measure: [value for line in lines if (value := line.values[measure]) is not None]
+            for measure in measures.MEASURES
         }
-        ends = {key: measures.over_targets(column, resamples=resamples, seed=seed) for key, column in columns.items()}
+        ends = {key: measures.over_targets(column) for key, column in columns.items()}
         means.append(
             EstimatorResult(
                 name,
@@ -273,12 +205,15 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
     return tuple(means)
 
 
-def _notes(rankings: Iterable[Ranking], targets: Iterable[TargetResult]) -> list[Note]:
-    notes = [note for ranking in rankings for note in stopped_early(ranking)]
-    for target in targets:
-        name, count = target.dataset, len(target.points)
-        if count <= measures.TOP:
-            text = f"{name}: with {count} checkpoints every pick is in the top {measures.TOP}."
+def _notes(rankings: Sequence[Ranking], targets: Sequence[TargetResult]) -> list[Note]:
+    notes = []
+    for ranking, target in zip(rankings, targets, strict=True):
+        name = target.dataset
+        if stopped := [row.checkpoint for row in ranking.rows if row.n is not None]:
+            text = f"{name}: a race stopped {', '.join(stopped)}. Their scores are of fewer rows."
+            notes.append(Note("stopped-by-race", text))
+        if target.n_checkpoints <= measures.TOP:
+            text = f"{name}: with {target.n_checkpoints} checkpoints every pick is in the top {measures.TOP}."
             notes.append(Note("few-checkpoints", text))
         for line in target.lines:
             if line.unscored and (line.n or not line.control):
@@ -298,23 +233,6 @@ def _few(names: Iterable[str]) -> str:
     return first_few([*names], 5) or "none"
 
 
-def validation_records(validation: Validation) -> list[dict[str, Any]]:
-    """Return a flat dictionary per line of each target, then of the means; numbers are not rounded."""
-    flat = []
-    tables = _tables(validation)
-    every = [line for _, lines in tables for line in lines]
-    names = dict.fromkeys(name for line in every for name in line.values)
-    for target, lines in tables:
-        for line in lines:
-            record: dict[str, Any] = {"target": target, "scores": line.name, "control": line.control, "n": line.n}
-            for name in names:
-                record[name] = line.values.get(name)
-                if any(name in other.intervals for other in every):
-                    record[f"{name}_low"], record[f"{name}_high"] = line.intervals.get(name, (None, None))
-            flat.append(record | {"picks": " ".join(line.picks)})
-    return flat
-
-
 def validation_cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[list[str]]]:
     """Return header and cells of a table for the terminal; controls come last."""
     picked = any(line.picks for line in lines)
@@ -324,14 +242,10 @@ def validation_cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[
 
 def validation_tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
     """Return heading and lines of each target, then of the means if there are any."""
-    titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
-    titles[MEANS] = f"mean over {pluralize(len(validation.targets), 'target')}"
-    return [(titles[name], lines) for name, lines in _tables(validation)]
-
-
-def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
-    means = [(MEANS, validation.means)] if validation.means else []
-    return [*((target.dataset, target.lines) for target in validation.targets), *means]
+    tables = [(f"{target.dataset} ({target.n_checkpoints} checkpoints)", target.lines) for target in validation.targets]
+    if validation.means:
+        tables.append((f"mean over {pluralize(len(validation.targets), 'target')}", validation.means))
+    return tables
 
 
 def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:

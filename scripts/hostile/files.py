@@ -31,7 +31,6 @@ COMMANDS = {
     "pictures/README.md": f"{_RANK} pictures -c emms-demo/vit-random",
     "checkpoints.txt": f"{_RANK} data.csv --checkpoints-file checkpoints.txt",
     "arrays.npz": "score arrays.npz",
-    "ranking.json": "compare ranking.json other.json",
     "other.json": "validate --ranking other.json --truth truth.csv",
     "truth.csv": "validate --ranking other.json --truth truth.csv",
     "truth.json": "validate --ranking other.json --truth truth.json",
@@ -149,11 +148,12 @@ def _make_files(folder: Path) -> None:
     np.savez(folder / "arrays.npz", features=rng.normal(size=(60, 8)), label_embeddings=rng.normal(size=(60, 5)))
     settings = {"max_samples": 40, "encoders": ENCODER, "estimators": "emms", "layers": "last", "progress": False}
     ranking = json.loads(hf_emms.rank("demo_glosses", CHECKPOINTS, **settings).to_json())
-    for name in ("ranking.json", "other.json"):
-        _write_lines(folder / name, [ranking])
-    truth = {name: place for place, name in enumerate(CHECKPOINTS)}
+    _write_lines(folder / "other.json", [ranking])
+    truth = [{"checkpoint": name, "score": place} for place, name in enumerate(CHECKPOINTS)]
     (folder / "truth.json").write_text(json.dumps(truth))
-    (folder / "truth.csv").write_text("checkpoint,score\n" + "".join(f"{n},{v}\n" for n, v in truth.items()))
+    (folder / "truth.csv").write_text(
+        "checkpoint,score\n" + "".join(f"{name},{place}\n" for place, name in enumerate(CHECKPOINTS))
+    )
 
 
 def _write_lines(path: Path, rows: Sequence[object]) -> None:

@@ -181,8 +181,8 @@ def _cases() -> dict[str, tuple[str, Make]]:
         **{name: (_DATA, make) for name, make in data.items()},
         **{name: (truth, make) for name, make in truths.items()},
         **{name: (model + " ./", make) for name, make in models.items()},
-        "ranking.json": ("compare other.json", _sparse('{"rows')),
-        "deep-ranking.json": ("compare other.json", _text('{"rows":' + "[" * 100_000)),
+        "ranking.json": ("validate --ranking", _sparse('{"rows')),
+        "deep-ranking.json": ("validate --ranking", _text('{"rows":' + "[" * 100_000)),
         "list.txt": (f"rank {_SETTINGS} --dataset demo_glosses --checkpoints-file", _device),
         "long.yaml": ("sweep", _sparse("datasets:\n")),
     }

@@ -259,7 +259,7 @@ def test_control_characters_are_escaped_in_terminals(rank: list[str], emms_cache
     for words in (
         [*rank, "-c", f"org/{steering}", "-c", steering],
         ["rank", "--dataset", str(tmp_path / "data.csv")],
-        ["--debug", "compare", steering, "x"],
+        ["--debug", "validate", "--ranking", steering],
         [f"--{steering}"],
     ):
         text = in_terminal(words, emms_cache, NO_COLOR="1")

@@ -269,20 +269,3 @@ def test_candidates_from_a_results_dataset(cards: tuple[Hub, CommandLine]) -> No
     assert "skipped bob/gone: there is no model 'bob/gone'" in found.err
     done = cli.run("search", "--task", "image-classification", "--results", "a/b", "--benchmark", "c/d")
     assert done.code == 2
-
-
-def test_validate_with_a_leaderboard(cards: tuple[Hub, CommandLine], tmp_path: Path) -> None:
-    rows = [scored(name, score, 10) for name, score in (("ada/tuned", -0.3), ("ada/again", -0.2), ("bob/single", -0.1))]
-    file = tmp_path / "ranking.json"
-    file.write_text(of_rows("flowers", *rows, dataset_id="ada/flowers").to_json())
-    hub, cli = cards
-    again = b"- dataset: {id: ada/flowers, task_id: all}\n  value: 22\n"  # besides 20
-    hub.store.put_files("ada/again", {".eval_results/again.yaml": again})
-    done = cli.run("validate", "--ranking", file, "--truth", "leaderboard", "--format", "json")
-    assert done.code == 0, done.err
-    (target,) = json.loads(done.out)["targets"]
-    truths = {point["checkpoint"]: point["truth"] for point in target["points"]}
-    assert truths == {"bob/single": 30, "ada/again": 21, "ada/tuned": 10}
-    assert target["lines"][0]["values"]["weighted_tau"] == pytest.approx(1)
-    assert "truth: result of the Hub's leaderboards" in done.err
-    assert {"verified-results", "averaged"} <= {note["code"] for note in json.loads(done.out)["notes"]}

@@ -40,8 +40,6 @@ STANDS_FOR = {
     "DIR": "results",
     "NAME": "demo_glosses",
     "COMMAND": "rank",
-    "A": "ranking.json",
-    "B": "small.json",
     "./FOLDER": "./my_images",
     "-": "ids.txt",
 }
@@ -303,7 +301,6 @@ def prepare(cli: CommandLine, home: Path) -> None:
     for name, dataset, checkpoints in (
         ("lab.json", "lab/texts", ("lab/texts", "google-bert/bert-base-uncased")),
         ("demo.json", "demo_glosses", demo_names),
-        ("small.json", "demo_glosses", demo_names[:2]),
     ):
         named = [word for id in checkpoints for word in ("-c", id)]
         done = cli.run("rank", "--dataset", dataset, *named, *FEW, "-e", "demo", "-o", name)
@@ -349,7 +346,6 @@ texts, classes = [row["text"] for row in rows], [row["label"] for row in rows]
 shutil.copy("demo.json", "ranking.json")
 scores, truth = [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]
 cars, food = {"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 2.0, "b": 1.0, "c": 3.0}
-other = hf_emms.Ranking.load("small.json")
 """,
 }
 
