@@ -31,7 +31,6 @@ BENCHES = {
     "race": "a race for the best checkpoints against a full run",
     "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",
     "space": "the leaderboard: start, memory, a browser, a slow phone, 50 clients",
-    "sequences": "random sequences of a user's actions on the leaderboard",
 }
 # Short options for `all`.
 OF_THE_PAGE = {

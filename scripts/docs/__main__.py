@@ -6,7 +6,6 @@ python -m scripts.docs screenshots [NAME …]                        pictures of
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
 python -m scripts.docs outputs                                     what commands print in README.md and docs/
 python -m scripts.docs charts                                      the charts of docs/evidence.md
-python -m scripts.docs paper                                       a control on the paper's fine-tuning results
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", "paper", "charts")
+NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", "charts")
 
 
 def main() -> None:

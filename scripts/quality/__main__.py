@@ -4,7 +4,6 @@
     python -m scripts.quality truth --pool images          fine-tune the scored candidates (hours; it can be continued)
     python -m scripts.quality queries                      measure how exact nDCG@10 is by the number of queries
     python -m scripts.quality sentences FOLDER…            compare sentences of documents with queries
-    python -m scripts.quality replays FOLDER               replay rules on published losses of language models
     python -m scripts.quality report --write               print the tables, or write them into their pages
 
 HF_EMMS_QUALITY is the work folder (default ~/.cache/hf_emms_quality); results are in scripts/quality/results/.
@@ -17,12 +16,11 @@ a folder with clones of the repositories in scripts/quality/photos.py.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "queries", "sentences", "replays", "report")
+STEPS = ("scores", "truth", "queries", "sentences", "report")
 
 
 def main() -> None:
@@ -40,7 +38,6 @@ def main() -> None:
     steps.add_parser("queries", help="measure how exact nDCG@10 is by the number of queries")
     sentences = steps.add_parser("sentences", help="compare sentences of documents with real queries")
     sentences.add_argument("folders", type=Path, nargs="+")
-    steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.step in ("scores", "truth"):
@@ -62,11 +59,6 @@ def main() -> None:
         from scripts.quality import sentence_queries
 
         sentence_queries.measure(options.folders)
-    elif options.step == "replays":
-        from scripts.quality import published_losses
-
-        replays = published_losses.pools(options.folder)
-        published_losses.RESULTS.write_text(json.dumps(replays, indent=1) + "\n")
     else:
         from scripts.quality import report
 

@@ -149,4 +149,3 @@ BASELINES = {
     "parc": parc,
     "knn_flabels": knn_flabels,
 }
-SEARCH_BASELINES = {"airtran": airtran}

@@ -63,7 +63,7 @@ def targets(budget: str, half: str) -> list[TargetResult]:
 
 def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
     """Return the differences of estimates and of fine-tuned scores for all pairs, better estimate first."""
-    scores, truth = np.mean(target.scores(ESTIMATOR), axis=0), np.array(list(target.truth.values()))
+    scores, truth = np.array(target.scores(ESTIMATOR)), np.array(list(target.truth.values()))
     order = np.argsort(-scores, kind="stable")
     first, second = np.array(list(combinations(order, 2))).T
     return scores[first] - scores[second], truth[first] - truth[second]

@@ -5,6 +5,7 @@ Each score and run is stored immediately, and stored runs are not repeated.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -18,20 +19,21 @@ import hf_emms
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Sample, load_sample
 from hf_emms.errors import EmmsError
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import extract, whole_sample
+from hf_emms.run.engines.extraction import Extraction, extract, whole_sample
 from hf_emms.run.engines.rows import retrieval_of
 from hf_emms.run.plan import spec_for
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.retrieval import SearchScores
 from scripts.demo import sources
 from scripts.quality import results, targets
-from scripts.quality.baselines import BASELINES, SEARCH_BASELINES
+from scripts.quality.baselines import BASELINES, airtran
 from scripts.quality.candidates import checkpoint
 from scripts.quality.pools import BITS, FEWEST, Budget, Candidate, Pool, Target, made, work
 from scripts.quality.rows import Split, write
@@ -39,10 +41,6 @@ from scripts.quality.rows import Split, write
 RANDOM_WIDTH = 64
 ON_OTHER_LABELS = ("emms_knn", "emms", "logme_flabels")
 ON_OTHER_LAYERS = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
-# Sample size → number of draws.
-DRAWS = {200: 2, 500: 1}
-# Estimators that also score samples of the training rows.
-ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 # Rows of the ranking before a fine-tuning.
 _FEW_ROWS = 100
 
@@ -117,8 +115,6 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
     scores, n, last_layer = dict[str, list[float]](), 0, dict[str, Row]()
     baselines = dict[str, float]()
     for key, settings in _ways(pool, target):
-        if n and settings.get("max_samples", 0) >= n:
-            continue
         ranking = rank(pool, target, list(folders.values()), **settings)
         by_folder = {row.checkpoint: row for row in ranking if row.error is None}
         if settings.get("layers") == "last":
@@ -134,7 +130,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
             scores[f"{estimator}|{key}"] = [_rounded(value.value) for value in values]
             if estimator == "emms":
                 scores[f"emms_r2|{key}"] = [_rounded(value.details["r2"]) for value in values]
-    scores |= _scores_by_baselines(pool, target, [folders[name] for name in rows])
+    scores |= _more_scores(pool, target, [folders[name] for name in rows])
     return {
         "task": target.task,
         "half": target.half,
@@ -151,19 +147,15 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
 
 
 def _ways(pool: Pool, target: Target) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield label encoders, sample size and draw as a key, and arguments of `rank`; the first is for all pools."""
-    yield f"{pool.labels}|all|0", {"estimators": pool.estimators_of(target)}
+    """Yield label encoders as a key, and arguments of `rank`; the first is for all pools."""
+    yield f"{pool.labels}", {"estimators": pool.estimators_of(target)}
     if pool.page is not None:
         return
     for name, encoders in label_sets().items():
         if name != pool.labels:
-            yield f"{name}|all|0", {"estimators": ON_OTHER_LABELS, "encoders": encoders}
+            yield f"{name}", {"estimators": ON_OTHER_LABELS, "encoders": encoders}
     for layer in ("last", "mean"):
-        yield f"{layer}-layer|all|0", {"estimators": ON_OTHER_LAYERS, "layers": layer}
-    for rows, draws in DRAWS.items():
-        for draw in range(draws):
-            settings = {"max_samples": rows, "seed": draw}
-            yield f"{pool.labels}|{rows}|{draw}", {"estimators": ON_SMALL_SAMPLES, **settings}
+        yield f"{layer}-layer", {"estimators": ON_OTHER_LAYERS, "layers": layer}
 
 
 def rank(
@@ -186,15 +178,11 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _scores_by_baselines(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Return scores of estimators that hf_emms does not have."""
-    if target.task == "text-retrieval":
-        return _scores_of_searches(pool, target, checkpoints)
-    return _scores_of_rows(pool, target, checkpoints) if pool.page is None else {}
-
-
-def _scores_of_searches(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Return scores that need the embeddings of queries and documents."""
+def _more_scores(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
+    """Return scores of estimators that hf_emms does not have, and scores with a random vector per label text."""
+    is_search = target.task == "text-retrieval"
+    if not is_search and pool.page is not None:
+        return {}
     options = Options(
         str(folder_of(target)),
         task=target.task,
@@ -202,51 +190,44 @@ def _scores_of_searches(pool: Pool, target: Target, checkpoints: list[str]) -> d
         columns=target.columns,
         max_samples=pool.max_samples,
         device="cpu",
-        estimators=("zero_shot_ndcg",),
+        **({"estimators": ("zero_shot_ndcg",)} if is_search else {}),
     )
-    embedded = [*searches(options, checkpoints)]
-    return {
-        f"{name}|{pool.labels}|all|0": [_rounded(baseline(search)) for search in embedded]
-        for name, baseline in SEARCH_BASELINES.items()
-    }
-
-
-def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
-    """Return scores that need feature rows: of other estimators, and with a random vector per label text."""
-    options = Options(
-        str(folder_of(target)), task=target.task, split="train", columns=target.columns, max_samples=None, device="cpu"
-    )
-    sample, running = load_sample(options.sample), options.running
-    embedded = hf_emms.embed_labels(sample.label_texts, label_sets()[pool.labels]).embeddings
-    labels = _labels(sample, [*embedded] if sample.label_numbers is None else [*embedded, sample.label_numbers])
+    if is_search:
+        return {f"airtran|{pool.labels}": [_rounded(airtran(search)) for search in searches(options, checkpoints)]}
+    sample = load_sample(options.sample)
     shape = (len(sample.label_texts), RANDOM_WIDTH)
     random = _labels(sample, [np.random.default_rng(0).normal(size=shape).astype(np.float32)])
-    parts, cache = (options.features, options.scoring, running), Cache(default_root())
-    engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Progress())
-    scores: dict[str, list[float]] = {}
-    for id in checkpoints:
-        plan = spec_for(resolve(id, "model"), options, sample.task)
-        features = extract(plan, engine_input).features["spread"]
-        features = features[sample.input_of_row]
+    embedded = hf_emms.embed_labels(sample.label_texts, label_sets()[pool.labels]).embeddings
+    labels = _labels(sample, [*embedded] if sample.label_numbers is None else [*embedded, sample.label_numbers])
+    scores = defaultdict[str, list[float]](list)
+    for _, extraction in _extracted(options, sample, labels, checkpoints):
+        features = extraction.features["spread"][sample.input_of_row]
         for name in ON_OTHER_LABELS:
             value = hf_emms.score(features, random, estimator=name, groups=sample.groups).value
-            scores.setdefault(f"{name}|random|all|0", []).append(_rounded(value))
+            scores[f"{name}|random"].append(_rounded(value))
         for name, baseline in BASELINES.items():
-            if (found := baseline(features, labels, sample.groups)) is not None:
-                scores.setdefault(f"{name}|{pool.labels}|all|0", []).append(_rounded(found))
+            if (value := baseline(features, labels, sample.groups)) is not None:
+                scores[f"{name}|{pool.labels}"].append(_rounded(value))
     return scores
 
 
 def searches(options: Options, checkpoints: Iterable[str], tokens: int | None = None) -> Iterator[SearchScores]:
     """Yield the search of a sample's corpus with the embeddings of each checkpoint, of at most this many tokens."""
-    sample, cache = load_sample(options.sample), Cache(default_root())
+    sample = load_sample(options.sample)
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # searches do not use them
-    parts = (options.features, options.scoring, options.running, cache, Progress())
+    for spec, extraction in _extracted(options, sample, labels, checkpoints, tokens):
+        (features,) = extraction.features.values()
+        yield retrieval_of(features, whole_sample(sample), options.scoring, spec.similarity)
+
+
+def _extracted(
+    options: Options, sample: Sample, labels: LabelTable, checkpoints: Iterable[str], tokens: int | None = None
+) -> Iterator[tuple[FeatureSpec, Extraction]]:
+    parts = (options.features, options.scoring, options.running, Cache(default_root()), Progress())
     for id in checkpoints:
-        plan = spec_for(resolve(id, "model"), options, sample.task)
-        plan = plan if tokens is None else replace(plan, max_length=tokens)
-        (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts)).features.values()
-        yield retrieval_of(features, whole_sample(sample), options.scoring, plan.similarity)
+        spec = spec_for(resolve(id, "model"), options, sample.task)
+        spec = spec if tokens is None else replace(spec, max_length=tokens)
+        yield spec, extract(spec, EngineInput({}, sample, lambda: labels, *parts))
 
 
 def _labels(sample: Sample, embedded: Collection[np.ndarray]) -> LabelTable:

@@ -15,18 +15,15 @@ from typing import Any, Literal
 import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
-from scripts.quality import calibration, published_losses, query_counts, sentence_queries, static_order
-from scripts.quality.baselines import SEARCH_BASELINES
+from scripts.quality import calibration, query_counts, sentence_queries, static_order
 from scripts.quality.pools import (
     BITS,
     DOCS,
     FEWEST,
     FULL,
     IMAGES,
-    MICRO,
     POOLS,
     QUICK,
-    SAME_ARCHITECTURE,
     SEARCH,
     TEXTS,
     Pool,
@@ -67,8 +64,6 @@ NAMES = {
     "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
     "prior of estimates": "EMMS + k-NN and its own mean rank elsewhere, mean of z-scores",
 }
-SIZES = ("200", "500", "all")
-ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 LABELS = {
     "demo": "demo, K = 3",
     "static": "static table, K = 1",
@@ -77,16 +72,7 @@ LABELS = {
     "minilm": "all-MiniLM-L6-v2 (`base`, the default), K = 1",
     "random": "a random vector a text, K = 1",
 }
-ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
 LAYERED = ("image-classification", "text-classification", "image-to-text")
-# Meng et al. 2023 (arXiv 2308.06262), abstract: gain in weighted τ over LogME on F-labels, in per cent.
-PAPER_GAINS = {
-    "image-classification": 9.0,
-    "referring-expression": 26.3,
-    "image-to-text": 20.1,
-    "visual-question-answering": 54.8,
-    "question-answering": 12.2,
-}
 BUDGETS = (QUICK.name, FULL.name)
 # Columns of the agreement with fine-tuning, at each budget: title, measure of the truth, half of the targets.
 COLUMNS: tuple[tuple[str, Literal["test", "tied", "loss"], str | None], ...] = (
@@ -116,7 +102,6 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     yield DOCS / str(SEARCH.page), "sentences", "\n\n".join(map(table_of, tables))
     yield DOCS / "rank-search.md", "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
     yield DOCS / "evidence.md", "static order", static_order_table()
-    yield published_losses.PAGE, "replays", replays_table(json.loads(published_losses.RESULTS.read_text()))
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
@@ -176,9 +161,9 @@ def _of_half(targets: Sequence[TargetResult], half: str | None) -> list[TargetRe
     return [target for target in targets if half in (None, target.record["half"])]
 
 
-def _measures(targets: Sequence[TargetResult], name: str, labels: str | None = None, rows: str = "all") -> PerTarget:
+def _measures(targets: Sequence[TargetResult], name: str, labels: str | None = None) -> PerTarget:
     """Return target → measures of an estimator, for targets with scores."""
-    return {t.name: measures for t in targets if (measures := t.measures(name, labels, rows))}
+    return {t.name: measures for t in targets if (measures := t.measures(name, labels))}
 
 
 def _mean(measured: PerTarget, measure: str = "weighted_tau", targets: Iterable[str] | None = None) -> float:
@@ -248,7 +233,7 @@ def _search_cell(target: TargetResult, name: str) -> str:
     names, scores = target.record["candidates"], target.record["scores"]
     if name not in names:
         return "–"
-    keys = (f"{estimator}|{target.labels}|all|0" for estimator in ("zero_shot_ndcg", "adapted_ndcg"))
+    keys = (f"{estimator}|{target.labels}" for estimator in ("zero_shot_ndcg", "adapted_ndcg"))
     before = [f"{100 * scores[key][names.index(name)]:.1f}" for key in keys if key in scores]
     return " / ".join([*before, _truth_of(target, name) or "–"])
 
@@ -258,7 +243,7 @@ def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarge
     measured = controls(targets)
     return {
         **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
-        **{ESTIMATORS[name]: measures for name in SEARCH_BASELINES if (measures := _measures(targets, name))},
+        **({ESTIMATORS["airtran"]: measures} if (measures := _measures(targets, "airtran")) else {}),
         **_measures_of_peer(targets),
         "parameter count": measured["parameters"],
         "mean rank elsewhere": measured["dataset-blind"],
@@ -296,25 +281,6 @@ def query_counts_table(results: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def replays_table(results: Mapping[str, Any]) -> str:
-    """Return the replays of rules for choosing a language model: a table for each pool of published models."""
-    rows_tuned = published_losses.TARGET_ROWS
-    head = ("rule", "rows trained on", *(f"fine-tuned on {rows:,} rows" for rows in rows_tuned))
-    parts = []
-    for pool in published_losses.POOLS:
-        rows = []
-        for title in published_losses.RULES:
-            result = results[pool][title]
-            measured = [result["targets"][str(rows)] for rows in rows_tuned]
-            cells = [
-                "; ".join(" ".join(f"{v:.2f}" for v in m[name]) for name in ("spearman", "regret")) for m in measured
-            ]
-            rows.append((title, f"{result['rows']:,}", *cells))
-        title = f"{results[pool]['models']} models, {pool}: Spearman's correlation, and regret of the pick in nats, on "
-        parts += [title + ", ".join(published_losses.SETS.values()), markdown(head, rows)]
-    return "\n\n".join(parts)
-
-
 # ---- real checkpoints ------------------------------------------------------------------------------------------------
 
 
@@ -325,10 +291,7 @@ def real_tables(pool: Pool) -> Tables:
     yield f"Targets: {pool.title}", _real_targets(targets)
     yield f"Agreement: {pool.title}", _agreement(targets)
     yield f"Agreement: {pool.title} without altered and random ones", _agreement(_only(targets, real))
-    if pool is IMAGES:
-        yield "One architecture, three sources", _same_architecture(targets)
     yield f"Confirming a shortlist: {pool.title}", _real_confirming(targets)
-    yield f"Defaults: {pool.title}", _defaults(targets)
     yield f"What fine-tuning gave: {pool.title}", _real_truths(pool, targets)
 
 
@@ -340,7 +303,6 @@ def static_order_table() -> str:
 
 def shared_tables() -> Tables:
     """Yield title and table of choices and fits on targets from different pools."""
-    yield "Dev targets of all pools", _dev_targets()
     yield "Points at stake", _at_stake()
     rows = [(title, *row) for title, found in static_order.groups() for row in static_order.rows(found)]
     yield "Static order", markdown(("pool", *static_order.HEAD), rows)
@@ -431,7 +393,7 @@ def _standard(values: Sequence[float]) -> np.ndarray:
 
 
 def _estimates(target: TargetResult) -> dict[str, float]:
-    return dict(zip(target.candidates, target.scores("emms_knn")[0], strict=True))
+    return dict(zip(target.candidates, target.scores("emms_knn"), strict=True))
 
 
 def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[str, float]]) -> PerTarget:
@@ -441,7 +403,7 @@ def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[st
     for target in targets:
         if set(target.candidates) <= set(blind[target.name]):
             elsewhere = _standard([blind[target.name][name] for name in target.candidates])
-            both = _standard(target.scores("emms_knn")[0]) + elsewhere
+            both = _standard(target.scores("emms_knn")) + elsewhere
             measured[target.name] = target.agreement(list(both))
     return measured
 
@@ -482,50 +444,6 @@ def _with_interval(measured: Sequence[Measured]) -> str:
     return f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _defaults(targets: Sequence[TargetResult]) -> str:
-    """List mean weighted τ and regret by label encoders and layers."""
-    pairs = [(budget, name) for budget in BUDGETS for name in ("emms_knn", "emms")]
-    rows = [
-        (text, *(tau_and_regret([*_measures(_at(targets, budget), name, labels).values()]) for budget, name in pairs))
-        for labels, text in {**LABELS, **ON_LAYERS}.items()
-    ]
-    head = [f"{budget}, {name}" for budget in BUDGETS for name in ("EMMS + k-NN", "EMMS, held out")]
-    return markdown(("label encoders at three layers; other layers (weighted τ / regret)", *head), rows)
-
-
-def _dev_targets() -> str:
-    """List mean weighted τ on the dev targets of each pool and of all pools, the criterion for defaults."""
-    groups: dict[str, list[TargetResult]] = {}
-    for pool in (MICRO, IMAGES, TEXTS):
-        for budget in (pool.truth,) if pool is MICRO else BUDGETS:
-            if dev := _at(_of_half(load(pool, budget), "dev"), budget):
-                groups[f"{pool.title}, {budget if pool is not MICRO else 'short'}"] = dev
-    rows = []
-    for name in ("emms_knn", "emms", "logme", "logme_flabels", "knn"):
-        for labels, text in ((None, ""), ("last-layer", ", the last layer alone")):
-            columns = [[m["weighted_tau"] for m in _measures(dev, name, labels).values()] for dev in groups.values()]
-            cells = [f"{np.mean(values):.2f}" if values else "–" for values in columns]
-            rows.append((f"{NAMES[name]}{text}", *cells, f"{np.mean(np.concatenate(columns)):.2f}"))
-    return markdown(("weighted τ", *(f"{title} ({len(dev)})" for title, dev in groups.items()), "all"), rows)
-
-
-def _same_architecture(targets: Sequence[TargetResult]) -> str:
-    """List the best of three sources of one architecture, and the picks of estimators."""
-    rows = []
-    three = _only(targets, frozenset(SAME_ARCHITECTURE))
-    for target in (at for budget in BUDGETS for at in _at(three, budget)):
-        best = max(target.truth, key=lambda name: target.truth[name])
-        values = ", ".join(f"{name.rpartition('-')[2]} {target.truth[name]:.1f}" for name in target.candidates)
-        picks = []
-        for name in ("emms_knn", "emms", "logme", "logme_flabels"):
-            pick = target.candidates[int(np.argmax(target.scores(name)[0]))]
-            verdict = "right" if pick == best else "within the noise" if pick in target.groups[0] else "wrong"
-            picks.append(f"{pick.rpartition('-')[2]} ({verdict})")
-        rows.append((target.name, target.record["half"], target.budget, values, *picks))
-    head = ("target", "half", "budget", "after fine-tuning", "first by EMMS + k-NN", "by EMMS", "by LogME")
-    return markdown((*head, "by LogME on F-labels"), rows)
-
-
 def _real_confirming(targets: Sequence[TargetResult]) -> str:
     columns = [(budget, half) for budget in BUDGETS for half in ("held", "dev")]
     rows = []
@@ -564,9 +482,7 @@ def micro_tables() -> Tables:
     yield "Targets", _targets(targets)
     yield "Agreement with fine-tuning", _overview(ranked, targets)
     yield "Weighted τ by task", _columns(ranked, tasks)
-    yield "The paper's gains over LogME", _gains(ranked, tasks)
     yield "Weighted τ by target", _columns(ranked, {target.name: [target.name] for target in targets})
-    yield "Sample size", _sizes(targets)
     yield "Label encoders", _labels(targets)
     yield "Layers", _layers(targets)
     yield "Confirming a shortlist", _confirming(targets)
@@ -623,27 +539,6 @@ def _columns(ranked: Mapping[str, PerTarget], columns: Mapping[str, list[str]]) 
         for name, measured in ranked.items()
     ]
     return markdown(("ranked by", *columns), rows)
-
-
-def _gains(ranked: Mapping[str, PerTarget], tasks: Mapping[str, list[str]]) -> str:
-    """List gains in weighted τ over LogME on label embeddings by task, as in the paper's abstract."""
-    rows = []
-    for task, gain in PAPER_GAINS.items():
-        base = _mean(ranked["logme_flabels"], targets=tasks[task])
-        gains = [_mean(ranked[name], targets=tasks[task]) / base - 1 for name in ("emms_knn", "emms", "emms_exact")]
-        rows.append((task, f"+{gain} %", *(f"{value:+.1%}".replace("%", " %") for value in gains)))
-    names = (NAMES[name] for name in ("emms_knn", "emms", "emms_exact"))
-    return markdown(("task", "EMMS in the paper", *names), rows)
-
-
-def _sizes(targets: Sequence[TargetResult]) -> str:
-    """List targets with more rows than the larger sample."""
-    full = [target for target in targets if all(target.measures("emms", rows=size) for size in SIZES)]
-    rows = [
-        (NAMES[name], *(tau_and_regret([*_measures(full, name, rows=size).values()]) for size in SIZES))
-        for name in ON_SMALL_SAMPLES
-    ]
-    return markdown(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
 
 
 def _labels(targets: Sequence[TargetResult]) -> str:

@@ -118,15 +118,14 @@ class TargetResult:
         values = measured(scores, [self.truth[name] for name in self.candidates])
         return {name: values[name] for name in MEASURES}
 
-    def scores(self, estimator: str, labels: str | None = None, rows: str = "all") -> list[list[float]]:
-        """Return the scores of an estimator in the order of the candidates, one list per draw of the sample."""
-        prefix = f"{estimator}|{labels or self.labels}|{rows}|"
-        return [self._of_candidates(values) for key, values in self.record["scores"].items() if key.startswith(prefix)]
+    def scores(self, estimator: str, labels: str | None = None) -> list[float]:
+        """Return the scores of an estimator in the order of the candidates."""
+        return self._of_candidates(self.record["scores"][f"{estimator}|{labels or self.labels}"])
 
-    def measures(self, estimator: str, labels: str | None = None, rows: str = "all") -> Measured | None:
-        """Return the measures of an estimator, averaged over draws of the sample; None without scores."""
-        draws = [self.agreement(scores) for scores in self.scores(estimator, labels, rows)]
-        return {name: _mean([draw[name] for draw in draws]) for name in MEASURES} if draws else None
+    def measures(self, estimator: str, labels: str | None = None) -> Measured | None:
+        """Return the measures of an estimator; None without scores."""
+        is_scored = f"{estimator}|{labels or self.labels}" in self.record["scores"]
+        return self.agreement(self.scores(estimator, labels)) if is_scored else None
 
     def described(self, name: str) -> list[float]:
         """Return "parameters" or "widths" of each candidate."""
@@ -147,12 +146,6 @@ class TargetResult:
     def _of_candidates(self, values: Sequence[float]) -> list[float]:
         names = set(self.candidates)
         return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in names]
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean without NaN; NaN if there are only NaN."""
-    numbers = [value for value in values if not np.isnan(value)]
-    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def _best(runs: list[list], measure: str) -> float:
@@ -193,7 +186,7 @@ def replayed(target: TargetResult, count: int, estimator: str = CONFIRMING) -> C
 
 def ordered_by(target: TargetResult, estimator: str) -> list[str]:
     """Return the candidates in the order of an estimator."""
-    scores = np.mean(target.scores(estimator), axis=0)
+    scores = np.array(target.scores(estimator))
     return [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
 
 

@@ -13,7 +13,6 @@ from scipy import stats
 from hf_emms import evaluation
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.measures import resampled
-from scripts.docs.paper import taus
 
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
 
@@ -116,8 +115,3 @@ def test_dataset_blind_scores_do_not_use_the_dataset(data):
     other = data.draw(st.lists(numbers, min_size=4, max_size=4))
     assume(other != rows[0])
     assert evaluation.dataset_blind(truths | {"d0": dict(zip("abcd", other, strict=True))})["d0"] == blind["d0"]
-
-
-def test_the_control_on_the_papers_results():
-    means = [sum(values.values()) / len(values) for values in taus().values()]
-    assert means == pytest.approx([0.837, 0.777, 0.557], abs=5e-4)

@@ -74,7 +74,7 @@ def test_every_tau_of_the_page_follows_from_the_results(records, estimator):
     (row,) = rows.values()
     for name, record in records.items():
         truth = [truth_of(record["runs"]["first"][candidate]) for candidate in record["candidates"]]
-        tau = weightedtau(record["scores"][f"{estimator}|demo|all|0"], truth).statistic
+        tau = weightedtau(record["scores"][f"{estimator}|demo"], truth).statistic
         assert row[name] == f"{tau:.2f}", name
 
 
@@ -103,7 +103,7 @@ def test_no_default_is_chosen_on_held_targets():
 
 def target_of(runs: dict[str, list[list[float]]], budget: str = "first", **record: object) -> TargetResult:
     """A target whose candidates are in the estimate's order, with runs of [rate, seed, validation, test, seconds]."""
-    scores = {"emms_knn|demo|all|0": [-float(place) for place in range(len(runs))]}
+    scores = {"emms_knn|demo": [-float(place) for place in range(len(runs))]}
     return TargetResult("t", {"candidates": [*runs], "runs": {budget: runs}, "scores": scores, **record}, budget)
 
 
@@ -208,12 +208,12 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     assert record["test_rows"] == 3
     assert record["baselines"]["BM25"] > 0.9
     assert {key.partition("|")[0] for key in record["scores"]} == {"zero_shot_ndcg", "emms", "emms_r2", "airtran"}
-    assert all(0.2 <= value <= 1 for value in record["scores"]["airtran|demo|all|0"])
+    assert all(0.2 <= value <= 1 for value in record["scores"]["airtran|demo"])
     settings = {"task": target.task, "columns": target.columns, "estimators": ("zero_shot_ndcg",)}
     options = Options(str(experiment.folder_of(target)), **settings)
     searches = experiment.searches(options, [f"emms-demo/{name}" for name in record["candidates"]])
     values = [round(zero_shot_ndcg(search).value, 6) for search in searches]
-    assert values == pytest.approx(record["scores"]["zero_shot_ndcg|demo|all|0"], abs=1e-6)
+    assert values == pytest.approx(record["scores"]["zero_shot_ndcg|demo"], abs=1e-6)
     runs = [[1e-3, 0, 50.0, 50.0, 1.0, 1, None, []]]
     record["runs"] = {"short": dict.fromkeys(record["candidates"], runs)}
     results.write(pool, {"animals": record})

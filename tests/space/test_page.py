@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
-from datetime import date
-from itertools import takewhile
 
-import pytest
-
-from scripts.bench.sequences import CONDITIONS, sequence
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, choose, expect, of_rows, scored, write
-
-SECONDS_OF_SEQUENCES = 80
 
 
 def has_query(page, text):
     expect(page).to_have_url(re.compile(re.escape(text)))
-
-
-@pytest.mark.slow
-def test_what_is_shown_agrees_with_the_address_after_any_sequence(browser, space):
-    """A hundred others each day, or fewer if a slow machine runs out of time; a fault names its seed."""
-    some = [each for each in CONDITIONS if each.slowdown == 1 and each.name.partition(",")[0] in ("100 ms", "300 ms")]
-    first, end = 100 * date.today().toordinal(), time.monotonic() + SECONDS_OF_SEQUENCES
-    played = takewhile(lambda seed: time.monotonic() < end, range(first, first + 100))
-    assert not [problem for seed in played for problem in sequence(browser, space.url, some[seed % 2], seed)]
 
 
 def test_what_was_opened_in_one_tab_is_closed_in_another(visit):
