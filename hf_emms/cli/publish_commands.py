@@ -69,20 +69,14 @@ _hardware_option = cloup.option(
 )
 
 
-@publish.command("metric", short_help="Publish the metric as a Gradio Space.")
+@publish.command("metric", short_help="Publish the metric as a static Space.")
 @cloup.option("--repo-id", required=True, metavar="USER/emms", help="Space.")
-@_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
-@cloup.option(
-    "--package",
-    metavar="SPEC",
-    help="Package that the Space installs as hf-emms [default: a wheel that is uploaded with it].",
-)
-def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
-    """Publish the metric as a Gradio Space for evaluate.load("USER/emms"), and print the URL of the commit."""
+def publish_metric_space(repo_id: str, private: bool) -> None:
+    """Publish the metric as a static Space for evaluate.load("USER/emms"), and print the URL of the commit."""
     from hf_emms.publish.metric import publish_metric
 
-    out.data(publish_metric(repo_id, hardware=hardware, private=private, package=package))
+    out.data(publish_metric(repo_id, private=private))
     out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
 
 

@@ -140,25 +140,18 @@ _PINNED = "hf-emms==0.1.0"
 _BRINGS = "The package hf-emms brings it."
 
 
-def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package: str | None) -> str:
-    """Create or update the metric's Gradio Space, and return the URL of the commit.
+def publish_metric(repo_id: str, *, private: bool) -> str:
+    """Create or update a static Space with the metric and a wheel of this version, and return the URL of the commit.
 
     Args:
         repo_id: "USER/emms", because ``evaluate.load`` requests the file with the name of the Space.
-        hardware: See `hub.publish_space`.
         private: Whether a new Space is private.
-        package: The package that the Space installs as hf-emms; by default a wheel of this version.
     """
     owner, _, name = repo_id.partition("/")
     if name != "emms":
         raise EmmsError(
             f"{repo_id!r} is not a valid name: evaluate.load requires a Space called emms",
             setting_ref("repo_id", f"{owner if name else 'USER'}/emms"),
-        )
-    if private and package is None:
-        raise EmmsError(
-            "a private Space cannot download its own wheel while it is built",
-            "choose another package, such as the URL of a wheel, or leave " + setting_ref("private") + " out",
         )
     import shutil
     import tempfile
@@ -170,11 +163,12 @@ def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "space"
         shutil.copytree(source_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
-        if package is None:
-            (folder / wheel.NAME).write_bytes(wheel.build())
-            package = wheel.requirement(hub.repo_url(repo_id, "space"))
+        (folder / wheel.NAME).write_bytes(wheel.build())
+        package = wheel.requirement(hub.repo_url(repo_id, "space"))
         requirements, card = folder / "requirements.txt", folder / "README.md"
         requirements.write_text(requirements.read_text().replace(_PINNED, package))
         card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))
-        message = "EMMS: the metric, its card and its page"
-        return hub.publish_space(account, repo_id, folder, message=message, hardware=hardware, private=private)
+        message = "EMMS: the metric and its card"
+        return hub.publish_space(
+            account, repo_id, folder, message=message, sdk="static", hardware=None, private=private
+        )

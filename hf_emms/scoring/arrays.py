@@ -90,16 +90,14 @@ def as_numpy(value: Any) -> np.ndarray:
             f"{int(np.ma.getmaskarray(value).sum())} values of the array are masked and cannot be scored",
             "remove those rows, or fill them with array.filled(0)",
         )
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise EmmsError(f"the rows are not a rectangular array: {error}", "give every row the same length") from None
 
 
 def _as_float_array(value: Any, name: str) -> np.ndarray:
-    try:
-        array = as_numpy(value)
-    except EmmsError:
-        raise
-    except ValueError as error:
-        raise EmmsError(f"{name} is not a rectangular array: {error}", "give every row the same length") from None
+    array = as_numpy(value)
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":

@@ -105,13 +105,6 @@ def opened(address: str, size: tuple[int, int] = (1200, 700)) -> Iterator[Any]:
             browser.close()
 
 
-def _score_the_example(page: Any) -> None:
-    page.get_by_role("button", name="Score the example").click()
-    page.get_by_text("The best mixture of the F-labels").wait_for()
-    page.locator(".vega-embed canvas, .vega-embed svg").first.wait_for()
-    page.wait_for_timeout(1500)  # the chart grows into place
-
-
 def _wait_for_the_table(page: Any) -> None:
     page.locator("table.board tbody tr").first.wait_for()
 
@@ -144,11 +137,6 @@ PAGES = {
     "leaderboard-across": _leaderboard("across", (1280, 900), f"{_FASHION}&tab=across&scope=all"),
     "leaderboard-compare": _leaderboard("compare", (1280, 900), f"{_FASHION}&{_COMPARED}"),
     "leaderboard-checkpoint": _leaderboard("checkpoint", (1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
-    "metric": Page(
-        ROOT / "hf_emms" / "metric" / "emms" / "app.py",
-        ROOT / "hf_emms" / "metric" / "emms" / "screenshot.png",
-        _score_the_example,
-    ),
 }
 
 

@@ -135,24 +135,6 @@ def test_the_command_line(cache, tmp_path):
     cli.close()
 
 
-def test_two_versions_share_a_cache(cache, tmp_path):
-    """Environments share the cache: each loads the metric of the hf_emms it has, whichever was imported last."""
-    older = tmp_path / "older" / "hf_emms"
-    source = install.source_folder().parents[1]
-    older.mkdir(parents=True)
-    for path in source.iterdir():
-        if path.name != "__init__.py":
-            (older / path.name).symlink_to(path)
-    (older / "__init__.py").write_text((source / "__init__.py").read_text().replace('= "0.', '= "0.0.'))
-    code = IMPORT_EVALUATE + "evaluate.load('emms'); print(sys.modules['hf_emms'].__file__)"
-    run("import hf_emms", cache)
-    run("import hf_emms", cache, PYTHONPATH=str(older.parent))
-    assert run(code, cache).stdout == f"{source / '__init__.py'}\n"
-    assert run(code, cache, PYTHONPATH=str(older.parent)).stdout == f"{older / '__init__.py'}\n"
-    package = cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
-    assert len([path for path in package.iterdir() if len(path.name) == 64]) == 1
-
-
 def test_module_without_hf_emms_names_the_package(cache):
     """The module in an environment without hf_emms, and the folder of a Space likewise."""
     install.install()

@@ -129,11 +129,9 @@ EMBEDDINGS = np.stack(list(TABLE.values()))
         {"label_table": TABLE},
         {"label_table": EMBEDDINGS, "class_names": NAMES},
         {"label_table": [EMBEDDINGS.astype(np.float32)], "class_names": NAMES},
-        {"label_table": list(EMBEDDINGS), "class_names": NAMES},
-        {"label_table": EMBEDDINGS[:, None].tolist(), "class_names": NAMES},
         {"label_table": hf_emms.LabelTable(np.arange(3), (EMBEDDINGS,), texts=tuple(NAMES))},
     ],
-    ids=["mapping", "array", "list of arrays", "list of rows", "nested lists", "LabelTable"],
+    ids=["mapping", "array", "list of arrays", "LabelTable"],
 )
 def test_label_table(load, classes, labels):
     x, codes = classes
@@ -187,12 +185,6 @@ def test_combined_metrics_accept_batches_and_single_rows(load, rows):
         assert result[f"{name}_score"] == pytest.approx(alone["score"], rel=1e-6)
 
 
-def test_evaluator_with_answers_is_refused(load):
-    evaluator = evaluate.evaluator("text-classification")
-    with pytest.raises(ValueError, match="hidden states"):
-        evaluator.compute_metric(load(), {"predictions": ["yes", "no"], "references": ["yes", "no"]})
-
-
 def test_rules_of_evaluate_and_examples_of_the_card(load):
     """What evaluate's tests check of each metric: no **kwargs in _compute, and examples in the module's docstrings."""
     source = str(install.source_folder())
@@ -208,9 +200,5 @@ def test_rules_of_evaluate_and_examples_of_the_card(load):
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(card).failed == 0
 
 
-def test_space_requires_this_version_and_one_gradio():
-    requirements = (CARD.parent / "requirements.txt").read_text().split()
-    front_matter = CARD.read_text().split("---")[1]
-    assert f"hf-emms=={hf_emms.__version__}" in requirements
-    gradio = next(line.partition("==")[2] for line in requirements if line.startswith("gradio"))
-    assert f"sdk_version: {gradio}\n" in front_matter
+def test_space_requires_this_version():
+    assert f"hf-emms=={hf_emms.__version__}" in (CARD.parent / "requirements.txt").read_text().split()

@@ -16,7 +16,7 @@ from tests.hub.fixtures import client_environment
 
 __all__ = ["cli", "home", "hub"]
 
-AS_THEY_ARE = ("app.py", "emms.py", "screenshot.png")
+AS_THEY_ARE = ("emms.py", "index.html")
 
 
 @pytest.fixture
@@ -38,9 +38,8 @@ def test_space_is_created_in_one_commit_and_loads(hub, publish, tmp_path):
     card = files["README.md"].decode()
     assert f'`pip install "{address}"` brings it.' in card
     metadata = yaml.safe_load(card.split("---")[1])
-    assert (metadata["sdk"], metadata["sdk_version"]) == ("gradio", "6.31.0")
     assert {"evaluate", "metric"} <= set(metadata["tags"])
-    assert hub.store.repo("ada/emms", "space").space.sdk == "gradio"
+    assert metadata["sdk"] == hub.store.repo("ada/emms", "space").space.sdk == "static"
 
     code = """
 emms = evaluate.load("ada/emms")
@@ -55,12 +54,10 @@ print(emms.compute(predictions=[[1.0], [2.0], [3.0]], references=[[1.0], [2.0], 
 
 def test_existing_space_is_updated_and_keeps_other_files(hub, publish):
     hub.store.put_files("eve/emms", {"emms.py": b"old", "notes.txt": b"mine"}, "space")
-    done = publish("eve/emms", "--private", "--package", "emms @ x", token=hub.token(user="eve"))
+    done = publish("eve/emms", "--private", token=hub.token(user="eve"))
     assert done.code == 0, done.err
     assert hub.store.read("eve/emms", "emms.py", "space") == (source_folder() / "emms.py").read_bytes()
     assert hub.store.read("eve/emms", "notes.txt", "space") == b"mine"
-    assert "emms @ x" in hub.store.read("eve/emms", "requirements.txt", "space").decode().splitlines()
-    assert wheel.NAME not in hub.store.paths("eve/emms", "space")
 
 
 @pytest.mark.slow
@@ -82,16 +79,15 @@ def test_requirements_of_the_space_install_in_a_new_environment(hub, publish, tm
 
 
 @pytest.mark.parametrize(
-    ("repo_id", "options", "messages"),
+    ("repo_id", "messages"),
     [
-        ("bob/metric", [], ["'bob/metric' is not a valid name", "--repo-id bob/emms"]),
-        ("emms", [], ["--repo-id USER/emms"]),
-        ("pat/emms", [], ["space 'pat/emms' belongs to 'pat'"]),
-        ("bob/emms", ["--private"], ["choose another package", "leave --private out"]),
+        ("bob/metric", ["'bob/metric' is not a valid name", "--repo-id bob/emms"]),
+        ("emms", ["--repo-id USER/emms"]),
+        ("pat/emms", ["space 'pat/emms' belongs to 'pat'"]),
     ],
 )
-def test_invalid_publication_is_one_error(hub, publish, repo_id, options, messages):
-    done = publish(repo_id, *options, token=hub.token(user="bob"))
+def test_invalid_publication_is_one_error(hub, publish, repo_id, messages):
+    done = publish(repo_id, token=hub.token(user="bob"))
     assert done.code == 1
     assert all(message in done.err for message in messages), done.err
     assert "Traceback" not in done.err

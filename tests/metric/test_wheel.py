@@ -49,7 +49,7 @@ def test_metric_folder_is_in_the_wheel_and_loads_by_path(installed, tmp_path):
     assert folder.startswith(str(installed.parent))
     code = f"import pathlib; print(sorted(path.name for path in pathlib.Path({folder!r}).iterdir() if path.is_file()))"
     names = run([str(installed / "python"), "-c", code], tmp_path).stdout
-    assert names.strip() == str(["README.md", "__init__.py", "app.py", "emms.py", "requirements.txt", "screenshot.png"])
+    assert names.strip() == str(["README.md", "__init__.py", "emms.py", "index.html", "requirements.txt"])
     code = ARRAYS + THREE_LINES.replace('"emms"', repr(folder)) + SHOW
     done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
     assert done.stdout.endswith(" 100\n"), done.stderr

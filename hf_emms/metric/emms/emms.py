@@ -1,9 +1,7 @@
 """EMMS for the evaluate library: which pretrained checkpoint fits your labels, without fine-tuning any."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +101,6 @@ _OPTIONS: dict[str, Any] = {
     "estimators": (),
     "device": "auto",
 }
-_HINTS = {
-    "predictions": "pass features of a checkpoint (N, D1), such as hidden states, not its answers",
-    "references": "remove or correct that row; a row has one text, or embeddings of equal width",
-}
 _SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
 
 
@@ -133,12 +127,7 @@ class Emms(evaluate.Metric):
         # evaluate.Metric uses the seed for numpy. Here it is also the seed of the folds.
         self._defaults = {name: value for name, value in options.items() if value is not None}
         self._layout = ""
-        try:
-            super().__init__(**{name: value for name, value in settings.items() if name in _SETTINGS})
-        except OSError as error:
-            raise EmmsError(
-                f"evaluate cannot write its cache: {error}", "set HF_METRICS_CACHE, or pass cache_dir=FOLDER"
-            ) from error
+        super().__init__(**{name: value for name, value in settings.items() if name in _SETTINGS})
 
     def _info(self) -> evaluate.MetricInfo:
         numbers = [List(Value(dtype)) for dtype in ("float32", "float64")]
@@ -167,15 +156,13 @@ class Emms(evaluate.Metric):
                 f"rows have only predictions and references, not {', '.join(others)}",
                 "pass options such as groups= to compute(), with one value per added row",
             )
-        x, y = _check_rows(predictions, references, len(self))
-        layout = _layout(x, y)
+        x, y = _check_rows(predictions, references)
         if self.writer is None:
-            self._layout = layout
+            self._layout = _layout(x, y)
             self.selected_feature_format = Features({"predictions": _feature(x), "references": _feature(y)})
             self._init_writer()
-        _check_layout(layout, self._layout, len(self))
-        with self._writing():
-            self.writer.write_batch({"predictions": x, "references": y.tolist() if y.dtype == object else y})
+        _check_layout(x, y, self._layout)
+        self.writer.write_batch({"predictions": x, "references": y.tolist() if y.dtype == object else y})
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, Any] | None:
         """Score the added rows and the rows that are passed here."""
@@ -184,13 +171,12 @@ class Emms(evaluate.Metric):
         if self.writer is None and not passed:
             raise EmmsError("no rows were added", "pass predictions= and references=, or call add_batch first")
         if self.writer is None and self.num_process == 1:
-            batch = _check_rows(predictions, references, 0)
+            batch = _check_rows(predictions, references)
             return self._compute(lambda: iter([batch]), options)
         if passed:
             self.add_batch(predictions=predictions, references=references)
         try:
-            with self._writing():
-                self._finalize()
+            self._finalize()
             return self._compute(self._stored_batches, options) if self.process_id == 0 else None
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise EmmsError(
@@ -200,25 +186,13 @@ class Emms(evaluate.Metric):
         finally:
             self._forget()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Raise an EmmsError if rows cannot be written. The error may occur only when the file is closed."""
-        try:
-            yield
-        except OSError as error:
-            raise EmmsError(
-                f"evaluate cannot write its cache {self.data_dir}: {error.strerror or error}",
-                "free disk space there, or pass cache_dir=FOLDER or keep_in_memory=True",
-            ) from error
-
     def _stored_batches(self) -> Iterator[Batch]:
         """Yield the batches of the files. Files are not memory-mapped, because that counts as memory of the process."""
-        layout, n = "", 0
+        layout = ""
         for record in self._stored_records():
             x, y = _to_numpy(record.column("predictions")), _to_numpy(record.column("references"))
             layout = layout or _layout(x, y)
-            _check_layout(_layout(x, y), layout, n)
-            n += len(x)
+            _check_layout(x, y, layout)
             yield x, y
 
     def _stored_records(self) -> Iterator[pa.RecordBatch]:
@@ -279,9 +253,7 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     """Check the options and add defaults."""
     for name in options:
         if name not in _OPTIONS:
-            close = difflib.get_close_matches(name, _OPTIONS)
-            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(_OPTIONS)}"
-            raise EmmsError(f"the metric emms has no option {name!r}", hint)
+            raise EmmsError(f"the metric emms has no option {name!r}", f"choose from {', '.join(_OPTIONS)}")
     options = {**_OPTIONS, **options}
     for name in ("encoders", "estimators"):
         options[name] = names_of(name, options[name])
@@ -340,43 +312,35 @@ def _to_numpy(column: pa.Array) -> np.ndarray:
 
 
 def _layout(x: np.ndarray, y: np.ndarray) -> str:
-    """Return the properties that all batches must share as text: D1, and type and shape of the references."""
+    """Return the properties that all batches must share: D1, and type and shape of the references."""
     if y.ndim == 1:
         return f"D1={x.shape[1]} and {'texts' if y.dtype == object else 'class ids'}"
     return f"D1={x.shape[1]}, K={len(_blocks(y))}, D2={y.shape[-1]}"
 
 
-def _check_layout(layout: str, expected: str, first_row: int) -> None:
-    if layout != expected:
+def _check_layout(x: np.ndarray, y: np.ndarray, expected: str) -> None:
+    if (layout := _layout(x, y)) != expected:
         raise EmmsError(
-            f"rows {first_row} and following have {layout}; the {pluralize(first_row, 'row')} before: {expected}",
+            f"a batch has {layout}; the rows before: {expected}",
             "use one checkpoint and one set of labels per computation; call compute() before the next one",
         )
 
 
-def _check_rows(predictions: Any, references: Any, first_row: int) -> Batch:
-    """Return a batch as arrays. Errors name the row and the number of rows before."""
-    try:
-        for name, value in (("predictions", predictions), ("references", references)):
-            if value is None:
-                raise EmmsError(f"{name} is missing", "pass both: predictions=features, references=labels")
-            if isinstance(value, (str, bytes)):
-                raise EmmsError(f"{name} is the text {value!r:.40}", f"pass one row per example: {name}=[…]")
-        x, y = arrays.as_matrix(_to_array(predictions, "predictions"), "predictions"), _check_references(references)
-        if len(x) != len(y):
-            raise EmmsError(
-                f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
-                "pass one reference per prediction, in the same order",
-            )
-    except EmmsError as error:
-        if not first_row:
-            raise
-        raise EmmsError(f"rows {first_row} and following: {error.message}", error.hint) from error
+def _check_rows(predictions: Any, references: Any) -> Batch:
+    """Return a batch as arrays."""
+    if predictions is None or references is None:
+        raise EmmsError("predictions or references are missing", "pass predictions=features, references=labels")
+    x, y = arrays.as_matrix(_to_array(predictions), "predictions"), _check_references(references)
+    if len(x) != len(y):
+        raise EmmsError(
+            f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
+            "pass one reference per prediction, in the same order",
+        )
     return x, y
 
 
 def _check_references(references: Any) -> np.ndarray:
-    array = _to_array(references, "references")
+    array = _to_array(references)
     if array.ndim == 1 and array.dtype.kind in "iub":
         return array.astype(np.int64)
     if array.ndim == 1 and array.dtype.kind in "UO":
@@ -392,33 +356,7 @@ def _check_references(references: Any) -> np.ndarray:
     return arrays.as_matrix(array.reshape(len(array), -1), "references").reshape(shape)
 
 
-def _to_array(rows: Any, name: str) -> np.ndarray:
-    """Return an array of numbers, or of texts for references. Raises an EmmsError that names a row of another type."""
-    if hasattr(rows, "__array__") or not hasattr(rows, "__iter__"):
-        return arrays.as_numpy(rows)
-    rows = [arrays.as_numpy(row) if hasattr(row, "detach") else row for row in rows]
-    if name == "references" and any(isinstance(row, str) for row in rows):
-        for number, row in enumerate(rows):
-            if not isinstance(row, str):
-                raise EmmsError(f"{name}[{number}] is {row!r:.40}, but other rows are texts", "pass one text per row")
-        return np.array(rows, dtype=object)
-    shape = None
-    for number, row in enumerate(rows):
-        array = _row_of_numbers(row)
-        if array is None:
-            raise EmmsError(f"{name}[{number}] is {row!r:.40}, which is not a row of numbers", _HINTS[name])
-        shape = array.shape if shape is None else shape
-        if array.shape != shape:
-            raise EmmsError(
-                f"{name}[{number}] has shape {array.shape} but {name}[0] has shape {shape}",
-                "make all rows equally long: pool over tokens, or pad",
-            )
-    return np.array(rows)
-
-
-def _row_of_numbers(row: Any) -> np.ndarray | None:
-    try:
-        array = np.asarray(row)
-    except (ValueError, TypeError):
-        return None
-    return array if array.dtype.kind in "fiub" else None
+def _to_array(rows: Any) -> np.ndarray:
+    if not hasattr(rows, "__array__") and hasattr(rows, "__iter__"):
+        rows = [arrays.as_numpy(row) if hasattr(row, "detach") else row for row in rows]
+    return arrays.as_numpy(rows)
