@@ -95,9 +95,9 @@ FIRST_COLUMN = '\n    TableColumn("minutes",'
 # Addition → file, a text that occurs in it once (empty for a new file), and the text to insert before it.
 EDITS = {
     "an option of a ranking": (
-        ("options/__init__.py", "    results: str | None = setting(", OPTION),
-        ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
-        ("run/rank.py", "        results: A results", "        warmup: Rows to omit.\n"),
+        ("options/__init__.py", "    dimensions: bool = setting(", OPTION),
+        ("run/rank.py", "    dimensions: bool = False,", "    warmup: int = 3,\n"),
+        ("run/rank.py", "        dimensions: Also score", "        warmup: Rows to omit.\n"),
         ("run/engines/rows.py", "*info.notes,", 'Note("warm-up", f"{engine_input.scoring.warmup} rows are omitted"), '),
     ),
     "an estimator": (
@@ -131,7 +131,6 @@ import csv
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from click.testing import CliRunner
 from leaderboard import table
 from leaderboard.selection import View
@@ -141,11 +140,11 @@ import hf_emms
 from hf_emms.cli.app import app
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
+from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.text import to_csv
 from hf_emms.run.sweep import sweep_options
 
 ranking = hf_emms.Ranking.load("ranking.json")
-ranking.save("ranking.parquet")
 ranking.save("results/lines.json")
 store = Store(lambda: Path("results"), "results")
 store.refresh()
@@ -160,7 +159,7 @@ sweep = sweep_options([{"dataset": "a", "warmup": 5}, "b"], {"warmup": 9})
 print(json.dumps({
     "rank --help": CliRunner().invoke(app, ["rank", "--help"]).output,
     "sweep --help": CliRunner().invoke(app, ["sweep", "--help"]).output,
-    "presets": CliRunner().invoke(app, ["presets", "--format", "tsv"]).output,
+    "presets": CliRunner().invoke(app, ["presets", "--format", "csv"]).output,
     "command": rank_command(ranking, []),
     "job": Options("org/data", warmup=9).to_argv(),
     "cache key": Options("org/data").scoring.in_keys(),
@@ -168,7 +167,7 @@ print(json.dumps({
     "text": str(ranking),
     "mean squares": {name: values.reshape(-1, 2).tolist() for name, values in mean_squares.items()},
     "csv": to_csv(ranking),
-    "parquet": pq.read_table("ranking.parquet").to_pylist(),
+    "records": flat_records(ranking),
     "dataset card": hf_emms.card(ranking),
     "predicted": hf_emms.load_finetuned("best").predict(["what a day 200", "what no day 201"]),
     "leaderboard": table.table(View(columns=("other", "letters", "bytes")), entry.ranking, store.snapshot),
@@ -229,10 +228,10 @@ def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: di
 
 
 def test_an_estimator_is_listed_and_in_every_table(made: dict[str, Any]) -> None:
-    assert "estimator\tmean_square\t\tmean square of features" in made["presets"]
+    assert "estimator,mean_square,,mean square of features" in made["presets"]
     assert [row["scores"]["mean_square"]["value"] > 0 for row in made["ranking"]["rows"]] == [True, True]
     assert "mean_square" in made["csv"].splitlines()[0].split(",")
-    assert "mean_square" in made["parquet"][0]
+    assert "mean_square" in made["records"][0]
     for name in ("text", "dataset card", "leaderboard"):
         assert "Mean square" in made[name], name
 
@@ -243,7 +242,7 @@ def test_an_estimator_is_listed_and_in_every_table(made: dict[str, Any]) -> None
     ids=["of what there is", "with new data"],
 )
 def test_a_column_is_in_every_table(made: dict[str, Any], column: str, value: Callable[[dict[str, Any]], int]) -> None:
-    assert [row[column] for row in made["parquet"]] == [value(row) for row in made["ranking"]["rows"]]
+    assert [row[column] for row in made["records"]] == [value(row) for row in made["ranking"]["rows"]]
     for name in ("text", "csv", "dataset card", "leaderboard"):
         assert column in made[name].lower(), name
 
@@ -256,7 +255,7 @@ def test_a_modality_uses_its_own_reader(made: dict[str, Any]) -> None:
 
 
 def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) -> None:
-    assert "task\ttone-classification\ttone-classification\tcolumns line, tone" in made["presets"]
+    assert 'task,tone-classification,tone-classification,"columns line, tone' in made["presets"]
     assert made["ranking"]["task"] == "tone-classification"
     assert made["ranking"]["columns"] == {"line": "line", "tone": "tone"}
 

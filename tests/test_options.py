@@ -108,7 +108,7 @@ def test_the_parts_contain_all_settings() -> None:
 
 def test_rankings_record_the_settings_that_affect_scores() -> None:
     unset = ("sampling", "prompt", "label_form", "box_format", "group_column", "query_prompt", "document_prompt")
-    alone = {"race": None, "results": None, "device": "auto"}
+    alone = {"race": None, "device": "auto"}
     assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)
     assert Options("org/data").recorded() == {
         **{**dict.fromkeys(unset), **alone, "references": "mean", "layers": [], "dtype": "auto"},

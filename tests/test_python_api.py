@@ -71,7 +71,7 @@ SNIPPETS = {
     "the best": "assert ranking.best.checkpoint == GOOD",
     "length and iteration": "assert len(ranking) == len([row.checkpoint for row in ranking]) == 2",
     "a row by name": """
-        assert GOOD in ranking and ranking[GOOD].rank == 1 and ranking[0] == ranking[GOOD]
+        assert ranking[GOOD].rank == 1 and ranking[0] == ranking[GOOD]
         assert float(ranking[GOOD].scores["emms_knn"]) > float(ranking[POOR].scores["emms_knn"])
     """,
     "pandas": """
@@ -85,50 +85,32 @@ SNIPPETS = {
     """,
     "a notebook": 'assert ranking._repr_html_().startswith("<table>") and GOOD in ranking._repr_html_()',
     "save and load": """
-        for name in ("ranking.json", "ranking.parquet"):
-            assert hf_emms.Ranking.load(ranking.save(folder / name)) == ranking
+        assert hf_emms.Ranking.load(ranking.save(folder / "ranking.json")) == ranking
     """,
     "the section of a card": """
         assert "EMMS" in hf_emms.card(hub_ranking, "org/a") and "org/b" in hf_emms.card(hub_ranking)
-    """,
-    "charts": """
-        axes = ranking.plot(path=folder / "scores.png")
-        assert [label.get_text() for label in axes.get_yticklabels()] == [GOOD, POOR]
-        assert ranking.plot("size").get_xlabel() == "parameters" and (folder / "scores.png").stat().st_size > 1000
     """,
     "the first ones": """
         assert [row.checkpoint for row in ranking.top(1)] == [GOOD] and len(ranking.top(3)) == 2
         assert ranking[GOOD].score == ranking[GOOD].scores["emms_knn"].value
         assert 1 > ranking[GOOD].explained > ranking[POOR].explained > 0
     """,
-    "CSV": """
-        assert ranking.to_csv(folder / "ranking.csv").startswith("rank,tied,checkpoint,")
-        assert list(pd.read_csv(folder / "ranking.csv").checkpoint) == [GOOD, POOR]
-    """,
     "a slice": "assert ranking[:1] == ranking.top(1) and ranking[:3] == [*ranking] and ranking[::-1][0] == ranking[-1]",
     "short names": """
-        assert ranking["bert-random"] == ranking[POOR] and "bert-random" in ranking and "random" not in ranking
+        assert ranking["bert-random"] == ranking[POOR]
         twice = of_rows("beans", scored("org/a", 0.1, 9), scored("ada/a@main", 0.2, 9))
-        assert twice["a@main"] == twice["ada/a@main"] and "a" not in twice
+        assert twice["a@main"] == twice["ada/a@main"]
         with pytest.raises(hf_emms.EmmsError, match="several checkpoints are called 'a'"):
             twice["a"]
     """,
-    "Markdown": """
-        assert ranking.to_markdown(folder / "ranking.md").startswith("| rank | checkpoint |")
-        assert (folder / "ranking.md").read_text() == ranking.to_markdown()
-    """,
-    "a dictionary": """
-        import json
-
-        assert ranking.to_dict() == json.loads(ranking.to_json()) and ranking.to_dict()["rows"][0]["checkpoint"] == GOOD
-    """,
     "any format by its suffix": """
-        texts = {"md": ranking.to_markdown(), "CSV": ranking.to_csv(), "txt": f"{ranking}" + chr(10)}
+        texts = {"MD": ranking.to_markdown(), "txt": f"{ranking}" + chr(10)}
         for suffix, text in texts.items():
             assert ranking.save(folder / f"ranking.{suffix}").read_text() == text
+        assert list(pd.read_csv(ranking.save(folder / "ranking.csv")).checkpoint) == [GOOD, POOR]
         with pytest.raises(hf_emms.EmmsError, match="xlsx") as raised:
             ranking.save(folder / "ranking.xlsx")
-        assert ".json, .csv, .tsv, .md, .txt or .parquet" in raised.value.hint
+        assert ".json, .csv, .md, .txt;" in raised.value.hint
     """,
     "what is at stake": "assert hf_emms.expected_gap(ranking) == []  # it was fitted with other label encoders",
     # What rank takes

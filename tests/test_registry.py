@@ -107,8 +107,8 @@ def test_a_plugin_task_is_not_inferred_instead_of_a_built_in_task(installed_exam
 
 
 def test_plugin_entries_are_listed(installed_example: CommandLine) -> None:
-    done = installed_example.run("presets", "--format", "tsv")
-    assert "estimator\tclass-spread\t\tshare of the variance" in done.out
+    done = installed_example.run("presets", "--format", "csv")
+    assert "estimator,class-spread,,share of the variance" in done.out
     assert done.err == ""
     unknown = installed_example.run(*RANK, "--task", "nonsense", *ENCODER)
     assert "gloss-topic" in unknown.err
@@ -183,10 +183,10 @@ def test_a_faulty_architecture_fails_only_its_checkpoints(faulty: CommandLine) -
 
 def test_lists_omit_faulty_entries_with_a_warning(faulty: CommandLine) -> None:
     faulty.run("presets")
-    done = faulty.run("presets", "--format", "tsv")
+    done = faulty.run("presets", "--format", "csv")
     assert done.code == 0
-    assert "estimator\tlogme\t" in done.out
-    assert not any(f"estimator\t{name}\t" in done.out for name in ("luck", "hscore"))
+    assert "estimator,logme," in done.out
+    assert not any(f"estimator,{name}," in done.out for name in ("luck", "hscore"))
     said = "".join(one.err for one in faulty.done)
     for package in ("broken-score", "rival-score", "broken-task", "rival-task", "greedy-task"):
         assert f"pip uninstall {package}" in said

@@ -27,7 +27,7 @@ _STATES = {
 @cloup.command(short_help="Write a ranking into model and dataset cards.")
 @cloup.option_group(
     "Card",
-    ranking_files_option("File of hf-emms rank --output (.json or .parquet); repeat for several datasets."),
+    ranking_files_option("File of hf-emms rank --output FILE.json; repeat for several datasets."),
     cloup.option("--repo-id", metavar="ORG/NAME", help="Model whose card changes."),
     cloup.option("--dataset-id", metavar="ORG/NAME", help="Dataset whose card changes: it lists the best checkpoints."),
     cloup.option(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Any], Any]
 
-FORMATS = ("table", "json", "csv", "tsv", "md")
-LIST_FORMATS = ("table", "json", "tsv")
+FORMATS = ("table", "json", "csv", "md")
+LIST_FORMATS = ("table", "json", "csv")
 
 
 class Output:
@@ -80,10 +80,8 @@ class Output:
             self.data(table(header, texts, left=header, dispensable=[*reversed(header[1:])]), styled=True)
         elif self.format == "md":
             self.data("\n".join(markdown_table(header, texts, left=header)))
-        elif self.format == "csv":
-            self.data(csv_text([header, *rows]))
         else:
-            self.data("\n".join("\t".join(line) for line in [header, *texts]))
+            self.data(csv_text([header, *rows]))
 
     def ranking(self, ranking: Ranking) -> None:
         """Print a ranking; on a terminal, the table has colours and fits the width."""
@@ -129,19 +127,13 @@ def ranking_output_option(text: str) -> Decorator:
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -> Decorator:
-    """Return the flag --format. The default is a table, or `piped` if stdout is not a terminal.
-
-    "agent" is a format of the hf command line for programs: TSV without shortened values.
-    """
+    """Return the flag --format. The default is a table, or `piped` if stdout is not a terminal."""
 
     def set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        chosen = value or ("table" if sys.stdout.isatty() else piped)
-        out.format = "tsv" if chosen == "agent" else chosen
+        out.format = value or ("table" if sys.stdout.isatty() else piped)
 
     help = "[default: table]" if piped == "table" else f"[default: table; {piped} in a pipe]"
-    return cloup.option(
-        "--format", type=click.Choice((*formats, "agent")), callback=set_format, expose_value=False, help=help
-    )
+    return cloup.option("--format", type=click.Choice(formats), callback=set_format, expose_value=False, help=help)
 
 
 def quiet_option(help: str) -> Decorator:
@@ -210,13 +202,10 @@ def table(
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
-    """Write a ranking in the format of the suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
+    """Write a ranking in the format of the suffix: .json, .csv, .md or .txt."""
     suffix = output_format(path)
     try:
-        if suffix == "parquet":
-            ranking.save(path)
-        else:
-            write_atomic(path, rendered(ranking, suffix))
+        write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
 
@@ -224,13 +213,13 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
 def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
     """Write a ranking, keep what others added to the file meanwhile, and return the file.
 
-    If a .json or .parquet file contains another ranking, writes to a new file next to it and prints a message.
+    If a .json file contains another ranking, writes to a new file next to it and prints a message.
     `before` is the ranking in the file when the work began.
     """
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.files import add_to_file
 
-    if output_format(path) not in ("json", "parquet"):
+    if output_format(path) != "json":
         write_ranking(ranking, path)
         return path
     # Files contain no access tokens.
@@ -280,7 +269,7 @@ def cached_file(ranking: Ranking) -> Path:
 def output_format(path: Path) -> str:
     """Return the format of a file's suffix, or raise an EmmsError."""
     suffix = path.suffix.removeprefix(".").lower()
-    formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
+    formats = {name: name for name in FORMATS[1:]} | {"txt": "table"}
     if suffix not in formats:
         raise EmmsError(
             f"--output {path}: {path.suffix!r} is not a supported suffix",

@@ -172,7 +172,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
         *map(str, ranking.notes),
-        *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # tables include them
+        *(remarks(ranking) if out.format in ("json", "csv") else ()),  # tables include them
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([TIED] if any(row.tied for row in ranking.rows) else []),
         *gaps_in_words(ranking),

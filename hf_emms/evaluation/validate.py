@@ -16,7 +16,6 @@ from hf_emms.ranking.columns import single_line, title_of
 SCHEMA_VERSION = 1
 
 PARAMETERS = "parameters"
-ELSEWHERE = "mean_rank_elsewhere"
 STATIC = "static"
 BLIND = "dataset-blind"
 RANDOM = "random"
@@ -26,9 +25,8 @@ class EstimatorResult(msgspec.Struct, frozen=True):
     """How the scores of an estimator or control agree with the truth.
 
     Attributes:
-        control: Whether the scores do not use the dataset: the number of parameters, mean ranks on other datasets
-            ("mean_rank_elsewhere"), values of a public table ("static"), mean ranks on the truth's other datasets
-            ("dataset-blind"), or a random order.
+        control: Whether the scores do not use the dataset: the number of parameters, values of a public table
+            ("static"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
         n: Number of compared checkpoints, or of targets in a mean.
         values: Measure → value; None if it is not defined, such as for equal scores.
         intervals: Measure → lower and upper end.
@@ -155,9 +153,6 @@ def _target(ranking: Ranking, truth: Truth, blind: Mapping[str, Mapping[str, flo
 def _controls(ranking: Ranking, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Return control → checkpoint → score, for the controls that the ranking knows."""
     controls = {PARAMETERS: {row.checkpoint: float(row.parameters) for row in rows if row.parameters}}
-    if ranking.has_mean_rank_elsewhere:
-        ranks = {row.checkpoint: row.mean_rank_elsewhere for row in rows}
-        controls[ELSEWHERE] = {name: -rank for name, rank in ranks.items() if rank is not None}
     if ranking.static_table is not None:
         sign = -1 if ranking.static_table.lower_is_better else 1
         controls[STATIC] = {row.checkpoint: sign * row.static for row in rows if row.static is not None}

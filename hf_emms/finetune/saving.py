@@ -166,8 +166,7 @@ def model_folder_for(options: Options, revision: str | None = None) -> ModelFold
     folder = _folder(options.training)
     if folder is None:
         return None
-    # The results of other datasets get another revision with each ranking.
-    request = {name: str(value) for name, value in options.changed().items() if name != "results"}
+    request = {name: str(value) for name, value in options.changed().items()}
     key = cache_key("fine-tuned", str(folder), revision, request=request)
     try:
         return ModelFolder(folder, "" if revision is None else digest_of(key))

@@ -335,16 +335,6 @@ class ScoringOptions(OptionsPart):
     dimensions: bool = setting(
         False, "Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions.", "Scoring"
     )
-    results: str | None = setting(
-        None,
-        "Results dataset or folder of rankings, for the control column mean_rank_elsewhere.",
-        "Scoring",
-        metavar="REPO|DIR",
-        recorded=True,
-        compared=False,
-        sweep="dataset",
-        in_key=False,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

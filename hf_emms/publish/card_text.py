@@ -97,8 +97,6 @@ def card_section(about: CardKind, entries: Iterable[Entry], repo_id: str, readme
 
 def _text_of(about: CardKind, entry: Entry) -> str:
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
-    if entry.ranking.has_mean_rank_elsewhere:
-        controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
     if entry.ranking.static_table is not None:
         controls.append(f"static ({static_in_words(entry.ranking)})")
     return rendered_template(f"{about}_card_entry.md.jinja", entry=entry, controls=controls).strip("\n")

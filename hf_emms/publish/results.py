@@ -5,21 +5,20 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hf_emms import hub
 from hf_emms.cache.files import read_limited
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, put_section, section_text, with_fields
 from hf_emms.ranking import Ranking, Row, check_ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
-from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
+from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from hf_emms.tasks import hub_tag
 
 if TYPE_CHECKING:
@@ -169,10 +168,7 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
     Raises:
         EmmsError: The dataset does not exist or has no rankings, or the Hub is unreachable.
     """
-    return _rankings_in(hub.resolve(place, "dataset"))
-
-
-def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
+    repo = hub.resolve(place, "dataset")
     folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
     return rankings_below(folder if repo.folder is not None else folder / JSON_FOLDER)
 
@@ -190,48 +186,6 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
         except OSError as error:
             problems.append(f"{path}: {error.strerror or error}")
     return rankings, problems
-
-
-@dataclass(frozen=True)
-class KnownRankings:
-    """The rankings of a results dataset or folder at a fixed revision, and notes on skipped files."""
-
-    repo: hub.Repo
-    rankings: tuple[Ranking, ...]
-    notes: tuple[Note, ...] = ()
-
-    @classmethod
-    def read(cls, place: str) -> Self:
-        """Read the rankings of "ORG/NAME[@REVISION]" or a folder. Raises an EmmsError if there are none."""
-        repo = hub.resolve(place, "dataset")
-        rankings, problems = _rankings_in(repo)
-        if not rankings:
-            reason = f"; the first file: {problems[0]}" if problems else ""
-            raise EmmsError(
-                f"{repo.id} has no ranking that can be read{reason}",
-                setting_ref("results", "ORG/emms-results")
-                + ", or a folder with rankings from hf-emms rank … --output DIR/NAME.json",
-            )
-        skipped = f"Skipped {pluralize(len(problems), 'file')} of {repo.id}, the first: "
-        notes = (Note("result-files-skipped", skipped + problems[0]),) if problems else ()
-        return cls(repo, tuple(rankings.values()), notes)
-
-    def mean_ranks_elsewhere(
-        self, task_id: str, dataset_id: str, config: str | None
-    ) -> tuple[dict[str, float], tuple[Note, ...]]:
-        """Return the `mean_ranks` of checkpoints on other datasets of a task, and notes about their source."""
-        others = [
-            ranking
-            for ranking in self.rankings
-            if ranking.task == task_id and (ranking.dataset_id, ranking.config) != (dataset_id, config)
-        ]
-        if not others:
-            text = f"{self.repo.id} has no ranking of another dataset for {task_id}."
-            return {}, (*self.notes, Note("no-rankings-elsewhere", text))
-        datasets = {(ranking.dataset_id, ranking.config) for ranking in others}
-        where = f"{pluralize(len(datasets), 'other dataset')} in {self.repo.id}"
-        text = f"Mean rank elsewhere: on {where}, in percent of the checkpoints there; lower is better."
-        return mean_ranks(others), (*self.notes, Note("mean-rank-elsewhere", text))
 
 
 def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
-# "text": terminal, notebooks and Markdown. "file": CSV, TSV, Parquet and DataFrames. "results": Parquet files of a
+# "text": terminal, notebooks and Markdown. "file": CSV and DataFrames. "results": Parquet files of a
 # results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".
 Table = Literal["text", "file", "results", "dataset card", "page", "dimensions"]
 Value = Callable[[RankingData, Row], Any]
@@ -378,14 +378,6 @@ IDENTITY: tuple[TableColumn, ...] = (
 )
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("minutes", _SCORES_SHOWN, _minutes, _format_tenths, float, applies=_shows_minutes, importance=1),
-    TableColumn(
-        "mean_rank_elsewhere",
-        (*_SCORES, "page"),
-        title="mean rank elsewhere",
-        format=format_percent,
-        type=float,
-        applies=lambda ranking, table: ranking.has_mean_rank_elsewhere,
-    ),
     TableColumn(
         "static",
         (*_SCORES, "page"),

@@ -1,4 +1,4 @@
-"""Write a ranking to a JSON or Parquet file, and read it."""
+"""Write a ranking to a file, and read it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
-from hf_emms.cache.files import atomic_file, locked, read_limited
+from hf_emms.cache.files import locked, read_limited
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import text as views
-from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import with_changes
 from hf_emms.ranking.records import RankingData, Row
 
@@ -20,7 +19,6 @@ R = TypeVar("R", bound=RankingData)
 
 # The lock of a folder, for reading, merging and replacing a ranking.
 LOCK = ".hf-emms.lock"
-_PARQUET_KEY = b"hf_emms.ranking.records"
 _WRITES_JSON = "hf-emms rank … --format json writes one"
 INDENT = 2
 
@@ -35,7 +33,6 @@ def to_json(ranking: RankingData, *, indent: int | None = INDENT) -> str:
 WRITERS: Mapping[str, Callable[[RankingData], str]] = {
     "json": to_json,
     "csv": views.to_csv,
-    "tsv": views.to_tsv,
     "md": views.to_markdown,
     "txt": views.to_text,
 }
@@ -53,42 +50,8 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
     return ranking
 
 
-def to_parquet(ranking: RankingData, path: Path) -> None:
-    """Write one flat row per checkpoint. The metadata of the file contains the complete ranking."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist(flat_records(ranking))
-    table = table.replace_schema_metadata({_PARQUET_KEY: to_json(ranking, indent=None).encode()})
-    with atomic_file(path) as file:
-        pq.write_table(table, file)
-
-
-def from_parquet(path: Path, kind: type[R]) -> R:
-    """Return the ranking that `to_parquet` wrote.
-
-    Raises:
-        EmmsError: The file is missing, or hf_emms did not write it.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid) as error:
-        raise EmmsError(
-            f"cannot read {path.name} as Parquet: the file is missing or damaged",
-            "hf-emms rank … --output FILE.parquet writes one",
-        ) from error
-    if _PARQUET_KEY not in metadata:
-        raise EmmsError(
-            f"{path.name} is a Parquet file, but hf_emms did not write it", "hf-emms rank … --output ranking.parquet"
-        )
-    return from_json(metadata[_PARQUET_KEY], kind)
-
-
 def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], before: R | None = None) -> Path:
-    """Add a ranking to the ranking in a .json or .parquet file, and return the file.
+    """Add a ranking to the ranking in a .json file, and return the file.
 
     Other processes that add to files of the folder wait. If the file contains a different ranking (see `with_changes`)
     or something else, it stays unchanged, and the ranking is written to ``NAME-2.json`` next to it, or to the first of
@@ -118,9 +81,7 @@ def _added(ranking: R, file: Path, before: R | None) -> R | None:
     if not file.is_file() or not file.stat().st_size:
         return ranking
     try:
-        kind = type(ranking)
-        is_parquet = file.suffix.lower() == ".parquet"
-        current = from_parquet(file, kind) if is_parquet else from_json(read_limited(file), kind)
+        current = from_json(read_limited(file), type(ranking))
     except (OSError, EmmsError):
         return None
     # In JSON, lists and tuples are equal.

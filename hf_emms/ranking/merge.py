@@ -147,9 +147,7 @@ def _results(ranking: R) -> R:
         ranking,
         created="",
         dataset="",
-        settings={
-            name: value for name, value in ranking.settings.items() if value and name not in ("device", "results")
-        },
+        settings={name: value for name, value in ranking.settings.items() if value and name != "device"},
         rows=_without_times(ranking.rows),
         baselines=_without_times(ranking.baselines),
         encoders=tuple(msgspec.structs.replace(encoder, weight=None) for encoder in ranking.encoders),

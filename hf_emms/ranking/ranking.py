@@ -1,4 +1,4 @@
-"""A ranking as users see it in Python: rows by name, tables, files and charts."""
+"""A ranking as users see it in Python: rows by name, tables and files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import operator
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, overload
-
-import msgspec
+from typing import TYPE_CHECKING, Self, SupportsIndex, overload
 
 from hf_emms.cache.files import read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, pluralize
@@ -17,12 +15,11 @@ from hf_emms.ranking.records import RankingData, Row
 from hf_emms.ranking.verdict import pick
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pandas import DataFrame  # type: ignore[import-untyped]
 
 
 class Ranking(RankingData, frozen=True):
-    """The checkpoints of a ranking in order: the fields of `RankingData`, with tables, files and charts."""
+    """The checkpoints of a ranking in order: the fields of `RankingData`, with tables and files."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,14 +50,6 @@ class Ranking(RankingData, frozen=True):
     def __hash__(self) -> int:
         return hash((self.dataset, self.created, self.rows))
 
-    def __contains__(self, checkpoint: object) -> bool:
-        if not isinstance(checkpoint, str):
-            return checkpoint in self.rows
-        try:
-            return self.row(checkpoint) is not None
-        except EmmsError:
-            return False
-
     def __str__(self) -> str:
         return text.to_text(self).rstrip("\n")
 
@@ -88,10 +77,6 @@ class Ranking(RankingData, frozen=True):
         """
         return advice.advice(self)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return each row as a flat dictionary with unrounded numbers. All rows have the same keys."""
-        return columns.flat_records(self)
-
     def to_pandas(self) -> DataFrame:
         """Return the table as a DataFrame with unrounded numbers.
 
@@ -102,32 +87,16 @@ class Ranking(RankingData, frozen=True):
             import pandas as pd
         except ImportError as error:
             raise EmmsError("pandas is not installed", "pip install pandas") from error
-        return pd.DataFrame(self.records())
+        return pd.DataFrame(columns.flat_records(self))
 
     def top(self, count: int = 3) -> list[Row]:
         """Return the first `count` rows with a score."""
         check_type("count", count, SupportsIndex)
         return [row for row in self.rows if row.error is None][:count]
 
-    def to_csv(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the table as CSV with unrounded numbers. If `path` is not None, write the table to this file too."""
-        check_type("path", path, str, PathLike, type(None))
-        content = text.to_csv(self)
-        if path is not None:
-            write_atomic(Path(path), content)
-        return content
-
-    def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the rounded table as Markdown. If `path` is not None, write the table to this file too."""
-        check_type("path", path, str, PathLike, type(None))
-        content = text.to_markdown(self)
-        if path is not None:
-            write_atomic(Path(path), content)
-        return content
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the complete ranking as plain Python values."""
-        return msgspec.json.decode(self.to_json())
+    def to_markdown(self) -> str:
+        """Return the rounded table as Markdown."""
+        return text.to_markdown(self)
 
     def to_json(self, *, indent: int | None = files.INDENT) -> str:
         """Return the complete ranking as JSON."""
@@ -144,15 +113,12 @@ class Ranking(RankingData, frozen=True):
         check_type("text", text, str, bytes)
         return files.from_json(text, cls)
 
-    def save(self, path: str | PathLike[str], *, merge: bool = False) -> Path:
+    def save(self, path: str | PathLike[str]) -> Path:
         """Write the ranking to a file in the format of its suffix, and return the file.
 
         Args:
-            path: The file. .json and .parquet store the complete ranking, which `load` reads. .csv and .tsv store the
-                table with unrounded numbers. .md and .txt store the rounded table.
-            merge: Add the rows and fine-tuned scores to the ranking in the file, even if another process writes to the
-                file. If the file contains a different ranking (another dataset, revision, task or setting), write to a
-                new file next to it and return that file.
+            path: The file. .json stores the complete ranking, which `load` reads. .csv stores the table with unrounded
+                numbers, .md and .txt the rounded table.
 
         Raises:
             EmmsError: The suffix is unknown.
@@ -161,30 +127,23 @@ class Ranking(RankingData, frozen=True):
         check_type("path", path, str, PathLike)
         path = Path(path)
         suffix = path.suffix.lower().removeprefix(".")
-        if merge and suffix in ("json", "parquet"):
-            return files.add_to_file(self, path, type(self).save)
-        if suffix == "parquet":
-            files.to_parquet(self, path)
-        elif suffix in files.WRITERS:
-            write_atomic(path, files.WRITERS[suffix](self))
-        else:
+        if suffix not in files.WRITERS:
             raise EmmsError(
                 f"{str(path)!r} has an unknown suffix",
-                f"use .{', .'.join(files.WRITERS)} or .parquet; ranking.to_pandas() writes any other format",
+                f"use .{', .'.join(files.WRITERS)}; ranking.to_pandas() writes any other format",
             )
+        write_atomic(path, files.WRITERS[suffix](self))
         return path
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Return the ranking of a .json or .parquet file.
+        """Return the ranking of a .json file.
 
         Raises:
             EmmsError: The file does not contain a ranking.
         """
         check_type("path", path, str, PathLike)
         path = Path(path)
-        if path.suffix.lower() == ".parquet":
-            return files.from_parquet(path, cls)
         try:
             return cls.from_json(read_limited(path))
         except OSError as error:
@@ -193,28 +152,3 @@ class Ranking(RankingData, frozen=True):
             ) from error
         except EmmsError as error:
             raise EmmsError(f"{path}: " + error.problem, error.remedy) from error
-
-    def plot(
-        self,
-        kind: Literal["scores", "size"] = "scores",
-        *,
-        estimator: str | None = None,
-        ax: Axes | None = None,
-        path: str | PathLike[str] | None = None,
-    ) -> Axes:
-        """Draw the scores and their standard errors with matplotlib.
-
-        Args:
-            kind: "scores" draws one line per checkpoint, "size" draws scores against the number of parameters.
-            estimator: The estimator whose scores are drawn. By default the first.
-            ax: The axes to draw on. By default a new figure.
-            path: A .png, .svg or .pdf file to write.
-
-        Raises:
-            EmmsError: Matplotlib is not installed, or there is nothing to draw.
-        """
-        from hf_emms.ranking.plot import draw
-
-        check_type("path", path, str, PathLike, type(None))
-        check_type("estimator", estimator, str, type(None))
-        return draw(self, kind, estimator or self.estimators[0], ax, None if path is None else Path(path))

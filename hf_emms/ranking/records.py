@@ -210,8 +210,6 @@ class Row(msgspec.Struct, frozen=True):
         layers: Layer → estimator → score, if the user named layers.
         downloads, library, license: Facts from the Hub. None if it is unknown.
         fine_tuned: The fine-tuned scores. None if the checkpoint was not fine-tuned.
-        mean_rank_elsewhere: A control that does not affect the order: the mean rank on other datasets, as a share of
-            the checkpoints there (.05 is among the best tenth). None if no ranking of another dataset has it.
         static: A control that does not affect the order: the published value of the checkpoint in the ranking's
             `static_table`, which does not depend on the dataset. None if the table lacks the checkpoint.
         static_trained_on: The number of the table's tasks that the checkpoint states as training data. None if it is
@@ -247,7 +245,6 @@ class Row(msgspec.Struct, frozen=True):
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
-    mean_rank_elsewhere: Share | None = None
     static: float | None = None
     static_trained_on: Count | None = None
     documents_per_second: Amount | None = None
@@ -370,10 +367,6 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         validations = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
         scored = [(validation, row) for validation, row in validations if validation is not None]
         return [row for _, row in sorted(scored, key=lambda pair: -pair[0])]
-
-    @property
-    def has_mean_rank_elsewhere(self) -> bool:
-        return any(row.mean_rank_elsewhere is not None for row in self.rows)
 
     def rows_of(self, checkpoints: Collection[str]) -> list[Row]:
         """Return the rows of these checkpoints, in the order of the ranking."""

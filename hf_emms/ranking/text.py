@@ -32,14 +32,6 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def to_tsv(ranking: RankingData) -> str:
-    """Return the ranking as tab-separated values with a header line. Whitespace in a value becomes a space."""
-    rows = flat_records(ranking)
-    lines = ["\t".join(rows[0])]
-    lines += ["\t".join(single_line(value) for value in row.values()) for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 def to_markdown(ranking: RankingData) -> str:
     """Return the rounded table as Markdown, followed by failed rows and `remarks`."""
     table, *others = tables(ranking)

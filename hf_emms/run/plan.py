@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from multiprocessing.pool import ThreadPool
@@ -32,7 +32,6 @@ from hf_emms.options import (
 )
 from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
-from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
@@ -64,20 +63,15 @@ class Session:
     progress: Progress
     cache: Cache
     engine: Engine
-    rankings: KnownRankings | None = None
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
-        """Return a session that pins the rankings of other datasets.
+        """Return a session.
 
         Raises:
-            EmmsError: The engine is not installed or contradicts other options, or the rankings cannot be read.
+            EmmsError: The engine is not installed or contradicts other options.
         """
-        engine, cache, rankings = _engine_for(options), default_cache(options.cache, progress.noted), None
-        if options.results is not None:
-            rankings = KnownRankings.read(options.results)
-            options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
-        return cls(options, progress, cache, engine, rankings)
+        return cls(options, progress, default_cache(options.cache, progress.noted), _engine_for(options))
 
     @property
     def preset(self) -> DatasetPreset | None:
@@ -198,7 +192,6 @@ class RankingPlan:
         encoders: The label encoders.
         candidates: The checkpoints, in the user's order.
         notes: What the user may want to know or change.
-        mean_ranks_elsewhere: See `KnownRankings`.
     """
 
     session: Session
@@ -207,7 +200,6 @@ class RankingPlan:
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[Note, ...]
-    mean_ranks_elsewhere: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def estimators(self) -> EstimatorList:
@@ -270,10 +262,7 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
     if repeated := len(ids) - len(names):
         notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
     candidates = _candidates(names, session, options, sample, encoders, resolver)
-    if session.rankings is None:
-        return RankingPlan(session, options, sample, encoders, candidates, tuple(notes))
-    ranks, from_where = session.rankings.mean_ranks_elsewhere(sample.task.id, sample.repo.id, sample.config)
-    return RankingPlan(session, options, sample, encoders, candidates, (*notes, *from_where), ranks)
+    return RankingPlan(session, options, sample, encoders, candidates, tuple(notes))
 
 
 def _check_groups(sample: Sample, options: Options) -> None:

@@ -20,7 +20,7 @@ from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.options.registry import versions
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.merge import checkpoint_key, results_path
+from hf_emms.ranking.merge import results_path
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.public_results import with_static_order
@@ -95,7 +95,6 @@ def rank(
     seed: int = 0,
     folds: int = 5,
     dimensions: bool = False,
-    results: str | None = None,
     confirm: int | None = None,
     method: str | None = None,
     budget: str | None = None,
@@ -159,8 +158,6 @@ def rank(
         folds: The number of folds of held-out estimators.
         dimensions: Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions, as
             `truncate_dim` of sentence-transformers does.
-        results: A results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings. The mean ranks of the checkpoints
-            on other datasets of the task become `Row.mean_rank_elsewhere`, a control that does not affect the order.
         confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here
             to `push_to_hub`.
         method: The weights to train.
@@ -336,10 +333,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
     """Return the ranking of finished rows, which may come in any order."""
     options, sample = plan.options, plan.sample
     facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
-    described = [
-        _described(row, facts.get(row.checkpoint), plan.mean_ranks_elsewhere.get(checkpoint_key(row)))
-        for row in finished
-    ]
+    described = [_described(row, facts.get(row.checkpoint)) for row in finished]
     rows = ranked(described, options.estimators[0])
     ranking = Ranking(
         dataset=sample.dataset,
@@ -380,9 +374,8 @@ def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:
     return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
 
 
-def _described(row: Row, facts: HubFacts | None, mean_rank_elsewhere: float | None) -> Row:
-    """Return the row with the Hub's facts about the checkpoint, and its mean rank on other datasets."""
-    row = msgspec.structs.replace(row, mean_rank_elsewhere=mean_rank_elsewhere)
+def _described(row: Row, facts: HubFacts | None) -> Row:
+    """Return the row with the Hub's facts about the checkpoint."""
     if facts is None:
         return row
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)

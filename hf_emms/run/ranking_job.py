@@ -205,6 +205,4 @@ def _names(options: Options) -> Iterator[tuple[str, Any]]:
     if not (isinstance(options.dataset, str) and dataset_preset(options.dataset)):
         yield "dataset", options.dataset
     yield from (("checkpoint", id) for id in options.checkpoints)
-    if options.results is not None:
-        yield "results folder", options.results
     yield from (("label encoder", id) for id in options.encoders if id not in encoder_presets())

@@ -23,7 +23,7 @@ HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _SMALLEST_FIRST = (
-    *("rank", "checkpoint", "mean_rank_elsewhere", "parameters", "memory", "seconds"),
+    *("rank", "checkpoint", "parameters", "memory", "seconds"),
     *("library", "license", "architecture", "revision"),
 )
 

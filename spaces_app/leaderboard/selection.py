@@ -51,7 +51,6 @@ _FIRST = (
     "speed",
     "other",
     "static",
-    "mean_rank_elsewhere",
     "downloads",
     "library",
     "seconds",

@@ -37,7 +37,6 @@ _MAX_RANKED = 5
 _HINTS = {
     "score": "the negative held-out loss, which orders the rows; higher is better within this table",
     "fine_tuned": "score on test examples after fine-tuning, in points, with its spread; not an estimate",
-    "mean_rank_elsewhere": "a control: mean rank on other datasets, in percent; lower is better",
     "rank": "1 + the number of checkpoints with a better rank",
     "seconds": "elapsed time of feature extraction and scoring, without loading",
     "memory": "measured on a GPU, or else computed: the weights in 32-bit numbers, without activations",

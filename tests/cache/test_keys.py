@@ -121,7 +121,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "estimators": (("emms",), {"rows"}),
     "folds": (4, {"rows"}),
     "dimensions": (True, {"rows"}),
-    "results": ("org/results", set()),
     # How is trained. A run at one rate with one seed is the same in a larger search.
     "confirm": (3, set()),
     "method": ("lora", {"finetunings"}),

@@ -76,7 +76,7 @@ def test_closed_or_full_stdout_loses_no_file(shell: Shell, tmp_path: Path, strea
 def test_ranking_that_cannot_be_written_is_printed_and_cached(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     # The file system refuses the file after the run only: the limit is on the size of files.
-    done = shell(f"(ulimit -f 1; {FRESH} {RANK} -o folder/ranking.json --format tsv)")
+    done = shell(f"(ulimit -f 1; {FRESH} {RANK} -o folder/ranking.json --format csv)")
     assert done.returncode == 1
     assert "emms-demo/resnet-distilled" in done.stdout
     assert "cannot write folder/ranking.json" in done.stderr

@@ -34,6 +34,7 @@ from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
+from hf_emms.ranking.files import add_to_file
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.text import to_text
 from hf_emms.run import confirm as confirmation
@@ -448,7 +449,7 @@ def test_the_command_line_merges_concurrent_changes_of_the_file(
         confirm("--top", "2", "--epochs", "1")
         new = ranked([Row("org/new", "a" * 40, scores=ranked_images.rows[0].scores)], "emms")
         later = msgspec.structs.replace(ranked_images, created="2026-12-01T00:00:00+00:00", rows=new)
-        assert later.save(file, merge=True) == file
+        assert add_to_file(later, file, Ranking.save) == file
 
     words = ["--top", "1", "--epochs", "2"]
     planned = confirm(*words, "--dry-run")

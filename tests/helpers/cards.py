@@ -75,7 +75,7 @@ def ranking(org: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other_ranking(org: str, tmp_path: Path) -> Path:
-    file = tmp_path / "other.parquet"
+    file = tmp_path / "other.json"
     ranking_of(org, dataset="food", dataset_id="org/food").save(file)
     return file
 

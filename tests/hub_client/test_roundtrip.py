@@ -8,6 +8,7 @@ import pytest
 
 from hf_emms.presets import demo
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.columns import flat_records
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -55,10 +56,10 @@ def test_rank_propose_publish_pull(hub: Hub, tmp_path: Path) -> None:
     assert hub.store.read(id, "README.md") == README
 
     run("publish", "results", "--repo-id", "lab/emms-results", "--ranking", "ranking.json")
-    pull = ("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled", "--format", "tsv")
+    pull = ("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled", "--format", "csv")
     (line,) = run(*pull).splitlines()[1:]
-    pulled = Ranking.from_json((tmp_path / line.split("\t")[0]).read_bytes())
-    assert pulled.records() == [{**record, "cached": "none"} for record in ranking.records()]
+    pulled = Ranking.from_json((tmp_path / line.split(",")[0]).read_bytes())
+    assert flat_records(pulled) == [{**record, "cached": "none"} for record in flat_records(ranking)]
     cli.close()
     assert not any(token in done.out + done.err for done in cli.done)
     assert not any(token.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())

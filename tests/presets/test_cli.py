@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from typing import Any
 
@@ -16,10 +17,10 @@ from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpo
 
 def listed(*words: str) -> list[dict[str, Any]]:
     """The lines of a list as a program gets them."""
-    done = CliRunner().invoke(app, [*words, "--format", "tsv"], standalone_mode=False)
+    done = CliRunner().invoke(app, [*words, "--format", "csv"], standalone_mode=False)
     if done.exception is not None:
         raise done.exception
-    header, *lines = [line.split("\t") for line in done.stdout.splitlines()]
+    header, *lines = csv.reader(done.stdout.splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 

@@ -196,10 +196,10 @@ def test_pull_request_adds_to_published_rows(lab: Hub, publish: Run) -> None:
 def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, cli: CommandLine, publish: Run, tmp_path: Path) -> None:
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     publish(*rankings)
-    pull = ("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled", "--format", "tsv")
+    pull = ("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled", "--format", "csv")
     done = cli.run(*pull)
     assert done.code == 0, done
-    header, *lines = [line.split("\t") for line in done.out.splitlines()]
+    header, *lines = [line.split(",") for line in done.out.splitlines()]
     assert header[:2] == ["file", "dataset"]
     assert {line[1] for line in lines} == {"AI-Lab-Makerere/beans", "org/food"}
     read = [Ranking.from_json(Path(line[0]).read_text()) for line in lines]

@@ -20,22 +20,25 @@ def confirmed(*checkpoints: str, value: float = 0.9, **changes: object) -> Ranki
     return msgspec.structs.replace(ranking, rows=ranked(rows, "emms"))
 
 
+def added(ranking: Ranking, file: Path) -> Path:
+    return add_to_file(ranking, file, Ranking.save)
+
+
 def values(file: Path) -> dict[str, float | None]:
     return {row.checkpoint: row.fine_tuned.value for row in Ranking.load(file) if row.fine_tuned is not None}
 
 
-@pytest.mark.parametrize("suffix", ["json", "parquet"])
-def test_concurrent_writers_lose_nothing(tmp_path: Path, suffix: str) -> None:
-    file, names = tmp_path / f"ranking.{suffix}", ("org/best", "org/worse", "org/close")
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
+    file, names = tmp_path / "ranking.json", ("org/best", "org/worse", "org/close")
     with ThreadPool(3) as pool:
-        assert pool.map(lambda name: confirmed(name).save(file, merge=True), names * 3) == [file] * 9
+        assert pool.map(lambda name: added(confirmed(name), file), names * 3) == [file] * 9
     assert values(file) == dict.fromkeys(names, 0.9)
 
 
 def test_the_latest_fine_tuned_score_wins(tmp_path: Path) -> None:
-    file = confirmed("org/best", "org/close").save(tmp_path / "ranking.json", merge=True)
-    example(created="2026-12-01T00:00:00+00:00").save(file, merge=True)
-    confirmed("org/close", value=0.5).save(file, merge=True)
+    file = added(confirmed("org/best", "org/close"), tmp_path / "ranking.json")
+    added(example(created="2026-12-01T00:00:00+00:00"), file)
+    added(confirmed("org/close", value=0.5), file)
     assert values(file) == {"org/best": 0.9, "org/close": 0.5}
 
 
@@ -44,10 +47,10 @@ def test_a_run_replaces_its_start_and_keeps_additions_of_others(tmp_path: Path) 
     before = Ranking.load(file)
     add_to_file(example(), file, Ranking.save, before)
     assert values(file) == {}
-    confirmed("org/worse").save(file, merge=True)
+    added(confirmed("org/worse"), file)
     add_to_file(confirmed("org/close"), file, Ranking.save, before)
     assert values(file) == {"org/close": 0.9, "org/worse": 0.9}
-    confirmed("org/best", value=0.5).save(file, merge=True)
+    added(confirmed("org/best", value=0.5), file)
     add_to_file(confirmed("org/best", "org/close"), file, Ranking.save, confirmed("org/best"))
     assert values(file) == {"org/best": 0.5, "org/close": 0.9, "org/worse": 0.9}
     assert values(example().save(file)) == {}  # saving replaces the file
@@ -68,15 +71,15 @@ def test_a_different_ranking_gets_a_new_file(tmp_path: Path, change: dict[str, o
     file, beside = tmp_path / "ranking.json", tmp_path / "ranking-2.json"
     other = example(**change)
     other.save(file)
-    assert confirmed("org/best").save(file, merge=True) == beside
-    assert confirmed("org/worse").save(file, merge=True) == beside
+    assert added(confirmed("org/best"), file) == beside
+    assert added(confirmed("org/worse"), file) == beside
     assert Ranking.load(file) == other
     assert values(beside) == {"org/best": 0.9, "org/worse": 0.9}
 
 
 def test_rankings_of_datasets_in_memory_are_not_merged(tmp_path: Path) -> None:
     ranking = example(dataset="in-memory dataset", dataset_id="in-memory dataset", dataset_revision="")
-    files = [ranking.save(tmp_path / "ranking.json", merge=True).name for _ in range(2)]
+    files = [added(ranking, tmp_path / "ranking.json").name for _ in range(2)]
     assert files == ["ranking.json", "ranking-2.json"]
 
 
@@ -86,7 +89,7 @@ def test_a_foreign_file_stays_and_an_empty_or_linked_file_is_filled(tmp_path: Pa
     empty.touch()
     linked.symlink_to(tmp_path / "target.json")
     for file, written in ((notes, tmp_path / "notes-2.json"), (empty, empty), (linked, linked)):
-        assert example().save(file, merge=True) == written
+        assert added(example(), file) == written
         assert Ranking.load(written) == example()
     assert notes.read_text() == "my notes"
     assert linked.is_symlink()

@@ -5,6 +5,7 @@ import pytest
 
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.public_results import PUBLIC_TABLES, with_static_order
 from hf_emms.ranking.text import remarks, tables
@@ -62,7 +63,7 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
     titles, cells = tables(ranking)[0]
     place = titles.index("static")
     assert [line[place] == "–" for line in cells] == [value is None for value in expected]
-    assert [record["static"] for record in ranking.records()] == expected
+    assert [record["static"] for record in flat_records(ranking)] == expected
     assert msgspec.json.decode(ranking.to_json())["static_table"]["source"] == PUBLIC_TABLES[table].source
     assert any(PUBLIC_TABLES[table].title in line for line in remarks(ranking))
     assert "static (" in card(ranking)
@@ -82,14 +83,14 @@ def test_without_two_values_there_is_no_column(ranking):
     assert ranking.static_table is None
     assert set(values(ranking)) == {None}
     assert "static" not in tables(ranking)[0][0]
-    assert "static" not in ranking.records()[0]
+    assert "static" not in flat_records(ranking)[0]
 
 
 def test_tasks_that_a_checkpoint_trains_on_are_in_parentheses():
     ranking = of("text-retrieval", "lightonai/DenseOn", "Alibaba-NLP/gte-base-en-v1.5")
     titles, cells = tables(ranking)[0]
     assert [line[titles.index("static")] for line in cells] == ["56.2 (11)", "54.1"]
-    assert [record["static_trained_on"] for record in ranking.records()] == [11, None]
+    assert [record["static_trained_on"] for record in flat_records(ranking)] == [11, None]
 
 
 def test_merged_rankings_have_values_of_one_table():

@@ -119,27 +119,7 @@ def test_a_column_of_zeros_is_hidden_unless_it_is_the_first() -> None:
     assert "LogME" in views.to_text(told)
 
 
-def test_a_chart_has_the_numbers_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranking = of_scores(("word_error_rate", "logme"), good=(-0.0883, 0.5), bad=(-0.35, 0.25))
-    axes = ranking.plot()
-    assert axes.get_xlabel() == "word error rate (%, lower is better)"
-    assert axes.xaxis.get_major_formatter()(-0.0883, 0) == "8.83"
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["org/good", "org/bad"]
-    assert [*axes.get_yticks()] == [2, 1]  # the best on top
-    assert ranking.plot(ax=axes) is axes
-    whole, first = example(), example(rows=example().rows[:1])
-    assert whole.plot().figure.get_figheight() > first.plot().figure.get_figheight()  # a line for each checkpoint
-    assert whole.plot("size").figure.get_figheight() == first.plot("size").figure.get_figheight()
-    for arguments, said in (
-        ({"kind": "pie"}, "'pie'"),
-        ({"kind": "size"}, "word_error_rate"),
-        ({"estimator": "emms"}, "emms"),
-        ({"ax": "axes"}, "ax is 'axes'"),
-        ({"path": "chart.doc"}, "'chart.doc'"),
-    ):
-        with pytest.raises(EmmsError, match=said):
-            ranking.plot(**arguments)
-    for package, use in {"pandas": ranking.to_pandas, "matplotlib": ranking.plot}.items():
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(EmmsError, match=f"{package}.* is not installed"):
-            use()
+def test_a_missing_pandas_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(EmmsError, match="pandas is not installed"):
+        example().to_pandas()

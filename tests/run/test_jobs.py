@@ -87,10 +87,9 @@ def test_the_command_of_a_job_contains_all_settings() -> None:
         Options(str(Path(__file__))),
         Options("org/data", checkpoints=("org/a", "/models/mine")),
         Options("org/data", encoders=("~/encoder",)),
-        Options("org/data", results="./results"),
         Options(object()),  # type: ignore[arg-type]
     ],
-    ids=["folder", "file", "checkpoint", "encoder", "results", "object"],
+    ids=["folder", "file", "checkpoint", "encoder", "object"],
 )
 def test_a_job_cannot_read_local_names(request_: Options) -> None:
     with pytest.raises(EmmsError, match="is on this machine"):
@@ -167,10 +166,10 @@ def test_a_job_returns_its_ranking_and_a_bucket_keeps_features(
     first, second = (job for id, job in hub.jobs.items() if id not in before)
     assert [volume["source"] for volume in second.spec["volumes"]] == ["ada/emms-cache"]
     hub.jobs["f" * 24] = dataclasses.replace(first, id="f" * 24, spec={**first.spec, "labels": {}})
-    listed = cli.run("jobs", "--format", "tsv", token=token)
+    listed = cli.run("jobs", "--format", "csv", token=token)
     del hub.jobs["f" * 24]
     assert listed.code == 0, listed
-    assert {first.id, second.id} <= {line.split("\t")[0] for line in listed.out.splitlines()}
+    assert {first.id, second.id} <= {line.split(",")[0] for line in listed.out.splitlines()}
     assert "f" * 24 not in listed.out  # it is not of hf-emms
     assert "demo_captions" in listed.out
 
@@ -213,13 +212,13 @@ def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: Command
     plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}
     plan["datasets"] = ["demo_fashion", {"dataset": "demo_captions", "max_samples": 50}]
     (cli.folder / "plan.json").write_text(json.dumps(plan))
-    words = ["sweep", "plan.json", "--results-repo", repo, "--format", "tsv"]
+    words = ["sweep", "plan.json", "--results-repo", repo, "--format", "csv"]
     done = cli.run(*words, "--engine", "jobs", token=token)
     assert done.code == 0, done
     assert sorted(done.out.splitlines()) == [
-        "checkpoint\tdemo_fashion\tdemo_captions",
-        f"{GOOD}\t1\t1",
-        f"{POOR}\t2\t2",
+        "checkpoint,demo_fashion,demo_captions",
+        f"{GOOD},1,1",
+        f"{POOR},2,2",
     ]
     # What is published does not run again, neither here nor in a job.
     again = cli.run(*words, "--dry-run", token=token)

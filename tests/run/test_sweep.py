@@ -197,13 +197,13 @@ def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path:
         f"checkpoints: [{GOOD}, {POOR}]\nencoders: {ENCODER}\nestimators: [emms]\nmax_samples: 60\n"
         "datasets:\n  - demo_fashion\n  - {dataset: demo_captions, max_samples: 40}\n"
     )
-    dry = cli("sweep", plan, "-o", tmp_path / "results", "--dry-run", "--format", "tsv")
+    dry = cli("sweep", plan, "-o", tmp_path / "results", "--dry-run", "--format", "csv")
     assert dry.code == 0
-    assert re.fullmatch(rf"{GOOD}\t2\t0\t\d+\.\d\t", dry.out.splitlines()[1])
+    assert re.fullmatch(rf"{GOOD},2,0,\d+\.\d,", dry.out.splitlines()[1])
     assert re.search(r"2 datasets: 4 cells to run, 0 there already; 0 B to download, about 0\.\d\d hours", dry.err)
     assert not (tmp_path / "results").exists()
-    done = cli("sweep", plan, "-o", tmp_path / "results", "-c", POOR, "--format", "tsv")
-    assert (done.code, done.out) == (0, f"checkpoint\tdemo_fashion\tdemo_captions\n{POOR}\t1\t1\n")
+    done = cli("sweep", plan, "-o", tmp_path / "results", "-c", POOR, "--format", "csv")
+    assert (done.code, done.out) == (0, f"checkpoint,demo_fashion,demo_captions\n{POOR},1,1\n")
     assert f"[2/2] {POOR} on demo_captions" in done.err
     assert f"\nResults: {tmp_path / 'results'}\n" in done.err
     whole = cli("sweep", plan, "-o", tmp_path / "results")
@@ -211,8 +211,8 @@ def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path:
     cached = cli("sweep", plan, "-o", tmp_path / "elsewhere", "-c", GOOD, "-c", "./nowhere", "--dry-run")
     assert "2 datasets: 0 cells to run, 2 there already" in cached.err
     # The folder contains other results, too; the table has only the requested ones.
-    other = cli("sweep", plan, "-o", tmp_path / "results", "-c", GOOD, "--format", "tsv")
-    assert other.out == f"checkpoint\tdemo_fashion\tdemo_captions\n{GOOD}\t1\t1\n"
+    other = cli("sweep", plan, "-o", tmp_path / "results", "-c", GOOD, "--format", "csv")
+    assert other.out == f"checkpoint,demo_fashion,demo_captions\n{GOOD},1,1\n"
     assert {Ranking.from_json(file.read_bytes()).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
 
 
