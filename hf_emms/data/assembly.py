@@ -27,8 +27,6 @@ _FEW_SKIPPED = 0.01
 _REFERENCES = {
     "all": "one row per {label}",
     "first": "the first {label} of each",
-    "one-per-image": "one {label} of each",
-    "majority": "the most frequent {label} of each",
     "mean": "the mean of all its {label}s for each",
 }
 # Further names of columns that look like a part of the input, or like a label.
@@ -66,7 +64,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
         *(labels.form, options.box_format),
     ]
-    skipped, total = drawn.skipped + drawn.set_aside + drawn.unlabelled, split.total
+    skipped, total = drawn.skipped + drawn.unlabelled, split.total
     usable = len(drawn.inputs) if task.counts_items else n_inputs
     # A row of the split makes at most one row of the sample, except lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or options.references == "all"

@@ -13,7 +13,6 @@ from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import DrawnRows
 from hf_emms.data.sample import SoftLabels
 from hf_emms.errors import Note
-from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
 
@@ -102,7 +101,8 @@ def _text_labels(
 ) -> Labels:
     text_of, notes = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.prompt)
     order = _class_order(schema, text_of)
-    distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
+    chosen = [row[:1] for row in raws] if options.references == "first" else raws
+    distinct, codes = _distinct([_weighted(row, text_of) for row in chosen])
     if all(len(label) == 1 for label in distinct):
         return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), order=order, notes=notes)
     texts, soft = _soft_labels(distinct)
@@ -145,17 +145,6 @@ def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[d
     note = f"class names used unchanged, because cleaning would merge them: {', '.join(merged[:6])}"
     texts = {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
     return texts, (note,) if merged else ()
-
-
-def _chosen(raws: Sequence[str], text_of: dict[str, str], options: SampleOptions) -> Sequence[str]:
-    if len(raws) == 1 or options.references in ("mean", "all"):
-        return raws
-    if options.references == "majority":
-        most, _ = Counter(text_of[raw] for raw in raws).most_common(1)[0]
-        return [next(raw for raw in raws if text_of[raw] == most)]
-    if options.references == "one-per-image":
-        return [min(raws, key=lambda raw: (hash64(str(options.seed).encode(), as_bytes(raw)), raw))]
-    return raws[:1]
 
 
 def _weighted(raws: Sequence[str], text_of: dict[str, str]) -> WeightedTexts:

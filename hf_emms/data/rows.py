@@ -9,7 +9,7 @@ from typing import Any
 from hf_emms.data.match import RowSchema
 from hf_emms.data.match.columns import split_classes
 from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
-from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
+from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
 
@@ -176,7 +176,6 @@ class DrawnRows:
         inputs: Hash → input.
         rows: Hash of the input and raw labels, for each row of the sample.
         n_read: Number of inputs read; `skipped` of them are unusable.
-        set_aside: Number of inputs for another use, such as conversations that call tools.
         notes: Warnings about a stream.
         reasons: The first skipped rows, and why each is unusable.
         first: The cells of the first row.
@@ -193,7 +192,6 @@ class DrawnRows:
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
     n_read: int = 0
     skipped: int = 0
-    set_aside: int = 0
     reasons: list[str] = field(default_factory=list)
     first: Mapping[str, Any] | None = None
     class_counts: dict[str, int] = field(default_factory=dict)
@@ -244,10 +242,6 @@ class DrawnRows:
                 task.check(contents, raws)
             labels = self._measured(raws, contents) or [task.no_label_text]
             group = self._group(row)
-        except OtherUseError as problem:
-            self.set_aside += 1
-            self._add_reason(row, where, str(problem))
-            return
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return
@@ -270,11 +264,6 @@ class DrawnRows:
 
     def check(self) -> None:
         """Raise an `EmmsError` if no row, or less than 95 % of the rows (all but two at least), is usable."""
-        if not self.rows and self.set_aside and not self.skipped:
-            raise EmmsError(
-                f"All {pluralize(self.set_aside, 'row')} are for another use. First: {self.reasons[0]}",
-                "Choose other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
-            )
         if not self.rows and not self.skipped:
             raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
@@ -310,14 +299,11 @@ class DrawnRows:
     def _skip(self, row: Mapping[str, Any], where: str, problem: str) -> None:
         self.n_read += 1
         self.skipped += 1
-        self._add_reason(row, where, problem)
-        # Stop early: good rows alone could no longer bring the share below the limit.
-        limit = self.options.max_samples
-        if limit is not None and too_many(self.skipped, limit + self.skipped):
-            self.check()
-
-    def _add_reason(self, row: Mapping[str, Any], where: str, problem: str) -> None:
         if len(self.reasons) < FEW_SKIPPED:
             paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
             places = [place for place in (where, *paths) if place]
             self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
+        # Stop early: good rows alone could no longer bring the share below the limit.
+        limit = self.options.max_samples
+        if limit is not None and too_many(self.skipped, limit + self.skipped):
+            self.check()

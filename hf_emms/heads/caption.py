@@ -13,7 +13,7 @@ import numpy as np
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
-from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
+from hf_emms.heads.metrics import BLEU_4, Metric, tokenize_caption
 from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality
 from hf_emms.inputs.modality import BatchReader
@@ -38,7 +38,7 @@ class CaptionHead(FeatureHead):
     layers_note = "transformers has no class that writes captions with it: a recurrent decoder on its pooled feature"
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return BLEU_4, CIDER
+        return (BLEU_4,)
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Predict a text of the training rows for all rows."""

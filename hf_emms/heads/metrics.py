@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import string
 import unicodedata
@@ -20,7 +19,7 @@ from hf_emms.errors import EmmsError, install_command
 
 @dataclass(frozen=True)
 class Metric:
-    """A named score of n predictions and n references. Higher is better, and 1 is best (10 for CIDEr)."""
+    """A named score of n predictions and n references. Higher is better, and 1 is best."""
 
     name: str
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
@@ -30,7 +29,6 @@ class Metric:
 AGREEING = 3 / 10
 FINAL_ANSWER = "####"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NGRAM_SIZES, _LENGTH_SIGMA = range(1, 5), 6.0
 _WORD = re.compile(r"\w+")
 
 # Scripts without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every character is a word.
@@ -187,10 +185,19 @@ _TAG = re.compile(r"([BIESLU])(?:[-_](.+))?")
 _BIOES = str.maketrans("LU", "ES")
 
 
+def has_prefix(tag: str) -> bool:
+    return _TAG.fullmatch(tag) is not None
+
+
 def split_tag(tag: str) -> tuple[str, str]:
-    """Split a tag into its prefix (B, I, E or S) and the entity's type. Other tags have an empty prefix."""
+    """Split a tag into its prefix (B, I, E or S) and the entity's type.
+
+    O has neither. A tag without a prefix is a type, whose neighbouring words are one entity.
+    """
     match = _TAG.fullmatch(tag)
-    return (match[1].translate(_BIOES), match[2] or "") if match else ("", tag)
+    if match is None:
+        return ("", "") if tag == "O" else ("I", tag)
+    return match[1].translate(_BIOES), match[2] or ""
 
 
 def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
@@ -216,24 +223,9 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
 
 def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
     """Return the F1 of the entities of all texts. Both ends and the type of an entity must be correct."""
-    return _f1_of_entities(entities, predictions, references)
-
-
-def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Return the F1 of entities whose tags are types without prefixes. Neighbouring words of a type are one entity."""
-
-    def plain_entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-        return entities([tag if tag == "O" else f"I-{tag}" for tag in tags])
-
-    return _f1_of_entities(plain_entities, predictions, references)
-
-
-def _f1_of_entities(
-    find: Callable[[Sequence[str]], set[Any]], predictions: Sequence[Sequence[str]], references: Sequence[Any]
-) -> float:
     total = both = 0
     for tags, reference in zip(predictions, references, strict=True):
-        predicted, right = find(tags), find(reference.tags)
+        predicted, right = entities(tags), entities(reference.tags)
         total += len(predicted) + len(right)
         both += len(predicted & right)
     return 2 * both / total if both else 0.0
@@ -293,50 +285,6 @@ def bleu(predictions: Sequence[str], references: Sequence[Any]) -> float:
 def _corpus_score(metric: Any, texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the score of a sacrebleu metric, from 0 to 1. Rows may have different numbers of references."""
     return float(metric.corpus_score(texts, [list(column) for column in zip_longest(*references)]).score) / 100
-
-
-def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return CIDEr-D (arXiv 1411.5726), 0 to 10: tf-idf cosine of n-grams up to 4, counts clipped, lengths compared.
-
-    The references determine the document frequencies, without stemming.
-    """
-    counted = [[_ngrams(text) for text, _ in captions] for captions in references]
-    documents = Counter(gram for captions in counted for gram in set().union(*captions))
-    log_count = math.log(max(len(counted), 2))
-
-    def weighted(counts: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
-        return {gram: count * (log_count - math.log(max(1, documents[gram]))) for gram, count in counts.items()}
-
-    scores = []
-    for answer, captions in zip(predictions, counted, strict=True):
-        grams = _ngrams(answer)
-        weights, length = weighted(grams), _length(grams)
-        values = [_cosine(weights, weighted(caption), length - _length(caption)) for caption in captions]
-        scores.append(10 * float(np.mean(values)))
-    return float(np.mean(scores))
-
-
-def _ngrams(caption: str) -> Counter[tuple[str, ...]]:
-    words = tokenize_caption(caption)
-    return Counter(
-        tuple(words[start : start + size]) for size in _NGRAM_SIZES for start in range(len(words) - size + 1)
-    )
-
-
-def _length(grams: Counter[tuple[str, ...]]) -> int:
-    return sum(count for gram, count in grams.items() if len(gram) == 1)
-
-
-def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> float:
-    """Return the cosine with clipped counts, averaged over n-gram sizes, times a Gaussian of the length difference."""
-    total = 0.0
-    for size in _NGRAM_SIZES:
-        a = {gram: value for gram, value in first.items() if len(gram) == size}
-        b = {gram: value for gram, value in second.items() if len(gram) == size}
-        norms = math.hypot(*a.values()) * math.hypot(*b.values())
-        if norms:
-            total += sum(min(value, b[gram]) * b[gram] for gram, value in a.items() if gram in b) / norms
-    return total / len(_NGRAM_SIZES) * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
 
 
 # ---- responses, with references as for captions ----------------------------------------------------------------------
@@ -488,12 +436,10 @@ VQA_ACCURACY = Metric("VQA accuracy", vqa_accuracy)
 WORD_F1 = Metric("F1", word_f1)
 EXACT_MATCH = Metric("exact match", exact_match)
 ENTITY_F1 = Metric("entity F1", entity_f1)
-PLAIN_ENTITY_F1 = Metric("entity F1", plain_entity_f1)
 WORD_ACCURACY = Metric("accuracy", word_accuracy)
 IOU = Metric("IoU", iou)
 ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
 BLEU_4 = Metric("BLEU", bleu)
-CIDER = Metric("CIDEr", cider)
 BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
 CHRF = Metric("chrF", chrf)
 TRANSLATION_BLEU = Metric("BLEU", translation_bleu)

@@ -3,7 +3,7 @@
 from hf_emms.inputs.audio import AUDIO, Sounds
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
-from hf_emms.inputs.modality import Modality, OtherUseError, Pairs, Spans, UnusableError, as_bytes, hash64
+from hf_emms.inputs.modality import Modality, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
 from hf_emms.inputs.search_collection import RERANKED_SEARCH, SEARCH, SearchCollection
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
@@ -25,7 +25,6 @@ __all__ = [
     "WORDS",
     "Images",
     "Modality",
-    "OtherUseError",
     "Pairs",
     "SearchCollection",
     "Sounds",

@@ -29,17 +29,8 @@ if TYPE_CHECKING:
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
-# EXIF's orientation tag, and its values that swap width and height.
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 # First bytes of PNG, JPEG, GIF, TIFF, WebP and BMP files.
 _START = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
-# White in 16-bit images that use 8, 12 or all of their bits.
-_WHITES = (255, 4_095, 65_535)
-# Modes without a defined white: 32-bit integers and floats.
-_WITHOUT_WHITE = ("I", "F")
-_MAX_CHANNELS = 4
-# A float array with a maximum up to this has its own scale, such as the digits of scikit-learn (0 to 16).
-_FEW_LEVELS = 32
 
 
 class Images(EncodedInputs):
@@ -78,52 +69,7 @@ class Images(EncodedInputs):
 
 
 def as_rgb(image: Any) -> Any:
-    """Convert a PIL image to RGB.
-
-    In 16-bit images, white is the highest value of 8, 12 or 16 bits, whichever the brightest pixel fits, as in scans.
-    """
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bits instead of scaling them.
-        brightest = image.getextrema()[1]
-        white = next(white for white in _WHITES if brightest <= white)
-        image = image.point(lambda value: value * (255 / white)).convert("L")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _is_pixel_feature(feature: Any) -> bool:
-    """Return whether cells of a feature are pixels: Array2D to Array4D, or two or three nested lists of bytes."""
-    if type(feature).__name__ in ("Array2D", "Array3D", "Array4D"):
-        return True
-    depth = 0
-    while (element := getattr(feature, "feature", None)) is not None:
-        feature, depth = element, depth + 1
-    return depth in (2, 3) and getattr(feature, "dtype", "") == "uint8"
-
-
-def encoded_pixels(pixels: np.ndarray) -> bytes:
-    """Encode pixels (H, W), (H, W, C) or (C, H, W) as PNG. Values are 0 to 255, or 0 to 1.
-
-    Raises:
-        UnusableError: The array has another shape or range.
-    """
-    from PIL import Image
-
-    if pixels.ndim == 4 and len(pixels) == 1:
-        pixels = pixels[0]
-    if pixels.ndim == 3 and len(pixels) <= _MAX_CHANNELS < pixels.shape[-1]:
-        pixels = pixels.transpose(1, 2, 0)
-    has_image_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] <= _MAX_CHANNELS)
-    if not has_image_shape or not pixels.size or pixels.dtype.kind not in "biuf":
-        raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is not an image")
-    low, high = float(pixels.min()), float(pixels.max())
-    levels_are_few = pixels.dtype.kind == "f" and 1 < high <= _FEW_LEVELS
-    if not (low >= 0 and high <= 255) or levels_are_few:  # also if nan
-        raise UnusableError(f"pixels must be from 0 to 255, or from 0 to 1, and these are from {low:.4g} to {high:.4g}")
-    values = np.rint(pixels * 255.0 if high <= 1 else pixels).astype(np.uint8)
-    values = values[..., 0] if values.ndim == 3 and values.shape[-1] < 3 else values
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "png")
-    return buffer.getvalue()
 
 
 # --- image processors, and the cache of resized images ----------------------------------------------------
@@ -342,16 +288,13 @@ class _Image(EncodedModality):
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary", "binary_view")
-        return is_struct or is_binary or type(feature).__name__ == "Image" or _is_pixel_feature(feature)
+        return is_struct or is_binary or type(feature).__name__ == "Image"
 
     def recognises(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
-        """Return the encoded bytes of an undecoded Image cell, a list of one image, binary data, or an array."""
-        sequences = (list, tuple, np.ndarray)
-        if isinstance(value, sequences) and len(value) and isinstance(value[0], sequences) and len(value[0]):
-            return encoded_pixels(np.asarray(value))
+        """Return the encoded bytes of an undecoded Image cell, a list of one image, or binary data."""
         if isinstance(value, (list, tuple)):
             if len(value) != 1:
                 raise UnusableError(f"a row has {len(value)} pictures instead of 1")
@@ -368,8 +311,8 @@ class _Image(EncodedModality):
                 # JPEG decodes to an eighth of its size several times faster, and still reads every byte.
                 image.draft("RGB", (32, 32))
                 image.load()
-                if image.mode in _WITHOUT_WHITE:
-                    problem = f"the value of white is unknown in its mode {image.mode}; save it with 8 or 16 bits"
+                if image.mode.startswith(("I", "F")):
+                    problem = f"the value of white is unknown in its mode {image.mode}; save it with 8 bits"
         except UnidentifiedImageError:
             problem = "its format is unknown"
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
@@ -378,12 +321,12 @@ class _Image(EncodedModality):
             raise UnusableError(f"a picture cannot be decoded: {problem}")
 
     def size(self, content: bytes) -> tuple[int, int]:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         with Image.open(io.BytesIO(content)) as image:
+            ImageOps.exif_transpose(image, in_place=True)  # decodes only rotated images
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-        return (height, width) if turned else (width, height)
+            return width, height
 
     def load_processors(self, spec: FeatureSpec, device: torch.device) -> ImageReader:
         return load_image_reader(spec, device)

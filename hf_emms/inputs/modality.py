@@ -27,10 +27,6 @@ class UnusableError(ValueError):
     """Raised if a row, or an item of a row, must be skipped; the message is the reason."""
 
 
-class OtherUseError(UnusableError):
-    """Raised for a valid row with another purpose. Any number of such rows may be skipped."""
-
-
 def hash64(*parts: bytes) -> int:
     """Return a 64-bit hash of byte strings, which also depends on their lengths."""
     digest = hashlib.blake2b(digest_size=8)

@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.languages import set_languages
-from hf_emms.inputs.modality import Instruction, OtherUseError, UnusableError
+from hf_emms.inputs.modality import Instruction, UnusableError
 from hf_emms.inputs.text import (
     TEXT,
     TextFeatures,
@@ -44,8 +44,6 @@ _ROLES = {
 }
 # The fields of a message: its role and its text.
 _FIELDS = (("role", "content"), ("from", "value"))
-_TOOL_ROLES = ("tool", "function", "tool_call", "tool_response", "function_call", "observation")
-_TOOL_CALLS = ("tool_calls", "function_call")
 _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 # Roles of the messages that a task adds: its instruction, and two languages. Not every checkpoint reads them.
 _INSTRUCTION, _LANGUAGES = "instruction", "languages"
@@ -81,31 +79,18 @@ def messages_of(value: Any) -> Conversation:
     """Return the messages of a cell with a list of {role, content} or {from, value}.
 
     Raises:
-        OtherUseError: A message calls a tool.
         UnusableError: A message is empty or has an unknown role.
     """
     messages = []
     for message in value:
         fields = message or {}
-        role, text = fields.get("role", fields.get("from")), _text_of(fields.get("content", fields.get("value")))
-        if str(role).lower() in _TOOL_ROLES or any(fields.get(name) for name in _TOOL_CALLS):
-            raise OtherUseError("the conversation calls tools")
+        role, text = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
         if str(role).lower() not in _ROLES:
             raise UnusableError(f"a message has the role {role!r} instead of user, assistant or system")
         if not isinstance(text, str) or not text.strip():
             raise UnusableError(f"a message of the {role} is empty")
         messages.append(Message(_ROLES[str(role).lower()], text))
     return tuple(messages)
-
-
-def _text_of(content: Any) -> Any:
-    """Join the text of a message's parts, {"type": "text", "text": …} each. Return other content unchanged."""
-    if not isinstance(content, list):
-        return content
-    types = {str(part.get("type")) if isinstance(part, Mapping) else type(part).__name__ for part in content}
-    if types - {"text", "input_text", "output_text"}:
-        raise UnusableError(f"a message has parts of type {', '.join(sorted(types))} instead of text")
-    return "\n".join(part["text"] for part in content if part.get("text"))
 
 
 def response_in(value: Any) -> Any:
@@ -328,13 +313,6 @@ def _is_json(feature: Any) -> bool:
     return getattr(feature, "_type", "") == "Json"
 
 
-def _contains_texts(feature: Any) -> bool:
-    """Return whether a field of messages contains texts, or text parts."""
-    part = getattr(feature, "feature", None)
-    are_parts = isinstance(part, Mapping) and {"type", "text"} <= set(part)
-    return TEXT.holds(feature) or _is_json(feature) or _is_json(part) or are_parts
-
-
 # --- the modality -----------------------------------------------------------------------------------------
 
 
@@ -346,7 +324,7 @@ class _Prompt(TokenizedModality):
         if not isinstance(message, Mapping):
             return False
         role, content = next((pair for pair in _FIELDS if set(pair) <= set(message)), (None, None))
-        return role is not None and TEXT.holds(message[role]) and _contains_texts(message[content])
+        return role is not None and TEXT.holds(message[role]) and TEXT.holds(message[content])
 
     def recognises_cell(self, cell: Any) -> bool:
         messages = cell if isinstance(cell, list) else []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
 SweepUse = Literal["flag", "dataset", "whole", "never"]
 ConfirmUse = Literal["flag", "kept", "never"]
-References = Literal["mean", "first", "all", "majority", "one-per-image"]
+References = Literal["mean", "first", "all"]
 Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
 P = TypeVar("P", bound="OptionsPart")
@@ -179,7 +179,7 @@ class SampleOptions(OptionsPart):
         "mean",
         "How to use several captions, answers or classes per input.",
         "Labels",
-        choices=("mean", "first", "all", "majority", "one-per-image"),
+        choices=("mean", "first", "all"),
         recorded=True,
         sweep="dataset",
     )

@@ -145,7 +145,7 @@ def rank(
         sampling: "balanced" (the same number per class) or "proportional".
         race: K: stop checkpoints early that cannot be among the best K. None runs all checkpoints on all rows.
         references: How to use several texts per input (captions, answers, classes): the "mean" of their embeddings,
-            "first", "majority", "one-per-image" (random), or "all" (one row per text).
+            "first", or "all" (one row per text).
         prompt: The template of label texts, with ``{}`` for the label.
         label_form: The label embeddings of boxes and values: "text", "numbers" or "both". By default by task. For
             answers "spans" of their contexts (the default if they are substrings) or "text".

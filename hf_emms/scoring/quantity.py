@@ -99,7 +99,6 @@ METRICS = {
     "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Wrong characters per 100 characters."),
     "R²": replace(POINTS, low=-math.inf),
     "Spearman": replace(POINTS, low=-1),
-    "CIDEr": replace(POINTS, high=10),
 }
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import pluralize
 from hf_emms.heads import SpansHead
 from hf_emms.heads.metrics import UNSPACED
 from hf_emms.heads.spans import ANSWER, NO_ANSWER, OTHER_ANSWER
@@ -37,11 +37,8 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
     """Return spans of contexts, labelled as answer or not, and facts; None instead of spans to rank by texts.
 
-    By default, uses spans if half of the answers are in their contexts. A question without an answer gets other spans
-    only. All checkpoints get the same spans.
-
-    Raises:
-        EmmsError: The user asked for spans, but no answer is a span.
+    Uses spans if half of the answers are in their contexts. A question without an answer gets other spans only. All
+    checkpoints get the same spans.
     """
     if options.label_form not in (None, "spans"):
         return None, []
@@ -49,18 +46,12 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
     answered = [example for example in examples if spans_of[example.id]]
     unanswered = [example for example in examples if not example.labels]
     n_labelled = len(examples) - len(unanswered)
-    asked = options.label_form == "spans"
-    if not asked and len(answered) < _ENOUGH * n_labelled:
+    if len(answered) < _ENOUGH * n_labelled:
         fact = f"only {len(answered):,} of {n_labelled:,} answers are in their contexts: answers are embedded as texts"
         return None, [fact] * bool(answered)
     items = [item for example in answered for item in _with_answer(example, spans_of[example.id], options)]
     if all(item.label == ANSWER for item in items):
-        if not asked:
-            return None, []
-        raise EmmsError(
-            "No answer is in its context, so there are no spans to choose from.",
-            "Embed the answers: " + setting_ref("label_form", "text"),
-        )
+        return None, []
     items += [item for example in unanswered for item in _without_answer(example, options)]
     return items, _notes(items, examples, len(unanswered))
 
@@ -101,7 +92,7 @@ def are_spans(cells: Mapping[str, Any]) -> bool:
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
     """Return the spans of answers in a text; skip answers that it does not contain.
 
-    Prefers the start that the dataset specifies, then the nearest occurrence, then the first. Prefers whole words.
+    Prefers the start that the dataset specifies, then the first occurrence as whole words, then the first one.
     """
     spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
     return [span for span in spans if span is not None]
@@ -153,8 +144,6 @@ def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
         return sorted(set(answers))
     if options.references == "first":
         return answers[:1]
-    if options.references == "one-per-image":
-        return [min(answers, key=lambda span: (hash64(f"{options.seed} {span}".encode()), span))]
     return [span for span, _ in Counter(answers).most_common(1)]
 
 
@@ -185,11 +174,8 @@ def _find_span(text: str, answer: str, start: int | None) -> Span | None:
         return start, start + len(answer)
     anywhere = [match.start() for match in re.finditer(re.escape(answer), text)]
     as_words = [at for at in anywhere if not _is_inside_word(text, at) and not _is_inside_word(text, at + len(answer))]
-    places = as_words or anywhere
-    if not places:
-        return None
-    nearest = min(places, key=lambda at: abs(at - start)) if start is not None else places[0]
-    return nearest, nearest + len(answer)
+    first = next(iter(as_words or anywhere), None)
+    return None if first is None else (first, first + len(answer))
 
 
 def _is_inside_word(text: str, at: int) -> bool:

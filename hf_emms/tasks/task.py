@@ -22,8 +22,6 @@ from hf_emms.options import LabelForm, SampleOptions
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # "McDonald" and "iPhone" stay one word
 _SPACES = re.compile(r"\s+")
-_BREVITY = re.compile(r"\b(answer|response|brief|short|concise|succinct|terse)", re.IGNORECASE)
-_MAX_HINT_WORDS = 14
 _GAPS = re.compile(r"[\s-]+")
 _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
@@ -269,15 +267,3 @@ def clean_answer(answer: str) -> str:
     """Return an answer in lower case with single spaces, without a final full stop unless it has others ("U.S.")."""
     text = clean_caption(answer)
     return text[:-1].rstrip() if text.count(".") == 1 and len(text) > 1 and text.endswith(".") else text
-
-
-def clean_question(question: str) -> str:
-    """Remove a line such as "Answer briefly.", which instruction sets such as the_cauldron append to questions.
-
-    Removes only a second, last line that asks for a short answer, not choices or hints.
-    """
-    text = question.strip()
-    lines = text.split("\n")
-    hint = lines[-1].strip()
-    is_hint = hint.endswith(".") and len(hint.split()) <= _MAX_HINT_WORDS and _BREVITY.search(hint)
-    return lines[0].strip() if len(lines) == 2 and is_hint else text

@@ -11,7 +11,7 @@ from hf_emms.heads.baseline import MAX_BASELINES, best_baseline, for_all_rows
 from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
 from hf_emms.heads.row import class_config, weight_table
 from hf_emms.inputs import IMAGE_TEXT, TEXT
-from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_answer, clean_question
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_answer
 
 # Maximum number of answers of a classifier, as for VQA v2 (arXiv 1708.02711).
 MAX_ANSWERS = 3_129
@@ -59,9 +59,7 @@ VISUAL_QUESTION_ANSWERING = Task(
     input=IMAGE_TEXT,
     inputs=(
         IMAGE_COLUMN,
-        Column(
-            "question", ("question", "questions", "query", "texts.user"), ("string", "strings"), TEXT, clean_question
-        ),
+        Column("question", ("question", "questions", "query", "texts.user"), ("string", "strings"), TEXT),
     ),
     label=Column(
         "answer",

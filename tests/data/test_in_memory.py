@@ -12,14 +12,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-import torch
 
 from tests.helpers.rows import CLASSES, COLUMNS, TEXTS, N, labels_of, pictures, write
 from tests.helpers.samples import load_sample, reasons, refused
-
-GRAY = 10 * np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
-COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 99], axis=-1)
-
 
 # ---- tables --------------------------------------------------------------------------------------------------------
 
@@ -93,58 +88,6 @@ def test_values_that_are_not_tables_are_refused_with_a_hint(data: Any, problem: 
     error = refused(data)
     assert problem in error.message
     assert remedy in str(error.hint)
-
-
-# ---- arrays as pictures --------------------------------------------------------------------------------------------
-
-
-def typed(pixels: np.ndarray, feature: Any) -> datasets.Dataset:
-    features = datasets.Features({"image": feature, "label": datasets.Value("string")})
-    return datasets.Dataset.from_dict({"image": list(pixels), "label": CLASSES}, features=features)
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        typed(COLOURS, datasets.Array3D((6, 8, 3), "uint8")),
-        typed(COLOURS.transpose(0, 3, 1, 2), datasets.Array3D((3, 6, 8), "uint8")),
-        typed(COLOURS.astype(np.float32) / 255, datasets.Array3D((6, 8, 3), "float32")),
-        typed(COLOURS.astype(np.float32), datasets.Array3D((6, 8, 3), "float32")),
-        typed(COLOURS[:, None], datasets.Array4D((1, 6, 8, 3), "uint8")),
-        {"image": COLOURS, "label": CLASSES},
-        {"image": COLOURS / 255, "label": CLASSES},
-        {"image": torch.from_numpy(COLOURS.transpose(0, 3, 1, 2).copy()), "label": CLASSES},
-        pd.DataFrame({"image": list(COLOURS), "label": CLASSES}),
-    ],
-)
-def test_arrays_of_pixels_are_pictures(rows: Any) -> None:
-    sample = load_sample(rows)
-    assert sample.task.id == "image-classification"
-    assert sorted(labels_of(sample)) == [(10 * i, 5 * i, 99) for i in range(N)]
-    assert sample.inputs[0].size == (8, 6)
-
-
-def test_gray_arrays_are_images_and_all_their_pixels_are_hashed() -> None:
-    gray = np.zeros((N, 6, 8), np.uint8)
-    gray[:, 5, 7] = np.arange(N) * 9
-    rows = typed(gray, datasets.Array2D((6, 8), "uint8"))
-    order = np.random.default_rng(0).permutation(N)
-    for size in (8, N):
-        first, second = (load_sample(data, max_samples=size) for data in (rows, rows.select(order)))
-        assert first.inputs_fingerprint == second.inputs_fingerprint
-        assert len(first.inputs) == size
-
-
-@pytest.mark.parametrize(
-    ("rows", "problem"),
-    [
-        (typed(COLOURS.astype(np.float32) - 250, datasets.Array3D((6, 8, 3), "float32")), "must be from 0 to 255"),
-        (typed(COLOURS[:, None].repeat(2, 1), datasets.Array4D((2, 6, 8, 3), "uint8")), "shape (2, 6, 8, 3)"),
-        ({"image": GRAY * 0.069, "label": CLASSES}, "must be from 0 to 255"),  # digits, up to 16
-    ],
-)
-def test_arrays_that_are_not_images_are_refused(rows: Any, problem: str) -> None:
-    assert problem in refused(rows).message
 
 
 def test_image_paths_may_be_objects_or_typed_and_their_order_does_not_matter(tmp_path: Path) -> None:

@@ -21,8 +21,6 @@ from hf_emms.options import SampleOptions
 from tests.helpers.rows import answered, image_rows, pictures, png
 from tests.helpers.samples import codes, load_sample, reasons, refused
 
-SHORT = "\nGive a very brief answer."
-
 
 def answers_of(sample: Sample) -> dict[Any, str]:
     """(first part as a pixel or text, second part) → label text, for labels of one text."""
@@ -69,7 +67,7 @@ def test_a_sample_is_spread_over_pictures_and_does_not_depend_on_the_order_of_ro
 
 def turns(n: int = 12, each: int = 6) -> datasets.Dataset:
     """Rows as instruction sets have them: one picture in a list, and turns."""
-    talk = [[(f"What is {t} in {i}?{SHORT}", f"Thing {(i + t) % 3}.") for t in range(each)] for i in range(n)]
+    talk = [[(f"What is {t} in {i}?", f"Thing {(i + t) % 3}.") for t in range(each)] for i in range(n)]
     turns = [[{"user": asks, "assistant": says, "source": "s"} for asks, says in chat] for chat in talk]
     encoded = [[{"bytes": png((i, 0, 0)), "path": None}] for i in range(n)]
     text = datasets.List(dict.fromkeys(("user", "assistant", "source"), datasets.Value("string")))
@@ -77,7 +75,7 @@ def turns(n: int = 12, each: int = 6) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"images": encoded, "texts": turns}, features=features)
 
 
-def test_turns_become_questions_and_answers_without_the_prompt() -> None:
+def test_turns_become_questions_and_answers() -> None:
     sample = load_sample(turns())
     assert sample.columns == {"image": "images", "question": "texts.user", "answer": "texts.assistant"}
     assert len(sample) == 72
@@ -136,7 +134,7 @@ def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
 
 
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
-    samples = [load_sample(annotated(), references=how) for how in ("mean", "first", "majority")]
+    samples = [load_sample(annotated(), references=how) for how in ("mean", "first", "all")]
     assert len({one.fingerprint for one in samples}) == 3
     assert len({one.inputs_fingerprint for one in samples}) == 1
     assert load_sample(annotated().select([0, 1, 0])).inputs_fingerprint == samples[0].inputs_fingerprint

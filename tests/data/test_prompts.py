@@ -112,7 +112,6 @@ def test_a_conversation_is_read_up_to_its_last_answer() -> None:
         ([("user", "a"), ("assistant", " ")], "a message of the assistant is empty"),
         ([("user", None), ("assistant", "b")], "a message of the user is empty"),
         ([("user", "a"), ("host", "b")], "a message has the role 'host' instead of user, assistant or system"),
-        ([("user", "a"), ("Tool", "b"), ("assistant", "c")], "the conversation calls tools"),
         ([("user", "a")], "the conversation does not end with an answer of the assistant"),
         ([("system", "a"), ("assistant", "b")], "user and assistant do not take turns: assistant"),
         ([], "the prompt has no message of the user before the answer"),
@@ -123,43 +122,6 @@ def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[t
     sample = load_sample(datasets.Dataset.from_dict({"messages": [broken, *chats()]}))
     assert (len(sample), sample.skipped) == (N, 1)
     assert reasons(sample)[0].startswith(f"row 1: {reason}")
-
-
-def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:
-    plain = load_sample(datasets.Dataset.from_dict({"messages": chats()}))
-    parts = [[{**m, "content": [{"type": "text", "text": m["content"]}]} for m in chat] for chat in chats()]
-    mixed = [[*chat[:-1], other[-1]] for chat, other in zip(parts, chats(), strict=True)]
-    (tmp_path / "mixed.jsonl").write_text("\n".join(json.dumps({"messages": chat}) for chat in mixed))
-    for data in (datasets.Dataset.from_dict({"messages": parts}), str(tmp_path / "mixed.jsonl")):
-        assert load_sample(data).inputs == plain.inputs
-    picture = [{"role": "user", "content": [{"type": "image_url", "text": None}]}, parts[0][-1]]
-    sample = load_sample(datasets.Dataset.from_dict({"messages": [picture, *parts]}))
-    assert "parts of type image_url" in reasons(sample)[0]
-
-
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]}
-WITH_TOOL = [*TURNS[0], CALL, {"role": "tool", "content": "b"}, *REPLIES[0]]
-
-
-@pytest.mark.parametrize("n_calls", [1, N])
-@pytest.mark.parametrize("form", ["jsonl", "memory", "stream"])
-def test_conversations_that_call_tools_are_left_out_and_counted(tmp_path: Path, n_calls: int, form: str) -> None:
-    rows = [{"messages": chat} for chat in [*chats(), *[WITH_TOOL] * n_calls]]
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    if form == "memory":
-        sample = load_sample(rows)
-    else:
-        sample = load_sample(str(tmp_path / "a.jsonl"), streaming=form == "stream", max_samples=3 * N)
-    assert (len(sample), sample.skipped) == (N, n_calls)
-    assert "the conversation calls tools" in reasons(sample)[0]
-
-
-def test_conversations_that_all_call_tools_are_refused_and_never_counted_as_unreadable() -> None:
-    error = refused([{"messages": WITH_TOOL}] * 3)
-    assert "All 3 rows are for another use" in error.message
-    unanswered = [*TURNS[0], {"role": "assistant", "content": " "}]
-    error = refused([{"messages": chat} for chat in [WITH_TOOL, *chats(), *[unanswered] * 3]])
-    assert "3 of 43 rows" in error.message
 
 
 def test_lists_of_json_that_are_no_conversations_are_not_read_as_such(tmp_path: Path) -> None:

@@ -142,15 +142,11 @@ def test_the_form_may_be_asked_for() -> None:
     assert (texts.form, len(texts), texts.label_texts) == ("text", 20, tuple(sorted(THINGS)))
     assert isinstance(texts.inputs, Pairs)
     assert load_sample(answered(), label_form="spans").fingerprint == load_sample(answered()).fingerprint
-    own = {"task": "question-answering"}
-    assert load_sample(with_answers(["mat", *[f"nothing {i}" for i in range(19)]]), **own).form == "text"
-    assert load_sample(with_answers([*["harbour"] * 3, *["x1 x2"] * 17]), label_form="spans", **own).n_read == 2
+    few = with_answers(["mat", *[f"nothing {i}" for i in range(19)]])
+    assert load_sample(few, task="question-answering").form == "text"
 
 
-def test_spans_of_what_has_none_are_refused() -> None:
-    error = refused(with_answers(["yes", "no"] * 10), label_form="spans", task="question-answering")
-    assert "no spans to choose from" in error.message
-    assert 'label_form="text"' in str(error.hint)
+def test_forms_of_other_tasks_are_refused() -> None:
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     for data, form in ((classes, "spans"), (answered(), "both")):
         assert f'label_form="{form}" is for' in refused(data, label_form=form).message
@@ -171,7 +167,7 @@ ANNOTATED = [{"text": ["green boat", "boat", "boat", "sea"], "answer_start": [14
 
 @pytest.mark.parametrize(
     ("references", "answers"),
-    [("mean", ["boat"]), ("majority", ["boat"]), ("first", ["green boat"]), ("all", ["green boat", "boat", "sea"])],
+    [("mean", ["boat"]), ("first", ["green boat"]), ("all", ["green boat", "boat", "sea"])],
 )
 def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers: list[str]) -> None:
     rows = {"context": ["They sail the green boat on the sea to an island, or so."], "question": ["what?"]}
@@ -187,8 +183,8 @@ def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers
 def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> None:
     text = "The artist saw art; more art was sold."
     assert find_spans(text, ["art"], [19]) == [(15, 18)]
-    assert find_spans(text, ["art"], [21]) == [(25, 28)]
     assert find_spans(text, ["art"], [25]) == [(25, 28)]
+    assert find_spans(text, ["art"], [21]) == [(15, 18)]
     assert find_spans("a cat", ["cat"], [None]) == [(2, 5)]
     assert find_spans(text, ["art", " saw ", "tist", "Art"], [None] * 4) == [(15, 18), (11, 14), (6, 10)]
     assert find_spans("他在北京大学学习。", ["北京"], [None]) == [(2, 4)]

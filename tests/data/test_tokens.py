@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
 
-from hf_emms import data
-from hf_emms.errors import Note
 from hf_emms.inputs import Spans
-from hf_emms.options import Options, SampleOptions
+from hf_emms.options import SampleOptions
 from hf_emms.tasks import TASKS, Example
-from hf_emms.tasks.token_classification import with_exclusive_ends, words_in_spans
+from hf_emms.tasks.token_classification import span_items, words_in_spans
 from tests.helpers.samples import codes, load_sample, reasons
 
 BIO = ["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]
@@ -66,58 +62,40 @@ def test_items_of_sentences_and_all_that_is_said_of_them() -> None:
     make, learn = TASKS["token-classification"].items, TASKS["token-classification"].training_items
     assert make is not None
     assert learn is not None
-    said = [
-        "tag O (57% of the words) is sampled: as many per sentence as other words, at least one",
-        "positions in an entity are one label: B-PER and I-PER are 'person'",
-    ]
+    said = "tag O (57% of the words) is sampled: as many per sentence as other words, at least one"
     items, notes = make(SENTENCES, SampleOptions("x"))
     first = [(1, 2, 3, "person"), (1, 5, 6, "person"), (1, 7, 8, "no entity"), (1, 0, 1, "no entity")]
     assert items == [*first, (2, 0, 1, "no entity"), (3, 0, 1, "location")]
-    empty = "skipped empty words: 1"
-    assert notes == ["6 words of 3 sentences, each with its tag", *said, empty]
+    assert notes == ["6 words of 3 sentences, each with its tag", said]
     few = [make(SENTENCES, SampleOptions("x", max_samples=most)) for most in (3, 4, 5, 6)]
     assert [items for items, _ in few] == [first, first, items[:5], items]
-    warning, *facts = few[0][1]
-    assert isinstance(warning, Note)
-    assert warning.code == "labels-without-words"
-    assert facts == ["4 words of 1 sentence, each with its tag", *said, empty]
+    assert few[0][1] == ["4 words of 1 sentence, each with its tag", said]
     words = [(1, 0, 1, "O"), (1, 2, 3, "B-PER"), (1, 5, 6, "I-PER"), (1, 7, 8, "O"), (2, 0, 1, "O"), (2, 2, 3, "O")]
     assert learn(SENTENCES, SampleOptions("x")) == ([*words, (3, 0, 1, "B-LOC")], [])
 
 
 @pytest.mark.parametrize(
-    ("text", "entities", "words", "n_left_out"),
+    ("text", "entities", "words", "n_skipped"),
     [
         (
             "Ada met Bob in New York.",
-            ((0, 3, "PER"), (15, 23, "LOC"), (15, 18, "X"), (3, 4, "Y"), (24, 25, "Z"), (-1, 2, "Z"), (2, 2, "Z")),
+            ((0, 3, "PER"), (15, 23, "LOC"), (15, 18, "X"), (24, 25, "Z"), (-1, 2, "Z"), (2, 2, "Z")),
             "Ada/B-PER met/O Bob/O in/O New/B-LOC York/I-LOC ./O",
-            (0, 1, 1, 3),
+            4,
         ),
-        ("Ada runs", ((4, 6, "X"), (6, 7, "X"), (0, 3, "PER")), "Ada/B-PER ru/B-X n/B-X s/O", (2,)),
-        ("a b c", ((0, 3, "X"), (2, 5, "Y")), "a/B-X b/I-X c/O", (0, 1)),
+        ("Ada runs", ((4, 6, "X"), (6, 7, "X"), (0, 3, "PER")), "Ada/B-PER ru/B-X n/B-X s/O", 0),
+        ("a b c", ((0, 3, "X"), (2, 5, "Y")), "a/B-X b/I-X c/O", 1),
     ],
 )
 def test_words_take_the_tags_of_the_longest_spans_over_them(
-    text: str, entities: tuple[tuple[int, int, str], ...], words: str, n_left_out: tuple[int, ...]
+    text: str, entities: tuple[tuple[int, int, str], ...], words: str, n_skipped: int
 ) -> None:
     starts, stops, labels = zip(*entities, strict=True)
-    left_out: Counter[str] = Counter()
-    tagged_words = words_in_spans(Example(1, (text,), labels, starts, stops), left_out)
+    example = Example(1, (text,), labels, starts, stops)
+    tagged_words = words_in_spans(example)
     assert " ".join(f"{text[word.start : word.stop]}/{word.tag}" for word in tagged_words) == words
-    assert sorted(left_out.values()) == sorted(n_left_out)
-
-
-@pytest.mark.parametrize(("n_cut", "n_long", "moved"), [(10, 1, True), (10, 2, False), (5, 0, False), (6, 0, True)])
-def test_ends_move_where_most_lie_inside_of_a_word_and_hardly_any_then(n_cut: int, n_long: int, moved: bool) -> None:
-    text = " ".join(["abc"] * n_long + ["ab"] * (9 - n_long) + ["a"])
-    words = [match.span() for match in re.finditer(r"\w+", text)]
-    starts = [start for start, _ in words]
-    stops = [start + 1 if number < n_cut - 1 else stop for number, (start, stop) in enumerate(words[:-1])]
-    stops.append(starts[-1])  # a span of a single character: its inclusive end is its start
-    examples, notes = with_exclusive_ends([Example(1, (text,), ("X",) * 10, tuple(starts), tuple(stops))])
-    assert examples[0].stops == tuple(stop + moved for stop in stops)
-    assert len(notes) == moved
+    _, notes = span_items([example], SampleOptions("x"))
+    assert (notes[-1].rpartition(": ")[2] == str(n_skipped)) == bool(n_skipped)
 
 
 def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:
@@ -196,21 +174,7 @@ def spans(text: str, *entities: tuple[int | None, int, str], count: int = 12) ->
     return datasets.Dataset.from_dict({"text": [f"{text}{row}" for row in range(count)], "entities": [structs] * count})
 
 
-def test_ends_on_the_last_character_are_recognised() -> None:
-    text = "Ada met B in New York, N.Y. as "
-    entities = ((0, 3, "PER"), (8, 9, "PER"), (13, 21, "LOC"), (23, 27, "LOC"))
-    on_last = spans(text, *((start, end - 1, label) for start, end, label in entities))
-    moved, plain = load_sample(on_last), load_sample(spans(text, *entities))
-    assert words_of(moved) == words_of(plain)
-    readings = [sample.reading for sample in (moved, plain)]
-    assert [any("`end`" in fact for fact in reading.facts) for reading in readings if reading] == [True, False]
-    training = [data.load_sample(Options.of(rows).sample, training=True) for rows in (on_last, spans(text, *entities))]
-    assert words_of(training[0]) == words_of(training[1])
-
-
 def test_characters_of_texts_without_spaces_are_words() -> None:
     sample = load_sample(spans("我昨天在北京见了张三", (4, 6, "LOC"), (8, 10, "PER")))
     entities = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
     assert entities == {("北", "location"), ("京", "location"), ("张", "person"), ("三", "person")}
-    assert sample.reading is not None
-    assert not any("inside a word" in fact for fact in sample.reading.facts)

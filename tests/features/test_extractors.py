@@ -46,11 +46,8 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
 
 def test_images_of_any_mode_are_read_as_rgb(zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
-    deep = [Image.new("I;16", (40, 40), white) for white in (65_535, 4_095, 255)]
-    features = rows(
-        load(build(zoo, "vit")), [gray.convert("RGB"), gray, gray.convert("RGBA"), gray.convert("P"), *deep]
-    )
-    np.testing.assert_allclose(features[1:], features[:1].repeat(6, axis=0), atol=1e-5)
+    features = rows(load(build(zoo, "vit")), [gray.convert(mode) for mode in ("RGB", "L", "RGBA", "P")])
+    np.testing.assert_allclose(features[1:], features[:1].repeat(3, axis=0), atol=1e-5)
 
 
 # --- fallback, dtypes, notes ------------------------------------------------------------------------------

@@ -15,11 +15,9 @@ from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE
 from hf_emms.heads.metrics import (
     accuracy_at_half,
     bleu,
-    cider,
     entities,
     entity_f1,
     iou,
-    plain_entity_f1,
     vqa_accuracy,
 )
 from hf_emms.tasks.text_pair_classification import pair_metrics
@@ -129,20 +127,6 @@ def test_metrics_of_texts_follow_their_definitions() -> None:
     assert of_less == pytest.approx(np.exp(1 - 8 / 6) * shares ** (1 / 4))
 
 
-def test_cider_follows_its_definition() -> None:
-    right = [texts("red apple"), texts("cat")]
-    assert cider(["red apple", "cat"], right) == pytest.approx((10 / 2 + 10 / 4) / 2), (
-        "all runs of words that there are"
-    )
-    # Each word is in one of two references, so all have equal weights. One word of two matches, and no pair.
-    of_half = 10 / 4 * (1 / np.sqrt(2)) * np.exp(-1 / (2 * 6**2))
-    # A word that is repeated three times counts once; no pair of words matches.
-    of_thrice = 10 / 4 * (1 / 3) * np.exp(-(2**2) / (2 * 6**2))
-    assert cider(["apple", "cat cat cat"], right) == pytest.approx((of_half + of_thrice) / 2)
-    assert cider(["apple", "apple"], [texts("apple pie"), texts("an apple")]) == 0, "a word of all references"
-    assert cider(["cat"], [texts("red apple", "cat")]) == pytest.approx(10 / 4 / 2), "a mean over captions"
-
-
 def test_metrics_of_boxes_follow_their_definitions() -> None:
     whole, half = (0.5, 0.5, 1.0, 1.0), (0.25, 0.5, 0.5, 1.0)
     assert iou([whole, half, half], [whole, whole, (0.75, 0.5, 0.5, 1.0)]) == pytest.approx((1 + 0.5 + 0) / 3)
@@ -182,8 +166,8 @@ def test_f1_of_entities(right: list[str], predicted: list[str], f1: float) -> No
 
 def test_neighbouring_words_of_a_plain_type_are_an_entity() -> None:
     predicted = [["O", "PER", "PER", "LOC", "O"]]
-    assert plain_entity_f1(predicted, [tagged("O", "PER", "PER", "O", "O")]) == pytest.approx(2 / 3)
-    assert plain_entity_f1(predicted, [tagged("O", "O", "O", "O", "O")]) == 0
+    assert entity_f1(predicted, [tagged("O", "PER", "PER", "O", "O")]) == pytest.approx(2 / 3)
+    assert entity_f1(predicted, [tagged("O", "O", "O", "O", "O")]) == 0
 
 
 def test_entities_in_all_tagging_schemes() -> None:

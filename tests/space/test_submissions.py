@@ -90,7 +90,7 @@ BAD = {
     "a correlation below -1": (fine_tuned("Spearman", -1.5), "between -1 and 1"),
     "R² above 1": (fine_tuned("R²", 1.5), "fine_tuned.value should be between"),
     "a validation of 2": (fine_tuned("accuracy", 0.5, validation=2), "fine_tuned.validation should be between 0 and 1"),
-    "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"CIDEr": 11}), "between 0 and 10"),
+    "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"macro F1": 2}), "between 0 and 1"),
     "an empty task": (changed(task=""), "task should have 1 to 200 characters"),
     "a long license": (first_row_changed(license="x" * 300), "license should have 1 to 200"),
     "1e300 seconds": (first_row_changed(seconds={"features": 1e300}), "Expected `float` <= 1"),
@@ -121,7 +121,7 @@ def test_a_bad_submission_is_told_why_and_a_folder_leaves_it_out(case, tmp_path)
         assert re.search(message, found.problems[0])
 
 
-@pytest.mark.parametrize(("metric", "value"), [("R²", -3), ("Spearman", -0.5), ("CIDEr", 1.2), ("1 - WER", -0.4)])
+@pytest.mark.parametrize(("metric", "value"), [("R²", -3), ("Spearman", -0.5), ("1 - WER", -0.4)])
 def test_a_fine_tuned_score_may_have_all_values_of_its_metric(metric, value):
     assert submit.checked(fine_tuned(metric, value)).ranking.fine_tuned == []
 
