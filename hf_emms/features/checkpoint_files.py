@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -67,6 +68,9 @@ _OTHER_LAYOUTS = {
 _LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
 _READ_BY_TRANSFORMERS = ("*config.json", "*token*.json", "vocab.json")
+_CONFIGURATIONS = ("config.json", "preprocessor_config.json", "processor_config.json")
+# This processor reads a file that its settings, or its defaults, name in another repository.
+_READS_ELSEWHERE = "OneFormerImageProcessor"
 _UNREADABLE = (ValueError, OSError, RecursionError)
 
 
@@ -96,6 +100,25 @@ def read_json(repo: Repo, path: Path) -> Any:
         raise EmmsError(f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
     except _UNREADABLE as error:
         raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", replacement_hint(repo, path)) from error
+
+
+def check_own_files(repo: Repo, folder: Path) -> None:
+    """Raise an `EmmsError` if a configuration names a backbone or a processor that reads another repository."""
+    for path in (folder / name for name in _CONFIGURATIONS):
+        parts = [("", read_json(repo, path))] if path.is_file() else []
+        while parts:
+            key, value = parts.pop()
+            if isinstance(value, dict):
+                parts += value.items()
+            elif isinstance(value, list):
+                parts += [(key, item) for item in value]
+            elif isinstance(value, str):
+                is_elsewhere = key == "backbone" and re.search("[/:]", value)
+                if is_elsewhere or (key.endswith("_type") and _READS_ELSEWHERE in value):
+                    raise EmmsError(
+                        f"{path.name} of {repo.id} needs another repository ({key}: {value!r})",
+                        "choose a checkpoint that needs only the files of its own revision",
+                    )
 
 
 def unreadable_json(repo: Repo, folder: Path) -> EmmsError | None:

@@ -6,10 +6,8 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from functools import cache, partial
-from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,36 +169,12 @@ def _packable_types() -> tuple[torch.dtype, ...]:
 
 # --- batches that fit into memory -------------------------------------------------------------------------
 
-# The share of free memory that a batch may take: free memory is fragmented, other programs grow, and attention
-# without a fused kernel grows with the square of the length.
-MEMORY_SHARE = 0.6
-
-
-class BatchLimit(NamedTuple):
-    """The size of batches.
-
-    Attributes:
-        elements: Device type → the most input elements (pixels, tokens) of a batch. On CUDA memory may allow fewer, see
-            `BatchedForward.probing`, though no fewer than on a CPU.
-        count: Returns how many elements a batch has.
-    """
-
-    elements: Mapping[str, int]
-    count: Callable[[Inputs], int]
-
-
-# Larger batches leave the cache of a CPU, and a GPU needs large ones.
-PIXELS = BatchLimit(
-    {device: images * 224**2 for device, images in {"cpu": 8, "mps": 32, "cuda": 128}.items()},
-    lambda inputs: inputs["pixel_values"][:, 0].numel(),
-)
+# Device type → the most input elements of a batch. Larger batches leave the cache of a CPU, and a GPU needs large ones.
+PIXELS = {device: images * 224**2 for device, images in {"cpu": 8, "mps": 32, "cuda": 128}.items()}
 # Padding included.
-TOKENS = BatchLimit({"cpu": 1_024, "mps": 16_384, "cuda": 262_144}, lambda inputs: inputs["input_ids"].numel())
-
+TOKENS = {"cpu": 1_024, "mps": 16_384, "cuda": 262_144}
 # Samples of a waveform or cells of a spectrogram, padding included: on a CPU 30 seconds at 16 kHz.
-SOUND = BatchLimit(
-    {"cpu": 480_000, "mps": 4_800_000, "cuda": 28_800_000}, lambda inputs: next(iter(inputs.values())).numel()
-)
+SOUND = {"cpu": 480_000, "mps": 4_800_000, "cuda": 28_800_000}
 
 
 class BatchedForward:
@@ -209,35 +183,23 @@ class BatchedForward:
     The function takes the tensors of a batch on the device, floating-point ones as `dtype`, and returns (b, …).
 
     Attributes:
+        max_elements: The most elements of a batch.
         halvings: How often memory ran out.
-        probing: Whether the memory of batches is measured; `batch_elements` then follows the free memory. Only on CUDA.
     """
 
     def __init__(
         self,
         function: Callable[[Inputs], Tensor],
         device: torch.device,
-        limit: BatchLimit,
+        max_elements: Mapping[str, int],
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._function = function
         self._device = device
         self._dtype = dtype
-        self._max_elements = limit.elements.get(device.type, limit.elements["cpu"])
-        self._min_elements = limit.elements["cpu"]
-        self._count = limit.count
         self._part_elements: int | None = None  # of the first input tensor; set once memory ran out
-        self._probed: tuple[int, int] | None = None  # elements of the largest batch, and the bytes that it took
+        self.max_elements = max_elements.get(device.type, max_elements["cpu"])
         self.halvings = 0
-        self.probing = False
-
-    def batch_elements(self) -> int:
-        """Return how many elements a batch should have: a constant, or the maximum that fits on a probed GPU."""
-        if self._probed is None:
-            return self._max_elements
-        elements, taken = self._probed
-        fitting = MEMORY_SHARE * free_memory(self._device) * elements / taken if taken else inf
-        return int(min(self._max_elements, max(self._min_elements, fitting)))
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """Return the result (b, …) of a batch; an EmmsError if a single input does not fit into memory."""
@@ -257,7 +219,7 @@ class BatchedForward:
 
     def _attempt(self, part: Inputs, rows: int, elements: int) -> Tensor | None:
         try:
-            with torch.inference_mode(), self._probe(part) if self.probing else nullcontext():
+            with torch.inference_mode():
                 return self._function(
                     {name: to_device(tensor, self._device, self._dtype) for name, tensor in part.items()}
                 )
@@ -275,14 +237,6 @@ class BatchedForward:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
-
-    @contextmanager
-    def _probe(self, inputs: Inputs) -> Iterator[None]:
-        torch.cuda.reset_peak_memory_stats(self._device)
-        before = torch.cuda.memory_allocated(self._device)
-        yield
-        probe = self._count(inputs), torch.cuda.max_memory_allocated(self._device) - before
-        self._probed = max(probe, self._probed or probe)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hf_emms.features.device import Batch, BatchedForward, BatchLimit, Inputs
+    from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.layers import JoinedLayers, LayerReader
 
 # Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
 MAX_IDLE_BYTES = 10**9
-# Inputs of the batch that measures memory, and words of each text: enough to outweigh fixed costs.
-_PROBE_SIZE, _PROBE_WORDS = 8, 512
 # Errors that a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
@@ -36,7 +34,7 @@ class FeatureReader(ABC):
         function: Turns the tensors of a batch into features (b, D1).
         model: The loaded checkpoint.
         layers: The layers that become features.
-        limit: The size of batches; by default a number of tokens.
+        max_elements: Device type → the most elements of a batch, by default the most tokens.
     """
 
     def __init__(
@@ -44,12 +42,12 @@ class FeatureReader(ABC):
         function: Callable[[Inputs], Tensor],
         model: Any,
         layers: LayerReader | JoinedLayers,
-        limit: BatchLimit | None = None,
+        max_elements: Mapping[str, int] | None = None,
     ) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward
 
         self.layers, self.counts = layers, ReadCounts()
-        self._forward = BatchedForward(function, model.device, limit or TOKENS, model.dtype)
+        self._forward = BatchedForward(function, model.device, max_elements or TOKENS, model.dtype)
         self.forwards: tuple[BatchedForward, ...] = (self._forward,)
 
     @abstractmethod
@@ -57,8 +55,8 @@ class FeatureReader(ABC):
         """Yield positions and features of batches, see `Extractor.batches`."""
 
     @abstractmethod
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        """Return `count` inputs, with texts of `words` words."""
+    def example(self) -> Sequence[Any]:
+        """Return one input."""
 
 
 class Extractor:
@@ -154,20 +152,13 @@ class Extractor:
             torch.get_device_module(self._device).empty_cache()
 
     def _probe(self, reader: FeatureReader) -> int:
-        """Return the feature width by running an example, which on a GPU measures memory, too."""
-        ((_, features),) = self.batches(reader.examples(1, 1))
+        """Return the feature width by running an example."""
+        ((_, features),) = self.batches(reader.example())
         if features.ndim != 2:
             raise EmmsError(
                 f"{self.plan.repo.id} gives features of shape {features.shape}, not a row for each input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )
-        if self._device.type == "cuda":
-            for forward in reader.forwards:
-                forward.probing = True
-            for _ in self.batches(reader.examples(_PROBE_SIZE, _PROBE_WORDS), batch_size=_PROBE_SIZE):
-                pass
-            for forward in reader.forwards:
-                forward.probing = False
         self.reset_counts()
         return features.shape[1]
 

@@ -17,8 +17,13 @@ import msgspec
 
 from hf_emms.errors import EmmsError, Note, Text, install_command, pluralize, setting_ref
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
-from hf_emms.features.checkpoint_files import ADAPTER, fetch_descriptions, read_json, unreadable_json
-from hf_emms.features.config_limits import check_model_config
+from hf_emms.features.checkpoint_files import (
+    ADAPTER,
+    check_own_files,
+    fetch_descriptions,
+    read_json,
+    unreadable_json,
+)
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings, reranker_parts
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
@@ -256,7 +261,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
-    check_model_config(repo, config)
+    check_own_files(repo, folder)
     return {**config, "model_type": model_type}
 
 

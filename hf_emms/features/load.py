@@ -105,7 +105,7 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
         )
     needed = parameters * getattr(torch, plan.dtype).itemsize + sum(buffer.nbytes for buffer in model.buffers())
     total = total_main_memory()
-    if total is not None and needed > total:
+    if needed > total:
         raise EmmsError(
             f"{plan.repo.id} takes {format_bytes(needed)} in {plan.dtype}, and {format_bytes(total)} of memory is all "
             "that there is",

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note, install_command
-from hf_emms.features.config_limits import check_processor_config
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
@@ -172,7 +171,6 @@ def load_sound_reader(spec: FeatureSpec) -> SoundReader:
     from transformers import AutoFeatureExtractor
 
     load_soundfile()
-    check_processor_config(spec.repo, spec.model_folder)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(
             spec.model_folder, trust_remote_code=spec.code, local_files_only=True
@@ -228,10 +226,9 @@ class SoundFeatures(FeatureReader):
                 seconds = round(self._reader.part / self._reader.rate, 1)
                 self.counts.add(ReadCounts(parted=int((counts > 1).sum()), part_seconds=seconds))
 
-    def examples(self, count: int, words: int) -> Sounds:
+    def example(self) -> Sounds:
         rate = self._reader.rate
-        noise = np.random.default_rng(0).normal(scale=0.1, size=rate if words == 1 else self._reader.part)
-        return Sounds([encode(noise, rate)] * count)
+        return Sounds([encode(np.random.default_rng(0).normal(scale=0.1, size=rate), rate)])
 
     def _ignores_padding(self, tolerance: float) -> bool:
         """Return whether padding to a longer clip leaves features unchanged. A norm over time changes them."""
@@ -248,7 +245,7 @@ class SoundFeatures(FeatureReader):
         counts = -(-lengths // reader.part)
         part_lengths = lengths / counts
         order = np.argsort(-part_lengths, kind="stable")
-        max_elements = self._forward.batch_elements()
+        max_elements = self._forward.max_elements
         start = 0
         while start < len(order):
             longest = part_lengths[order[start]]
@@ -279,7 +276,7 @@ class SoundFeatures(FeatureReader):
         start = 0
         while start < len(order):
             longest = int(lengths[order[start]])
-            rows = max(1, int(self._forward.batch_elements() / reader.size_of(longest)))
+            rows = max(1, int(self._forward.max_elements / reader.size_of(longest)))
             members = order[start : start + rows]
             if not self._can_pad:
                 members = members[lengths[members] == longest]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
-from hf_emms.features.config_limits import check_processor_config
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
@@ -196,7 +195,7 @@ class ImageReader:
         ]
 
     def images_that_fit(self, forward: BatchedForward) -> int:
-        return min(_MAX_IMAGES_PER_BATCH, max(1, forward.batch_elements() // self.pixels))
+        return min(_MAX_IMAGES_PER_BATCH, max(1, forward.max_elements // self.pixels))
 
     def training_batches(self, images: Sequence[Any], image_of_row: np.ndarray) -> BatchReader:
         """Return a reader of training batches. If sizes vary, it resizes the images to squares."""
@@ -229,7 +228,6 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
     from PIL import Image
     from transformers import AutoImageProcessor
 
-    check_processor_config(spec.repo, spec.model_folder)
     try:
         loaded = AutoImageProcessor.from_pretrained(
             spec.model_folder, trust_remote_code=spec.code, local_files_only=True
@@ -238,7 +236,7 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
         processor = ImageProcessor(
             loaded, None if spec.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
-        shape = tuple(processor(example_images(1)).shape)
+        shape = tuple(processor([example_image()]).shape)
         if len(shape) != 4:
             raise EmmsError(
                 f"{spec.repo.id} splits an image into tiles ({' × '.join(map(str, shape))} numbers)",
@@ -253,10 +251,10 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
     return ImageReader(processor, square[0] * square[1], fixed, device or torch.device("cpu"))
 
 
-def example_images(count: int) -> list[Any]:
+def example_image() -> Any:
     from PIL import Image
 
-    return [Image.new("RGB", (64, 64))] * count
+    return Image.new("RGB", (64, 64))
 
 
 class ImageFeatures(FeatureReader):
@@ -275,8 +273,8 @@ class ImageFeatures(FeatureReader):
             for members, pixels in groups:
                 yield positions[members], self._forward({"pixel_values": pixels})
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return example_images(count)
+    def example(self) -> Sequence[Any]:
+        return [example_image()]
 
 
 # --- the modality -----------------------------------------------------------------------------------------

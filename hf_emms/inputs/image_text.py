@@ -17,12 +17,11 @@ from hf_emms.features.architectures import families
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.encoded import prepare_ahead
-from hf_emms.inputs.image import IMAGE, ImageReader, example_images, load_image_reader
+from hf_emms.inputs.image import IMAGE, ImageReader, example_image, load_image_reader
 from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,
-    example_texts,
     load_tokenizer,
     load_training_texts,
     text_batches,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 # Numbers in the image encodings of a batch of pairs: 32 MB of float32 on a CPU.
 _ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
-_MAX_EXAMPLE_WORDS = 64  # texts with images are short
 _TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # required by the fallback
 
 
@@ -59,9 +57,8 @@ class _ImageTextFeatures(FeatureReader):
         used, text_of_pair = np.unique(pairs.parts[:, 1], return_inverse=True)
         return self._rows(pairs, [pairs.seconds[i] for i in used], text_of_pair, batch_size)
 
-    def examples(self, count: int, words: int) -> Pairs:
-        texts = example_texts(count, min(words, _MAX_EXAMPLE_WORDS))
-        return Pairs(example_images(count), texts, np.arange(count).repeat(2).reshape(count, 2))
+    def example(self) -> Pairs:
+        return Pairs([example_image()], ["a"], np.zeros((1, 2), np.int64))
 
     @abstractmethod
     def _rows(
@@ -91,17 +88,16 @@ class _TowerFeatures(_ImageTextFeatures):
     def __init__(
         self, model: Any, fusion: Towers, images: ImageReader, texts: TextReader, layers: JoinedLayers
     ) -> None:
-        from hf_emms.features.device import TOKENS, BatchedForward, BatchLimit
+        from hf_emms.features.device import TOKENS, BatchedForward
 
         super().__init__(model, fusion, images, texts, layers)
         self._embed = BatchedForward(
             lambda inputs: fusion.embed_text(model, inputs).float(), model.device, TOKENS, model.dtype
         )
-        limit = BatchLimit(_ENCODED, lambda inputs: inputs["image"].numel())
         self._join = BatchedForward(
             lambda inputs: fusion.join(inputs["image"].float(), inputs["text"].float()),
             model.device,
-            limit,
+            _ENCODED,
             model.dtype,
         )
         self.forwards = (self._forward, self._embed, self._join)
@@ -113,7 +109,7 @@ class _TowerFeatures(_ImageTextFeatures):
 
         from hf_emms.features.device import gather_batches, to_numpy
 
-        max_encoded = self._join.batch_elements()
+        max_encoded = self._join.max_elements
         embedded = text_batches(self._texts, texts, self._embed, batch_size, self.counts)
         embeddings = torch.from_numpy(gather_batches(to_numpy(embedded), len(texts)))
         for positions, image_of, images in self._encoded(pairs, batch_size):
@@ -130,15 +126,13 @@ class _FusedFeatures(_ImageTextFeatures):
     """Features of models that read the text together with the image."""
 
     def __init__(self, model: Any, fusion: Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers) -> None:
-        from hf_emms.features.device import TOKENS, BatchedForward, BatchLimit
+        from hf_emms.features.device import TOKENS, BatchedForward
 
         super().__init__(model, fusion, images, texts, layers)
         self._phrase = fusion.phrase
-        limit = BatchLimit(
-            TOKENS.elements,
-            lambda inputs: TOKENS.count(inputs) + len(inputs["image"]) * _image_tokens(inputs["image"]),
+        self._fuse = BatchedForward(
+            lambda inputs: fusion.fuse(model, inputs).float(), model.device, TOKENS, model.dtype
         )
-        self._fuse = BatchedForward(lambda inputs: fusion.fuse(model, inputs).float(), model.device, limit, model.dtype)
         self.forwards = (self._forward, self._fuse)
 
     def _rows(
@@ -146,7 +140,7 @@ class _FusedFeatures(_ImageTextFeatures):
     ) -> Iterator[Batch]:
         import torch
 
-        max_tokens = self._fuse.batch_elements()
+        max_tokens = self._fuse.max_elements
         tokens, truncated = self._texts.tokenize([self._phrase(text) for text in texts])
         self.counts.add_tokens(tokens, self._texts.unknown_id)
         self.counts.add_cut(truncated, self._texts.max_length)

@@ -383,8 +383,8 @@ class _Prompt(TokenizedModality):
 class PromptFeatures(TextFeatures):
     """The `FeatureReader` of prompts."""
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return [(Message("user", text),) for text in super().examples(count, words)]
+    def example(self) -> Sequence[Any]:
+        return [(Message("user", "a"),)]
 
 
 PROMPT = _Prompt(

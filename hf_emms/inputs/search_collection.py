@@ -80,8 +80,8 @@ class SearchFeatures(TextFeatures):
         seconds, limit = time.perf_counter() - started, self._reader.max_length
         self.counts.add(ReadCounts(documents=len(search.documents), document_seconds=seconds, limit=limit))
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return SearchCollection((), super().examples(count, words), np.empty((0, 3), np.int64))
+    def example(self) -> Sequence[Any]:
+        return SearchCollection((), super().example(), np.empty((0, 3), np.int64))
 
 
 class _Search(TokenizedModality):

@@ -16,7 +16,7 @@ from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
 from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader
-from hf_emms.inputs.text import TEXT, TokenizedModality, example_texts, load_training_texts, text_reader
+from hf_emms.inputs.text import TEXT, TokenizedModality, load_training_texts, text_reader
 from hf_emms.inputs.text_pair import TOKEN_TYPES, TextPairReader, Window, text_pair_reader
 from hf_emms.options import LAST
 
@@ -43,9 +43,8 @@ def compared(u: Tensor, v: Tensor) -> Tensor:
 class PairsFeatureReader(FeatureReader):
     """Base class of readers of `Pairs`."""
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        texts = example_texts(1, words)
-        return Pairs(texts, texts, np.zeros((count, 2), np.int64))
+    def example(self) -> Sequence[Any]:
+        return Pairs(["a"], ["a"], np.zeros((1, 2), np.int64))
 
 
 class JointReader(PairsFeatureReader):
@@ -67,7 +66,7 @@ class JointReader(PairsFeatureReader):
             ids = [reader.ids(window) for window in windows]
             self.counts.add_tokens(ids, reader.text.unknown_id)
             self.counts.add_cut_pairs(truncated, reader.text.max_length)
-            lengths, max_tokens = list(map(len, ids)), self._forward.batch_elements()
+            lengths, max_tokens = list(map(len, ids)), self._forward.max_elements
             for positions in reader.text.plan_batches(lengths, max_tokens, batch_size):
                 yield positions + start, self._forward(self.tensors([windows[i] for i in positions]))
 

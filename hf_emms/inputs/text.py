@@ -279,7 +279,7 @@ def text_batches(
     """Yield features of texts, the longest of each 32,768 first, and count texts and tokens."""
     import torch
 
-    max_tokens = forward.batch_elements()
+    max_tokens = forward.max_elements
     for start in range(0, len(texts), _SORTED_TOGETHER):
         some = texts[start : start + _SORTED_TOGETHER]
         tokens, truncated = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
@@ -292,10 +292,6 @@ def text_batches(
             yield positions + start, forward(inputs)
 
 
-def example_texts(count: int, words: int) -> list[str]:
-    return ["a " * words] * count
-
-
 class TextFeatures(FeatureReader):
     """The `FeatureReader` of texts."""
 
@@ -306,8 +302,8 @@ class TextFeatures(FeatureReader):
     def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
         return text_batches(self._reader, texts, self._forward, batch_size, self.counts, self._prompt)
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return example_texts(count, words)
+    def example(self) -> Sequence[Any]:
+        return ["a"]
 
 
 class TokenizedModality(Modality):

@@ -19,7 +19,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.inputs.modality import Pairs, Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, text_reader
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, text_reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -222,13 +222,13 @@ class PairFeatures(FeatureReader):
     def batches(self, inputs: Any, batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        max_tokens = self._forward.batch_elements()
+        max_tokens = self._forward.max_elements
         for start in range(0, len(inputs), _CHUNK):
             for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):
                 yield start + positions, torch.from_numpy(rows)
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
+    def example(self) -> Sequence[Any]:
+        return Pairs(["a"], ["a"], np.zeros((1, 2), np.int64))
 
     def _chunk(self, pairs: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield positions and features of some inputs, those with the longest windows first."""
@@ -306,8 +306,8 @@ class SpanFeatures(PairFeatures):
 
     summary = "mean of the span's tokens, read with question and context"
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return Spans(super().examples(count, words), np.array([(pair, 0, 1) for pair in range(count)]))
+    def example(self) -> Sequence[Any]:
+        return Spans(super().example(), np.array([(0, 0, 1)]))
 
     def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)

@@ -16,7 +16,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.inputs.modality import Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, special_tokens, text_reader
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, special_tokens, text_reader
 from hf_emms.inputs.text_pair import split_into_windows
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ class WordFeatures(FeatureReader):
             yield from self._read(spans, order[start:stop], batch_size)
             start = stop
 
-    def examples(self, count: int, words: int) -> Sequence[Any]:
-        return Spans(example_texts(count, words), np.array([(text, 0, 1) for text in range(count)]))
+    def example(self) -> Sequence[Any]:
+        return Spans(["a"], np.array([(0, 0, 1)]))
 
     def _read(self, inputs: Spans, chosen: np.ndarray, batch_size: int | None) -> Iterator[Batch]:
         """Yield positions and states of the chosen words, which are in the order of their texts."""
@@ -135,7 +135,7 @@ class WordFeatures(FeatureReader):
         n_windowed = sum(count > 1 for count in Counter(window.text for window in windows).values())
         self.counts.add_windowed(n_windowed, self._reader.text.max_length)
         lengths = [len(window.ids) for window in windows]
-        for batch in self._reader.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
+        for batch in self._reader.text.plan_batches(lengths, self._forward.max_elements, batch_size):
             taken = [windows[i] for i in batch]
             places = _pad_positions(taken)
             states = self._forward({**self._reader.pad(taken), "places": places})

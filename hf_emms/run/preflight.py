@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -297,7 +296,7 @@ class Machine:
 
         folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
         existing = next(path for path in (folder, *folder.parents) if path.exists())
-        return cls(shutil.disk_usage(existing).free, total_main_memory() or sys.maxsize, folder)
+        return cls(shutil.disk_usage(existing).free, total_main_memory(), folder)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import nn
 
 from hf_emms.errors import EmmsError
 from hf_emms.features import device
-from hf_emms.features.device import MEMORY_SHARE, PIXELS, TOKENS, BatchedForward, BatchLimit
+from hf_emms.features.device import PIXELS, BatchedForward
 from hf_emms.inputs.image import ImageProcessor, ImageReader
 from tests.helpers.extracting import load, pictures, rows, some_pairs
 from tests.helpers.quick_python import python
@@ -231,29 +231,6 @@ def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherw
 # --- batches ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("free", "elements", "taken", "expected"),
-    [
-        (10 * 2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 80 * 4_096)),  # a probe of 1/80 of what is free
-        (2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # less memory, smaller batches
-        (10 * 2**30, 4_096, 1_280 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # and so for a larger model
-        (70 * 2**30, 4_096, 128 * 2**20, TOKENS.elements["cuda"]),
-        (2**20, 4_096, 128 * 2**20, TOKENS.elements["cpu"]),
-        (2**30, 4_096, 0, TOKENS.elements["cuda"]),  # what takes nothing fits
-    ],
-)
-def test_a_batch_takes_its_share_of_free_memory_within_bounds(
-    free: int, elements: int, taken: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(device, "free_memory", lambda gpu: free)
-    forward = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("cuda"), TOKENS)
-    assert forward.batch_elements() == TOKENS.elements["cuda"]
-    unknown = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("meta"), TOKENS)
-    assert unknown.batch_elements() == TOKENS.elements["cpu"]
-    forward._probed = elements, taken
-    assert forward.batch_elements() == expected
-
-
 @pytest.mark.parametrize(("side", "images"), [(224, 8), (225, 7), (112, 32), (16, 256), (2_000, 1)])
 def test_images_a_batch_follow_their_size(side: int, images: int) -> None:
     cpu = torch.device("cpu")
@@ -271,7 +248,7 @@ def test_batches_halve_until_they_fit() -> None:
         torch.empty(1 if len(data) <= 3 else 1 << 50)
         return data * 2
 
-    run = BatchedForward(forward, torch.device("cpu"), BatchLimit({"cpu": 1}, len))
+    run = BatchedForward(forward, torch.device("cpu"), {"cpu": 1})
     data = torch.arange(26.0).reshape(13, 2)
     torch.testing.assert_close(run({"pixel_values": data}), data * 2)
     assert sizes == [13, 6, 3, 3, 3, 3, 1]
@@ -283,7 +260,7 @@ def test_batches_halve_until_they_fit() -> None:
 
 
 def test_one_input_that_does_not_fit_is_an_error() -> None:
-    run = BatchedForward(lambda inputs: torch.empty(1 << 50), torch.device("cpu"), BatchLimit({"cpu": 1}, len))
+    run = BatchedForward(lambda inputs: torch.empty(1 << 50), torch.device("cpu"), {"cpu": 1})
     with pytest.raises(EmmsError, match="an input of 10 elements does not fit into memory") as refused:
         run({"input_ids": torch.zeros(4, 10)})
     assert (run.halvings, refused.value.hint) == (2, 'device="cpu", or dtype="bfloat16"')

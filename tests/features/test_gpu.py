@@ -69,23 +69,6 @@ def test_batches_come_over_pinned_and_whole() -> None:
     assert count == 19
 
 
-def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
-    extractor = load(build(zoo, "bert"), "text", device="cuda")
-    texts = [" ".join(TEXTS)] * 20_000
-
-    def largest() -> int:
-        return max(len(positions) for positions, _ in extractor.batches(texts))
-
-    roomy = largest()
-    torch.cuda.empty_cache()
-    hog = torch.empty(torch.cuda.mem_get_info()[0] - 2**27, dtype=torch.uint8, device=GPU)
-    tight = largest()
-    del hog
-    torch.cuda.empty_cache()
-    assert tight < roomy
-    assert "batch-halved" not in codes(extractor.notes)  # the probe measured what fits
-
-
 def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
     extractor = load(build(zoo, "bert"), "text", device="cuda")
     texts = [" ".join(TEXTS)] * 20_000

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.features.main_memory import free_main_memory, processor_name, total_main_memory
+from hf_emms.features.main_memory import main_memory, processor_name
 
 MIB = 2**20
 V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "inactive_file 104857600\n"}
 
 
 def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
-    """Write the files of a machine with 8 GiB available; `files` are the control groups' files by folder."""
+    """Write the control groups of a machine; `files` are their files by folder."""
     (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text("MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n")
     (root / "proc/self/cgroup").write_text(groups)
     for folder, contents in files.items():
         (root / "sys/fs/cgroup" / folder).mkdir(parents=True, exist_ok=True)
@@ -34,24 +33,17 @@ def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
 )
 def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
     root = machine(tmp_path, groups, **files)
-    assert free_main_memory(root) == (512 - 400 + 100) * MIB
-    assert total_main_memory(root) == 512 * MIB
+    assert main_memory(root) == (512 * MIB, (512 - 400 + 100) * MIB)
 
 
 @pytest.mark.parametrize(("groups", "files"), [("", {}), ("0::/\n", {".": {"memory.max": "max"}})])
 def test_without_a_limit_it_is_the_memory_of_the_machine(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
-    root = machine(tmp_path, groups, **files)
-    assert free_main_memory(root) == 8192 * MIB
-    assert total_main_memory(root) == total_main_memory(tmp_path / "nothing")
+    total, free = main_memory(machine(tmp_path, groups, **files))
+    assert 0 < free <= total == main_memory(tmp_path / "nothing")[0]
 
 
-def test_a_full_container_has_none_left_and_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
-    assert free_main_memory(tmp_path) is None
-    assert free_main_memory(machine(tmp_path, "0::/\n", **{".": {**V2, "memory.max": 200 * MIB}})) == 0
-
-
-def test_this_machine_says_how_much_is_free() -> None:
-    assert 0 < (free_main_memory() or 0) <= (total_main_memory() or 0)
+def test_a_full_container_has_none_left(tmp_path: Path) -> None:
+    assert main_memory(machine(tmp_path, "0::/\n", **{".": {**V2, "memory.max": 200 * MIB}})) == (200 * MIB, 0)
 
 
 def test_the_processor_has_a_name_on_every_system(tmp_path: Path) -> None:
