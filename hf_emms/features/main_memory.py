@@ -42,11 +42,11 @@ def main_memory(root: Path = _ROOT) -> tuple[int, int]:
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
     """Yield limit and use, without cached files, of each control group around this process that has a limit."""
-    own, folder = root / "proc/self/cgroup", root / "sys/fs/cgroup"
-    if not own.exists():
+    listing, folder = root / "proc/self/cgroup", root / "sys/fs/cgroup"
+    if not listing.exists():
         return
     # A container may see its own group as the root, and name it as the machine does.
-    group = folder / own.read_text().rpartition("0::")[2].strip().lstrip("/")
+    group = folder / listing.read_text().rpartition("0::")[2].strip().lstrip("/")
     for level in (group, *group.parents):
         try:
             limit, used = (int((level / name).read_text()) for name in ("memory.max", "memory.current"))
