@@ -24,7 +24,7 @@ from tests.helpers import quick_python
 
 pytest_plugins = (
     *("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space"),
-    *("tests.helpers.hints", "tests.helpers.ray_cluster"),
+    "tests.helpers.hints",
 )
 
 # In the background of a shell, tests would ignore SIGINT, and so would the commands that they interrupt.
@@ -42,11 +42,6 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TOKENIZERS_PARALLELISM="false",
     HF_EMMS_WORKER="0",  # checkpoints run in the process of the test; the tests of the worker turn it on
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
-    RAY_USAGE_STATS_ENABLED="0",
-    # On a busy machine a raylet starts late, and kills a worker that starts late, again and again.
-    RAY_raylet_start_wait_time_s="120",
-    RAY_worker_register_timeout_seconds="600",
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the other cores are for the other workers
@@ -66,10 +61,10 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 # Slow session fixtures: the tests of each run in one process.
-_SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel", "ray_cluster": "ray"}
+_SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
 # The longest groups start first, so that no process is left with one at the end.
 _LONGEST = (
-    *("pages", "ray", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
+    *("pages", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
     *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/metric/test_install.py"),
     *("tests/test_registry.py", "tests/presets/test_headline.py", "tests/presets/test_lookalikes.py"),
     *("tests/hub_client/test_read.py", "tests/space/test_hub.py", "tests/features/test_families.py"),

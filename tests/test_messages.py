@@ -36,8 +36,6 @@ SAID = {
     setting_ref("encoders", "demo"): ('encoders="demo"', "--encoder demo"),
     setting_ref("cache", False): ("cache=False", "--no-cache"),
     setting_ref("streaming", True): ("streaming=True", "--stream"),
-    setting_ref("race", 3): ("race=3", "--race --top 3"),
-    setting_ref("race"): ("race", "--race"),
     setting_ref("layers"): ("layers", "--layer"),
     setting_ref("text_column", "x"): ('text_column="x"', "--text-column x"),
     setting_ref("depth_column", "x"): ('depth_column="x"', "--column depth=x"),

@@ -49,7 +49,7 @@ def test_the_command_line_contains_changed_settings_only() -> None:
         *("--dataset", "org/data", "--image-column", "img", "--column", "other=x", "--max-samples", "0"),
         *("--checkpoint", "org/a", "--no-cache"),
     ]
-    said_nothing = {"race": None, "task": None, "max_samples": None, "cache": True, "layers": ()}
+    said_nothing = {"task": None, "max_samples": None, "cache": True, "layers": ()}
     assert list(to_flags(said_nothing)) == [("--max-samples", "0")]
 
 
@@ -85,14 +85,10 @@ def test_paths_and_numpy_numbers_are_converted() -> None:
     assert type(options.folds) is int
 
 
-def test_the_command_line_races_for_three_and_refuses_an_empty_name_of_a_column() -> None:
-    def read(*words: str) -> Options:
-        given = command.make_context("rank", ["--dataset", "org/data", *words]).params
-        return options_from({name: value for name, value in given.items() if name not in BESIDES})
-
-    assert read("--race").race == 3
+def test_the_command_line_refuses_an_empty_name_of_a_column() -> None:
+    given = command.make_context("rank", ["--dataset", "org/data", "--text-column", ""]).params
     with pytest.raises(EmmsError, match="--text-column is empty"):
-        read("--text-column", "")
+        options_from({name: value for name, value in given.items() if name not in BESIDES})
 
 
 def test_the_parts_contain_all_settings() -> None:
@@ -108,20 +104,20 @@ def test_the_parts_contain_all_settings() -> None:
 
 def test_rankings_record_the_settings_that_affect_scores() -> None:
     unset = ("sampling", "prompt", "label_form", "box_format", "group_column", "query_prompt", "document_prompt")
-    alone = {"race": None, "device": "auto"}
+    alone = {"device": "auto"}
     assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)
     assert Options("org/data").recorded() == {
         **{**dict.fromkeys(unset), **alone, "references": "mean", "layers": [], "dtype": "auto"},
         **{"max_samples": 5000, "corpus_size": 10_000, "seed": 0, "folds": 5},
     }
     assert {name for name, setting in SETTINGS.items() if setting.everyday} == {
-        *("dataset", "task", "split", "max_samples", "checkpoints", "encoders", "race", "confirm", "device"),
+        *("dataset", "task", "split", "max_samples", "checkpoints", "encoders", "confirm", "device"),
     }
 
 
 def test_numbers_below_the_minimum_raise_errors() -> None:
     smallest = {
-        **dict.fromkeys(("race", "folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
+        **dict.fromkeys(("folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
         **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": -(2**63)},
     }
     assert smallest.keys() == {name for name, setting in SETTINGS.items() if setting.minimum is not None}

@@ -14,7 +14,7 @@ import cloup
 
 from hf_emms.cache.files import decoded, read_limited
 from hf_emms.errors import EmmsError, HintStyle, SettingRef, setting_ref
-from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
+from hf_emms.options import COLUMN_FLAGS, SETTINGS, Options, Setting
 
 if TYPE_CHECKING:
     from hf_emms.run.ranking_job import JobSettings
@@ -50,8 +50,6 @@ def _as_flag(reference: SettingRef) -> str:
     else:
         columns = ("NAME" if value is ... else value for value in values or (...,))
         return " or ".join(f"--column {shlex.quote(f'{role}={column}')}" for column in columns)
-    if name == "race" and values:
-        flag += " --top"
     typed = [_typed(name, value) for value in values if not isinstance(value, bool)]
     return " or ".join(f"{flag} {value}" for value in typed) or flag
 
@@ -73,9 +71,6 @@ def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
     for name, setting in SETTINGS.items():
         group = EVERYDAY if setting.everyday else setting.group
         flags[group] += _column_flags(setting) if name == "columns" else [_flag(name, setting)]
-        if name == "race":
-            top = f"Number of best checkpoints that a race looks for [default: {DEFAULT_RACE}]."
-            flags[group].append(cloup.option("--top", type=click.IntRange(min=1), metavar="K", help=top))
 
     def add(command: Any) -> Any:
         for group in reversed(GROUPS):
@@ -113,11 +108,7 @@ def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def options_from(parameters: Mapping[str, Any]) -> Options:
     """Return the options of ``hf-emms rank``."""
-    race, top = parameters["race"], parameters["top"]
-    if top and not race:
-        raise click.UsageError("--top K requires --race.")
-    race = (top or DEFAULT_RACE) if race else None
-    return Options.of(**typed_settings({**parameters, "race": race, "columns": _columns(parameters)}))
+    return Options.of(**typed_settings({**parameters, "columns": _columns(parameters)}))
 
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
@@ -142,8 +133,6 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
 def _flag(name: str, setting: Setting) -> Decorator:
     default = setting.default
     words = [*([setting.short] if setting.short else []), setting.flag_name, name]
-    if name == "race":
-        return cloup.option(*words, is_flag=True, help=setting.help)
     if default is True:
         return cloup.option(f"{setting.flag_name}/{setting.flag}", name, default=None, help=setting.help)
     if default is False:

@@ -260,8 +260,8 @@ def cached_file(ranking: Ranking) -> Path:
     from hf_emms.cache import cache_key, default_root, digest_of
     from hf_emms.ranking.merge import path_of
 
-    checkpoints, race = sorted(row.checkpoint for row in ranking.rows), ranking.settings.get("race")
-    key = cache_key("rankings", ranking.dataset_id, path=path_of(ranking), race=race, checkpoints=checkpoints)
+    checkpoints = sorted(row.checkpoint for row in ranking.rows)
+    key = cache_key("rankings", ranking.dataset_id, path=path_of(ranking), checkpoints=checkpoints)
     name = re.sub(r"[^\w.-]+", "-", Path(ranking.dataset).name) or "dataset"
     return default_root() / "rankings" / f"{name}-{digest_of(key)[:12]}.json"
 

@@ -111,7 +111,7 @@ def validate(rankings: Sequence[Ranking], truth: Truth) -> Validation:
         lower_is_better=truth.lower_is_better,
         targets=targets,
         means=_means(targets) if len(targets) > 1 else (),
-        notes=(*truth.notes, *_notes(rankings, targets)),
+        notes=(*truth.notes, *_notes(targets)),
     )
 
 
@@ -200,13 +200,10 @@ def _means(targets: Sequence[TargetResult]) -> tuple[EstimatorResult, ...]:
     return tuple(means)
 
 
-def _notes(rankings: Sequence[Ranking], targets: Sequence[TargetResult]) -> list[Note]:
+def _notes(targets: Sequence[TargetResult]) -> list[Note]:
     notes = []
-    for ranking, target in zip(rankings, targets, strict=True):
+    for target in targets:
         name = target.dataset
-        if stopped := [row.checkpoint for row in ranking.rows if row.n is not None]:
-            text = f"{name}: a race stopped {', '.join(stopped)}. Their scores are of fewer rows."
-            notes.append(Note("stopped-by-race", text))
         if target.n_checkpoints <= measures.TOP:
             text = f"{name}: with {target.n_checkpoints} checkpoints every pick is in the top {measures.TOP}."
             notes.append(Note("few-checkpoints", text))

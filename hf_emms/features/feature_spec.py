@@ -115,11 +115,8 @@ class FeatureSpec:
 
 
 def device_in_keys(options: RunOptions) -> str:
-    """Return the kind of device that results are made on, which their cache keys contain: "cpu", "cuda" or "mps".
-
-    On a Ray cluster it is the setting as it is: the devices of its nodes are not known here.
-    """
-    if options.device != "auto" or options.engine == "ray":
+    """Return the kind of device that results are made on, which their cache keys contain: "cpu", "cuda" or "mps"."""
+    if options.device != "auto":
         return options.device.partition(":")[0]
     if installed_version("torch").endswith("+cpu"):
         return "cpu"  # without importing torch, which takes longer than a ranking that is cached

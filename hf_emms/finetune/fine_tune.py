@@ -107,7 +107,7 @@ class FineTuning:
     @property
     def forecast(self) -> str:
         """Return the number of runs, their length, about how long they take, and their memory as text."""
-        return forecast_text(self.planned_runs(), self.splits, self.options.engine)
+        return forecast_text(self.planned_runs(), self.splits)
 
     def planned_runs(self) -> list[PlannedRuns]:
         return [
@@ -123,7 +123,7 @@ class FineTuning:
 
     def _seconds_per_forward(self, row: Row) -> float:
         """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
-        if row.seconds.forward and row.n is None and row.cached != "features" and self.ranking.n_inputs:
+        if row.seconds.forward and row.cached != "features" and self.ranking.n_inputs:
             spec, kind = self.specs.get(row.checkpoint), self.splits.task.input
             repeated = 1.0 if spec is None else kind.inputs_per_forward(spec, self.splits.train.inputs)
             return repeated * row.seconds.forward / self.ranking.n_inputs
@@ -265,9 +265,6 @@ def prepare(
     methods, specs, activations = dict[str, str](), dict[str, FeatureSpec](), dict[str, int]()
     step = step_shape(splits, options.batch_size)
     for row in shortlist:
-        if options.engine == "ray":  # the nodes have other memory than this machine
-            methods[row.checkpoint] = options.method or "full"
-            continue
         with suppress(EmmsError):  # loading it will raise the error
             spec = specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
             if step is not None:

@@ -46,7 +46,7 @@ class PlannedRuns:
         return recipe.runs * (overhead + forwards * self.seconds_per_forward)
 
 
-def forecast_text(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
+def forecast_text(planned: Sequence[PlannedRuns], splits: Splits) -> str:
     """Return the number of runs, their length, about how long they take, and their memory as text."""
     seconds = sum(checkpoint.seconds(splits) for checkpoint in planned)
     runs = sum(checkpoint.recipe.runs for checkpoint in planned)
@@ -55,10 +55,9 @@ def forecast_text(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {size}" for name, size in splits.sizes.items())
     quick = " (a quick budget: the best at it may not be the best at yours)" if recipe.budget else ""
-    where = " of computing, in parallel on the cluster" if engine == "ray" else " on an idle machine"
     return (
         f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
-        f"{recipe.length}{quick}, about {format_duration(seconds)}{where}, {memory}; {sizes}"
+        f"{recipe.length}{quick}, about {format_duration(seconds)} on an idle machine, {memory}; {sizes}"
     )
 
 

@@ -366,7 +366,6 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         options,
         dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
         checkpoints=(checkpoint,),
-        race=None,
         confirm=1,
         method=result.recipe["method"],
         epochs=result.recipe.get("epochs"),

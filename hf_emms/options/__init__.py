@@ -36,7 +36,6 @@ DEFAULT_MAX_SAMPLES = 5000
 # Documents of a corpus: enough for a hard search, few enough to embed in minutes.
 DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
-DEFAULT_RACE = 3
 DEFAULT_ENCODERS = "base"
 # The largest seed that NumPy accepts, plus 1, and the most seeds per checkpoint in fine-tuning.
 _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
@@ -312,17 +311,6 @@ class FeatureOptions(OptionsPart):
 class ScoringOptions(OptionsPart):
     """The settings of scoring features and comparing scores."""
 
-    race: int | None = setting(
-        None,
-        "Stop checkpoints early that cannot be among the best.",
-        "Scoring",
-        minimum=1,
-        everyday=True,
-        recorded=True,
-        compared=False,
-        sweep="never",
-        in_key=False,
-    )
     estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
         f"Estimator; repeat for several: the first orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
@@ -468,21 +456,10 @@ class RunOptions(OptionsPart):
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
     engine: str = setting(
         "local",
-        "Where checkpoints run: this process, a Ray cluster (requires the extra ray) or a Hugging Face Job.",
+        "Where checkpoints run: this machine or a Hugging Face Job.",
         "Running",
-        choices=("local", "ray", "jobs"),
+        choices=("local", "jobs"),
         sweep="whole",
-        confirm="flag",
-        job=False,
-        in_key=False,
-    )
-    ray_address: str | None = setting(
-        None,
-        "Running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else a new cluster on this machine].",
-        "Running",
-        metavar="ADDRESS",
-        sweep="whole",
-        confirm="flag",
         job=False,
         in_key=False,
     )
@@ -574,9 +551,6 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         if name == "columns":
             for role, column in sorted(value.items()):
                 yield (f"--{role}-column", column) if role in COLUMN_FLAGS else (setting.flag_name, f"{role}={column}")
-        elif name == "race":
-            if value is not None:
-                yield from ((setting.flag_name, None), ("--top", str(value)))
         elif isinstance(value, tuple | list):
             yield from ((setting.flag_name, str(item)) for item in value)
         elif isinstance(value, bool):

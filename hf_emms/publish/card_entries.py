@@ -111,8 +111,8 @@ class Entry:
 
     @property
     def top(self) -> list[Row]:
-        """The checkpoints of a dataset card, which have a score on all rows."""
-        return [row for row in self.ranking.rows if row.rank is not None and row.n is None][:TOP_ROWS]
+        """The checkpoints of a dataset card, which have a score."""
+        return [row for row in self.ranking.rows if row.rank is not None][:TOP_ROWS]
 
     @property
     def gap(self) -> ExpectedGap | None:
@@ -135,15 +135,10 @@ class Entry:
 
 
 def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None) -> Entry:
-    """Return the entry of a model card. Raises an EmmsError if the checkpoint has no score on all rows."""
+    """Return the entry of a model card. Raises an EmmsError if the checkpoint has no score."""
     row = ranking.row(checkpoint)
     if row.rank is None:
         raise EmmsError(f"the ranking has no score for {checkpoint!r}: {row.error}", "choose a checkpoint with a score")
-    if row.n is not None:
-        raise EmmsError(
-            f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows, so its score is not comparable",
-            f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
-        )
     return Entry(ranking, row, leaderboard)
 
 

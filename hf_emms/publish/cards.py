@@ -89,8 +89,6 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
             shown = named.setdefault(row.checkpoint.partition("@")[0], [])
             if row.rank is None:
                 left_out.append(f"{row.checkpoint}: not scored ({row.error})")
-            elif row.n is not None:
-                left_out.append(f"{row.checkpoint}: a race stopped it after {row.n:,} of {ranking.n:,} rows")
             elif not is_commit(row.revision):
                 left_out.append(f"{row.checkpoint}: not a repository of the Hub")
             elif any(ranking is other for other, _ in shown):

@@ -61,7 +61,7 @@ def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
         **ranking.settings,
         **msgspec.structs.asdict(ranking),
         **{column.name: column.value(ranking, row) for column in _row_columns()},
-        "n": row.n or ranking.n,
+        "n": ranking.n,
         "ranking": path,
         "encoders": ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders],
         "scores": [

@@ -194,8 +194,6 @@ def advised_verb(ranking: RankingData) -> str:
 
 def _ahead(ranking: RankingData, decision: Verdict, best: Row, second: Row) -> str:
     """Return how far the first checkpoint leads the second, whose rank differs."""
-    if decision.lead == "race":
-        return f"a race stopped {second.checkpoint} and all others before it"
     estimator = ranking.estimators[0]
     shown = ScoreFormatter(ranking, estimator)
     first, other = best.scores[estimator], second.scores[estimator]
@@ -279,8 +277,8 @@ def _names(rows: Sequence[Row]) -> str:
 def advice(ranking: RankingData) -> str | None:
     """Return which checkpoints share the first rank, and whether more rows may separate them.
 
-    If nothing is explained, return this instead. Return None if one checkpoint is first, fine-tuning decided, a race
-    stopped others, or the first estimator has no folds.
+    If nothing is explained, return this instead. Return None if one checkpoint is first, fine-tuning decided, or the
+    first estimator has no folds.
     """
     decision, best = verdict(ranking), pick(ranking)
     if decision.outcome is not None:
@@ -289,7 +287,7 @@ def advice(ranking: RankingData) -> str | None:
         return _nothing_explained(ranking)
     leaders = ranking.rows_of(decision.first)
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
-    if best is None or len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
+    if best is None or len(leaders) < 2 or any(len(score.folds) < 2 for score in scores):
         return None
     shared = f"{_names(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])

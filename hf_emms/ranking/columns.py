@@ -299,7 +299,7 @@ def inputs_per_second(ranking: RankingData, row: Row) -> float | None:
     seconds = row.seconds.forward
     # A row from the cache may have been scored with features from the cache.
     is_measured = row.error is None and seconds > 0 and (row.cached == "none" or row.machine is not None)
-    return (row.n or ranking.n_inputs) / seconds if is_measured else None
+    return ranking.n_inputs / seconds if is_measured else None
 
 
 def _hours_per_million(ranking: RankingData, row: Row) -> float | None:
@@ -345,11 +345,6 @@ def _format_static(row: Row) -> str:
 
 def _has_license(ranking: RankingData, table: Table) -> bool:
     return any(row.license is not None for row in ranking.rows)
-
-
-def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
-    """Return whether the table shows the number of rows. Tables for people show it only if it differs."""
-    return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
 def _format_tokens(count: int | None) -> str:
@@ -404,13 +399,10 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("layer", ("text", "file"), applies=lambda ranking, table: bool(ranking.settings.get("layers"))),
     TableColumn(
         "n",
-        ("text", "file", "page"),
-        lambda ranking, row: None if row.error is not None else row.n or ranking.n,
+        ("file",),
+        lambda ranking, row: None if row.error is not None else ranking.n,
         lambda count: MISSING if count is None else f"{count:,}",
         int,
-        title="rows",
-        titles={"page": "samples"},
-        applies=_shows_rows_seen,
     ),
     TableColumn(
         "parameters",

@@ -72,8 +72,8 @@ CALIBRATIONS: Mapping[str, Calibration] = {
 def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
     """Return how far each checkpoint is expected to trail the first, at a budget of `CALIBRATIONS`.
 
-    The list is empty if the calibration does not apply: for other tasks, estimators or label encoders, for rows that a
-    race stopped, and if no checkpoint explains anything.
+    The list is empty if the calibration does not apply: for other tasks, estimators or label encoders, and if no
+    checkpoint explains anything.
     """
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
@@ -105,8 +105,7 @@ def gaps_in_words(ranking: RankingData) -> list[str]:
 def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
     rows = [row for row in ranking.rows if row.error is None]
     usual = tuple(encoder.id for encoder in ranking.encoders) == ENCODERS
-    fits = ranking.estimators[0] == ESTIMATOR and usual and all(row.n is None for row in rows)
-    fits = fits and verdict(ranking).lead != "nothing explained"
+    fits = ranking.estimators[0] == ESTIMATOR and usual and verdict(ranking).lead != "nothing explained"
     return rows if fits else ()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -71,9 +70,8 @@ def results_path(
 def merged(old: R | None, new: R) -> R:
     """Return a ranking with the checkpoints of both rankings. The newer ranking wins for checkpoints that both contain.
 
-    A failed row never replaces a score. A row that a race stopped never replaces a complete row. The fine-tuned scores
-    of a revision stay until it is fine-tuned again. If `new` adds nothing, the result is `old`: times and the use of
-    the cache do not count.
+    A failed row never replaces a score. The fine-tuned scores of a revision stay until it is fine-tuned again. If `new`
+    adds nothing, the result is `old`: times and the use of the cache do not count.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -82,7 +80,7 @@ def merged(old: R | None, new: R) -> R:
     rows = {row.checkpoint: row for row in first.rows}
     for row in second.rows:
         earlier = rows.get(row.checkpoint, row)
-        if _rows_scored(row) >= _rows_scored(earlier):
+        if row.error is None or earlier.error is not None:
             stays = row.fine_tuned is None and row.revision == earlier.revision
             fine_tuned = earlier.fine_tuned if stays else row.fine_tuned
             rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=fine_tuned)
@@ -123,11 +121,6 @@ def with_changes(current: R, before: R | None, after: R) -> R | None:
 def _slug(text: str) -> str:
     """Return a text as a part of a path that every file system accepts."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"
-
-
-def _rows_scored(row: Row) -> float:
-    """Return the number of scored rows: 0 for a failed row, infinity for all rows."""
-    return 0.0 if row.error is not None else row.n or math.inf
 
 
 def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Encoder, ...]:

@@ -94,7 +94,6 @@ class StderrProgress(EventReceiver):
         self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        self._drop(checkpoint)  # a race starts a checkpoint once per round
         shown = sum(task.visible for task in self._bars.tasks)
         bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
@@ -112,12 +111,7 @@ class StderrProgress(EventReceiver):
             self._bars.advance(self._all)
         since = self._drop(row.checkpoint)
         took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - since:.1f} s"
-        if row.error is not None:
-            result = f"failed: {row.error}"
-        else:
-            result = _leading_number(row)
-            if row.n is not None:
-                result += f", stopped after {row.n:,} rows"
+        result = _leading_number(row) if row.error is None else f"failed: {row.error}"
         self.noted(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
 
     def noted(self, message: str) -> None:

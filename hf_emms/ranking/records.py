@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -192,7 +191,6 @@ class Row(msgspec.Struct, frozen=True):
         revision: A commit, or "local-" and a content hash. None if the checkpoint was not found.
         rank: 1 is best, see `ranked`. None for a failed row.
         tied: Whether another row has the same rank.
-        n: The number of scored rows of the sample if a race stopped the checkpoint early. None for all rows.
         scores: Estimator → score, without the estimators that failed for this checkpoint.
         parameters: The number of parameters of the model that ran.
         width: D1, the number of features.
@@ -224,7 +222,6 @@ class Row(msgspec.Struct, frozen=True):
     revision: str | None = None
     rank: int | None = None
     tied: bool = False
-    n: Size | None = None
     scores: dict[str, Score] = {}
     parameters: Size | None = None
     width: Size | None = None
@@ -451,35 +448,22 @@ def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     and so on. The rank of a row is 1 + the number of rows in earlier bands ("1, 1, 3"). Without folds and a smallest
     gap only equal scores tie.
 
-    Rows that a race stopped follow the rows with all scores, because scores on different samples are not comparable.
-    Failed
-    rows come last and have no rank.
+    Failed rows come last and have no rank.
     """
     failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
-    scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
-    placed: list[Row] = []
-    for _, together in groupby(scored, key=_stopped_last):
-        placed += _placed(list(together), estimator, len(placed))
-    return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
-
-
-def _stopped_last(row: Row) -> float:
-    return -math.inf if row.n is None else -row.n
-
-
-def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
-    """Rank rows that were scored on the same sample, after `above` other rows."""
-    rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
+    scored = [row for row in rows if row.error is None]
+    scored.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
     ranks: list[int] = []
     leader = 0
-    for position, row in enumerate(rows):
-        if is_ahead(rows[leader].scores[estimator], row.scores[estimator]):
+    for position, row in enumerate(scored):
+        if is_ahead(scored[leader].scores[estimator], row.scores[estimator]):
             leader = position
-        ranks.append(above + 1 + leader)
-    return [
+        ranks.append(1 + leader)
+    placed = [
         msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
-        for row, rank in zip(rows, ranks, strict=True)
+        for row, rank in zip(scored, ranks, strict=True)
     ]
+    return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
 
 
 def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from hf_emms.ranking.records import (
 )
 
 R = TypeVar("R", bound=RankingData)
-Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "race", "ahead", "clearly ahead"]
+Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "ahead", "clearly ahead"]
 Outcome = Literal["confirmed", "measured", "no better than the baseline"]
 
 
@@ -33,9 +33,8 @@ class Verdict(msgspec.Struct, frozen=True):
         checkpoint: The checkpoint to fine-tune. None if neither the estimate nor the fine-tuning is above the baseline.
         lead: How clearly the first rank leads, among the checkpoints that can be fine-tuned. "no score": no row has a
             score. "no head": no checkpoint can be fine-tuned. "nothing explained": no row explains more than its own
-            noise. "alone": a single row has a score. "shared": several rows share the first rank. "race": a race
-            stopped all others. "ahead": the first row is better. "clearly ahead": it is better by more than the noise
-            of the folds.
+            noise. "alone": a single row has a score. "shared": several rows share the first rank. "ahead": the
+            first row is better. "clearly ahead": it is better by more than the noise of the folds.
         first: The checkpoints of the first rank, ordered by score.
         outcome: The result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
             baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
@@ -149,8 +148,6 @@ def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
         return "shared", first
     if len(rows) == 1:
         return "alone", first
-    if rows[0].n != rows[1].n:
-        return "race", first
     gain, stderr = gain_and_stderr(rows[0].scores[estimator], rows[1].scores[estimator])
     return ("clearly ahead" if 0 < TIE_WIDTH * stderr < gain else "ahead"), first
 

@@ -1,4 +1,4 @@
-"""Fine-tune the best checkpoints of a ranking, in this process or on a Ray cluster."""
+"""Fine-tune the best checkpoints of a ranking."""
 
 from __future__ import annotations
 
@@ -44,8 +44,6 @@ def confirm(
     batch_size: int | None = None,
     stall_limit: int = 120,
     device: str = "auto",
-    engine: str = "local",
-    ray_address: str | None = None,
     resume: bool = True,
     cache: bool = True,
     streaming: bool = False,
@@ -77,9 +75,6 @@ def confirm(
         batch_size: The number of rows per step.
         stall_limit: Seconds without progress after which a run fails.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: "local" (one run after the other) or "ray" (parallel runs, each with its own GPU or share of
-            the cores).
-        ray_address: See `hf_emms.rank`.
         resume: Reuse runs that an earlier call finished.
         cache: Read finished runs from the cache, and store them.
         streaming: Stream the dataset instead of downloading it.
@@ -141,10 +136,6 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     Raises:
         EmmsError: A setting is invalid, or the task has no head.
     """
-    if options.engine == "jobs":
-        raise EmmsError(
-            "a job cannot fine-tune the checkpoints of a stored ranking", "hf-emms rank --engine jobs --confirm N"
-        )
     session = Session.start(options, progress)
     check_settings(options)
     check_head(get_task(ranking.task).for_columns(ranking.columns), options.training)

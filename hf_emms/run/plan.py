@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from importlib.util import find_spec
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_cache
-from hf_emms.errors import EmmsError, Note, install_command, parse_count, pluralize, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, Note, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob, check_short_run
@@ -40,7 +38,6 @@ from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import weight_bytes
 from hf_emms.run.engines.in_worker import WorkerEngine, train_in_worker
 from hf_emms.run.engines.local import LocalEngine
-from hf_emms.run.engines.race import RaceEngine
 from hf_emms.run.worker import runs_in_worker
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
@@ -116,44 +113,18 @@ class Session:
         self, work: FineTuning, jobs: Sequence[TrainingJob]
     ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
         """Yield each job with its finished run from the engine of the options."""
-        if self.options.engine != "ray":
-            return train_in_worker(work, jobs) if runs_in_worker() else train_here(work, jobs)
-        from hf_emms.run.engines.ray import train_on_ray
-
-        return train_on_ray(work, jobs)
+        return train_in_worker(work, jobs) if runs_in_worker() else train_here(work, jobs)
 
 
 def _engine_for(options: Options) -> Engine:
-    if options.engine != "ray" and options.ray_address is not None:
-        problem = setting_ref("ray_address") + f" requires a Ray cluster, but the engine is {options.engine}"
-        raise EmmsError(problem, setting_ref("engine", "ray"))
-    estimators = get_estimators(options.estimators)
-    for estimator in estimators:
+    for estimator in get_estimators(options.estimators):
         if estimator.folds and options.folds < 2:
             raise EmmsError(
                 f"{estimator.name} needs at least two folds, not {options.folds}",
                 setting_ref("folds", 5),
             )
-    if options.race is not None:
-        if options.engine != "local":
-            problem = setting_ref("race") + " requires the local engine, not " + setting_ref("engine", options.engine)
-            raise EmmsError(problem, "leave out one of them")
-        return _in_worker(RaceEngine(options.race, estimators[0], options.layers))
-    if options.engine != "ray":
-        _check_device(options.device)
-        return _in_worker(LocalEngine())
-    if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray reads this on import. Its processes then listen on the loopback device only.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if find_spec("ray") is None:
-        raise EmmsError(setting_ref("engine", "ray") + " requires Ray, which is not installed", install_command("ray"))
-    from hf_emms.run.engines.ray import RayEngine
-
-    return RayEngine(options.ray_address)
-
-
-def _in_worker(engine: Engine) -> Engine:
-    return WorkerEngine(engine) if runs_in_worker() else engine
+    _check_device(options.device)
+    return WorkerEngine(LocalEngine()) if runs_in_worker() else LocalEngine()
 
 
 def _check_device(name: str) -> None:
@@ -310,12 +281,6 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
             f"{unfit.name} is for {what}, and not for {task.id}",
             "choose other " + setting_ref("estimators") + f", or one of the tasks {fitting}",
         )
-    if special and options.race is not None:
-        needed = "the whole corpus" if special[0].needs_search else "the checkpoints themselves"
-        raise EmmsError(
-            setting_ref("race") + f" stops checkpoints by their features, and {special[0].name} needs {needed}",
-            "leave " + setting_ref("race") + " out, or race by EMMS: " + setting_ref("estimators", "emms_knn"),
-        )
     first = estimators[0]
     if options.dimensions and (first.reranks or not first.needs_search):
         problem = setting_ref("dimensions") + f" truncates embeddings of a search, but {first.name} orders the ranking"
@@ -326,8 +291,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
 def _named_or_default(task: Task, options: ScoringOptions) -> EstimatorList:
     if not task.estimators or options.estimators != DEFAULT_ESTIMATORS:
         return get_estimators(options.estimators)
-    first, *others = get_estimators(task.estimators)
-    return EstimatorList([first, *(other for other in others if options.race is None or not other.needs_model)])
+    return get_estimators(task.estimators)
 
 
 def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:

@@ -125,7 +125,7 @@ def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text:
         if ranking.settings.get("device") == device and _kind_of(ranking) is kind and ranking.dataset_id == dataset
         if ranking.n_inputs
         for row in ranking.rows
-        if row.parameters and row.n is None and row.cached != "features" and row.seconds.forward >= _MIN_SECONDS
+        if row.parameters and row.cached != "features" and row.seconds.forward >= _MIN_SECONDS
     )
     gpu = device.startswith(("cuda", "mps"))
     scale = 1.0 if bytes_of_text is None or kind.text_bytes is None else bytes_of_text / kind.text_bytes
@@ -454,7 +454,7 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         shortlist.append(PlannedRuns(recipe, forward, parameters, kept))
     if not shortlist:
         raise EmmsError("no checkpoint can be fine-tuned", setting_ref("checkpoints", "ORG/NAME"))
-    return f"fine-tuning, at most: {forecast_text(shortlist, splits, options.engine)}"
+    return f"fine-tuning, at most: {forecast_text(shortlist, splits)}"
 
 
 def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, 
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import model_folder_for, push_best
@@ -84,7 +84,6 @@ def rank(
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
     corpus_size: int | None = DEFAULT_CORPUS_SIZE,
     sampling: Sampling | None = None,
-    race: int | None = None,
     references: References = "mean",
     prompt: str | None = None,
     label_form: LabelForm | None = None,
@@ -120,7 +119,6 @@ def rank(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     engine: str = "local",
-    ray_address: str | None = None,
     job: JobSettings | None = None,
     progress: Progress | bool | None = None,
     dry_run: bool = False,
@@ -143,7 +141,6 @@ def rank(
             documents of a query.
         corpus_size: The maximum number of documents in the corpus, in addition to the relevant ones. None for all.
         sampling: "balanced" (the same number per class) or "proportional".
-        race: K: stop checkpoints early that cannot be among the best K. None runs all checkpoints on all rows.
         references: How to use several texts per input (captions, answers, classes): the "mean" of their embeddings,
             "first", or "all" (one row per text).
         prompt: The template of label texts, with ``{}`` for the label.
@@ -185,8 +182,7 @@ def rank(
         streaming: Stream the dataset instead of downloading it.
         allow_pickle: Unpickle weights that contain more than tensors. This can run code.
         trust_remote_code: Run code from checkpoint repositories.
-        engine: Where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
-        ray_address: The address of a running Ray cluster. By default RAY_ADDRESS, else a new cluster on this machine.
+        engine: Where checkpoints run: "local" (this machine) or "jobs" (a Hugging Face Job).
         job: The hardware of a Hugging Face Job, and the results dataset for its ranking.
         progress: True for lines and bars on stderr, False for none, or a receiver of events. By default True if stderr
             is a terminal or a notebook.
@@ -294,8 +290,8 @@ def engine_input(plan: RankingPlan, labels: Callable[[], LabelTable]) -> EngineI
 
 
 def store_row(row: Row, plan: RankingPlan) -> None:
-    """Cache the row of a checkpoint that was scored on all rows of the sample."""
-    if row.error is not None or row.n is not None:
+    """Cache the row of a checkpoint that was scored."""
+    if row.error is not None:
         return
     spec, cache = plan.to_run[row.checkpoint], plan.session.cache
     cache.put_json(row_key(spec, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
@@ -357,7 +353,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         reason=_reason(plan.estimators[0], rows),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=(*plan.notes, *_race_notes(options.race, rows)),
+        notes=plan.notes,
         rows=rows,
         baselines=plan.baselines,
     )
@@ -379,15 +375,6 @@ def _described(row: Row, facts: HubFacts | None) -> Row:
     if facts is None:
         return row
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)
-
-
-def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[Note]:
-    eliminated = [row.n for row in rows if row.n is not None]
-    if top is None or not eliminated:
-        return []
-    sizes = " to ".join(f"{size:,}" for size in sorted({min(eliminated), max(eliminated)}))
-    stopped = f"{len(eliminated)} of {pluralize(len(rows), 'checkpoint')}"
-    return [Note("race", f"the race for the best {top} stopped {stopped} early, after {sizes} rows")]
 
 
 def _encoders(plan: RankingPlan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:

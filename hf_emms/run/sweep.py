@@ -98,7 +98,6 @@ def sweep(
     output: str | PathLike[str] = DEFAULT_RESULTS,
     results_repo: str | None = None,
     engine: str = "local",
-    ray_address: str | None = None,
     job: JobSettings | None = None,
     progress: Progress | bool | None = None,
     **settings: Any,
@@ -114,11 +113,10 @@ def sweep(
         checkpoints: See `rank`. By default the list of each dataset or task.
         output: A folder with one JSON file per ranking.
         results_repo: A results dataset instead of the folder, "ORG/emms-results".
-        engine: "local", "ray" (one task per checkpoint) or "jobs" (the sweep is a Hugging Face Job).
-        ray_address: See `rank`.
+        engine: "local" or "jobs" (the sweep is a Hugging Face Job).
         job: The hardware of the job. Its results dataset stores the rankings.
         progress: See `rank`. A cell is named "CHECKPOINT on DATASET".
-        settings: Other arguments of `rank` for all datasets, without `race` and fine-tuning.
+        settings: Other arguments of `rank` for all datasets, without fine-tuning.
 
     Raises:
         EmmsError: An argument or all datasets are invalid, or results cannot be stored.
@@ -130,7 +128,7 @@ def sweep(
     }
     if checkpoints is not None:
         shared["checkpoints"] = checkpoints
-    options_of = sweep_options(datasets, {**shared, "engine": engine, "ray_address": ray_address})
+    options_of = sweep_options(datasets, {**shared, "engine": engine})
     with reporting(progress) as receiver:
         if job is not None:
             return sweep_as_job(options_of, job, receiver)

@@ -104,7 +104,7 @@ class Estimator:
         function: Computes the score.
         needs_rows: Whether it needs the features of all rows, not only their moments.
         samples_rows: Whether it needs a sample of the rows.
-        folds: Whether it has a value per fold. A race compares checkpoints by these values.
+        folds: Whether it has a value per fold.
         needs_model: Whether it runs the checkpoint itself.
         needs_search: Whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
             documents, and no features are needed.

@@ -28,7 +28,6 @@ BENCHES = {
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
     "forecast": "forecast seconds against the measured seconds of rankings and fine-tunings",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
-    "race": "a race for the best checkpoints against a full run",
     "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",
     "space": "the leaderboard: start, memory, a browser, a slow phone, 50 clients",
 }
@@ -38,7 +37,6 @@ OF_THE_PAGE = {
     "embedding": "--rounds 2",
     "forecast": "",
     "scoring": "--rounds 2",
-    "race": "--rounds 1 --rows 2000",
     "space": "",
 }
 

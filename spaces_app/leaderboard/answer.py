@@ -131,8 +131,6 @@ def sentence(ranking: Ranking, view: View) -> Parts:
     if judgment.lead == "alone":
         return ["Only ", *_named(row, view), " has a score."]
     behind = comparable(ranking)[1]
-    if judgment.lead == "race":
-        return [*start, "; a race stopped ", *_names([behind], view), " and all others before it."]
     text = shown.text(behind.scores[estimator])
     return [*start, f", {judgment.lead} of ", *_names([behind], view), f" ({text})."]
 

@@ -161,7 +161,7 @@ def _behind(entry: Entry, line: Line, shown: ScoreFormatter, is_static: bool) ->
     """Return the gap to the best checkpoint, linked to the comparison of both if there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)
-    if best is None or row.rank is None or best.n != row.n:
+    if best is None or row.rank is None:
         return MISSING
     if best.checkpoint == row.checkpoint:
         return "it is the best"

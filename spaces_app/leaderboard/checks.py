@@ -93,7 +93,7 @@ def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
     for place, row in enumerate(ranking.baselines):
         for where, problem in _of_row(row, ranking):
             yield f"baselines[{place}].{where}", problem
-    folds = {len(row.scores[ranking.estimators[0]].folds) for row in ranking.rows if row.error is None and not row.n}
+    folds = {len(row.scores[ranking.estimators[0]].folds) for row in ranking.rows if row.error is None}
     if len(folds) > 1:
         yield "rows", f"should have the same number of folds, but have {' and '.join(map(str, sorted(folds)))}"
 
@@ -106,8 +106,6 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
     for name in ("library", "license", "architecture", "layer"):
         if (text := getattr(row, name)) is not None:
             yield from _named(name, text)
-    if row.n is not None and row.n > ranking.n:
-        yield "n", f"should be at most the {ranking.n:,} rows of the ranking"
     if row.fine_tuned is not None:
         for where, problem in _of_fine_tuned(row.fine_tuned):
             yield f"fine_tuned.{where}", problem

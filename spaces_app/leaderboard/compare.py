@@ -49,13 +49,12 @@ def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
     compared = []
     for first, second in combinations(scored, 2):
         better, other = first.scores[estimator], second.scores[estimator]
-        if first.n == second.n:
-            paired = len(better.folds) == len(other.folds)
-            folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
-            gain, stderr = gain_and_stderr(better, other)
-            unit = shown.unit_of(better)
-            in_units = tuple(unit * fold for fold in folds)
-            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, is_ahead(better, other)))
+        paired = len(better.folds) == len(other.folds)
+        folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
+        gain, stderr = gain_and_stderr(better, other)
+        unit = shown.unit_of(better)
+        in_units = tuple(unit * fold for fold in folds)
+        compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, is_ahead(better, other)))
     return compared
 
 

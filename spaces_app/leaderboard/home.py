@@ -30,7 +30,6 @@ _LEADS: dict[Lead, Callable[[Verdict], str]] = {
     "nothing explained": lambda judgment: "no features predict these labels",
     "alone": lambda judgment: "the only one with a score",
     "shared": lambda judgment: f"tied with {len(judgment.first) - 1:,} more",
-    "race": lambda judgment: "a race stopped the others",
     "ahead": lambda judgment: "ahead",
     "clearly ahead": lambda judgment: "clearly ahead",
 }

@@ -141,7 +141,7 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
 
     def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Column, CellOf]:
-        if name not in sorts(ranking) or name == "n":
+        if name not in sorts(ranking):
             return Column(title, css), cell
         hint = _HINTS.get(name, "")
         if name == "static" and ranking.static_table is not None:
@@ -164,20 +164,15 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
         "revision": ("text", _revision),
     }
-    # After a race, rows have different numbers of examples.
-    raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
-    shown = (*view.columns, "n") if raced else view.columns
     others_only = {name for name, column in PAGE_COLUMNS.items() if not column.applies(ranking, "page")}
-    for name in (name for name in shown if name not in others_only):
+    for name in (name for name in view.columns if name not in others_only):
         if name == "other":
             columns += [
                 column(other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
                 if shown_scores[other].is_informative
             ]
-        elif (
-            name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)
-        ):
+        elif view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines):
             title = _fine_tuned_title(ranking) if name == "fine_tuned" else COLUMNS[name]
             columns.append(column(name, title, *cells[name]))
     return columns

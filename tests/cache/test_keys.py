@@ -117,7 +117,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "layers": (("last",), {"features", "rows"}),
     "query_prompt": ("", {"rows"}),  # classes of texts are not searched
     "document_prompt": ("", {"rows"}),
-    "race": (2, set()),
     "estimators": (("emms",), {"rows"}),
     "folds": (4, {"rows"}),
     "dimensions": (True, {"rows"}),
@@ -142,8 +141,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "cache": (False, set()),
     "allow_pickle": (True, set()),
     "trust_remote_code": (True, MADE_ON_A_DEVICE),
-    "engine": ("ray", set()),
-    "ray_address": ("auto", set()),
+    "engine": ("jobs", set()),
 }
 
 
@@ -184,13 +182,12 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
     assert kinds_moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
 
 
-def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
+def test_the_device_in_a_key_is_what_auto_stands_for(
     base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, auto = keys(base(device=choose_device("auto").type)), base(device="auto")
     monkeypatch.setattr(feature_spec, "installed_version", lambda name: "2.13.0+cu130")
     assert kinds_moved(before, keys(auto)) == set()
-    assert kinds_moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
 
 
 def of_timm(extraction: FeatureSpec) -> FeatureSpec:

@@ -90,13 +90,3 @@ def test_answers_as_texts_are_other_rows_of_the_same_questions(emms_cache: Path)
     assert [(one.settings["label_form"], one.n, one.n_inputs) for one in forms] == [("spans", 80, 20), ("text", 20, 20)]
     assert [one.rows[0].width for one in forms] == [32, 64]
     assert [one.rows[0].cached for one in forms] == ["none", "none"]
-
-
-def test_a_race_on_spans_looks_at_whole_samples_of_questions(emms_cache: Path) -> None:
-    checkpoints = ["emms-demo/bert-distilled", CHECKPOINT]
-    options = {"encoders": ENCODER, "estimators": "emms"}
-    raced, whole = (hf_emms.rank("demo_spans", checkpoints, race=race, **options) for race in (1, None))  # type: ignore[arg-type]
-    assert raced.best.checkpoint == whole.best.checkpoint
-    assert raced.best.scores["emms"].value == pytest.approx(whole.best.scores["emms"].value, abs=1e-6)
-    # a first look at fewer than a hundred questions would say little
-    assert all(row.n is None or row.n >= 4 * 100 for row in raced.rows)

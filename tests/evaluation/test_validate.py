@@ -11,7 +11,7 @@ import pytest
 
 from hf_emms.errors import MISSING
 from hf_emms.evaluation.validate import format_regret
-from hf_emms.ranking import Ranking, ranked
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.public_results import PUBLIC_TABLES
 from tests.helpers.cards import told
 from tests.helpers.cli import Cli, Result, cli
@@ -146,9 +146,3 @@ def test_unusable_input_is_refused_at_once(cli: Cli, kept: Path, tmp_path: Path)
     told(broken, "broken.json: this is not a ranking", "n_inputs")
     elsewhere = GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "z,org")
     told(validated(cli, kept, table(tmp_path, elsewhere)), "no scores for 'beans'", "z")
-
-
-def test_checkpoints_that_a_race_stopped_are_reported(cli: Cli, tmp_path: Path) -> None:
-    rows = [msgspec.structs.replace(row, n=200 if row.rank == 4 else None) for row in ranking().rows]
-    file = saved(tmp_path / "race.json", ranking(race=3, rows=ranked(rows, "emms")))
-    assert "a race stopped org/d" in validated(cli, file, table(tmp_path, GOOD)).err

@@ -125,14 +125,12 @@ def test_a_call_that_was_stopped_while_moving_files_can_be_repeated(
 
 
 def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
-    """It needs no cluster, uses earlier results, and does not upload."""
+    """It uses earlier results, and does not upload."""
     ranking, row = example(dataset="org/data"), example().rows[0]
     options = Options(
         "org/data",
         (row.checkpoint, "org/other"),
         confirm=3,
-        engine="ray",
-        ray_address="auto",
         resume=False,
         cache=False,
         push_to_hub="me/best",

@@ -210,7 +210,6 @@ def test_the_answer_names_rerankers_that_do_not_beat_bm25(zoo: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"race": 1}, "and reranked_ndcg needs the whole corpus"),
         ({"query_prompt": "q: "}, "query_prompt .* text-ranking"),
         ({"estimators": ["zero_shot_ndcg"]}, "zero_shot_ndcg is for searches of a corpus, and not for text-ranking"),
         ({"task": "text-retrieval", "estimators": ["reranked_mrr"]}, "reranked_mrr is for rerankers, and not for te"),

@@ -237,13 +237,7 @@ def test_checkpoints_are_ranked_by_their_short_runs(zoo: Path) -> None:
 def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path) -> None:
     options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
     assert make_plan(options, Progress()).options.estimators[:2] == ("short_run", "zero_shot")
-    assert make_plan(replace(options, engine="ray"), Progress()).options.estimators[0] == "short_run"
     assert make_plan(replace(options, estimators=("emms",)), Progress()).options.estimators == ("emms",)
-    for race in (replace(options, race=1), replace(options, estimators=("emms", "short_run"), race=1)):
-        with pytest.raises(EmmsError, match="race stops checkpoints by their features, and short_run needs") as refused:
-            make_plan(race, Progress())
-        assert 'estimators="emms_knn"' in str(refused.value.hint)
-    assert make_plan(replace(options, estimators=("emms_knn",), race=1), Progress()).options.estimators == ("emms_knn",)
 
 
 def test_classification_has_no_short_run(zoo: Path) -> None:

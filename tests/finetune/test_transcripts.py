@@ -26,9 +26,7 @@ from hf_emms.heads.head import HEAD_RATE
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.heads.split import BatchedRows
 from hf_emms.inputs import AUDIO
-from hf_emms.options import Options, RunOptions
-from hf_emms.ranking.progress import Progress
-from hf_emms.run.plan import make_plan
+from hf_emms.options import RunOptions
 from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
 from tests.helpers.notes import codes
@@ -95,8 +93,6 @@ def test_word_error_rates_are_shown_next_to_the_ranking(zoo: Path) -> None:
     assert note.code == "not-fine-tuned"
     with pytest.raises(EmmsError, match=r"no checkpoint of the ranking can be fine-tuned: .* without a head"):
         choose([rows_by_name[folders[2].name]], 1)
-    raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
-    assert make_plan(raced, Progress()).options.estimators == ("emms_knn", "emms")
 
 
 def test_running_out_of_memory_is_an_emms_error(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import PYTHON, EmmsError, SettingRef, Text
 
 # Shell commands, which contain flags in every interface.
-_COMMAND = re.compile(r"\b(hf|hf-emms|pip|git|ray) \S")
+_COMMAND = re.compile(r"\b(hf|hf-emms|pip|git) \S")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 

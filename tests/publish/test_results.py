@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,14 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hf_emms.publish.results import parquet_rows
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.merge import merged, path_of
-from hf_emms.ranking.text import tables
 from hf_emms.scoring import Score
 from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine, Done
@@ -117,15 +113,6 @@ def test_merged_ranking_does_not_depend_on_order(case: str) -> None:
         if both is not later:
             mean = sum(expected.values()) / len(expected)
             assert [encoder.weight for encoder in both.encoders] == pytest.approx([mean, 1 - mean])
-
-
-def test_merged_race_rows_keep_their_number_of_rows() -> None:
-    both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
-    assert both.settings["race"] is None
-    ((header, cells),) = tables(both)
-    assert {line[1]: line[header.index("rows")] for line in cells} == {"org/a": "200", "org/b": "1,034"}
-    read = pq.read_table(io.BytesIO(parquet_rows(both, "x"))).to_pylist()
-    assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}
 
 
 def test_settings_without_effect_change_nothing() -> None:

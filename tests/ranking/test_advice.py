@@ -58,13 +58,12 @@ def test_a_sample_records_the_available_rows(references: References, most: int |
     assert target.available == available
 
 
-def test_a_run_and_a_race_print_the_advice_once(emms_cache: Path, tmp_path: Path) -> None:
+def test_a_run_prints_the_advice_once(emms_cache: Path, tmp_path: Path) -> None:
     folder = demo.folder_of("emms-demo/bert-distilled")
     assert folder is not None
     checkpoints = str(folder), str(shutil.copytree(folder, tmp_path / "copy"))
     settings = {"encoders": "emms-demo/encoder-minilm-static", "estimators": "emms", "max_samples": 60}
-    for race in (None, 1):
-        ranking = hf_emms.rank("demo_glosses", checkpoints, **settings, race=race)
-        assert ranking.available == 2000
-        said = str(ranking.advice)
-        assert summary(ranking, None).count(said) == 1
+    ranking = hf_emms.rank("demo_glosses", checkpoints, **settings)
+    assert ranking.available == 2000
+    said = str(ranking.advice)
+    assert summary(ranking, None).count(said) == 1

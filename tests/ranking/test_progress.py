@@ -81,14 +81,14 @@ def test_lines_report_checkpoint_and_ranking_progress(capsys: pytest.CaptureFixt
         progress.advanced("org/[/b]est", 1200)
         progress.working("org/[/b]est", 9)
         progress.finished(msgspec.structs.replace(best, cached="row"))
-        progress.finished(msgspec.structs.replace(close, n=1250, checkpoint=long_name))
+        progress.finished(msgspec.structs.replace(close, checkpoint=long_name))
         progress.finished(msgspec.structs.replace(worse, scores={"short_run": Score(-2.0)}))
         progress.finished(broken)
     assert re.sub(r"\d+\.\d s\)", "… s)", capsys.readouterr().err).splitlines() == [
         "org/[/b]est: 4s so far",
         "org/[/b]est: 1,200 of 2,000, 9s so far",
         "[1/4] org/best: explained 0.50 (from the cache)",
-        f"[2/4] {long_name}: explained 0.48, stopped after 1,250 rows (… s)",
+        f"[2/4] {long_name}: explained 0.48 (… s)",
         "[3/4] org/worse: Short run 2.00 bits per byte (lower is better) (… s)",
         "[4/4] org/broken: failed: the weights are truncated → download them again (… s)",
     ]

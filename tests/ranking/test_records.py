@@ -168,12 +168,6 @@ def test_a_baseline_follows_equal_rows() -> None:
         assert flat_records(ranking)[place]["tied"] is False
 
 
-def test_flat_records_contain_the_number_of_scored_rows() -> None:
-    scored = [Row(name, scores={"emms": emms_score(0.5, 0.6, 0.7)}, n=n) for name, n in (("a", None), ("b", 100))]
-    ranking = example(rows=ranked([*scored, Row("c", error="broken")], "emms"), n=400, estimators=("emms",))
-    assert [record["n"] for record in flat_records(ranking)] == [400, 100, None]
-
-
 def test_plain_returns_json_values() -> None:
     value = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": (float("nan"), float("inf"), None), 1: True}
     assert plain(value) == {"a": 0.5, "b": [1, 2], "c": [None, None, None], "1": True}
@@ -227,7 +221,6 @@ def test_a_narrow_terminal_omits_the_least_important_columns() -> None:
     values = {
         "license": "mit",
         "layer": "3",
-        "n": 9,
         "fine_tuned": FineTuned("accuracy", 0.5),
     }
     rows = tuple(msgspec.structs.replace(row, **({} if row.error else values)) for row in example().rows)
@@ -235,7 +228,7 @@ def test_a_narrow_terminal_omits_the_least_important_columns() -> None:
     assert [record["fine_tuned"] for record in flat_records(wide)] == [0.5, 0.5, 0.5, None]
     titles = views.dispensable_titles(wide)
     assert titles == [
-        *("width", "rows", "layer", "k-NN"),
+        *("width", "layer", "k-NN"),
         *("license", "params", "minutes", "fine-tuned"),
     ]
 

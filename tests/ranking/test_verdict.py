@@ -311,11 +311,10 @@ def without_advice() -> Iterator[Ranking]:
     equal = ranked([Row(name, scores={"emms": Score(0.5)}) for name in ("org/a", "org/b")], "emms")
     assert equal[0].tied
     yield example(rows=equal)
-    yield example(rows=tuple(msgspec.structs.replace(row, n=50) for row in shared(FIRST, SECOND).rows), race=1)
     yield example(rows=(Row("org/a", error="broken"),))
 
 
-@pytest.mark.parametrize("ranking", list(without_advice()), ids=["clear", "no folds", "race", "failed"])
+@pytest.mark.parametrize("ranking", list(without_advice()), ids=["clear", "no folds", "failed"])
 def test_a_clear_winner_and_scores_without_folds_call_for_no_advice(ranking: Ranking) -> None:
     assert advice(ranking) is None
 

@@ -54,16 +54,10 @@ def cached_kinds(cache: Path, folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("event", "race", "change"),
-    [
-        ("started", None, train_on),
-        ("advanced", None, train_on),
-        ("advanced", 1, train_on),
-        ("advanced", None, shutil.rmtree),
-    ],
+    ("event", "change"), [("started", train_on), ("advanced", train_on), ("advanced", shutil.rmtree)]
 )
 def test_a_changed_checkpoint_fails_and_its_old_content_stays_cached(
-    tmp_path: Path, emms_cache: Path, event: str, race: int | None, change: Callable[[Path], None]
+    tmp_path: Path, emms_cache: Path, event: str, change: Callable[[Path], None]
 ) -> None:
     folder = build(tmp_path, "vit")
     content = shutil.copytree(folder, tmp_path / "copy")
@@ -73,7 +67,7 @@ def test_a_changed_checkpoint_fails_and_its_old_content_stays_cached(
         return hf_emms.rank("demo_captions", ids, max_samples=60, encoders=ENCODER, estimators="emms", **options)
 
     expected = ranked(cache=False).row(str(folder))
-    disturbed = ranked(progress=Meanwhile(event, lambda: change(folder)), race=race)
+    disturbed = ranked(progress=Meanwhile(event, lambda: change(folder)))
     assert CHANGED in (disturbed.row(str(folder)).error or "")
     assert disturbed.row(GOOD).error is None
     assert not cached_kinds(emms_cache, folder) & {"rows", "features"}

@@ -88,7 +88,6 @@ def test_the_warning_is_in_the_terminal_and_on_the_leaderboard(ranking: Ranking,
     [
         ({"confirm": 1}, "fine-tuning needs queries"),
         ({"estimators": "zero_shot_ndcg"}, "zero_shot_ndcg is for datasets with queries"),
-        ({"race": 1}, "sentence_search needs the whole corpus"),
         ({"query_prompt": "q: ", "task": "text-ranking"}, "text-ranking|No reading"),
     ],
 )

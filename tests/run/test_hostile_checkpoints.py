@@ -177,7 +177,7 @@ def test_a_model_that_cannot_exist_and_a_panic_are_failed_rows(tmp_path: Path, e
         spoil(build(tmp_path / name, "bert"))
     good = "emms-demo/bert-distilled"
     ids = [*(str(tmp_path / name / "bert") for name in IMPOSSIBLE), good]
-    ranking = hf_emms.rank("demo_glosses", ids, max_samples=60, encoders=ENCODER, estimators="emms", race=1)
+    ranking = hf_emms.rank("demo_glosses", ids, max_samples=60, encoders=ENCODER, estimators="emms")
     assert ranking.row(good).error is None
     for name, (_, reason) in IMPOSSIBLE.items():
         assert re.search(reason, ranking.row(str(tmp_path / name / "bert")).error or ""), name

@@ -65,11 +65,11 @@ def token(hub: Hub) -> str:
 
 
 def test_the_command_of_a_job_contains_all_settings() -> None:
-    of_here = {"dataset", "engine", "ray_address", "save_model"}
+    of_here = {"dataset", "engine", "save_model"}
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
     assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"max_params"}
-    here = {"engine": "jobs", "ray_address": "auto", "save_model": "best"}
+    here = {"engine": "jobs", "save_model": "best"}
     assert rank_argv(Options("org/data", confirm=2, **here)) == ["--dataset", "org/data", "--confirm", "2"]
     requests = [
         Options("org/data", **{**({"confirm": 2} if SETTINGS[name].group == "Confirm" else {}), name: value})

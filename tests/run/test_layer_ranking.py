@@ -77,11 +77,6 @@ def test_a_missing_layer_is_a_note(emms_cache: Path) -> None:
     assert 'cannot be averaged → layers="last", or a number' in (row.error or "")
 
 
-def test_a_race_uses_one_layer(emms_cache: Path) -> None:
-    row = only_row(hf_emms.rank("demo_glosses", TEXT, layers="mean", race=1, **SMALL))
-    assert (row.layer, {*row.layers}) == ("mean", {"mean"})
-
-
 # --- what is written and shown ----------------------------------------------------------------------------
 
 

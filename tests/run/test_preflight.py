@@ -197,9 +197,9 @@ IMAGE = MODALITIES["image"]
 DATASET = example().dataset_id
 
 
-def timed(seconds: float, n: int | None = None, loading: float = 0.0, cached: str = "none") -> Row:
+def timed(seconds: float, loading: float = 0.0, cached: str = "none") -> Row:
     spent = Seconds(seconds + loading, 0.0, loading)
-    return msgspec.structs.replace(example().rows[0], seconds=spent, parameters=10**6, n=n, cached=cached)
+    return msgspec.structs.replace(example().rows[0], seconds=spent, parameters=10**6, cached=cached)
 
 
 def keep(folder: Path, name: str, ranking: Ranking) -> None:
@@ -230,7 +230,7 @@ def test_token_embeddings_and_long_texts_do_not_lengthen_the_forecast(emms_cache
 
 
 def test_earlier_runs_determine_the_rate(emms_cache: Path) -> None:
-    rows = (timed(1, loading=100), timed(10, n=100), timed(0.9), timed(500, cached="features"))
+    rows = (timed(1, loading=100), timed(0.9), timed(500, cached="features"))
     keep(emms_cache, "a.json", example(n_inputs=50, rows=rows))
     (emms_cache / "rankings" / "broken.json").write_text("{")
     measured = rate("auto", IMAGE, DATASET)

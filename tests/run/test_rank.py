@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,20 +127,17 @@ def test_numeric_labels_ignore_encoders() -> None:
     [
         ({"estimators": ["emss"]}, "unknown estimator 'emss'"),
         ({"encoders": ["./no-encoder"]}, "./no-encoder"),
-        ({"engine": "ray"}, r"requires Ray, .*\n.*hf-emms\[ray\]'"),
         ({"task": "image-to-tex"}, "image-to-tex"),
         ({"prompt": "a {}"}, "prompt"),
         ({"device": "warp"}, "unknown device 'warp'"),
         ({"folds": 1}, "emms.* 1"),
-        ({"race": 1, "engine": "ray"}, 'race .* engine="ray"'),
     ],
     ids=str,
 )
 def test_an_invalid_argument_fails_before_anything_runs(
-    tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+    tiny: Path, emms_cache: Path, options: dict[str, Any], message: str
 ) -> None:
     heard = RecordedProgress()
-    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EmmsError, match=message):
         ranked(tiny, [GOOD], progress=heard, **options)
     assert heard.started_with == {}

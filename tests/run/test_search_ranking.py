@@ -207,7 +207,6 @@ CLASSES = labelled(60, ["a", "b"])
 @pytest.mark.parametrize(
     ("rows", "settings", "problem"),
     [
-        (pairs(), {"task": "text-retrieval", "race": 1}, "and zero_shot_ndcg needs the whole corpus"),
         (pairs(), {"task": "text-retrieval", "estimators": "zero_shot"}, "is for labels that checkpoints write"),
         (CLASSES, {"estimators": "mrr"}, "mrr is for searches of a corpus, and not for text-classification"),
         (CLASSES, {"query_prompt": "q: "}, "query_prompt .* text-classification"),

@@ -88,22 +88,20 @@ def test_each_input_and_label_text_is_computed_once(emms_cache: Path, monkeypatc
         assert rows == {"regnet": first.n_inputs + PROBE}  # and the label embeddings, for other checkpoints too
 
 
-@pytest.mark.parametrize(("race", "processors"), [(None, 1), (1, 2)])
+@pytest.mark.parametrize("processors", [1, 2])
 def test_images_are_decoded_once_per_processor(
-    emms_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, race: int | None, processors: int
+    emms_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int
 ) -> None:
     decoded: list[int] = []
     as_rgb = image.as_rgb
     names = CHECKPOINTS[:2] if processors == 1 else (*CHECKPOINTS, str(build(tmp_path, "vit")))
-    planned = make_plan(
-        Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",), race=race), Progress()
-    )
+    planned = make_plan(Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",)), Progress())
     monkeypatch.setattr(image, "as_rgb", lambda picture: decoded.append(1) or as_rgb(picture))
     inputs = planned.sample.inputs
     rows = execute_plan(planned).rows
     assert [row.error for row in rows] == [None] * len(names)
     most = processors * len(inputs) + len(rows) * PROBE
-    assert len(decoded) == most if race is None else len(decoded) <= most
+    assert len(decoded) == most
 
 
 def test_sorted_batches_contain_little_padding(tmp_path: Path) -> None:

@@ -84,7 +84,6 @@ def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages
 @pytest.mark.parametrize(
     ("title", "view", "known", "cell"),
     [
-        ("Samples", {}, {"n": 250}, ">250<"),
         ("Inputs/s", {}, {"seconds": Seconds(9.0, 0.1, loading=6.0)}, ">343<"),
     ],
 )

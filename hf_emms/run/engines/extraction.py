@@ -65,13 +65,6 @@ def whole_sample(sample: Sample) -> InputSlice:
     return InputSlice(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
 
 
-def slice_of(sample: Sample, inputs: slice) -> InputSlice:
-    """Return consecutive inputs of a sample; in the order of a hash, so that the first m are a random sample."""
-    start, stop, _ = inputs.indices(len(sample.inputs))
-    rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
-    return InputSlice(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
-
-
 # ---- features --------------------------------------------------------------------------------------------------
 
 
@@ -95,16 +88,6 @@ class Extraction:
     loading: float = 0.0
     memory: int | None = None
     cached: bool = False
-
-    def merge(self, other: Extraction) -> Extraction:
-        """Return the information and seconds of two slices together, without features."""
-        return Extraction(
-            {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
-            refused=self.refused | other.refused,
-            seconds=self.seconds + other.seconds,
-            loading=self.loading + other.loading,
-            memory=max(filter(None, (self.memory, other.memory)), default=None),
-        )
 
 
 def extract(

@@ -95,7 +95,6 @@ def checkpoint_row(
     scores: Mapping[str, EstimatorScores],
     seconds: float,
     *,
-    n: int | None = None,
     notes: Iterable[Note] = (),
     truncated: Mapping[str, dict[str, float]] = {},
 ) -> Row:
@@ -108,7 +107,6 @@ def checkpoint_row(
         extraction: Its features; `refused` names the layers without a score.
         scores: Layer → scores and notes. The first estimator chooses the layer of the row.
         seconds: Wall time of the estimators.
-        n: Rows that were scored, if not all.
         notes: More notes.
         truncated: Layer → `truncated_scores`.
     """
@@ -123,7 +121,6 @@ def checkpoint_row(
     return Row(
         name,
         spec.repo.revision,
-        n=n,
         scores=best_scores,
         parameters=info.parameters,
         width=info.width or None,
@@ -166,18 +163,16 @@ def scoring_inputs(
     options: ScoringOptions,
     estimators: EstimatorList,
     *,
-    moments: Moments | None = None,
     model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
     """Return the inputs of estimators for a part's rows; labels and model belong to all rows of the sample.
 
-    Features are float32 (m, D1), or None if no estimator needs them. Their moments are computed if None.
+    Features are float32 (m, D1), or None if no estimator needs them.
     """
     if features is None:
         return ScoringInputs(Moments.like(labels, 1), model=model)
-    if moments is None:
-        moments = moments_of(features, part, labels, options)
+    moments = moments_of(features, part, labels, options)
     sampled = estimators.need_sample
     rows = features[part.input_of_row] if sampled or estimators.need_rows else None
     search = retrieval_of(features, part, options, similarity) if estimators.need_search else None
