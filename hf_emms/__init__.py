@@ -29,10 +29,8 @@ _HOMES = {
     "list_estimators": "hf_emms.ranking.estimators",
     "list_tasks": "hf_emms.tasks",
     "load_finetuned": "hf_emms.finetune.load_finetuned",
-    "load_moments": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
-    "save_moments": "hf_emms.run.from_arrays",
     "score": "hf_emms.run.from_arrays",
     "search": "hf_emms.run.search",
     "sweep": "hf_emms.run.sweep",
@@ -58,10 +56,8 @@ __all__ = [
     "list_estimators",
     "list_tasks",
     "load_finetuned",
-    "load_moments",
     "push_to_hub",
     "rank",
-    "save_moments",
     "score",
     "search",
     "sweep",
@@ -79,7 +75,7 @@ if TYPE_CHECKING:
     from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm
     from hf_emms.run.extract_features import extract_features
-    from hf_emms.run.from_arrays import embed_labels, emms, load_moments, save_moments, score
+    from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.search import search
     from hf_emms.run.sweep import sweep

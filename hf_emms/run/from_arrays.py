@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.cache.files import atomic_file
 from hf_emms.errors import EmmsError, check_type, pluralize, setting_ref
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 # The default estimators of arrays and of moments. Moments have no rows for neighbours.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
 _OF_MOMENTS = "emms"
-# The version of the file format of moments.
-_FORMAT = 1
 
 _NAMES_HINT = 'pass the texts of the ids: class_names=dataset.features["label"].names'
 
@@ -99,7 +93,7 @@ def score(
         labels: Labels of the same rows: class ids, integers (N,). Texts (N,). Or embeddings, see `emms`. `encoders`
             embed texts. Without encoders, class ids and repeated texts are classes, with one-hot label embeddings.
         estimator: "emms_knn" (the default), "emms" (the default for moments), "emms_exact", "emms_one_pass",
-            "emms_alternating", "logme", "logme_flabels", "logme_common", "hscore", "knn", or an estimator of a plugin.
+            "emms_alternating", "logme", "logme_flabels", "hscore", "knn", or an estimator of a plugin.
         encoders: The encoders of texts, see `embed_labels`.
         groups: See `emms`.
         folds: See `emms`.
@@ -153,41 +147,6 @@ def embed_labels(
     if not len(array) or not all(isinstance(text, str) for text in array):
         raise EmmsError("embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]")
     return table_for(array, encoders=names, device=device)
-
-
-def save_moments(moments: Moments, path: str | Path) -> None:
-    """Write moments to an .npz file, completely or not at all.
-
-    Raises:
-        EmmsError: The file cannot be written.
-    """
-    check_type("moments", moments, Moments)
-    check_type("path", path, str, PathLike)
-    arrays: dict[str, Any] = {"format": np.asarray(_FORMAT), **moments.to_arrays()}
-    try:
-        with atomic_file(Path(path)) as file, file.open("wb") as stream:
-            np.savez(stream, **arrays)
-    except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
-
-
-def load_moments(path: str | Path) -> Moments:
-    """Return the moments of a file that `save_moments` wrote. No code runs.
-
-    Raises:
-        EmmsError: The file does not contain moments.
-    """
-    check_type("path", path, str, PathLike)
-    try:
-        with np.load(path) as stored:  # np.load does not unpickle by default
-            arrays = {name: stored[name] for name in stored.files}
-        version = int(arrays["format"])
-        if version == _FORMAT:
-            return Moments.from_arrays(arrays)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
-        hint = "write one with hf_emms.save_moments(moments, path)"
-        raise EmmsError(f"{path} is not a moments file: {error}", hint) from None
-    raise EmmsError(f"{path} has moments format {version}; this version reads {_FORMAT}")
 
 
 def _score(

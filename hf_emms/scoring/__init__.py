@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_emms.errors import Note
+
 # Key of `Score.details`: smaller differences of two scores are ties, in addition to those within the standard error.
 SMALLEST_GAP = "smallest_gap"
 
@@ -41,16 +43,18 @@ class EmmsResult(Score):
         n: Number of rows.
         d1: Feature width.
         trace: Objective after every iteration of `emms_alternating`. Empty for other methods.
+        notes: Notes for readers of the score.
     """
 
     method: str
     n: int
     d1: int
     trace: tuple[float, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace", "notes")
-        return {name: getattr(self, name) for name in names}
+        names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace")
+        return {name: getattr(self, name) for name in names} | {"notes": [str(note) for note in self.notes]}
 
     @property
     def score(self) -> float:
@@ -71,8 +75,3 @@ class EmmsResult(Score):
         """Ridge strength with the least held-out loss, for features of variance 1. None for in-sample methods."""
         ridge: float | None = self.details["ridge"]
         return ridge
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for readers of the score."""
-        return tuple(self.details["notes"])

@@ -34,10 +34,10 @@ class RidgeFit:
 
     ridge: float  # strength with the least held-out loss, relative to unit-variance features
     residual: np.ndarray  # (F, K, K), sums over each filled fold of products of residuals
-    solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) per filled fold, if kept
+    solutions: tuple[np.ndarray, ...]  # coefficients (D, q) per filled fold
 
 
-def fit_ridge(statistics: Standardised, *, keep: bool) -> RidgeFit:
+def fit_ridge(statistics: Standardised) -> RidgeFit:
     """Fit a ridge regression outside each fold, with the strength of `RIDGES` with the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
@@ -54,9 +54,8 @@ def fit_ridge(statistics: Standardised, *, keep: bool) -> RidgeFit:
     for number in statistics.filled:
         fold = statistics.fold(number, splits.pop(number, None))
         solution = _solved(fold, ridge, overwrite=True)
-        gain = _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
-        explained.append(gain)
-        solutions += [solution] if keep else []
+        explained.append(_explained(statistics, fold, solution, ridge, overwrite=True))
+        solutions.append(solution)
     return RidgeFit(ridge, statistics.test_labels - np.stack(explained), tuple(solutions))
 
 
@@ -112,17 +111,11 @@ def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
 
 
 def _explained(
-    statistics: Standardised,
-    fold: Fold,
-    solution: np.ndarray,
-    ridge: float,
-    *,
-    overwrite_products: bool = False,
-    overwrite_solution: bool = True,
+    statistics: Standardised, fold: Fold, solution: np.ndarray, ridge: float, *, overwrite: bool = False
 ) -> np.ndarray:
     """Return the part of a fold's label products that a solution W explains: WᵀV + VᵀW − WᵀSW, (K, K).
 
-    S = X_fᵀX_f and V = X_fᵀZ are the products of the fold. The overwrite flags allow reusing the memory of V and W.
+    S = X_fᵀX_f and V = X_fᵀZ are the products of the fold. `overwrite` reuses the memory of V.
     """
     penalty, test, inner = fold.train_share * ridge, fold.xx.test, statistics.basis.inner
     # With S + penalty = LLᵀ, ‖LᵀW‖² is half the work of SW. That pays for the factor if W is wide.
@@ -130,15 +123,14 @@ def _explained(
     if factor is not None:
         products = 2.0 * inner(solution, fold.xy.test) + penalty * inner(solution, solution)
         (multiply,) = get_blas_funcs(("trmm",), (factor,))
-        if overwrite_products and not overwrite_solution:
-            np.copyto(fold.xy.test, solution)
-            solution, overwrite_solution = fold.xy.test, True
-        root = multiply(1.0, factor, solution.T, side=1, lower=1, overwrite_b=overwrite_solution).T
+        root = fold.xy.test if overwrite else np.empty_like(solution)
+        np.copyto(root, solution)
+        root = multiply(1.0, factor, root.T, side=1, lower=1, overwrite_b=True).T
         products -= inner(root, root)
     else:
         (multiply,) = get_blas_funcs(("symm",), (solution,))
         right = fold.xy.test.T
-        left = multiply(-1.0, test.T, solution.T, beta=2.0, c=right, side=1, lower=1, overwrite_c=overwrite_products).T
+        left = multiply(-1.0, test.T, solution.T, beta=2.0, c=right, side=1, lower=1, overwrite_c=overwrite).T
         products = inner(solution, left)  # of W and 2V − SW
     return statistics.n * (products + products.T) / 2.0
 

@@ -8,22 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, check_type
+from hf_emms.errors import EmmsError, Note, check_type
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Quantity
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hf_emms.scoring.cross_validation import RidgeFit
-    from hf_emms.scoring.generative import CheckpointModel
-    from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
-    from hf_emms.scoring.retrieval import SearchScores
     from hf_emms.scoring.standardise import Standardised
 
 
@@ -35,25 +30,19 @@ EMMS_METHODS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alterna
 
 @dataclass(frozen=True)
 class ScoringInputs:
-    """The data that estimators score.
+    """The data that estimators score. `Estimator.score` checks that what an estimator needs is not None.
 
     Attributes:
         moments: Sums over all rows.
-        features: (N, D1), for estimators that need rows.
-        labels: Of the N rows, for estimators that need rows.
-        groups: Group ids (N,), for estimators that need rows.
-        keep_fits: Whether to keep the coefficients of ridge regressions for "emms_knn", which takes memory.
-        model: The checkpoint itself, for estimators that generate labels or rerank documents.
-        search: The embeddings of queries and corpus, for estimators of searches.
+        rows: Features (N, D1), the `LabelTable` of the N rows, and their group ids (N,).
+        model: A `CheckpointModel`, for estimators that generate labels or rerank documents.
+        search: `SearchScores`, for estimators of searches.
     """
 
     moments: Moments
-    features: np.ndarray | None = None
-    labels: LabelTable | None = None
-    groups: np.ndarray | None = None
-    keep_fits: bool = True
-    model: CheckpointModel | None = None
-    search: SearchScores | None = None
+    rows: Any = None
+    model: Any = None
+    search: Any = None
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -65,33 +54,7 @@ class ScoringInputs:
     def fit(self) -> RidgeFit:
         from hf_emms.scoring.cross_validation import fit_ridge
 
-        return fit_ridge(self.statistics, keep=self.keep_fits)
-
-    @property
-    def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
-        """All features, labels and groups. Raises an `EmmsError` if there are only moments."""
-        if self.features is None or self.labels is None or self.groups is None:
-            raise EmmsError("neighbours need rows, but only moments were passed", "pass features and labels")
-        return self.features, self.labels, self.groups
-
-    @property
-    def checkpoint(self) -> CheckpointModel:
-        """The checkpoint itself. Raises an `EmmsError` if there are only features."""
-        if self.model is None:
-            raise EmmsError(
-                "this estimator runs the checkpoint itself, but only features were passed",
-                "use hf-emms rank",
-            )
-        return self.model
-
-    @property
-    def retrieval(self) -> SearchScores:
-        """The search. Raises an `EmmsError` if there are only features."""
-        if self.search is None:
-            raise EmmsError(
-                "this estimator needs queries and a corpus, but only features were passed", "use hf-emms rank"
-            )
-        return self.search
+        return fit_ridge(self.statistics)
 
 
 @dataclass(frozen=True)
@@ -103,7 +66,6 @@ class Estimator:
         summary: One line for help and cards.
         function: Computes the score.
         needs_rows: Whether it needs the features of all rows, not only their moments.
-        samples_rows: Whether it needs a sample of the rows.
         folds: Whether it has a value per fold.
         needs_model: Whether it runs the checkpoint itself.
         needs_search: Whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
@@ -122,7 +84,6 @@ class Estimator:
     summary: str
     function: Callable[[ScoringInputs], Score]
     needs_rows: bool = False
-    samples_rows: bool = False
     folds: bool = False
     needs_model: bool = False
     needs_search: bool = False
@@ -148,6 +109,14 @@ class Estimator:
         Raises:
             EmmsError: These inputs cannot be scored, or the score is NaN or Inf.
         """
+        needed = {
+            "rows": self.needs_rows,
+            "model": self.needs_model,
+            "search": self.needs_search and not self.needs_model,
+        }
+        if missing := [name for name, is_needed in needed.items() if is_needed and getattr(inputs, name) is None]:
+            what = f"{self.name} needs more than was passed: {', '.join(missing)}"
+            raise EmmsError(what, "pass features and labels, or use hf-emms rank")
         result = self.function(inputs)
         numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
         if not all(map(math.isfinite, numbers)):
@@ -167,27 +136,18 @@ class EstimatorList(tuple[Estimator, ...]):
 
     @property
     def need_folds(self) -> bool:
-        """Whether an estimator has a score per fold."""
         return any(estimator.folds for estimator in self)
 
     @property
     def need_rows(self) -> bool:
-        """Whether an estimator needs the features of all rows."""
         return any(estimator.needs_rows for estimator in self)
 
     @property
-    def need_sample(self) -> bool:
-        """Whether an estimator needs a sample of the rows."""
-        return any(estimator.samples_rows for estimator in self)
-
-    @property
     def need_model(self) -> bool:
-        """Whether an estimator runs the checkpoint itself."""
         return any(estimator.needs_model for estimator in self)
 
     @property
     def need_search(self) -> bool:
-        """Whether an estimator scores a search of queries in a corpus."""
         return any(estimator.needs_search for estimator in self)
 
     @property
@@ -197,18 +157,11 @@ class EstimatorList(tuple[Estimator, ...]):
 
     @property
     def need_label_embeddings(self) -> bool:
-        """Whether an estimator compares features with label embeddings."""
         return not all(estimator.needs_model or estimator.needs_search for estimator in self)
 
     @property
     def need_training(self) -> bool:
-        """Whether an estimator fine-tunes the checkpoint."""
         return any(estimator.trains for estimator in self)
-
-    @property
-    def are_emms(self) -> bool:
-        """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
-        return all(estimator.name in EMMS_METHODS for estimator in self)
 
 
 def score(
@@ -224,21 +177,19 @@ def score(
     from hf_emms.scoring.moments import Moments
 
     if isinstance(features, Moments):
-        inputs = ScoringInputs(features, keep_fits=estimators.need_sample)
+        inputs = ScoringInputs(features)
         return tuple(estimator.score(inputs) for estimator in estimators)
     arrays.check_folds(folds, seed, fewest=2 if estimators.need_folds else 1)
     x = arrays.as_matrix(features, "features")
     table = arrays.as_labels(labels, len(x))
-    if table.dense and estimators.are_emms:
-        table = table.distinct()
     ids = np.zeros(len(x), dtype=np.uint64)  # unused without folds and neighbours
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
-    elif estimators.need_folds or estimators.need_sample or estimators.need_rows:
+    elif estimators.need_folds or estimators.need_rows:
         ids = arrays.groups_by_content([x])
     moments = Moments.like(table, x.shape[1], folds=folds if estimators.need_folds else 1, seed=seed)
     moments.update_checked(x, table, ids)
-    inputs = ScoringInputs(moments, x, table, ids, keep_fits=estimators.need_sample)
+    inputs = ScoringInputs(moments, (x, table, ids))
     return tuple(estimator.score(inputs) for estimator in estimators)
 
 
@@ -250,103 +201,90 @@ def get_method(name: str) -> Estimator:
     return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 
-def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
-    """Add the notes of a method of EMMS to its score."""
-    moments, constant = inputs.moments, inputs.statistics.constant_columns
-    held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
-    details, notes = dict(result.details), []
-    trace = details.pop("trace", ())
-    if constant == moments.d1:
-        notes.append(NO_VARIATION)
-    elif constant:
-        notes.append(f"{constant} of {moments.d1} feature columns are constant and were ignored")
-    if not held_out and moments.n <= moments.d1:
-        notes.append(f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms")
-    if held_out and filled < moments.folds:
-        notes.append(f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds")
-    details["notes"] = notes
-    return EmmsResult(
-        result.value, result.stderr, result.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
-    )
+def _deferred(module: str, name: str, *read: str) -> Callable[[ScoringInputs], Any]:
+    """Return a function that imports `name` from a module when it runs, and calls it with attributes of the inputs."""
+
+    def function(inputs: ScoringInputs) -> Any:
+        return getattr(import_module(f"hf_emms.scoring.{module}"), name)(*(getattr(inputs, what) for what in read))
+
+    return function
 
 
-def _ridge(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.cross_validation import ridge_score
+def _emms(method: str, compute: Callable[[ScoringInputs], Score]) -> Callable[[ScoringInputs], EmmsResult]:
+    """Return a function that adds the notes of a method of EMMS to its score."""
 
-    return _emms(inputs, "emms", ridge_score(inputs.statistics, inputs.fit))
+    def function(inputs: ScoringInputs) -> EmmsResult:
+        result, moments, constant = compute(inputs), inputs.moments, inputs.statistics.constant_columns
+        held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
+        notes = []
+        if constant == moments.d1:
+            notes.append(Note("features-without-variation", NO_VARIATION))
+        elif constant:
+            text = f"{constant} of {moments.d1} feature columns are constant and were ignored"
+            notes.append(Note("constant-columns", text))
+        if not held_out and moments.n <= moments.d1:
+            text = f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms"
+            notes.append(Note("fewer-rows-than-features", text))
+        if held_out and filled < moments.folds:
+            text = f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds"
+            notes.append(Note("empty-folds", text))
+        trace = result.details.pop("trace", ())
+        return EmmsResult(
+            *(result.value, result.stderr, result.folds, result.details),
+            method=method,
+            n=moments.n,
+            d1=moments.d1,
+            trace=trace,
+            notes=tuple(notes),
+        )
+
+    return function
 
 
-def _emms_knn(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.cross_validation import fit_ridge
+def _stacked(inputs: ScoringInputs) -> Score:
     from hf_emms.scoring.neighbours import stack
 
     statistics = inputs.statistics
-    fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
-    return _emms(
-        inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.moments.sample_of(*inputs.rows))
-    )
+    return stack(statistics, inputs.fit, statistics.rotated or inputs.moments.sample_of(*inputs.rows))
 
 
-def _in_sample(name: str) -> Callable[[ScoringInputs], Score]:
-    def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import in_sample
-
-        return _emms(inputs, f"emms_{name}", getattr(in_sample, name)(inputs.statistics))
-
-    return function
+def _in_sample(method: str, name: str) -> Callable[[ScoringInputs], EmmsResult]:
+    return _emms(method, _deferred("in_sample", name, "statistics"))
 
 
-def _of_moments(name: str, **options: Any) -> Callable[[ScoringInputs], Score]:
-    def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import in_sample
-
-        return Score(getattr(in_sample, name)(inputs.moments, **options))
-
-    return function
+def _reranked(name: str) -> Callable[[ScoringInputs], Score]:
+    return lambda inputs: _deferred("reranking", name, "search")(replace(inputs, search=inputs.model.reranked()))
 
 
-def _knn(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.neighbours import knn
-
-    return Score(*knn(*inputs.rows))
-
-
-def _deferred(module: str, read: Callable[[ScoringInputs], Any], name: str) -> Callable[[ScoringInputs], Score]:
-    """Return a function that imports `name` from a module when it runs, and calls it with the result of `read`."""
-
-    def function(inputs: ScoringInputs) -> Score:
-        score: Callable[[Any], Score] = getattr(import_module(f"hf_emms.scoring.{module}"), name)
-        return score(read(inputs))
-
-    return function
-
-
-_generative = partial(_deferred, "generative", lambda inputs: inputs.checkpoint)
-_search = partial(_deferred, "retrieval", lambda inputs: inputs.retrieval)
-_reranking = partial(_deferred, "reranking", lambda inputs: inputs.checkpoint.reranked())
+_ridge = _emms("emms", _deferred("cross_validation", "ridge_score", "statistics", "fit"))
 
 ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
     Estimator(
         "emms_knn",
         "EMMS with neighbours: held-out, ridge and 3 nearest rows",
-        _emms_knn,
-        samples_rows=True,
+        _emms("emms_knn", _stacked),
+        needs_rows=True,
         folds=True,
         title="EMMS + k-NN",
     ),
-    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("exact")),
-    Estimator("emms_one_pass", "EMMS as in the official function", _in_sample("one_pass")),
-    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("alternating")),
-    Estimator("logme", "LogME, corrected evidence", _of_moments("logme"), title="LogME"),
-    Estimator("logme_flabels", "LogME on the label embeddings", _of_moments("logme", targets="f-labels")),
-    Estimator("logme_common", "LogME as in widespread code", _of_moments("logme", common=True)),
-    Estimator("hscore", "H-score", _of_moments("hscore"), title="H-score"),
-    Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
+    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("emms_exact", "exact")),
+    Estimator("emms_one_pass", "EMMS as in the official function", _in_sample("emms_one_pass", "one_pass")),
+    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("emms_alternating", "alternating")),
+    Estimator("logme", "LogME, corrected evidence", _deferred("in_sample", "logme", "moments"), title="LogME"),
+    Estimator("logme_flabels", "LogME on the label embeddings", _deferred("in_sample", "logme_flabels", "moments")),
+    Estimator("hscore", "H-score", _deferred("in_sample", "hscore", "moments"), title="H-score"),
+    Estimator(
+        "knn",
+        "10 nearest neighbours, leave-one-out",
+        _deferred("neighbours", "knn", "rows"),
+        needs_rows=True,
+        title="k-NN",
+    ),
     Estimator(
         "short_run",
         "bits per byte of held-out responses after fine-tuning on at most 200 rows; stored with a minus sign",
-        _generative("short_run"),
+        _deferred("generative", "short_run", "model"),
         needs_model=True,
         trains=True,
         forwards=2056,  # 256 held-out rows, and three epochs of 200 rows
@@ -360,7 +298,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "zero_shot",
         "bits per byte of held-out responses before any fine-tuning; stored with a minus sign",
-        _generative("zero_shot"),
+        _deferred("generative", "zero_shot", "model"),
         needs_model=True,
         forwards=256,
         quantity=BITS_PER_BYTE,
@@ -369,7 +307,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "word_error_rate",
         "word error rate of ASR checkpoints before any fine-tuning; stored with a minus sign",
-        _generative("word_error_rate"),
+        _deferred("generative", "word_error_rate", "model"),
         needs_model=True,
         forwards=512,  # 256 rows; decoding takes about as long as encoding
         quantity=ERROR_RATE,
@@ -378,7 +316,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "zero_shot_ndcg",
         "nDCG@10 over the sample's corpus, before any fine-tuning",
-        _search("zero_shot_ndcg"),
+        _deferred("retrieval", "zero_shot_ndcg", "search"),
         needs_search=True,
         quantity=POINTS,
         title="nDCG@10",
@@ -391,7 +329,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "adapted_ndcg",
         "nDCG@10 of held-out queries after a ridge map from queries to documents",
-        _search("adapted_ndcg"),
+        _deferred("retrieval", "adapted_ndcg", "search"),
         needs_search=True,
         quantity=POINTS,
         title="adapted",
@@ -399,7 +337,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "sentence_search",
         "nDCG@10 of sentences that search for the rest of their documents, for a corpus without queries",
-        _search("sentence_search"),
+        _deferred("retrieval", "sentence_search", "search"),
         needs_search=True,
         quantity=POINTS,
         title="sentence search",
@@ -417,7 +355,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "mrr",
         "mean reciprocal rank of the first relevant document among ten",
-        _search("mrr"),
+        _deferred("retrieval", "mrr", "search"),
         needs_search=True,
         quantity=POINTS,
         title="MRR@10",
@@ -425,7 +363,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "recall",
         "share of the relevant documents among the first 100",
-        _search("recall"),
+        _deferred("retrieval", "recall", "search"),
         needs_search=True,
         quantity=POINTS,
         title="recall@100",
@@ -433,7 +371,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "reranked_ndcg",
         "nDCG@10 after reranking the first 100 documents by BM25, before any fine-tuning",
-        _reranking("reranked_ndcg"),
+        _reranked("reranked_ndcg"),
         needs_model=True,
         needs_search=True,
         quantity=POINTS,
@@ -446,7 +384,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "reranked_mrr",
         "mean reciprocal rank of the first relevant document among the ten best reranked ones",
-        _reranking("reranked_mrr"),
+        _reranked("reranked_mrr"),
         needs_model=True,
         needs_search=True,
         quantity=POINTS,

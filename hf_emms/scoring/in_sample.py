@@ -6,7 +6,7 @@ A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at th
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
@@ -25,6 +25,7 @@ ROUNDINGS = 2.0
 
 # Gradient steps on W before each step on t in the alternating method.
 STEPS_ON_W = 10_000
+TOLERANCE, MAX_ITERATIONS = 1e-9, 20_000
 
 # As in the authors' code of LogME.
 ITERATIONS = 11
@@ -58,11 +59,11 @@ def one_pass(statistics: Standardised) -> Score:
     return _in_sample(statistics, loss, weights)
 
 
-def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
+def alternating(statistics: Standardised) -> Score:
     """Return the score of the paper's Algorithm 1, which alternates gradient steps on W (D1, D2) and projected t (K,).
 
     Both minimise ‖XW − Σ_k t_k Z_k‖² / (N·D2) for standardised X (N, D1) and Z_k (N, D2_k). The loop ends if an
-    iteration improves the objective by less than the share `tolerance`. Source: arXiv 2308.06262.
+    iteration improves the objective by less than the share `TOLERANCE`. Source: arXiv 2308.06262.
 
     The step sizes follow from the Lipschitz constants of the gradients, so the objective never rises. W starts at 0
     and stays in the span of V(XᵀZ_k), with V the eigenvectors of XᵀX. D x K coefficients describe it, and gradient
@@ -84,7 +85,7 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     mixture = zz @ weights
     step_t = 1.0 / np.linalg.eigvalsh(zz)[-1]
     trace: list[float] = []
-    for _ in range(max_iterations):
+    for _ in range(MAX_ITERATIONS):
         coefficients = decay * coefficients + gained * weights
         applied = (grams @ coefficients[:, :, None])[:, :, 0]
         fit_of_arrived = dsymv(1.0, optimum.T, weights)
@@ -94,7 +95,7 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
         mixture = dsymv(1.0, zz.T, weights)
         loss = power - 2.0 * float(weights @ fit) + float(weights @ mixture)
         trace.append(loss / basis.d2)
-        if len(trace) > 1 and trace[-2] - trace[-1] <= tolerance * max(trace[-1], tolerance):
+        if len(trace) > 1 and trace[-2] - trace[-1] <= TOLERANCE * max(trace[-1], TOLERANCE):
             break
     return _in_sample(statistics, loss, weights, trace=tuple(trace))
 
@@ -134,20 +135,27 @@ def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
     return values[kept], vectors[:, kept]
 
 
-def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] = "auto", common: bool = False) -> float:
+def logme(moments: Moments) -> Score:
     """Return LogME: the mean log evidence per row of a linear model from features to each label column.
 
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
-    Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot) or the
-    standardised columns of the "f-labels". "auto" uses classes if labels are summed by text and most of them repeat.
-    If all labels are different, one-hot targets assign any order of the labels the same evidence. `common` computes the
-    evidence as in widespread code, which omits (D1 − rank)·log α and is far too high if D1 > N.
+    Features are neither centred nor scaled, as in the authors' code. Targets are one-hot classes if labels are summed
+    by text and most of them repeat, else the standardised columns of the label embeddings. If all labels are different,
+    one-hot targets assign any order of the labels the same evidence.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
     """
-    if targets == "classes" and not moments.basis.by_text:
-        raise EmmsError("LogME on classes needs class ids, but the labels are embeddings", "pass a LabelTable")
+    texts = int(np.count_nonzero(moments.sums().y.sum(axis=0))) if moments.basis.by_text else moments.n
+    return _logme(moments, on_classes=moments.basis.by_text and are_classes(texts, moments.n))
+
+
+def logme_flabels(moments: Moments) -> Score:
+    """Return LogME on the standardised columns of the label embeddings; see `logme`."""
+    return _logme(moments, on_classes=False)
+
+
+def _logme(moments: Moments, *, on_classes: bool) -> Score:
     basis = standardise(moments).basis
     rows = moments.rows()
     if rows is not None and moments.n < moments.d1:
@@ -156,32 +164,22 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
         sums = moments.sums()
     origin, n = sums.origin_x, float(moments.n)
     x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
-    if targets == "auto":
-        targets = (
-            "classes" if moments.basis.by_text and are_classes(int(np.count_nonzero(y)), moments.n) else "f-labels"
-        )
-    elif targets == "classes":
-        _check_classes("LogME on classes", y, moments.n)
     half = np.outer(origin, x + 0.5 * n * origin)
     centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
     sigma, vectors = eigh(centred + half + half.T, driver="evd")
     # Rounding noise is relative to the centred products, as a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
-    if common and not kept.any():
-        raise EmmsError("all features are 0, so logme_common is undefined")
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
-    if targets == "classes":
+    if on_classes:
         columns, squares = xy + np.outer(origin, y), y
     else:
         columns, squares = basis.expand(xy - np.outer(x, y / n)), n * basis.variances()
-    return float(np.mean(_evidence(sigma[kept], (project @ columns) ** 2, squares, n, moments.d1, common)))
+    return Score(float(np.mean(_evidence(sigma[kept], (project @ columns) ** 2, squares, n))))
 
 
-def _evidence(
-    sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float, d: int, common: bool
-) -> np.ndarray:
-    """Return the log evidence per row of every label column that varies, for n rows and features of width d.
+def _evidence(sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float) -> np.ndarray:
+    """Return the log evidence per row of every label column that varies, for n rows.
 
     `sigma` (r,) are the non-zero eigenvalues of XᵀX, `explained` (r, q) the squared projections of the label columns on
     X's left singular vectors, `squares` (q,) the columns' squared norms.
@@ -201,8 +199,6 @@ def _evidence(
         alpha, beta = gamma / (weights + EPSILON), (n - gamma) / (residual + EPSILON)
         with np.errstate(divide="ignore"):  # alpha is 0 if no feature varies
             shrinkage = np.log1p(beta / alpha * spectrum).sum(axis=0)  # = Σ log(alpha + beta·sigma) − r·log alpha
-        if common:
-            shrinkage += (len(sigma) - d) * np.log(alpha)
         fresh = n * np.log(beta) - shrinkage - beta * residual - alpha * weights - n * np.log(2.0 * np.pi)
         result = np.where(active, fresh / (2.0 * n), result)
         active &= np.abs(alpha / beta - ratio) > CONVERGED * ratio
@@ -211,27 +207,18 @@ def _evidence(
     return result
 
 
-def hscore(moments: Moments) -> float:
+def hscore(moments: Moments) -> Score:
     """Return the H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features.
 
     Source: Bao et al., ICIP 2019, definition 2.
     """
-    if not moments.basis.by_text:
-        raise EmmsError(
-            "the H-score needs classes, but no labels repeat", "remove " + setting_ref("estimators", "hscore")
-        )
     statistics = standardise(moments)
     counts = statistics.sums.y.sum(axis=0)
-    _check_classes("the H-score", counts, moments.n)
-    share = counts / statistics.n
-    present = share > 0
-    return float((whiten(statistics)[:, present] ** 2 / share[present]).sum())
-
-
-def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
-    """Raise an `EmmsError` if few labels repeat, given rows per label (U,): any features separate such labels."""
-    if not are_classes(different := int(np.count_nonzero(counts)), rows):
+    if not moments.basis.by_text or not are_classes(int(np.count_nonzero(counts)), moments.n):
         raise EmmsError(
-            f"{estimator} needs classes, but {different:,} of {rows:,} labels are different, so wide features win",
+            "the H-score needs classes, but few labels repeat, so wide features win",
             "use " + setting_ref("estimators", "emms_knn") + ", which uses the meaning of labels",
         )
+    share = counts / statistics.n
+    present = share > 0
+    return Score(float((whiten(statistics)[:, present] ** 2 / share[present]).sum()))

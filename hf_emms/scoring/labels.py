@@ -18,10 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, as_slice, cross, inverse_deviation, symmetric
-
-# Columns of each encoder that the search for equal rows compares first.
-_HEAD = 8
+from hf_emms.scoring.linalg import add_cross, as_slice, cross, inverse_deviation, symmetric
 
 
 def are_classes(n_different: int, rows: int) -> bool:
@@ -65,8 +62,6 @@ class LabelTable:
         if not isinstance(self.tables, Iterable):
             raise EmmsError(f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]")
         object.__setattr__(self, "tables", tuple(np.asarray(table) for table in self.tables))
-        if not self.tables:
-            raise EmmsError("tables is empty; LabelTable needs at least an array of shape (U, D2)")
         texts = {table.shape[0] for table in self.tables if table.ndim == 2}
         if len(texts) != 1 or any(table.ndim != 2 or table.shape[1] == 0 for table in self.tables):
             shapes = [table.shape for table in self.tables]
@@ -102,23 +97,6 @@ class LabelTable:
         """Select some rows, with the same tables."""
         return replace(self, codes=self.codes[rows])
 
-    def distinct(self) -> LabelTable:
-        """Merge equal rows of the tables, or return the labels unchanged if that saves nothing.
-
-        The score by EMMS is the same.
-        """
-        heads = np.ascontiguousarray(np.hstack([table[:, :_HEAD] for table in self.tables]))
-        keys = heads.view(np.dtype((np.void, heads.shape[1] * heads.itemsize))).ravel()
-        _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
-        if len(first) > min(sum(self.widths), len(keys) // 2):
-            return self
-        tables = tuple(table[first] for table in self.tables)
-        for start in range(0, len(keys), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            if any((old[rows] != new[codes[rows]]).any() for old, new in zip(self.tables, tables, strict=True)):
-                return self
-        return replace(self, codes=codes[self.codes], tables=tables, texts=(), categorical=False, dense=False)
-
     def basis(self) -> LabelBasis:
         """Return the cheaper basis: texts if they are classes or fewer than the label columns, else columns."""
         by_text = not self.dense and (self.categorical or self.n_texts <= sum(self.widths))
@@ -144,7 +122,7 @@ class _Basis:
         scale: (q,), factors that standardise y.
         columns: K slices of [Z_1 | … | Z_K].
         pairs: Pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
-            Empty if sums per text replace these products.
+            For texts, sums per text replace these products.
     """
 
     by_text: ClassVar[bool]

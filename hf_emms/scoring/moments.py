@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
-from hf_emms.scoring.linalg import as_slice, symmetric
+from hf_emms.scoring.linalg import as_slice
 from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, Sums, smallest_keys
 
 
 class Moments:
-    """Sums over features and label embeddings per fold. Batches can be added and merged in any order.
+    """Sums over features and label embeddings per fold. Batches can be added in any order.
 
     Up to `capacity` rows are buffered before they are summed up. Small batches then cost no more than large ones, and
     fewer rows than features need no D1 x D1 matrix.
@@ -51,14 +51,9 @@ class Moments:
         tables: Sequence[np.ndarray] = (),
     ) -> None:
         check_folds(folds, seed)
-        if not isinstance(widths, Sequence | np.ndarray) or not isinstance(tables, Sequence):
-            raise EmmsError(
-                f"widths={widths!r:.80}, tables={tables!r:.80}: both are lists", "widths=[D2], tables=[table]"
-            )
-        if not all(isinstance(size, int | np.integer) for size in (d1, *widths)):
-            raise EmmsError(f"d1={d1!r}, widths={list(widths)!r}: every size must be a whole number")
-        if min(d1, len(widths), *widths) < 1:
-            raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
+        sizes = [d1, *widths] if isinstance(widths, Sequence | np.ndarray) and len(widths) else [0]
+        if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+            raise EmmsError(f"d1={d1!r}, widths={widths!r:.80}: every size must be a whole number of at least 1")
         self.basis: LabelBasis = (
             TextBasis(LabelTable(np.zeros(0, np.int64), tuple(tables)).tables) if tables else ColumnBasis(widths)
         )
@@ -86,9 +81,6 @@ class Moments:
         # Copy the labels, which may be strided and many more than the chosen ones.
         folds = assign_folds(groups[chosen], self.folds, self.seed)
         return Examples(x[as_slice(chosen)], self.basis.joined([labels.take(chosen)]), folds)
-
-    def _empty(self, d1: int) -> Moments:
-        return Moments(d1, self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
 
     @property
     def capacity(self) -> int:
@@ -129,75 +121,6 @@ class Moments:
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush(more=True)
 
-    def merge(self, other: Moments) -> Moments:
-        """Return new moments of the rows of both.
-
-        Raises:
-            EmmsError: If the two have different sizes, folds, seeds or label tables.
-        """
-        if not isinstance(other, Moments):
-            raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
-        for name in ("d1", "widths", "folds", "seed"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
-        by_text = self.basis.by_text == other.basis.by_text
-        if not by_text or not all(map(np.array_equal, self.basis.tables, other.basis.tables)):
-            raise EmmsError("cannot merge moments with different label tables")
-        merged = self.copy()
-        merged.dtype = np.result_type(self.dtype, other.dtype)
-        merged.n += other.n
-        if other._sums is not None:
-            merged._sums = merged._sums or merged._empty_sums()
-            merged._sums.add_sums(other._sums, self.basis)
-        merged._buffer += other._buffer
-        if sum(map(len, merged._buffer)) > merged.capacity:
-            merged._flush()
-        return merged
-
-    def copy(self) -> Moments:
-        twin = self._empty(self.d1)
-        twin.dtype, twin.n = self.dtype, self.n
-        twin._buffer = list(self._buffer)
-        twin._sums = self._sums and self._sums.copy()
-        return twin
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the content as arrays by name, for `from_arrays`."""
-        names = ("d1", "widths", "folds", "seed", "n")
-        arrays = {name: np.asarray(getattr(self, name)) for name in names}
-        arrays["zero"] = np.zeros(0, self.dtype)
-        arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
-        if self._sums is not None:
-            arrays |= {f"sum_{name}": array for name, array in vars(self._sums).items()}
-            arrays["sum_xx"] = np.stack([symmetric(product) for product in self._sums.xx])
-        rows = self._joined()
-        if rows is not None:
-            y = [rows.labels.codes[:, None]] if self.basis.by_text else rows.labels.tables
-            arrays |= {"rows_x": rows.x, "rows_y": np.hstack(y), "rows_folds": rows.folds}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
-        """Create moments from the result of `to_arrays`."""
-        check_type("arrays", arrays, Mapping)
-        tables = [array for name, array in arrays.items() if name.startswith("table_")]
-        sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed")}
-        moments = cls(widths=arrays["widths"].tolist(), tables=tables, **sizes)
-        moments.n, moments.dtype = int(arrays["n"]), arrays["zero"].dtype
-        if "sum_n" in arrays:
-            sums = {name: array for name, array in arrays.items() if name.startswith("sum_")}
-            moments._sums = Sums(**{name.removeprefix("sum_"): array for name, array in sums.items()})
-        if "rows_x" in arrays:
-            y = arrays["rows_y"]
-            labels = (
-                LabelTable(y[:, 0], tuple(tables))
-                if tables
-                else LabelTable.of_rows([y[:, columns] for columns in moments.basis.columns])
-            )
-            moments._buffer = [Examples(arrays["rows_x"], labels, arrays["rows_folds"])]
-        return moments
-
     def sums(self) -> Sums:
         self._flush()
         return self._sums if self._sums is not None else self._empty_sums()
@@ -208,7 +131,7 @@ class Moments:
 
     def with_features(self, rows: Examples, x: np.ndarray) -> Moments:
         """Return the moments of other features (n, D) for the same rows, labels and folds."""
-        twin = self._empty(x.shape[1])
+        twin = Moments(x.shape[1], self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
         twin.n, twin.dtype = self.n, self.dtype
         twin._buffer = [replace(rows, x=x)]
         return twin

@@ -31,6 +31,8 @@ from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadra
 from hf_emms.scoring.standardise import FoldStats, Standardised
 from hf_emms.scoring.sums import Examples, smallest_keys
 
+# Nearest rows of k-NN.
+K = 10
 # Maximum of rows in which k-NN searches neighbours. The cost then grows with N and not with its square.
 MAX_CANDIDATES = 20_000
 # Similarities per step, which stay in cache during the search for the largest.
@@ -50,22 +52,23 @@ TOL = 1e-6
 BLOCK = 2_048
 
 
-def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
-    """Predict each row's label from the k nearest rows of other groups by cosine. Returns the score and standard error.
+def knn(rows: tuple[np.ndarray, LabelTable, np.ndarray]) -> Score:
+    """Predict each row's label from the `K` nearest rows of other groups by cosine.
 
     For classes, the score is the accuracy of the majority vote of the neighbours N(i). The nearest row decides ties.
     Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², with z (N, ΣD2_k) standardised.
-    Features are (N, D1), groups (N,). The standard error is over rows.
+    Rows are features (N, D1), labels and groups (N,). The standard error is over rows.
 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
     """
+    features, labels, groups = rows
     group_numbers = np.unique(groups, return_inverse=True)[1]
     scaled = _of_size_one(features)
-    neighbours, usable = nearest(scaled - scaled.mean(axis=0), group_numbers, k, raw=features)
+    neighbours, usable = nearest(scaled - scaled.mean(axis=0), group_numbers, K, raw=features)
     if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
-    rows = as_slice(labels.codes)
-    return _mean_label([table[rows] for table in labels.tables], neighbours, usable)
+    places = as_slice(labels.codes)
+    return _mean_label([table[places] for table in labels.tables], neighbours, usable)
 
 
 def _of_size_one(values: np.ndarray) -> np.ndarray:
@@ -113,17 +116,17 @@ def nearest(
     return neighbours, np.isfinite(closeness)
 
 
-def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:
+def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> Score:
     rows, k = neighbours.shape
     ballots = np.zeros((rows, classes))
     # All together are less than one vote, and each is more than all further ones, so the nearest row decides a tie.
     tie_breakers = 0.5 ** np.arange(1, k + 1)
     np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * (1.0 + tie_breakers))
     hit = ballots.argmax(axis=1) == codes
-    return float(hit.mean()), float(hit.std(ddof=1) / np.sqrt(rows))
+    return Score(float(hit.mean()), float(hit.std(ddof=1) / np.sqrt(rows)))
 
 
-def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.ndarray) -> tuple[float, float]:
+def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.ndarray) -> Score:
     weight = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
     loss, null_loss = np.zeros(len(neighbours)), np.zeros(len(neighbours))
     for block in blocks:
@@ -134,7 +137,7 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
         loss += ((z - guess) ** 2).mean(axis=1)
         null_loss += (z**2).mean(axis=1)
     share = loss / null_loss.mean()
-    return float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
+    return Score(float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share))))
 
 
 def _standardised(block: np.ndarray) -> np.ndarray:

@@ -84,9 +84,6 @@ class Sums:
         """(F, q): sums of the uncentred labels."""
         return self.y + self.n[:, None] * self.origin_y
 
-    def copy(self) -> Sums:
-        return Sums(**{name: array.copy() for name, array in vars(self).items()})
-
     def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool) -> None:
         """Add rows. If `more` follow, xy is float64 from the start."""
         if not self.n.any():
@@ -117,29 +114,6 @@ class Sums:
                 total += product
             else:
                 np.copyto(total, product)  # avoids reading zeros
-
-    def add_sums(self, other: Sums, basis: LabelBasis) -> None:
-        if not self.n.any():
-            self.origin_x, self.origin_y = other.origin_x.copy(), other.origin_y.copy()
-        self.xy = self.xy.astype(np.float64, copy=False)
-        moved = other.about(self.origin_x, self.origin_y, basis)
-        for name in ("n", "x", "xx", "y", "xy", "yy"):
-            getattr(self, name)[:] += getattr(moved, name)
-
-    def about(self, origin_x: np.ndarray, origin_y: np.ndarray, basis: LabelBasis) -> Sums:
-        """Move the sums to other origins."""
-        shift_x, shift_y = self.origin_x - origin_x, self.origin_y - origin_y
-        if not shift_x.any() and not shift_y.any():
-            return self
-        n = self.n[:, None]
-        cross = self.x[:, :, None] * shift_x
-        xx = self.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
-        xy = self.xy + shift_x[:, None] * self.whole_y[:, None, :]
-        yy = self.yy.copy()
-        for number, pair in enumerate(basis.pairs):
-            a, b = shift_y[pair.left], shift_y[pair.right]
-            yy[:, number, pair.common] += self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * (a * b)
-        return Sums(self.n, self.x + n * shift_x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
 
 
 class ProductSums:

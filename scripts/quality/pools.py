@@ -247,7 +247,7 @@ CAUSAL_LMS = (
 
 OF_FEATURES = (
     *("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"),
-    *("logme", "logme_flabels", "logme_common", "hscore", "knn"),
+    *("logme", "logme_flabels", "hscore", "knn"),
 )
 OF_SMALL_POOLS = ("emms_knn", "emms", "logme", "knn", "hscore")
 # "quick" is `--budget quick`; "full" is the default of `--confirm`: up to 5 (texts) or 10 epochs over all rows, until

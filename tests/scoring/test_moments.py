@@ -1,4 +1,4 @@
-"""Moments are a commutative monoid over rows, whatever the batching, and survive on disk."""
+"""Moments do not depend on the order and the batches of rows."""
 
 import tracemalloc
 from itertools import product
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_emms import EmmsError, LabelTable, Moments, emms, load_moments, save_moments
+from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.scoring.linalg import as_slice
 from hf_emms.scoring.sums import smallest_keys
 
@@ -30,21 +30,22 @@ def part(labels, rows):
     return [table[rows] for table in labels.tables] if labels.dense else labels.take(rows)
 
 
-def moments_of(x, labels, rows, *, flush=False, **options):
-    """Moments of some rows, their row number being their id; `flush` forces sums where rows would still wait."""
+def moments_of(x, labels, *batches, flush=lambda: False, **options):
+    """Moments of batches of rows, whose numbers are their groups; `flush` forces sums where rows would still wait."""
     moments = Moments.like(labels, x.shape[1], **options)
-    moments.update(x[rows], part(labels, rows), groups=np.asarray(rows))
-    if flush:
-        moments.sums()
+    for rows in batches:
+        moments.update(x[rows], part(labels, rows), groups=np.asarray(rows))
+        if flush():
+            moments.sums()
     return moments
 
 
 def test_sums_that_grow_are_kept_in_float64():
     x, labels = problem()
     x, labels = x.astype(np.float32), LabelTable.of_rows([table.astype(np.float32) for table in labels.tables])
-    first, second = (moments_of(x, labels, rows, flush=True) for rows in np.split(np.arange(len(x)), 2))
-    assert first.sums().xy.dtype == np.float32
-    assert first.merge(second).sums().xy.dtype == np.float64
+    first, second = np.split(np.arange(len(x)), 2)
+    assert moments_of(x, labels, first).sums().xy.dtype == np.float32
+    assert moments_of(x, labels, first, second, flush=lambda: True).sums().xy.dtype == np.float64
 
 
 @SETTINGS
@@ -54,25 +55,15 @@ def test_sums_that_grow_are_kept_in_float64():
     random=st.randoms(use_true_random=False),
     method=st.sampled_from(METHODS),
 )
-def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, random, method):
+def test_any_order_and_batching_gives_the_same_score(coded, cuts, random, method):
     x, labels = problem(coded=coded)
     expected = emms(moments_of(x, labels, np.arange(len(x))), method=method)
-    order = random.sample(range(len(x)), len(x))
-    parts = [
-        moments_of(x, labels, rows, flush=random.random() < 0.5) for rows in np.split(np.array(order), sorted(cuts))
-    ]
-    largest = max(parts, key=lambda moments: moments.n)
-    before = emms(largest).score
-    shards = parts.copy()
-    while len(shards) > 1:  # neighbours merge in any order
-        place = random.randrange(len(shards) - 1)
-        shards[place : place + 2] = [shards[place].merge(shards[place + 1])]
-    result = emms(shards[0], method=method)
+    batches = np.split(np.array(random.sample(range(len(x)), len(x))), sorted(cuts))
+    result = emms(moments_of(x, labels, *batches, flush=lambda: random.random() < 0.5), method=method)
     assert result.n == len(x)
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     assert result.stderr == (expected.stderr and pytest.approx(expected.stderr, abs=1e-6))
     assert result.weights == pytest.approx(expected.weights, abs=1e-4)
-    assert emms(largest).score == before
 
 
 @SETTINGS
@@ -87,51 +78,6 @@ def test_row_numbers_are_a_slice_where_they_are_consecutive():
         places = as_slice(np.array(numbers))
         assert np.arange(4)[places].tolist() == numbers
         assert isinstance(places, slice) == (numbers == [*range(numbers[0], numbers[-1] + 1)])
-
-
-@pytest.mark.parametrize("coded", [False, True])
-@pytest.mark.parametrize("flush", [False, True])
-def test_saved_moments_go_on_where_they_stopped(tmp_path, coded, flush):
-    x, labels = problem(coded=coded)
-    options = {"folds": 4, "seed": 7}
-    first = moments_of(x, labels, range(100), flush=flush, **options)
-    save_moments(first, tmp_path / "a.npz")
-    loaded = load_moments(tmp_path / "a.npz")
-    loaded.update(x[100:], part(labels, slice(100, 240)), groups=np.arange(100, 240))
-    expected = emms(moments_of(x, labels, range(240), **options))
-    assert (emms(loaded).score, emms(loaded).n) == (pytest.approx(expected.score, abs=1e-10), 240)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"text"])
-def test_a_broken_file_is_named(tmp_path, content):
-    path = tmp_path / "broken.npz"
-    path.write_bytes(content)
-    with pytest.raises(EmmsError, match=r"broken\.npz is not a moments file"):
-        load_moments(path)
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    moments = moments_of(*problem(), range(9))
-    for place in (tmp_path, tmp_path / "file" / "moments.npz"):
-        with pytest.raises(EmmsError, match=r"cannot write .*(Is a directory|File exists)"):
-            save_moments(moments, place)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_what_was_made_otherwise_does_not_merge():
-    x, labels = problem(coded=True)
-    moments = moments_of(x, labels, range(9))
-    moved = LabelTable(labels.codes, tuple(table + 1 for table in labels.tables))
-    for other, says in (
-        (moments_of(x, labels, range(9), folds=4), "folds"),
-        (moments_of(x, labels, range(9), seed=1), "seed"),
-        (moments_of(x, moved, range(9)), "label tables"),
-        (None, "cannot merge moments with a NoneType"),
-    ):
-        with pytest.raises(EmmsError, match=says):
-            moments.merge(other)
 
 
 def test_batches_of_another_width_are_refused():
@@ -151,8 +97,7 @@ def test_batches_of_another_width_are_refused():
         ({"d1": 0}, "d1=0, .*at least 1"),
         ({"widths": []}, "at least 1"),
         ({"widths": [2, 0]}, "at least 1"),
-        ({"widths": 2}, "widths=2, tables=.*: both are lists"),
-        ({"tables": 2}, "tables=2: both are lists"),
+        ({"widths": 2}, "widths=2: every size"),
         ({"d1": 2.5}, "every size must be a whole number"),
         ({"tables": [np.eye(3)]}, r"tables have widths \(3,\) but widths=\(2,\)"),
     ],

@@ -41,7 +41,7 @@ def scored(name: str, x: np.ndarray, labels: LabelTable, groups: object = None, 
     keys = groups_by_content([x]) if groups is None else group_ids(groups, len(x))
     sums = Moments.like(labels, x.shape[1], folds=folds)
     sums.update(x, labels, keys)
-    return ESTIMATORS[name].score(ScoringInputs(sums, x, labels, keys))
+    return ESTIMATORS[name].score(ScoringInputs(sums, (x, labels, keys)))
 
 
 def slow_score(
@@ -125,7 +125,7 @@ def test_neighbours_need_rows() -> None:
     sums = Moments.like(labels, 4)
     sums.update(x, labels)
     for name in ("emms_knn", "knn"):
-        with pytest.raises(EmmsError, match="need rows"):
+        with pytest.raises(EmmsError, match="passed: rows"):
             ESTIMATORS[name].score(ScoringInputs(sums))
 
 

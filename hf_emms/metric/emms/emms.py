@@ -225,7 +225,7 @@ class Emms(evaluate.Metric):
         estimators = _estimators(options)
         groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
         seed, folds = options["seed"], options["folds"]
-        if estimators.need_rows or estimators.need_sample:
+        if estimators.need_rows:
             x = np.concatenate([x for x, _ in batches()])
             blocks = zip(*(_blocks(y) for _, y in batches()), strict=True) if table is None else ()
             labels = table or list(map(np.concatenate, blocks))
@@ -269,7 +269,7 @@ def _estimators(options: dict[str, Any]) -> EstimatorList:
 def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) -> np.ndarray:
     if groups is not None:
         return arrays.group_ids(groups, n)
-    if estimators.need_folds or estimators.need_rows or estimators.need_sample:
+    if estimators.need_folds or estimators.need_rows:
         return arrays.groups_by_content(x for x, _ in batches())
     return np.zeros(n, dtype=np.uint64)
 

@@ -173,10 +173,9 @@ def scoring_inputs(
     if features is None:
         return ScoringInputs(Moments.like(labels, 1), model=model)
     moments = moments_of(features, part, labels, options)
-    sampled = estimators.need_sample
-    rows = features[part.input_of_row] if sampled or estimators.need_rows else None
+    rows = (features[part.input_of_row], labels.take(part.rows), part.groups) if estimators.need_rows else None
     search = retrieval_of(features, part, options, similarity) if estimators.need_search else None
-    return ScoringInputs(moments, rows, labels.take(part.rows), part.groups, sampled, model, search)
+    return ScoringInputs(moments, rows, model, search)
 
 
 def retrieval_of(
@@ -202,19 +201,19 @@ def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> Estima
     notes: list[Note] = []
     for estimator in estimators:
         try:
-            scores[estimator.name] = plain_score(estimator.score(inputs))
+            score = estimator.score(inputs)
+            scores[estimator.name] = plain_score(score)
+            notes += [note for note in getattr(score, "notes", ()) if note.text == NO_VARIATION and note not in notes]
         except EmmsError as error:
             if not scores:
                 raise
             notes.append(Note("estimator-failed", f"no {estimator.name} score: {one_line(error)}"))
-    if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
-        notes.append(Note("features-without-variation", NO_VARIATION))
     return scores, tuple(notes)
 
 
 def truncated_scores(inputs: ScoringInputs, estimator: Estimator) -> dict[str, float]:
     """Return number of dimensions → score of a search that uses only so many columns of the embeddings."""
-    search = inputs.retrieval
+    search = inputs.search
     return {
         str(width): float(estimator.score(replace(inputs, search=search.truncated(width))).value)
         for width in DIMENSIONS

@@ -8,8 +8,9 @@ from hf_emms.scoring.estimators import Estimator, ScoringInputs
 
 def class_spread(inputs: ScoringInputs) -> Score:
     """The share of the features' variance that lies between classes: 0 to 1."""
-    rows = np.asarray(inputs.features, dtype=np.float64)
-    codes = inputs.labels.codes
+    features, labels, _ = inputs.rows
+    rows = np.asarray(features, dtype=np.float64)
+    codes = labels.codes
     counts = np.bincount(codes)
     sums = np.zeros((len(counts), rows.shape[1]))
     np.add.at(sums, codes, rows)
