@@ -52,11 +52,6 @@ def _as_argument(use: SettingRef) -> str:
     return f"{use.setting}={' or '.join(map(_literal, use.values))}" if use.values else use.setting
 
 
-def _as_plain_words(use: SettingRef) -> str:
-    values = " or ".join(str(value) for value in use.values if value is not ...)
-    return f"{use.setting.replace('_', ' ')} {values}".rstrip()
-
-
 def _literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
@@ -72,8 +67,6 @@ class HintStyle(NamedTuple):
 
 PYTHON = HintStyle(_as_argument, ", ")
 """Python arguments: ``box_format="xywh" or "xyxy"``, or only the name without values."""
-PLAIN = HintStyle(_as_plain_words, " and ")
-"""Plain words, for web pages: "box format xywh or xyxy"."""
 _hint_style = PYTHON
 
 
@@ -238,12 +231,19 @@ def checkpoint_errors() -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
-        raise EmmsError(_line(error)) from error
+        raise EmmsError(one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:
     """Return an error as one line without tokens: its message and hint, or its class and message."""
-    return str(_line(error))
+    if isinstance(error, EmmsError):
+        parts = [error.message, error.hint]
+        return " → ".join(_on_one_line(part) for part in parts if part)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 (`str` of an unknown error may fail)
+        message = ""
+    return _on_one_line(f"{type(error).__name__}: {message}" if message else type(error).__name__)
 
 
 def system_error(error: OSError | MemoryError) -> str:
@@ -251,19 +251,8 @@ def system_error(error: OSError | MemoryError) -> str:
     return f"Error: {printable(redacted(one_line(error)))} (hf-emms --debug … shows where; ulimit -a shows the limits)"
 
 
-def _line(error: BaseException) -> Text:
-    if isinstance(error, EmmsError):
-        texts = [error.problem, error.remedy] if error.remedy else [error.problem]
-        return joined(([Text(tuple(map(_on_one_line, text.parts))) for text in texts]), " → ")
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 (`str` of an unknown error may fail)
-        message = ""
-    return Text((_on_one_line(f"{type(error).__name__}: {message}" if message else type(error).__name__),))
-
-
-def _on_one_line(part: Part) -> Part:
-    return re.sub(r"\s+", " ", part)[:MAX_REASON] if isinstance(part, str) else part
+def _on_one_line(text: str) -> str:
+    return printable(redacted(" ".join(text.split())[:MAX_REASON]))
 
 
 MISSING = "–"

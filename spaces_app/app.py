@@ -15,8 +15,6 @@ from gradio.utils import get_space
 from leaderboard.endpoints import ENDPOINTS, Endpoints, as_json
 from leaderboard.server import MIDDLEWARE, Pages, pages_of
 
-from hf_emms.errors import PLAIN, hint_style
-
 if TYPE_CHECKING:
     from gradio.mcp import GradioMCPServer
 
@@ -87,5 +85,4 @@ def describe(mcp_server: GradioMCPServer) -> None:
 
 
 if __name__ == "__main__":
-    with hint_style(PLAIN):
-        main()
+    main()

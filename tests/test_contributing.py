@@ -255,7 +255,7 @@ def test_a_modality_uses_its_own_reader(made: dict[str, Any]) -> None:
 
 
 def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) -> None:
-    assert 'task,tone-classification,tone-classification,"columns line, tone' in made["presets"]
+    assert 'task,tone-classification,tone-classification,"columns line, tone"' in made["presets"]
     assert made["ranking"]["task"] == "tone-classification"
     assert made["ranking"]["columns"] == {"line": "line", "tone": "tone"}
 

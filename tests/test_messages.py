@@ -12,11 +12,9 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PLAIN, EmmsError, SettingRef, Text, hint_style, one_line, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, SettingRef, Text, hint_style, one_line, setting_ref, setting_refs
 from hf_emms.evaluation import read_truth, validate
-from hf_emms.publish.metric import publish_metric
 from hf_emms.publish.space import publish
-from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings
 from tests import ROOT
 from tests.helpers.cli import Cli, cli
@@ -58,7 +56,6 @@ def test_joined_and_formatted_texts() -> None:
         assert f"draw more: {setting_ref('max_samples', 9)}" == "draw more: --max-samples 9"
     both = setting_refs(setting_ref("task", "vqa"), setting_ref("label_column", ...))
     assert (str(both), both.written(FLAGS)) == ('task="vqa", label_column=...', "--task vqa --label-column NAME")
-    assert setting_ref("box_format", "xywh", "xyxy").written(PLAIN) == "box format xywh or xyxy"
 
 
 def test_unpickled_error_uses_the_style_of_its_reader() -> None:
@@ -105,7 +102,7 @@ def _references() -> Iterator[tuple[str, SettingRef]]:
 def _arguments() -> set[str]:
     """Names of the arguments of what users call."""
     functions = [getattr(hf_emms, name) for name in hf_emms.__all__ if callable(getattr(hf_emms, name))]
-    functions += [JobSettings, Ranking.plot, read_truth, validate, publish, publish_metric]
+    functions += [JobSettings, read_truth, validate, publish]
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 

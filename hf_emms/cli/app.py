@@ -18,7 +18,7 @@ from hf_emms.cli.evaluation_commands import validate
 from hf_emms.cli.lookup_commands import cache, jobs, presets
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
-from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
+from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results
 from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
@@ -27,10 +27,10 @@ from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interrupti
 
 
 class _LogHandler(logging.Handler):
-    """Prints logged messages and warnings of libraries as `Output.error` does."""
+    """Prints logged messages and warnings of libraries as `Output.message` does."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        out.error(self.format(record))
+        out.message(self.format(record))
 
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +56,7 @@ def app(debug: bool) -> None:
 publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, sweep, confirm, score)
 app.section("Check", validate)
-app.section("Publish", card, publish, pull, leaderboard, metric)
+app.section("Publish", card, publish, leaderboard, metric)
 app.section("Look up", jobs, presets, cache)
 
 
@@ -82,20 +82,20 @@ def main() -> None:
 def _report(error: Exception) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, click.Abort) or interruptions:
-        out.error(STOPPED)
+        out.message(STOPPED)
         return exit_code(error.__cause__)
     if isinstance(error, click.ClickException):
         usage = io.StringIO()
         error.show(usage)
-        out.error(usage.getvalue().removesuffix("\n"))
+        out.message(usage.getvalue().removesuffix("\n"))
         return error.exit_code
     if isinstance(error, (OSError, MemoryError)) and not out.debug:
-        out.error(system_error(error))
+        out.message(system_error(error))
         return 1
     is_expected = isinstance(error, EmmsError)
     if out.debug or not is_expected:
-        out.error("".join(traceback.format_exception(error)))
-    out.error(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
+        out.message("".join(traceback.format_exception(error)))
+    out.message(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
     return 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from hf_emms.cache.files import write_atomic
-from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
+from hf_emms.cli.output import out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_commands import RELATIVE
 from hf_emms.errors import EmmsError, pluralize
 
@@ -32,27 +32,22 @@ _DATASETS = {
 
 
 @cloup.command(short_help="Rank the embedded demo checkpoints; needs no network.")
-@format_option(("table", "json"))
 @results_folder_option("Folder for the files.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
     """Rank small checkpoints on eleven small datasets, one per task; everything ships with hf-emms.
 
-    Prints a table per dataset (--format json: only the captions ranking). Writes the rankings and a model-card section
-    to a folder.
+    Prints a table per dataset. Writes the rankings and a model-card section to a folder.
     """
     from hf_emms.publish.card_text import card
 
     rankings = {}
     for name, ranking in write_rankings(folder):
         rankings[name] = ranking
-        if out.format == "table":
-            labels = pluralize(ranking.n_labels, "label text")
-            out.data(f"{ranking.dataset}: {ranking.task}, {pluralize(ranking.n, 'row')}, {labels}\n")
-            out.ranking(ranking)
-            out.data("")
+        labels = pluralize(ranking.n_labels, "label text")
+        out.data(f"{ranking.dataset}: {ranking.task}, {pluralize(ranking.n, 'row')}, {labels}\n")
+        out.ranking(ranking)
+        out.data("")
     captions = rankings["captions"]
-    if out.format == "json":
-        out.data(captions.to_json())
     if captions.best is None:
         raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
     section = folder / f"card-{captions.best.checkpoint.rpartition('/')[2]}.md"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
-from hf_emms.cli.output import format_option, out, quiet_option
+from hf_emms.cli.output import format_option, out
 from hf_emms.errors import (
     EmmsError,
     format_bytes,
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from hf_emms.presets import CheckpointPreset
 
 _KINDS = ("task", "dataset", "checkpoint", "encoder", "estimator")
+_HEADER = (
+    *("kind", "name", "task", "what", "parameters", "bytes", "license"),
+    *("verified", "released", "value", "table"),
+)
 
 
 @cloup.command(short_help="List your Hugging Face Jobs of hf-emms.")
@@ -60,45 +64,32 @@ def presets(kind: str | None, task: str | None) -> None:
     rows = [entry for entry in _entries() if kind in (None, entry[0]) and id in (None, entry[2])]
     if not rows:
         raise EmmsError(f"no {kind or 'entry'} is for the task {id!r}", "leave --kind or --task out")
-    if out.format != "json":
-        rows = [(*entry[:4], *_in_words(*entry[4:8]), *entry[8:]) for entry in rows]
-    header = (
-        "kind",
-        "name",
-        "task",
-        "what",
-        "parameters",
-        "bytes",
-        "license",
-        "verified",
-        "released",
-        "value",
-        "table",
-    )
-    out.records(header, rows)
+    if out.format == "table":
+        rows = [
+            (*entry[:4], size and format_count(size), bytes and format_bytes(bytes), *entry[6:])
+            for entry in rows
+            for size, bytes in [entry[4:6]]
+        ]
+    out.records(_HEADER, rows)
 
 
 def _entries() -> Iterator[tuple[Any, ...]]:
-    """Yield kind, name, task and content, then parameters, bytes, license, whether these were verified, month of
-    release, value and public table.
-    """
-    from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets, usable_datasets
+    """Yield the values of `_HEADER`."""
+    from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets
     from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
     unknown = (None,) * 7
     for task in TASKS.values():
         yield "task", task.id, task.id, f"columns {', '.join(task.columns)}", *unknown
-    usable = usable_datasets()
     for dataset in dataset_presets().values():
         source = dataset.id or "not on the Hub: pass a folder"
-        note = "" if dataset.name in usable or dataset.id is None else " (not supported yet)"
-        facts = (None, dataset.bytes, dataset.license, dataset.verified)
-        yield "dataset", dataset.name, dataset.task, source + note, *facts, None, None, None
+        facts = (None, dataset.bytes, dataset.license, dataset.verified, None, None, None)
+        yield "dataset", dataset.name, dataset.task, source, *facts
         for id in dataset.checkpoints:
             yield "checkpoint", dataset.name, dataset.task, id, *unknown
     for task_id, checkpoints in checkpoint_presets().items():
-        for checkpoint in checkpoints if task_id in TASKS else ():
+        for checkpoint in checkpoints:
             yield "checkpoint", task_id, task_id, checkpoint.name, *_facts(checkpoint)
     for name, candidates in candidate_sets().items():
         for id in candidates.checkpoints:
@@ -117,53 +108,24 @@ def _facts(preset: CheckpointPreset) -> tuple[Any, ...]:
     return *size, preset.license, preset.verified, preset.released, preset.value, preset.table
 
 
-def _in_words(
-    parameters: int | None, bytes: int | None, license: str | None, verified: bool | None
-) -> tuple[str | int, ...]:
-    if out.format == "table":
-        sizes = (format_count(parameters) if parameters else "", format_bytes(bytes) if bytes else "")
-    else:
-        sizes = (str(parameters or ""), str(bytes or ""))
-    return *sizes, license or "", "" if verified is None else "yes" if verified else "no"
-
-
 @cloup.group()
 def cache() -> None:
     """List and remove entries of the cache (HF_EMMS_CACHE)."""
 
 
-class _Amount(click.ParamType):
-    """A number with a unit, such as 30d or 5GB."""
-
-    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return self._parse(value)
-        except EmmsError as error:
-            self.fail(f"{error.message}: {error.hint}", param, ctx)
-
-
 @cache.command("ls")
 @format_option()
-@quiet_option("Print only the digests.")
 def list_entries() -> None:
     """List cached features, label embeddings and rows, last used first."""
     entries = _open_cache().entries()
-    if out.quiet:
-        out.data("\n".join(entry.digest for entry in entries))
-        return
-    table = out.format == "table"
     rows = [
         (
             entry.kind,
             str(entry.key.get("id", "damaged")),
-            str(entry.key.get("revision", ""))[: 14 if table else None],
-            format_bytes(entry.bytes) if table else entry.bytes,
-            f"{format_duration(time.time() - entry.used)} ago" if table else round(entry.used),
-            entry.digest[: 12 if table else None],
+            str(entry.key.get("revision", "")),
+            format_bytes(entry.bytes),
+            f"{format_duration(time.time() - entry.used)} ago",
+            entry.digest,
         )
         for entry in entries
     ]
@@ -184,23 +146,20 @@ def remove(prefixes: tuple[str, ...], everything: bool) -> None:
 
 
 @cache.command()
-@cloup.option(
-    "--older-than",
-    type=_Amount("duration", parse_duration),
-    metavar="TIME",
-    help="Remove entries that were not used for this long, e.g. 30d.",
-)
+@cloup.option("--older-than", metavar="TIME", help="Remove entries that were not used for this long, e.g. 30d.")
 @cloup.option(
     "--max-size",
-    type=_Amount("size", parse_bytes),
     metavar="SIZE",
     help="Shrink to this size, e.g. 5GB; entries that were not used for longest go first.",
 )
-def prune(older_than: float | None, max_size: int | None) -> None:
+def prune(older_than: str | None, max_size: str | None) -> None:
     """Remove old entries, and temporary files of killed runs."""
     if older_than is None and max_size is None:
         raise click.UsageError("pass --older-than 30d or --max-size 5GB")
-    removed = _open_cache().prune(older_than=older_than, max_bytes=max_size)
+    removed = _open_cache().prune(
+        older_than=parse_duration(older_than) if older_than else None,
+        max_bytes=parse_bytes(max_size) if max_size else None,
+    )
     out.message(f"removed {_total(removed)}")
 
 

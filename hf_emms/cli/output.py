@@ -38,7 +38,7 @@ class Output:
 
     def reset(self, *, debug: bool) -> None:
         """Set the defaults of a command, before its flags are parsed."""
-        self.format, self.quiet, self.debug = "table", False, debug
+        self.format, self.debug = "table", debug
         self.problem: EmmsError | None = None
 
     def data(self, text: str, *, styled: bool = False) -> None:
@@ -61,25 +61,19 @@ class Output:
         self.data(json.dumps(value, indent=2))
 
     def message(self, text: str = "") -> None:
-        """Write to stderr, unless quiet."""
-        if not self.quiet:
-            self.error(text)
-
-    def error(self, text: str) -> None:
+        """Write to stderr."""
         click.echo(printable(redacted(text)), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print a list that is not a ranking, with all columns aligned to the left."""
         from hf_emms.ranking.columns import single_line
-        from hf_emms.ranking.text import csv_text, markdown_table
+        from hf_emms.ranking.text import csv_text
 
         texts = [[single_line(value) for value in row] for row in rows]
         if self.format == "json":
             self.json([dict(zip(header, row, strict=True)) for row in rows])
         elif self.format == "table":
             self.data(table(header, texts, left=header, dispensable=[*reversed(header[1:])]), styled=True)
-        elif self.format == "md":
-            self.data("\n".join(markdown_table(header, texts, left=header)))
         else:
             self.data(csv_text([header, *rows]))
 
@@ -108,12 +102,12 @@ def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorato
     )
 
 
-def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
+def ranking_files_option(text: str) -> Decorator:
     """Return the flag --ranking for several files."""
     return cloup.option(
         "--ranking",
         "files",
-        required=required,
+        required=True,
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
@@ -134,15 +128,6 @@ def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -
 
     help = "[default: table]" if piped == "table" else f"[default: table; {piped} in a pipe]"
     return cloup.option("--format", type=click.Choice(formats), callback=set_format, expose_value=False, help=help)
-
-
-def quiet_option(help: str) -> Decorator:
-    """Return the flag --quiet, which suppresses messages."""
-
-    def set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-        out.quiet = value
-
-    return cloup.option("--quiet", "-q", is_flag=True, callback=set_quiet, expose_value=False, help=help)
 
 
 @contextlib.contextmanager
@@ -229,7 +214,7 @@ def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
     except OSError as error:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
     if file != path:
-        out.error(f"Kept {path}, which has another dataset, revision, task or setting. Results: {file}")
+        out.message(f"Kept {path}, which has another dataset, revision, task or setting. Results: {file}")
     return file
 
 

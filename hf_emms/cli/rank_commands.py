@@ -25,7 +25,6 @@ from hf_emms.cli.output import (
     check_output,
     format_option,
     out,
-    quiet_option,
     ranking_output_option,
     stdout_for_data_only,
     write_ranking,
@@ -52,8 +51,6 @@ _OWN_FLAGS = {
     "Running": JOB_FLAGS,
     "Output": [
         format_option(FORMATS),
-        quiet_option("Print only the ids of checkpoints, best first."),
-        cloup.option("--strict", is_flag=True, help="Exit with 1 if a checkpoint failed."),
         cloup.option(
             "--results-repo",
             metavar="ORG/emms-results",
@@ -65,7 +62,7 @@ _OWN_FLAGS = {
 
 @cloup.command(short_help="Rank checkpoints for a dataset.")
 @setting_groups(_OWN_FLAGS)
-def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
+def rank(target: Path | None, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
     """Rank checkpoints for a dataset without fine-tuning them.
 
     Without --checkpoint, ranks the default checkpoints of the task (see hf-emms presets).
@@ -82,26 +79,18 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
         _print_dry_run(options, job)
         return
     ranking, kept = _ranked(options, job, results_repo, target)
-    path, problem = _saved(ranking, target, options, kept)
-    if out.quiet:
-        out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
-    else:
-        out.ranking(ranking)
-    out.message(summary(ranking, path))
+    out.ranking(ranking)
+    out.message(summary(ranking, _saved(ranking, target, options, kept)))
     if results_repo is not None and job is None:
         from hf_emms.run.ranking_job import publish
 
         out.message(publish(ranking, results_repo))
-    if problem is not None:
-        raise problem
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
     if job is None:
         from hf_emms.finetune.saving import push_best
 
         push_best(options.training, out.message)
-    if strict and any(row.error is not None for row in ranking.rows):
-        raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
 def _ranked(
@@ -122,37 +111,32 @@ def _ranked(
         nonlocal kept
         if options.confirm is not None:  # save it now: fine-tuning takes long
             kept = ranking
-            path, problem = _saved(ranking, target, options)
             out.message(to_text(ranking))
-            out.message(summary(ranking, path))
-            if problem is not None:
-                raise problem
+            out.message(summary(ranking, _saved(ranking, target, options)))
 
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         from hf_emms.run.rank import rank_with
 
         return rank_with(options, progress, job, on_ranking=keep), kept
 
 
-def _saved(
-    ranking: Ranking, target: Path | None, options: Options, before: Ranking | None = None
-) -> tuple[Path | None, EmmsError | None]:
-    """Write a ranking to --output, or else to the cache. Return the file and the error of --output.
+def _saved(ranking: Ranking, target: Path | None, options: Options, before: Ranking | None = None) -> Path | None:
+    """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None.
 
     With --confirm, keeps what others added to the file after it contained `before`.
     """
-    problem = None
-    for path in (target, cached_file(ranking) if options.cache else None):
-        if path is not None:
-            try:
-                if options.confirm is not None:
-                    return add_ranking(ranking, path, before), problem
-                write_ranking(ranking, path)
-            except EmmsError as error:
-                problem = error if path is target else problem
-            else:
-                return path, problem
-    return None, problem
+    path = target or (cached_file(ranking) if options.cache else None)
+    if path is None:
+        return None
+    try:
+        if options.confirm is not None:
+            return add_ranking(ranking, path, before)
+        write_ranking(ranking, path)
+    except EmmsError:
+        if target is not None:
+            raise
+        return None
+    return path
 
 
 def summary(ranking: Ranking, path: Path | None) -> str:
@@ -198,13 +182,10 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
     if job is not None:
         print_spec(job_spec(options, job), job)
         return
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         checked = preflight(options, progress)
-    if out.quiet:
-        out.data("\n".join(candidate.id for candidate in checked.plan.candidates))
-    else:
-        out.message("\n".join(checked.lines()))
-        out.records(*checked.records())
+    out.message("\n".join(checked.lines()))
+    out.records(*checked.records())
     for line in checked.fine_tuning_and_problems():
         out.message(line)
     for problem in checked.problems:
@@ -257,7 +238,6 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
     ranking_output_option("[default: the ranking's file]"),
     cloup.option("--dry-run", is_flag=True, help="Print the checkpoints and the expected duration without training."),
     format_option(FORMATS),
-    quiet_option("Print only the id of the best checkpoint."),
 )
 @cloup.option_group("Safety", *confirm_flags("Safety"))
 def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
@@ -275,7 +255,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
 
     ranking = before = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
         planned = prepared(ranking, session) if dry_run else None
         if planned is None:
@@ -287,9 +267,6 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     target = add_ranking(ranking, target, before)
     if ranking.best is None:
         raise EmmsError("the ranking has no checkpoint with a score")
-    if out.quiet:
-        out.data(ranking.best.checkpoint)
-    else:
-        out.ranking(ranking)
+    out.ranking(ranking)
     out.message(summary(ranking, target))
     push_best(options.training, out.message)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
-from cloup import constraints
 
-from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
+from hf_emms.cli.output import LIST_FORMATS, format_option, out, stdout_for_data_only
 from hf_emms.hub.model_info import SORTS
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
 @cloup.option_group(
     "Filters",
     cloup.option("--task", required=True, metavar="ID", help="Task to rank the checkpoints for."),
-    cloup.option("--pipeline-tag", metavar="ID", help="Task tag on the Hub [default: --task and backbones]."),
     cloup.option("--author", metavar="NAME", help="Only checkpoints of this user or organization."),
     cloup.option("--text", metavar="TEXT", help="Only ids that contain this text."),
     cloup.option(
@@ -29,31 +27,15 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         "tags",
         multiple=True,
         metavar="TAG",
-        help="Only checkpoints with this tag of the Hub; repeat for several.",
+        help="Only checkpoints with this tag of the Hub, e.g. timm, en or dataset:ORG/NAME; repeat for several.",
     ),
-    cloup.option("--library", metavar="NAME", help="Library, e.g. transformers or timm."),
     cloup.option("--license", metavar="ID", help="License id of the Hub, e.g. apache-2.0."),
-    cloup.option("--language", metavar="CODE", help="Language, e.g. en or de."),
-    cloup.option("--trained-on", metavar="ID", help="Dataset that the card lists as training data."),
     cloup.option("--max-params", metavar="N", help="Maximum number of parameters: 22K, 100M, 1.5B."),
     cloup.option(
         "--max-memory",
         metavar="SIZE",
         help="Maximum memory, e.g. 16GB: 1.2 × the weights in the precision of their files.",
     ),
-    cloup.option(
-        "--min-downloads",
-        type=click.IntRange(min=0),
-        default=0,
-        metavar="N",
-        help="Minimum downloads in the last 30 days.",
-    ),
-)
-@cloup.option_group(
-    "Other sources",
-    cloup.option("--benchmark", metavar="ORG/NAME", help="Models on the leaderboard of this dataset, in its order."),
-    cloup.option("--results", metavar="REPO|DIR", help="Checkpoints of a results dataset, best on average first."),
-    constraint=constraints.mutually_exclusive,
 )
 @cloup.option_group(
     "Order",
@@ -72,20 +54,15 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         metavar="N",
         help="Maximum number of checkpoints.",
     ),
-    cloup.option(
-        "--fold/--no-fold",
-        default=True,
-        help="List one checkpoint per base model and per set of weights [default].",
-    ),
-    cloup.option("--diverse/--no-diverse", default=True, help="List different architectures first [default]."),
 )
 @cloup.option_group(
     "Output",
     format_option(("ids", *LIST_FORMATS), piped="ids"),
-    quiet_option("Do not print skipped checkpoints and reasons."),
 )
 def search(**options: Any) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Downloads only their descriptions.
+
+    Different architectures come first. If checkpoints have the same base model or weights, lists only the first.
 
     In a pipe, prints ids: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -

@@ -14,7 +14,6 @@ from hf_emms.cli.output import (
     LIST_FORMATS,
     format_option,
     out,
-    quiet_option,
     results_folder_option,
     stdout_for_data_only,
 )
@@ -43,9 +42,7 @@ if TYPE_CHECKING:
         "--dry-run", is_flag=True, help="Print downloads, expected duration and price without running anything."
     ),
     *JOB_FLAGS,
-    cloup.option("--strict", is_flag=True, help="Exit with 1 if a cell failed."),
     format_option(LIST_FORMATS),
-    quiet_option("Print only the table."),
 )
 @cloup.option_group("Settings of all datasets", *sweep_flags())
 def sweep(
@@ -54,7 +51,6 @@ def sweep(
     folder: Path,
     results_repo: str | None,
     dry_run: bool,
-    strict: bool,
     **parameters: Any,
 ) -> None:
     """Rank checkpoints on many datasets. Loads each checkpoint once, and runs only cells without a result.
@@ -79,15 +75,13 @@ def sweep(
         out.message(f"{name}: {reason}")
     if result.failed:
         raise EmmsError(f"{pluralize(len(result.failed), 'dataset')} could not be used", "the reasons are above")
-    if strict and any(row.error is not None for ranking in result.rankings.values() for row in ranking.rows):
-        raise EmmsError("--strict: a cell failed", "its row in the results has the reason")
 
 
 def _swept(options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None) -> Sweep:
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.sweep import destination, plan_sweep, run_sweep, summary, sweep_as_job
 
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         if job is not None:
             return sweep_as_job(options_of, job, progress)
         results = destination(folder, results_repo, progress)
@@ -105,7 +99,7 @@ def _print_dry_run(
     from hf_emms.run.sweep import destination, job_spec, plan_sweep, sweep_costs
 
     spec = job_spec(options_of, job) if job is not None else None
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         planned = plan_sweep(options_of, destination(folder, results_repo, progress), progress)
     costs, cells = sweep_costs(planned)
     if job is None:

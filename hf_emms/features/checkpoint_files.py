@@ -18,7 +18,6 @@ from hf_emms.hub import (
     Repo,
     RepoFile,
     check_sizes,
-    download_command,
     fetch,
     listing,
     max_bytes,
@@ -230,7 +229,7 @@ def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Pa
     if missing:
         raise EmmsError(
             f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(files), 'weight file')})",
-            f"write it again: {folder / missing[0]}" if repo.folder else download_command(repo, prefix + missing[0]),
+            "choose a complete checkpoint",
         )
     for name in files:
         if name.endswith(".safetensors"):

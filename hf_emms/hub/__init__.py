@@ -3,9 +3,10 @@
 Every function that makes requests raises an `EmmsError` if the Hub refuses them or is unreachable.
 """
 
-from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
+from hf_emms.hub.account import Account, logged_in, require_push, require_write_token, who_am_i
 from hf_emms.hub.client import Kind, RepoNotFoundError, endpoint_environment, repo_url, retried, translate_hub_errors
 from hf_emms.hub.commits import (
+    Change,
     FileReader,
     Outcome,
     create_dataset,
@@ -19,9 +20,7 @@ from hf_emms.hub.file_limits import check_sizes, max_bytes
 from hf_emms.hub.model_info import (
     HubModel,
     Sort,
-    describe_model,
     find_models,
-    leaderboard,
     read_config,
     weight_dtypes,
     weight_hashes,
@@ -35,7 +34,6 @@ from hf_emms.hub.repos import (
     RepoFile,
     check_unchanged,
     content_revision,
-    download_command,
     fetch,
     listing,
     looks_like_path,
@@ -53,8 +51,5 @@ from hf_emms.hub.spaces_and_jobs import (
     job_stage,
     list_jobs,
     publish_space,
-    require_space,
-    sdk_of,
     start_job,
-    wait_for_space,
 )

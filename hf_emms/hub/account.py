@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_emms.errors import EmmsError, Text
-from hf_emms.hub.client import Kind, repo_url, request, translate_hub_errors
+from hf_emms.hub.client import Kind, request, translate_hub_errors
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -42,7 +42,7 @@ def who_am_i() -> Account:
         raise EmmsError("HF_HUB_OFFLINE is set: nothing can be written to the Hub", "unset HF_HUB_OFFLINE")
     if not logged_in():
         raise EmmsError("you are not logged in to the Hub", f"{_LOGIN} (with a token that may write)")
-    answer = request(lambda api: api.whoami(), "your account", hints={403: f"{_LOGIN}, or check HF_TOKEN"})
+    answer = request(lambda api: api.whoami(), "your account")
     token = answer.get("auth", {}).get("accessToken", {})
     orgs = {org["name"]: org.get("roleInOrg", "") for org in answer.get("orgs", [])}
     return Account(answer["name"], orgs, token.get("role", "write"), bool(answer.get("isPro")))
@@ -55,27 +55,16 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) 
     with translate_hub_errors(id, kind):
         validate_repo_id(id)
     if not account.owns(id):
-        owner = id.partition("/")[0]
         writable = ", ".join([account.name, *(org for org in account.orgs if account.owns(org))])
-        if owner in account.orgs:
-            problem = f"you ({account.name}) may only read in the organisation {owner!r}, which owns {kind} {id!r}"
-        else:
-            problem = f"{kind} {id!r} belongs to {owner!r}; you are logged in as {account.name!r}"
-        raise EmmsError(f"{problem} (you may write to: {writable})", instead)
-    _require_write(account, f"write to {kind} {id!r}")
+        owner = id.partition("/")[0]
+        raise EmmsError(
+            f"{kind} {id!r} belongs to {owner!r}; you are {account.name!r} and may write to: {writable}", instead
+        )
+    require_write_token(account, f"write to {kind} {id!r}")
 
 
-def require_proposal(account: Account, id: str, kind: Kind) -> None:
-    """Raise an EmmsError if the token may not open a pull request."""
-    _require_write(account, f"open a pull request at {repo_url(id, kind)}")
-
-
-def require_jobs(account: Account) -> None:
-    """Raise an EmmsError if the token may not start jobs."""
-    _require_write(account, "start jobs")
-
-
-def _require_write(account: Account, action: str) -> None:
+def require_write_token(account: Account, action: str) -> None:
+    """Raise an EmmsError that names the action if the token is read-only."""
     if account.role == "read":
         raise EmmsError(
             f"your token is read-only: it cannot {action}", f"create a write token at {_TOKENS}, then {_LOGIN}"

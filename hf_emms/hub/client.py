@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_emms.errors import EmmsError, Text, one_line
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from hf_emms.hub.api import Api
 
 Kind = Literal["model", "dataset", "space"]
-Hints = Mapping[int | None, str | Text]
-"""HTTP status → hint that replaces the usual one; None applies to any other status."""
 T = TypeVar("T")
 
 RETRY_HINT = "run the same command again later; finished work is kept"
@@ -29,10 +26,9 @@ _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 _DEADLINE_SECONDS = 420.0
 _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-# After these statuses, the same request may succeed later. The others may mean that a signed URL has expired.
+# After these statuses, the same request may succeed later.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-_EXPIRED = (400, 401, 403, 404, 410)
-# Attempts after an expired URL, an incomplete file or a lost commit.
+# Attempts to commit.
 TRIES = 3
 _MAX_REASON = 200
 # Errors of huggingface_hub if the answer is not from the Hub, such as the login page of a proxy.
@@ -80,28 +76,27 @@ def request(
     revision: str | None = None,
     *,
     tries: int | None = None,
-    hints: Hints | None = None,
+    hint: str | Text | None = None,
 ) -> T:
     """Call huggingface_hub, and repeat the call after temporary failures.
 
     The call must be idempotent. Errors name the repository `id`. If `kind` is None, `id` is a description of the
-    request. Without `tries`, the deadline ends the repetition.
+    request. Without `tries`, the deadline ends the repetition. `hint` replaces the usual hint of a refused request.
 
     Raises:
         EmmsError: Refused, unreachable, no answer before the deadline, or an answer that is not the Hub's.
     """
     from hf_emms.hub.api import Api
 
-    target = _Target(id, kind, revision)
-    with translate_hub_errors(id, kind, revision, hints):
+    with translate_hub_errors(id, kind, revision, hint):
         api = Api(endpoint=endpoint())
         try:
             return retried(lambda: call(api), tries)
         except _MALFORMED as error:
-            if isinstance(error, EmmsError) or _in_words(error, target, hints or {}):
+            if isinstance(error, EmmsError) or _in_words(error, id, kind, revision, hint):
                 raise
             raise EmmsError(
-                f"the answer of {endpoint()} for {target} is not from a Hub ({one_line(error)[:_MAX_REASON]})",
+                f"the answer of {endpoint()} for {id} is not from a Hub ({one_line(error)[:_MAX_REASON]})",
                 "check HF_ENDPOINT, and whether a proxy requires a login",
             ) from error
 
@@ -116,7 +111,7 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
             return call()
         except retryable as error:
             failing_since = failing_since or time.monotonic()
-            seconds = _seconds_until_retry(error, attempt, pause)
+            seconds = _seconds_until_retry(error, pause)
             if seconds is None or attempt == tries or time.monotonic() + seconds > failing_since + deadline():
                 raise
         time.sleep(seconds)
@@ -125,7 +120,7 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
 
 @contextmanager
 def translate_hub_errors(
-    id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
+    id: str, kind: Kind | None = None, revision: str | None = None, hint: str | Text | None = None
 ) -> Iterator[None]:
     """Raise errors of huggingface_hub inside the block as an EmmsError. The arguments are the same as in `request`."""
     from huggingface_hub import get_session
@@ -139,21 +134,19 @@ def translate_hub_errors(
     try:
         yield
     except Exception as error:
-        in_words = _in_words(error, _Target(id, kind, revision), hints or {})
+        in_words = _in_words(error, id, kind, revision, hint)
         if in_words is None:
             raise
         raise in_words from error
 
 
-def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
+def _seconds_until_retry(error: Exception, pause: float) -> float | None:
     """Return the pause before the next try, or None if another try cannot help."""
     from huggingface_hub.utils import httpx
 
     response = _response_behind(error)
-    if response is not None and not _is_expired(response):
+    if response is not None:
         return max(pause, _seconds_asked_for(response)) if response.status_code in _TRANSIENT else None
-    if response is not None or _is_incomplete(error):
-        return pause if attempt < TRIES else None
     broken = [cause for cause in _chain(error) if isinstance(cause, httpx.HTTPError)]
     # Without a connection, huggingface_hub has already looked into its cache.
     unconnected = any(isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)) for cause in broken)
@@ -170,93 +163,62 @@ def _seconds_asked_for(response: Any) -> float:
     return float(seconds) if seconds.isdecimal() else 0.0
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The subject of a request, with a description as `str`."""
-
-    id: str
-    kind: Kind | None
-    revision: str | None
-
-    def __str__(self) -> str:
-        at = f" at {self.revision!r}" if self.revision else ""
-        return f"{self.kind} {self.id!r}{at}" if self.kind else self.id
-
-    @property
-    def repo_url(self) -> str:
-        return repo_url(self.id, self.kind) if self.kind else endpoint()
-
-
-def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
+def _in_words(
+    error: Exception, id: str, kind: Kind | None, revision: str | None, hint: str | Text | None
+) -> EmmsError | None:
     """Convert an exception of a request into an EmmsError. Return None for other exceptions."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     if isinstance(error, EmmsError):
         return None
-    if _is_incomplete(error):
-        reason = " ".join(str(error).split())
-        return EmmsError(f"{TRIES} downloads of a file of {target} were incomplete: {reason}", RETRY_HINT)
+    target, url = id, endpoint()
+    if kind is not None:
+        target, url = f"{kind} {id!r}" + (f" at {revision!r}" if revision else ""), repo_url(id, kind)
     if isinstance(error, errors.HFValidationError):
-        return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
+        return EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
+    if isinstance(error, OSError) and "Consistency check failed" in str(error):
+        return EmmsError(f"the download of a file of {target} is incomplete", RETRY_HINT)
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)
     if cause is None:
         return None
     response = _response_behind(cause)
-    return _unreachable(cause, target, hints) if response is None else _refused(cause, response, target, hints)
+    if response is not None:
+        return _refused(cause, response, target, url, hint)
+    if constants.HF_HUB_OFFLINE:
+        return EmmsError(
+            f"{target} is not completely in the local cache, and HF_HUB_OFFLINE is set",
+            "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER",
+        )
+    return EmmsError(
+        f"{endpoint()} cannot be reached for {target} ({one_line(cause)[:_MAX_REASON]})",
+        hint or f"check the network, the proxy and HF_ENDPOINT; then {_RETRY_LATER_HINT}",
+    )
 
 
-def _refused(error: BaseException, response: Any, target: _Target, hints: Hints) -> EmmsError:
+def _refused(error: BaseException, response: Any, target: str, url: str, hint: str | Text | None) -> EmmsError:
     from huggingface_hub import errors
 
-    if target.kind and isinstance(error, errors.GatedRepoError):
-        return EmmsError(
-            f"{target} is gated: its owner restricts access",
-            f"accept its terms at {target.repo_url}, then log in: {_LOGIN}",
-        )
-    if target.kind and isinstance(error, errors.RevisionNotFoundError):
-        hint = f"branches and tags are listed at {target.repo_url}/tree/main; a pull request is refs/pr/N"
-        return EmmsError(f"{target.kind} {target.id!r} has no revision {target.revision!r}", hint)
-    if target.kind and isinstance(error, errors.RepositoryNotFoundError):
-        hint = f"check the name at {target.repo_url}; for a private one log in: {_LOGIN}"
-        return RepoNotFoundError(f"there is no {target.kind} {target.id!r} on the Hub, or it is private", hint)
     status = response.status_code
-    messages = (getattr(cause, "server_message", None) for cause in _chain(error))
-    message = next(filter(None, messages), "")
-    detail = f"{status}: {message}" if message else str(status)
-    asked = hints.get(status, hints.get(None, ""))
+    message = next(filter(None, (getattr(cause, "server_message", None) for cause in _chain(error))), "")
     if status == 401 and "Invalid credentials" in message:
         return EmmsError("the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
+    if isinstance(error, errors.GatedRepoError):
+        return EmmsError(
+            f"{target} is gated: its owner restricts access", f"accept its terms at {url}, then log in: {_LOGIN}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return EmmsError(
+            f"there is no {target}", f"branches and tags are listed at {url}/tree/main; a pull request is refs/pr/N"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return RepoNotFoundError(
+            f"there is no {target} on the Hub, or it is private",
+            f"check the name at {url}; for a private one log in: {_LOGIN}",
+        )
     if status == 412:
         return ConflictError(f"{target} changed during each attempt to commit", RETRY_HINT)
-    if status == 429:
-        wait = _seconds_asked_for(response)
-        pause = f"a pause of {wait:,.0f} s" if wait else "a pause"
-        return EmmsError(f"the Hub asks for {pause} before it serves {target} ({detail})", asked or _RETRY_LATER_HINT)
-    if status in _TRANSIENT:
-        return EmmsError(f"the Hub could not serve {target} ({detail})", asked or _RETRY_LATER_HINT)
-    if status // 100 == 5:
-        problem = f"{endpoint()} does not support a request for {target} ({detail})"
-        return EmmsError(problem, asked or "check HF_ENDPOINT")
-    or_login = f"; log in: {_LOGIN}" if status in (401, 403) else ""
-    return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.repo_url}{or_login}")
-
-
-def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsError:
-    from huggingface_hub import constants
-    from huggingface_hub.utils import httpx
-
-    uncached = f"{target} is not completely in the local cache"
-    if constants.HF_HUB_OFFLINE:
-        hint = "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER"
-        return EmmsError(f"{uncached}, and HF_HUB_OFFLINE is set", hint)
-    if any(isinstance(cause, (httpx.ReadTimeout, httpx.WriteTimeout)) for cause in _chain(error)):
-        return EmmsError(f"{target}: the Hub did not answer in time", hints.get(None, _RETRY_LATER_HINT))
-    if isinstance(error, httpx.HTTPError):
-        proxy = f"check the network and proxy; then {RETRY_HINT}"
-        broke = f"the connection to the Hub broke during a request for {target}: {error}"
-        return EmmsError(broke, hints.get(None, proxy))
-    hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
-    return EmmsError(f"{endpoint()} cannot be reached, and {uncached}", hint)
+    usual = _RETRY_LATER_HINT if status in _TRANSIENT else f"look at {url}, and at your login: {_LOGIN}"
+    return EmmsError(f"the Hub refused {target} ({f'{status}: {message}' if message else status})", hint or usual)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
@@ -283,15 +245,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _response_behind(error: BaseException) -> Any:
     return next(filter(None, (getattr(cause, "response", None) for cause in _chain(error))), None)
-
-
-def _is_expired(response: Any) -> bool:
-    """Return whether the storage refused a signed URL, which expires after some minutes."""
-    path = response.url.path
-    of_hub = "/api/" in path or "/resolve/" in path or "/info/lfs/" in path
-    return not of_hub and response.status_code in _EXPIRED
-
-
-def _is_incomplete(error: BaseException) -> bool:
-    """Return whether a downloaded file has another size than on the Hub."""
-    return isinstance(error, OSError) and "Consistency check failed" in str(error)

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 FileReader = Callable[[str], bytes | None]
 """Returns the content of a file at the parent commit, or None."""
-Files = Mapping[str, bytes]
-Change = Callable[[FileReader], Files]
+Change = Callable[[FileReader], Mapping[str, bytes]]
 """Returns the new content of files by path. Called again if the repository has changed."""
 
-_OPEN = ("open", "draft")
 _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*"]
 
 
@@ -37,12 +35,7 @@ class Outcome:
 
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
     """Return the content of a file on main, or None."""
-
-    def read(api: Api) -> bytes | None:
-        repository = _Repository(api, id, kind)
-        return repository.read(path, repository.head("main"))
-
-    return request(read, id, kind)
+    return request(lambda api: _Branch(api, id, kind, "main").read(path), id, kind)
 
 
 def create_dataset(id: str, *, private: bool) -> None:
@@ -71,55 +64,53 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:
     """Commit a change to main, with at most `tries` attempts if others commit at the same time."""
 
-    def commit(repository: _Repository, head: str, files: Files) -> Outcome:
-        return Outcome("pushed", repository.commit(files, "main", head, title).commit_url)
+    def commit(api: Api) -> Outcome:
+        main = _Branch(api, id, kind, "main")
+        files = main.changed(change)
+        if not files:
+            return Outcome("unchanged", repo_url(id, kind))
+        return Outcome("pushed", main.commit(files, title).commit_url)
 
-    return _until_committed(commit, change, id, kind, tries)
+    return _until_committed(commit, id, kind, tries)
 
 
-def propose(
-    id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool
-) -> Outcome:
+def propose(id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str) -> Outcome:
     """Open a pull request, or commit to the account's open pull request with this title.
 
-    If the owner has closed an earlier one, does nothing unless `again`.
+    If the owner has closed an earlier one, does nothing.
     """
 
-    def commit(repository: _Repository, head: str, files: Files) -> Outcome:
-        number, status = repository.pull_request(account, title)
-        url = f"{repo_url(id, kind)}/discussions/{number}"
-        if status in _OPEN:
-            ref = f"refs/pr/{number}"
-            head = repository.head(ref)
-            files = repository.changed(change, head)
-            if not files:
-                return Outcome("unchanged", url)
-            repository.commit(files, ref, head, title, description)
-            return Outcome("updated", url)
-        if status == "closed" and not again:
+    def commit(api: Api) -> Outcome:
+        main = _Branch(api, id, kind, "main")
+        files = main.changed(change)
+        if not files:
+            return Outcome("unchanged", repo_url(id, kind))
+        pulls = api.get_repo_discussions(id, repo_type=kind, author=account.name, discussion_type="pull_request")
+        ours = [pull for pull in pulls if pull.title == title and pull.author == account.name]
+        newest = max(ours, key=lambda pull: (pull.status in ("open", "draft"), pull.num), default=None)
+        if newest is None or newest.status == "merged":
+            answer = main.commit(files, title, description, create_pr=True)
+            return Outcome("opened", answer.pr_url or repo_url(id, kind))
+        url = f"{repo_url(id, kind)}/discussions/{newest.num}"
+        if newest.status == "closed":
             return Outcome("declined", url)
-        answer = repository.commit(files, "main", head, title, description, create_pr=True)
-        return Outcome("opened", answer.pr_url or repo_url(id, kind))
+        proposed = _Branch(api, id, kind, f"refs/pr/{newest.num}")
+        files = proposed.changed(change)
+        if not files:
+            return Outcome("unchanged", url)
+        proposed.commit(files, title, description)
+        return Outcome("updated", url)
 
-    return _until_committed(commit, change, id, kind, TRIES)
+    return _until_committed(commit, id, kind, TRIES)
 
 
-def _until_committed(
-    commit: Callable[[_Repository, str, Files], Outcome], change: Change, id: str, kind: Kind, tries: int
-) -> Outcome:
-    """Read main and commit, up to `tries` times. A commit whose answer was lost is not repeated."""
-
-    def attempt(api: Api) -> Outcome:
-        repository = _Repository(api, id, kind)
-        head = repository.head("main")
-        files = repository.changed(change, head)
-        return commit(repository, head, files) if files else Outcome("unchanged", repo_url(id, kind))
-
+def _until_committed(commit: Callable[[Api], Outcome], id: str, kind: Kind, tries: int) -> Outcome:
+    """Read and commit, up to `tries` times. A commit whose answer was lost is not repeated."""
     attempts = 0
     while True:
         attempts += 1
         try:
-            return request(attempt, id, kind, tries=TRIES)
+            return request(commit, id, kind, tries=TRIES)
         except ConflictError:
             if attempts == tries:
                 raise
@@ -127,65 +118,47 @@ def _until_committed(
         time.sleep(random.uniform(0.05, min(0.2 * attempts, 2.0)))
 
 
-@dataclass(frozen=True)
-class _Repository:
-    """A repository during a change."""
+class _Branch:
+    """A branch or pull request, at the commit that it has now."""
 
-    api: Api
-    id: str
-    kind: Kind
+    def __init__(self, api: Api, id: str, kind: Kind, ref: str) -> None:
+        self._api, self._id, self._kind, self._ref = api, id, kind, ref
+        self._head = str(api.repo_info(id, repo_type=kind, revision=ref).sha)
 
-    def head(self, ref: str) -> str:
-        sha = self.api.repo_info(self.id, repo_type=self.kind, revision=ref).sha
-        if sha is None:
-            raise EmmsError(f"{self.kind} {self.id!r} has no commit yet", f"add a file: {repo_url(self.id, self.kind)}")
-        return sha
-
-    def read(self, path: str, sha: str) -> bytes | None:
+    def read(self, path: str) -> bytes | None:
         from huggingface_hub.errors import RemoteEntryNotFoundError
 
         try:
-            return Path(self.api.hf_hub_download(self.id, path, repo_type=self.kind, revision=sha)).read_bytes()
+            file = self._api.hf_hub_download(self._id, path, repo_type=self._kind, revision=self._head)
         except RemoteEntryNotFoundError:
             return None
+        return Path(file).read_bytes()
 
-    def changed(self, change: Change, sha: str) -> dict[str, bytes]:
-        """Return the files whose content differs from a commit."""
-        files = change(lambda path: self.read(path, sha))
-        return {path: content for path, content in files.items() if self.read(path, sha) != content}
+    def changed(self, change: Change) -> dict[str, bytes]:
+        """Return the files whose content a change replaces."""
+        return {path: content for path, content in change(self.read).items() if self.read(path) != content}
 
-    def commit(
-        self, files: Files, ref: str, parent: str, title: str, text: str = "", *, create_pr: bool = False
-    ) -> Any:
+    def commit(self, files: Mapping[str, bytes], title: str, text: str = "", *, create_pr: bool = False) -> Any:
         from huggingface_hub import CommitOperationAdd
 
         try:
             with warnings.catch_warnings():
                 # The Hub warns about missing metadata, which is the owner's choice.
                 warnings.simplefilter("ignore", UserWarning)
-                return self.api.create_commit(
-                    self.id,
+                return self._api.create_commit(
+                    self._id,
                     [CommitOperationAdd(path, content) for path, content in files.items()],
                     commit_message=title,
                     commit_description=text,
-                    repo_type=self.kind,
-                    revision=ref,
-                    parent_commit=parent,
+                    repo_type=self._kind,
+                    revision=self._ref,
+                    parent_commit=self._head,
                     create_pr=create_pr,
                 )
         except ValueError as error:
             if "Invalid metadata" not in str(error):
                 raise
             raise EmmsError(
-                f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",
-                f"correct the metadata at its top first: {repo_url(self.id, self.kind)}",
+                f"the Hub refuses the README of {self._kind} {self._id!r}: {' '.join(str(error).split())}",
+                f"correct the metadata at its top first: {repo_url(self._id, self._kind)}",
             ) from error
-
-    def pull_request(self, account: Account, title: str) -> tuple[int | None, str | None]:
-        """Return number and status of the newest pull request with this title; open ones first."""
-        discussions = self.api.get_repo_discussions(
-            self.id, repo_type=self.kind, author=account.name, discussion_type="pull_request"
-        )
-        ours = [pull for pull in discussions if pull.title == title and pull.author == account.name]
-        newest = max(ours, key=lambda pull: (pull.status in _OPEN, pull.num), default=None)
-        return (newest.num, newest.status) if newest is not None else (None, None)

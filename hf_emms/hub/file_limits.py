@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from hf_emms.errors import EmmsError, format_bytes
 
@@ -34,10 +33,3 @@ def check_sizes(id: str, sizes: Mapping[str, int]) -> None:
             raise EmmsError(
                 f"{path} of {id} has {format_bytes(size)}, more than {most >> 20} MB", "do not trust this checkpoint"
             )
-
-
-def check_regular(id: str, folder: Path) -> None:
-    """Raise an `EmmsError` if a configuration or a file of a tokenizer is a pipe, a socket or a device."""
-    for path in folder.rglob("*"):
-        if max_bytes(path.name) is not None and path.exists() and not path.is_file() and not path.is_dir():
-            raise EmmsError(f"{path.name} of {id} is a pipe, a socket or a device", f"replace it: {path}")

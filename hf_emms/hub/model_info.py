@@ -26,7 +26,6 @@ _DEFAULT_BYTES = 4.0
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F4": 0.5} | dict.fromkeys(
     ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
 )
-_BENCHMARKS = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
 
 @dataclass(frozen=True)
@@ -90,19 +89,11 @@ def find_models(
             lists = [api.list_models(pipeline_tag=tag, expand=expand, **filters) for tag in pipeline_tags]
             models = heapq.merge(*lists, key=sort_key, reverse=True)
         model = next(models, None)
-        if model is not None and (model.sha is None or model.siblings is None):  # some servers list only ids
-            model = api.repo_info(model.id)
         return None if model is None else _hub_model(model)
 
     # One try: a failed generator cannot continue. huggingface_hub itself repeats requests for pages.
     while (model := request(next_model, "a search of the Hub", tries=1)) is not None:
         yield model
-
-
-def describe_model(id: str) -> HubModel:
-    """Return the description of a checkpoint."""
-    expand: Any = [*_EXPANDED]
-    return _hub_model(request(lambda api: api.repo_info(id, expand=expand), id, "model"))
 
 
 def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
@@ -153,21 +144,3 @@ def _hub_model(model: Any) -> HubModel:
         gated=bool(model.gated),
         tags=tuple(model.tags or ()),
     )
-
-
-@dataclass(frozen=True)
-class BenchmarkEntry:
-    """A checkpoint on the leaderboard of a benchmark dataset."""
-
-    id: str  # "ORG/NAME"
-    value: float  # in the unit of the benchmark
-    verified: bool  # whether the Hub has verified the result
-
-
-def leaderboard(id: str) -> list[BenchmarkEntry]:
-    """Return the entries of a benchmark, best first. Some are fine-tuned from others."""
-    hint = f"benchmarks are listed at {_BENCHMARKS}"
-    entries = request(
-        lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}
-    )
-    return [BenchmarkEntry(entry.model_id, float(entry.value), bool(entry.verified)) for entry in entries]

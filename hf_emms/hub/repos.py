@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import glob
 import hashlib
-import logging
 import os
 import re
 import threading
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, printable
 from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
-from hf_emms.hub.file_limits import check_regular, check_sizes
+from hf_emms.hub.file_limits import check_sizes
 
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api
@@ -39,7 +36,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".arrow", ".feather", ".zip")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,9 +99,7 @@ def embedded_folder(id: str) -> Path | None:
     name = id.removeprefix(DEMO_PREFIX)
     folders = {folder.name: folder for kind in _DEMO_KINDS for folder in _embedded(kind)}
     if name not in folders:
-        close = [DEMO_PREFIX + shipped for shipped in difflib.get_close_matches(name.lower(), folders, n=3)]
-        meant = f"did you mean {' or '.join(close)}? " if close else ""
-        raise EmmsError(f"{id} is not part of the embedded demo", f"{meant}hf-emms presets lists what is")
+        raise EmmsError(f"{id} is not part of the embedded demo", "hf-emms presets lists its repositories")
     return folders[name]
 
 
@@ -156,11 +150,11 @@ class NoMatchingFileError(EmmsError):
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     """Download the files that match shell patterns unless they are cached, and return their folder.
 
-    Compares new files with the Hub's checksums. If one differs, downloads it again once.
+    Compares new files with the Hub's checksums.
 
     Raises:
         NoMatchingFileError: No file matches.
-        EmmsError: A file is too large (see `check_sizes`), or still damaged after the second download.
+        EmmsError: A file is too large (see `check_sizes`), or damaged; it is removed.
     """
     if repo.folder is not None:
         return repo.folder
@@ -179,16 +173,11 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     # Some file systems round times to seconds.
     if not constants.HF_HUB_OFFLINE and any((folder / path).stat().st_mtime > started - 1 for path in matching):
         damaged = _damaged_files(repo, allow_patterns)
+        for path in damaged:
+            (folder / path).resolve().unlink()
+            (folder / path).unlink(missing_ok=True)  # a link
         if damaged:
-            _LOG.info("%s: downloading damaged files again: %s", repo.id, ", ".join(damaged))
-            _remove(folder, damaged)
-            _download(repo, [glob.escape(path) for path in damaged])
-            damaged = _damaged_files(repo, damaged)
-            _remove(folder, damaged)
-        if damaged:
-            raise EmmsError(
-                f"{damaged[0]} of {repo.id} is damaged: its checksum is not the Hub's, in two downloads", RETRY_HINT
-            )
+            raise EmmsError(f"the download of {damaged[0]} of {repo.id} is damaged: wrong checksum", RETRY_HINT)
     return folder
 
 
@@ -196,19 +185,7 @@ def replacement_hint(repo: Repo, path: Path) -> str:
     """Return the hint for a damaged file: how to remove or replace it."""
     if repo.folder is not None:
         return f"write it again: {path}"
-    return f"remove {path.resolve()}, or replace it: {download_command(repo, _path_in(repo, path))}"
-
-
-def download_command(repo: Repo, path: str) -> str:
-    """Return the command that downloads a file of a Hub repository, even if it is cached."""
-    kind = () if repo.kind == "model" else ("--repo-type", repo.kind)
-    words = ("hf", "download", repo.id, str(path), *kind, "--revision", str(repo.revision), "--force-download")
-    return " ".join(words)
-
-
-def _path_in(repo: Repo, path: Path) -> str:
-    parts = path.parts
-    return "/".join(parts[parts.index(repo.revision) + 1 :]) if repo.revision in parts else path.name
+    return f"remove {path.resolve()}, then run the same command again"
 
 
 def _damaged_files(repo: Repo, patterns: Sequence[str]) -> list[str]:
@@ -226,12 +203,6 @@ def _matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
     return list(filter_repo_objects(paths, allow_patterns=list(patterns), ignore_patterns=list(IGNORED_FILES)))
-
-
-def _remove(folder: Path, paths: Sequence[str]) -> None:
-    for path in paths:
-        (folder / path).resolve().unlink()
-        (folder / path).unlink(missing_ok=True)  # a link
 
 
 def on_this_machine(id: str) -> bool:
@@ -296,18 +267,9 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
 
     sha, info = request(resolved, name, kind, revision)
     if info is None:
-        return Repo(_cached_name(name, kind, sha), kind, sha)
+        return Repo(name, kind, sha)
     facts = HubFacts(info.downloads, getattr(info, "library_name", None), license_of(info.tags))
     return Repo(info.id, kind, sha, facts=facts)
-
-
-def _cached_name(name: str, kind: Kind, sha: str) -> str:
-    """Return the current name of a renamed repository, if a commit is cached under that name."""
-    from huggingface_hub import constants
-
-    cached = [folder.parts[-3] for folder in Path(constants.HF_HUB_CACHE).glob(f"{kind}s--*/snapshots/{sha}")]
-    names = [folder.removeprefix(f"{kind}s--").replace("--", "/") for folder in cached]
-    return name if name in names or not names else names[0]
 
 
 def _download(repo: Repo, allow_patterns: Sequence[str]) -> Path:
@@ -352,18 +314,14 @@ def _local(id: str, kind: Kind) -> Repo | None:
                 f"the folder {id!r} contains no files", "choose the folder that model.save_pretrained wrote"
             )
         if kind == "model":
-            check_regular(id, path)
             check_sizes(id, {name: file.bytes for name, file in _on_disk(path).items()})
         return Repo(id, kind, content_revision(path), path.absolute())
     except EmmsError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # e.g. an invalid file name or an unknown home folder
-        reason = getattr(error, "strerror", None) or str(error)
-        place = getattr(error, "filename", None)
-        inside = f" ({place})" if place not in (None, id, str(path)) else ""
-        shown = id if len(id) <= _MAX_SHOWN else f"{id[:_MAX_SHOWN]}…"
         raise EmmsError(
-            f"{shown!r} cannot be read: {reason}{inside}", f"a Hub {kind} is written ORG/NAME[@REVISION]"
+            f"{id[:_MAX_SHOWN]!r} cannot be read: {str(error)[:_MAX_SHOWN]}",
+            f"a Hub {kind} is written ORG/NAME[@REVISION]",
         ) from error
 
 

@@ -5,7 +5,6 @@ Text from the Hub is escaped: it cannot format, link or mention anything in a RE
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -17,10 +16,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import MISSING, EmmsError, format_count, install_command, redacted, setting_ref
+from hf_emms.errors import MISSING, install_command, redacted
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
-from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
+from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.advice import advised_verb, baselines_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
@@ -58,9 +57,6 @@ _JOINER = "&#8288;"
 _PUNCTUATION = re.compile(r"([\\|`*_<>\[\]~$#!&])")
 _CALLS = (("@", f"@{_JOINER}"), ("://", f":{_JOINER}//"), ("www.", f"www{_JOINER}."))
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
-# Widths of the chart's axis and of names, in characters.
-_AXIS_WIDTH = 36
-_NAME_WIDTH = 40
 
 
 def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
@@ -75,10 +71,6 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
         EmmsError: The ranking does not contain the checkpoint, or has no score for it.
     """
     check_ranking(ranking)
-    if leaderboard is not None and not isinstance(leaderboard, str):
-        raise EmmsError(
-            f"leaderboard is {leaderboard!r:.80}; it must be the id of a Space", setting_ref("leaderboard", "ORG/NAME")
-        )
     if checkpoint is None:
         return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)], ranking.dataset_id)
     entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
@@ -165,7 +157,6 @@ def _environment() -> jinja2.Environment:
     environment.globals["install"] = install_command()
     environment.filters.update(
         md=markdown_text,
-        html=lambda value: _without_calls(html.escape(single_line(value))),
         code=_code_span,
         block=_code_block,
         repo=_repo_link,
@@ -187,8 +178,6 @@ def _environment() -> jinja2.Environment:
         how_to_read=_how_to_read,
         summaries_of_runs=summaries_of_runs,
         baselines=baselines_in_words,
-        size=format_count,
-        chart=_chart,
     )
     return environment
 
@@ -274,43 +263,3 @@ def _how_to_read(entry: Entry) -> str:
     shown = ScoreFormatter(entry.ranking, entry.ranking.estimators[0])
     direction = "" if shown.explains else f" ({shown.quantity.direction})"
     return f"{shown.title}{direction}: {shown.quantity.help}".rstrip(": ")
-
-
-def _chart(entry: Entry) -> str:
-    """Return a text chart with one line per checkpoint: a dot at its score and a bar of two standard errors.
-
-    The axis starts at the lowest and ends at the highest value.
-    """
-    from rich.cells import cell_len, set_cell_size
-
-    rows, estimator = entry.top, entry.ranking.estimators[0]
-    shown = ScoreFormatter(entry.ranking, estimator)
-    scores = [shown.number(row.scores[estimator]) for row in rows]
-    ends = [score.value + sign * _error_reach(score) for score in scores for sign in (-1, 1)]
-    low, high = min(ends), max(ends)
-    names = [_shortened(single_line(row.checkpoint)) for row in rows]
-    ranks = [format_rank(row) for row in rows]
-    name_width, rank_width = max(map(cell_len, names)), max(map(len, ranks))
-    left, right = shown.format(low), shown.format(high)
-    margin = " " * (rank_width + 2 + name_width + 2)
-    lines = [margin + left + shown.title.center(_AXIS_WIDTH - len(left) - len(right)) + right]
-    for score, name, rank in zip(scores, names, ranks, strict=True):
-        lines.append(f"{rank:>{rank_width}}  {set_cell_size(name, name_width)}  {_chart_line(score, low, high)}")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _error_reach(score: Explained) -> float:
-    return 2 * (score.stderr or 0.0)
-
-
-def _chart_line(score: Explained, low: float, high: float) -> str:
-    scale = (_AXIS_WIDTH - 1) / (high - low) if high > low else 0.0
-    dot = round((score.value - low) * scale) if scale else _AXIS_WIDTH // 2
-    arm = round(_error_reach(score) * scale)
-    cells = ["─" if abs(position - dot) <= arm else " " for position in range(_AXIS_WIDTH)]
-    cells[dot] = "●"
-    return "".join(cells)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH // 2 - 1]}…{name[-_NAME_WIDTH // 2 :]}"

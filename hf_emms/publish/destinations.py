@@ -44,7 +44,7 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
 
 
 class ResultsFolder:
-    """A folder with one JSON file per ranking, in the layout of ``hf-emms pull results``.
+    """A folder with one JSON file per ranking, in the layout of a results dataset.
 
     Raises:
         EmmsError: The folder cannot be written.
@@ -153,8 +153,6 @@ Destination = ResultsFolder | ResultsDataset
 
 def _published(repo_id: str) -> dict[str, Ranking]:
     try:
-        repo = hub.resolve(repo_id, "dataset")
-    except hub.RepoNotFoundError:
+        return pull(repo_id)[0]
+    except (hub.RepoNotFoundError, hub.NoMatchingFileError):
         return {}
-    files = hub.listing(repo)
-    return pull(repo_id)[0] if any(name.startswith(f"{JSON_FOLDER}/") for name in files) else {}

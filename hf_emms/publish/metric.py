@@ -1,4 +1,4 @@
-"""Install the metric in evaluate's cache of modules, where ``evaluate.load("emms")`` finds it, or publish it.
+"""Install the metric in evaluate's cache of modules, where ``evaluate.load("emms")`` finds it.
 
 The installed module only imports hf_emms. So environments with different versions of hf_emms can share one cache,
 and an upgrade needs no new file. ``import hf_emms`` imports this module, so it must be fast and not import evaluate.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
 
@@ -30,27 +30,11 @@ _DIGEST = "6fc147a2314c37bc84ba8a588ba203f55ef7ad58eb85a67f574a4a0eb7fade4d"
 _UNWANTED = ".uninstalled"
 
 
-def source_folder() -> Path:
-    """Return the folder of the metric, which ``evaluate.load`` accepts."""
-    return Path(__file__).parents[1] / "metric" / "emms"
-
-
 def modules_cache() -> Path:
-    """Return evaluate's cache of modules, from the same environment variables as evaluate.
-
-    Raises:
-        EmmsError: The path is relative; evaluate would create it in the current folder.
-    """
+    """Return evaluate's cache of modules, from the same environment variables as evaluate."""
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.path.expanduser(os.environ.get("HF_HOME", f"{caches}/huggingface"))  # noqa: PTH111 (as evaluate does)
-    folder = Path(os.environ.get("HF_MODULES_CACHE", Path(home) / "modules"))
-    if not folder.is_absolute():
-        name = "HF_MODULES_CACHE" if "HF_MODULES_CACHE" in os.environ else "HF_HOME"
-        raise EmmsError(
-            f"the modules cache of evaluate is {str(folder)!r}, which is not an absolute path",
-            f"set {name} to an absolute path ('~' is not expanded there), or unset it",
-        )
-    return folder
+    return Path(os.environ.get("HF_MODULES_CACHE", Path(home) / "modules"))
 
 
 def installed_module() -> Path:
@@ -80,25 +64,24 @@ def install() -> Path:
     return module
 
 
-def uninstall() -> tuple[Path, ...]:
-    """Delete the module, and return its folders. ``import hf_emms`` does not install it again."""
+def uninstall() -> Path | None:
+    """Delete the module, and return its folder, if it was there. ``import hf_emms`` does not install it again."""
     import shutil
 
-    package = _package()
+    package, folder = _package(), installed_module().parent
     try:
-        gone = tuple(sorted(path for path in package.iterdir() if path.is_dir())) if package.is_dir() else ()
-        for folder in gone:
-            shutil.rmtree(folder)
-        package.mkdir(parents=True, exist_ok=True)
+        gone = folder if folder.is_dir() else None
+        shutil.rmtree(package, ignore_errors=not package.is_dir())
+        package.mkdir(parents=True)
         (package / _UNWANTED).touch()
     except OSError as error:
         raise EmmsError(f"cannot remove the metric from {package}: {error.strerror or error}") from error
-    return tuple(folder for folder in gone if len(folder.name) == len(_DIGEST))
+    return gone
 
 
 def install_on_import() -> None:
     """Install the metric on ``import hf_emms``, or log a warning if that fails."""
-    if os.environ.get(OPT_OUT, "1").lower() in ("0", "false", "no", "off"):
+    if os.environ.get(OPT_OUT) == "0" or not modules_cache().is_absolute():  # no folder in the current one
         return
     try:
         if not is_installed() and not (_package() / _UNWANTED).exists():
@@ -133,42 +116,3 @@ def _write(module: Path) -> None:
             (partial / "emms.py").replace(module)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-# Texts in the requirements and the card, which a published Space replaces with the URL of its wheel.
-_PINNED = "hf-emms==0.1.0"
-_BRINGS = "The package hf-emms brings it."
-
-
-def publish_metric(repo_id: str, *, private: bool) -> str:
-    """Create or update a static Space with the metric and a wheel of this version, and return the URL of the commit.
-
-    Args:
-        repo_id: "USER/emms", because ``evaluate.load`` requests the file with the name of the Space.
-        private: Whether a new Space is private.
-    """
-    owner, _, name = repo_id.partition("/")
-    if name != "emms":
-        raise EmmsError(
-            f"{repo_id!r} is not a valid name: evaluate.load requires a Space called emms",
-            setting_ref("repo_id", f"{owner if name else 'USER'}/emms"),
-        )
-    import shutil
-    import tempfile
-
-    from hf_emms import hub
-    from hf_emms.publish import wheel
-
-    account = hub.require_space(repo_id)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made) / "space"
-        shutil.copytree(source_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
-        (folder / wheel.NAME).write_bytes(wheel.build())
-        package = wheel.requirement(hub.repo_url(repo_id, "space"))
-        requirements, card = folder / "requirements.txt", folder / "README.md"
-        requirements.write_text(requirements.read_text().replace(_PINNED, package))
-        card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))
-        message = "EMMS: the metric and its card"
-        return hub.publish_space(
-            account, repo_id, folder, message=message, sdk="static", hardware=None, private=private
-        )

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from hf_emms import hub
 from hf_emms.cache.files import read_limited
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, put_section, section_text, with_fields
-from hf_emms.ranking import Ranking, Row, check_ranking
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
+from hf_emms.ranking import Ranking, check_ranking
+from hf_emms.ranking.columns import COLUMNS, IDENTITY
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from hf_emms.tasks import hub_tag
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PARQUET_FOLDER = "data"
 
 _README = "README.md"
 _TITLE_LENGTH = 120
 _TRIES_AMONG_MANY = 40
-_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
+# Facts of a ranking in each of its Parquet rows; "ranking" is the path of its JSON file.
+_TEXTS = ("task", "dataset", "dataset_id", "dataset_revision", "config", "split", "created", "ranking")
 _TABLE_HEAD = """\
 ## Rankings
 
@@ -44,85 +39,42 @@ def parquet_rows(ranking: Ranking, path: str) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist([_record(ranking, path, row) for row in ranking.rows], _schema())
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    columns = [column for column in (*IDENTITY, *COLUMNS) if "results" in column.tables]
+    fields = dict.fromkeys(_TEXTS, str) | {column.name: column.type for column in columns} | {"n": int}
+    scores = pa.list_(pa.struct([("estimator", pa.string()), ("value", pa.float64()), ("stderr", pa.float64())]))
+    schema = pa.schema([*((name, types[type]) for name, type in fields.items()), ("scores", scores)])
+    records = [
+        {
+            **{name: getattr(ranking, name, path) for name in _TEXTS},
+            **{column.name: column.value(ranking, row) for column in columns},
+            "n": ranking.n,
+            "scores": [
+                {"estimator": name, "value": score.value, "stderr": score.stderr} for name, score in row.scores.items()
+            ],
+        }
+        for row in ranking.rows
+    ]
     sink = io.BytesIO()
-    pq.write_table(table, sink)
+    pq.write_table(pa.Table.from_pylist(records, schema), sink)
     return sink.getvalue()
 
 
-def _row_columns() -> list[TableColumn]:
-    scores = score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS)
-    first, last = ([column for column in columns if "results" in column.tables] for columns in (IDENTITY, COLUMNS))
-    return [*first, *scores, *last]
-
-
-def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
-    return {
-        **ranking.settings,
-        **msgspec.structs.asdict(ranking),
-        **{column.name: column.value(ranking, row) for column in _row_columns()},
-        "n": ranking.n,
-        "ranking": path,
-        "encoders": ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders],
-        "scores": [
-            {"estimator": name, "value": score.value, "stderr": score.stderr} for name, score in row.scores.items()
-        ],
-    }
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    rows = {column.name: types[column.type] for column in _row_columns()}
-    scores = pa.list_(pa.struct([("estimator", pa.string()), ("value", pa.float64()), ("stderr", pa.float64())]))
-    last = {
-        **dict.fromkeys(("dataset_id", "dataset_revision"), pa.string()),
-        **dict.fromkeys(("n", "n_inputs", "n_labels", "seed", "folds"), pa.int64()),
-        "encoders": pa.list_(pa.string()),
-        "scores": scores,
-        **{name: rows.pop(name) for name in ("seconds_features", "seconds_scoring")},
-        "created": pa.string(),
-        "ranking": pa.string(),
-        "schema_version": pa.int64(),
-    }
-    first = dict.fromkeys(("task", "dataset", "config", "split"), pa.string())
-    return pa.schema([*(first | rows | last).items()])
-
-
-def publish(
-    rankings: Sequence[Ranking], repo_id: str, *, private: bool = False, proposed_by: hub.Account | None = None
-) -> hub.Outcome:
-    """Add rankings to a results dataset, in one commit or pull request. Creates the dataset if needed.
+def publish(rankings: Sequence[Ranking], repo_id: str, *, private: bool = False) -> hub.Outcome:
+    """Add rankings to a results dataset in one commit. Creates the dataset if needed; `private` is for a new one.
 
     Merges rows with the published ranking at the same path, and again if others commit meanwhile. Makes no commit if
     nothing is new.
 
-    Args:
-        rankings: The rankings to add.
-        repo_id: The results dataset.
-        private: Whether a new dataset is private.
-        proposed_by: Opens a pull request by this account instead of committing.
-
     Raises:
-        EmmsError: No access, no dataset to propose to, a file of a newer version, or the Hub is unreachable.
+        EmmsError: No access, a file of a newer version, or the Hub is unreachable.
     """
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
-
-    def change(read: hub.FileReader) -> dict[str, bytes]:
-        return _files(rankings, repo_id, read)
-
-    if proposed_by is not None:
-        rows = sum(len(ranking.rows) for ranking in rankings)
-        text = f"{pluralize(rows, 'checkpoint')}, merged with what is published. Made with `hf-emms publish results`."
-        return hub.propose(repo_id, "dataset", change, account=proposed_by, title=title, description=text, again=True)
-    return _push(repo_id, change, title=title, private=private)
+    return _push(repo_id, lambda read: _files(rankings, repo_id, read), title=title, private=private)
 
 
-def _push(
-    repo_id: str, change: Callable[[hub.FileReader], dict[str, bytes]], *, title: str, private: bool = False
-) -> hub.Outcome:
+def _push(repo_id: str, change: hub.Change, *, title: str, private: bool = False) -> hub.Outcome:
     try:
         return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
     except hub.RepoNotFoundError:

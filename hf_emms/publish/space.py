@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import resources
@@ -25,32 +25,8 @@ from hf_emms.tasks import list_tasks
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. They import no other modules of it.
 _SHIPPED = (
-    "errors.py",
-    "options/__init__.py",
-    "options/registry.py",
-    "cache/__init__.py",
-    "cache/files.py",
-    "cache/key.py",
-    "cache/store.py",
-    "scoring/__init__.py",
-    "scoring/estimators.py",
-    "scoring/generative.py",
-    "scoring/quantity.py",
-    "scoring/ratio.py",
-    "ranking/__init__.py",
-    "ranking/advice.py",
-    "ranking/columns.py",
-    "ranking/estimators.py",
-    "ranking/expected_gap.py",
-    "ranking/files.py",
-    "ranking/merge.py",
-    "ranking/public_results.csv",
-    "ranking/public_results.py",
-    "ranking/ranking.py",
-    "ranking/reading.py",
-    "ranking/records.py",
-    "ranking/text.py",
-    "ranking/verdict.py",
+    *("errors.py", "options/*.py", "cache/*.py", "ranking/*.py", "ranking/*.csv", "scoring/__init__.py"),
+    *(f"scoring/{name}.py" for name in ("estimators", "generative", "quantity", "ratio")),
 )
 # Files that an update deletes if the new version does not have them. Other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")
@@ -68,11 +44,10 @@ _TAGS = ("leaderboard", "emms")
 
 @dataclass(frozen=True)
 class Published:
-    """A published Space: URL, commit, stage, and the reasons why it cannot show some rankings."""
+    """A published Space: URL, commit, and the reasons why it cannot show some rankings."""
 
     url: str
     commit: str
-    stage: str | None
     problems: tuple[str, ...]
 
 
@@ -81,7 +56,8 @@ def files() -> dict[str, bytes]:
     folder, package = source_folder(), Path(str(resources.files("hf_emms")))
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     app_files = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
-    sources = app_files | {f"hf_emms/{name}": package / name for name in _SHIPPED}
+    shipped = [path for pattern in _SHIPPED for path in sorted(package.glob(pattern))]
+    sources = app_files | {f"hf_emms/{path.relative_to(package).as_posix()}": path for path in shipped}
     title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
     made = {"hf_emms/__init__.py": title, _TASKS: "\n".join(list_tasks()).encode()}
     return {name: path.read_bytes() for name, path in sources.items()} | made
@@ -123,16 +99,7 @@ def static_files(folder: Path, results: str) -> dict[str, bytes]:
         return {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
 
 
-def publish(
-    repo_id: str,
-    results: str,
-    *,
-    static: bool,
-    hardware: str | None = None,
-    private: bool = False,
-    secrets: Sequence[str] = (),
-    wait: bool,
-) -> Published:
+def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, private: bool) -> Published:
     """Create or update the Space of a results dataset in one commit.
 
     Args:
@@ -141,14 +108,13 @@ def publish(
         static: Publish pages of the current rankings, without a server.
         hardware: See `hub.publish_space`.
         private: Whether a new Space is private.
-        secrets: Names of environment variables that become secrets of the Space.
-        wait: Wait until the Space runs.
 
     Raises:
-        EmmsError: The dataset does not exist, a secret has no value, access is refused, or the Space fails.
+        EmmsError: The dataset does not exist, or access is refused.
     """
-    values = _secret_values(secrets)
-    account = hub.require_space(repo_id)
+    account = hub.who_am_i()
+    id_of_user = f"{account.name}/{repo_id.rpartition('/')[2]}"
+    hub.require_push(account, repo_id, "space", instead=setting_ref("repo_id", id_of_user))
     data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
     rankings, problems = rankings_below(data / JSON_FOLDER)
     if problems and not rankings:
@@ -167,17 +133,8 @@ def publish(
             message="EMMS leaderboard",
             sdk=sdk,
             hardware=hardware,
-            free=setting_ref("static", True) + " (pages without a server, free)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
             variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
-            secrets=values,
         )
-    stage = hub.wait_for_space(repo_id) if wait and not static else None
-    return Published(hub.repo_url(repo_id, "space"), commit, stage, tuple(problems))
-
-
-def _secret_values(names: Sequence[str]) -> dict[str, str]:
-    if missing := [name for name in names if not os.environ.get(name)]:
-        raise EmmsError(f"the secret {missing[0]} is not an environment variable", f"export {missing[0]}=…")
-    return {name: os.environ[name] for name in names}
+    return Published(hub.repo_url(repo_id, "space"), commit, tuple(problems))

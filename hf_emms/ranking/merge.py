@@ -1,4 +1,4 @@
-"""Combine rankings: the path of a ranking in a results dataset, merged rows, and mean ranks on other datasets."""
+"""Combine rankings: the path of a ranking in a results dataset, merged rows, and mean ranks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +14,7 @@ import numpy as np
 
 from hf_emms.options import SETTINGS
 from hf_emms.ranking.public_results import with_static_order
-from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score, is_commit, ranked
+from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score, ranked
 
 R = TypeVar("R", bound=RankingData)
 
@@ -152,32 +151,6 @@ def _without_times(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(msgspec.structs.replace(row, seconds=Seconds(), cached="none", **unknown) for row in rows)
 
 
-def checkpoint_key(row: Row) -> str:
-    """Return the key of a row's checkpoint: the id on the Hub without revision, or the content hash of a folder."""
-    return row.checkpoint.partition("@")[0] if is_commit(row.revision) else row.revision or row.checkpoint
-
-
-def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
-    """Return the mean rank over datasets by `checkpoint_key`, in (0, 1); low is good. See `rank_shares`.
-
-    Each dataset counts once, because rankings of the same dataset and config are averaged first. Fine-tuned scores take
-    precedence over the estimate: the fine-tuned checkpoints of a ranking exchange their ranks.
-    """
-    by_dataset: dict[tuple[str, str | None], list[RankingData]] = {}
-    for ranking in rankings:
-        by_dataset.setdefault((ranking.dataset_id, ranking.config), []).append(ranking)
-    shares = [mean_shares([rank_shares(_places(ranking)) for ranking in same]) for same in by_dataset.values()]
-    return {key: float(share) for key, share in mean_shares(shares).items()}
-
-
-def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
-    """Return the Hub's checkpoints in the rankings of a task, ordered by mean rank."""
-    of_task = [ranking for ranking in rankings if ranking.task == task_id]
-    on_hub = {checkpoint_key(row) for ranking in of_task for row in ranking.rows if is_commit(row.revision)}
-    means = mean_ranks(of_task)
-    return [key for key in sorted(means, key=means.__getitem__) if key in on_hub]
-
-
 def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
     """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8. Ties share a rank."""
     from scipy.stats import rankdata
@@ -192,16 +165,3 @@ def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]
     names = dict.fromkeys(name for table in tables for name in table)
     shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
     return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}
-
-
-def _places(ranking: RankingData) -> dict[str, float]:
-    """Return minus the rank of each ranked checkpoint by `checkpoint_key`. Ties share the mean of their ranks."""
-    rows = sorted((row for row in ranking.rows if row.rank is not None), key=attrgetter("rank"))
-    ranks = [rank for row in rows if (rank := row.rank)]
-    places = {row.checkpoint: rank + (ranks.count(rank) - 1) / 2 for row, rank in zip(rows, ranks, strict=True)}
-    measured = [row for row in ranking.fine_tuned if row.rank is not None]
-    held = sorted(rows.index(row) + 1 for row in measured)
-    places |= {row.checkpoint: place for row, place in zip(measured, held, strict=True)}
-    # If a checkpoint has two revisions, the better one counts.
-    best_last = sorted(rows, key=lambda row: -places[row.checkpoint])
-    return {checkpoint_key(row): -places[row.checkpoint] for row in best_last}

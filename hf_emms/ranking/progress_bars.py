@@ -46,8 +46,8 @@ class _Count(MofNCompleteColumn):
 class StderrProgress(EventReceiver):
     """Show events on stderr. The context manager removes the bars at the end, also after an error."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(file=sys.stderr, quiet=quiet, soft_wrap=True)
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -56,7 +56,7 @@ class StderrProgress(EventReceiver):
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=quiet or not self._draws_bars,
+            disable=not self._draws_bars,
         )
         self._stage = self._bars.add_task("", total=None, visible=False, rate=False)
         self._expected = 0

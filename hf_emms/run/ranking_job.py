@@ -125,7 +125,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     published rankings. They include checkpoints that others ranked with the same settings.
     """
     account = hub.who_am_i()
-    hub.require_jobs(account)
+    hub.require_write_token(account, "start jobs")
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
     if pushes_to is not None:
@@ -141,7 +141,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
         progress.noted(
             f"The job continues: {job.url}\n"
             f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it. Its ranking goes to {repo}: "
-            f"hf-emms pull results --repo-id {repo}"
+            f"hf download {repo} --repo-type dataset --local-dir results"
         )
         raise
 
@@ -174,7 +174,7 @@ def _read(published: PublishedRanking) -> Ranking:
     if content is None:
         raise EmmsError(
             f"{published.repo_id} has no file {published.path} with the ranking of the job",
-            f"hf-emms pull results --repo-id {published.repo_id}",
+            f"hf download {published.repo_id} --repo-type dataset --local-dir results",
         )
     return Ranking.from_json(content)
 

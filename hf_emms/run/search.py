@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import SupportsIndex
 
-from hf_emms.errors import EmmsError, check_type, format_bytes, parse_bytes, parse_count, pluralize
+from hf_emms.errors import EmmsError, check_type, format_bytes, parse_bytes, parse_count
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.feature_spec import known_to_transformers, model_type_of
 from hf_emms.hub import (
     HubModel,
-    RepoNotFoundError,
     Sort,
-    describe_model,
     find_models,
-    leaderboard,
     logged_in,
     read_config,
     repo_url,
@@ -25,8 +22,6 @@ from hf_emms.hub import (
     weight_hashes,
 )
 from hf_emms.hub.model_info import SORTS
-from hf_emms.publish.results import pull
-from hf_emms.ranking.merge import static_order
 from hf_emms.tasks import Task, get_task
 
 # The maximum number of models to look at.
@@ -40,46 +35,30 @@ _OVERHEAD = 1.2
 def search(
     task: str,
     *,
-    pipeline_tag: str | None = None,
     author: str | None = None,
     text: str | None = None,
     tags: str | Iterable[str] = (),
-    library: str | None = None,
     license: str | None = None,
-    language: str | None = None,
-    trained_on: str | None = None,
     max_params: int | str | None = None,
     max_memory: int | str | None = None,
-    min_downloads: int = 0,
-    benchmark: str | None = None,
-    results: str | None = None,
     sort: Sort = "downloads",
     limit: int = 20,
-    fold: bool = True,
-    diverse: bool = True,
     on_dropped: Callable[[str, str], None] = lambda id, reason: None,
 ) -> list[HubModel]:
     """Return checkpoints of the Hub that can be ranked for a task. Only their descriptions are downloaded.
 
+    Different architectures come first. If checkpoints have the same base model or weights, only the first counts.
+
     Args:
         task: The task to rank them for.
-        pipeline_tag: Their task on the Hub. By default the tag of `task` and of backbones.
         author: A user or organisation.
         text: A part of the id.
-        tags: Tags that all checkpoints have.
-        library: "transformers" or "timm".
+        tags: Tags that all checkpoints have on the Hub, such as "timm", "en" or "dataset:ORG/NAME".
         license: The license as the Hub writes it, such as "apache-2.0".
-        language: The language, such as "en".
-        trained_on: A dataset that the card names as training data.
         max_params: The maximum number of parameters, 100_000_000 or "100M".
         max_memory: The maximum memory in bytes, 16 * 10**9 or "16GB": the weights in their own precision plus 20 %.
-        min_downloads: The minimum number of downloads in the last 30 days.
-        benchmark: A dataset whose leaderboard lists the checkpoints in order.
-        results: A results dataset or a folder of rankings, whose checkpoints are taken, ordered by mean rank.
         sort: "downloads", "likes", "trending_score", "created_at" or "last_modified", in descending order.
         limit: The maximum number of checkpoints.
-        fold: Whether to keep only the first checkpoint per base model, and per set of equal weights.
-        diverse: Whether the first checkpoint of each architecture precedes all second ones.
         on_dropped: Called with the id and the reason for each omitted checkpoint.
 
     Raises:
@@ -91,57 +70,34 @@ def search(
     """
     check_type("task", task, str)
     check_type("limit", limit, SupportsIndex)
-    check_type("min_downloads", min_downloads, SupportsIndex)
     if sort not in SORTS:
         raise EmmsError(f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
-    if benchmark is not None and results is not None:
-        raise EmmsError("benchmark and results both name checkpoints", "leave out one of them")
-    named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
-    tags = (tags,) if isinstance(tags, str) else tags
+    tags = (tags,) if isinstance(tags, str) else tuple(tags)
     return _ModelSearch(
         get_task(task),
-        pipeline_tag=pipeline_tag,
         author=author,
         text=text,
-        tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
-        source=_source(get_task(task).id, benchmark, results),
+        tags=(*tags, f"license:{license}") if license else tags,
         max_parameters=parse_count(max_params) if isinstance(max_params, str) else max_params,
         max_memory=parse_bytes(max_memory) if isinstance(max_memory, str) else max_memory,
-        min_downloads=min_downloads,
         sort=sort,
         limit=limit,
-        fold=fold,
-        diverse=diverse,
         on_dropped=on_dropped,
     ).models()
 
 
-def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
-    """Return the ids of a leaderboard or results dataset in order; None if neither is named."""
-    if benchmark is not None:
-        return list(dict.fromkeys(entry.id for entry in leaderboard(benchmark)))
-    if results is not None:
-        return static_order(pull(results)[0].values(), task_id)
-    return None
-
-
 @dataclass(frozen=True)
 class _ModelSearch:
-    """The parsed arguments of `search`. `source` are ids to take in this order, instead of the Hub's list."""
+    """The parsed arguments of `search`."""
 
     task: Task
-    pipeline_tag: str | None
     author: str | None
     text: str | None
     tags: Sequence[str]
-    source: Iterable[str] | None
     max_parameters: int | None
     max_memory: int | None
-    min_downloads: int
     sort: Sort
     limit: int
-    fold: bool
-    diverse: bool
     on_dropped: Callable[[str, str], None]
 
     def models(self) -> list[HubModel]:
@@ -150,12 +106,9 @@ class _ModelSearch:
 
         if constants.HF_HUB_OFFLINE:
             raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
-        candidates = self._folded() if self.fold else self._candidates()
-        if not self.diverse:
-            return list(itertools.islice(candidates, self.limit))
         families: dict[str | None, HubModel] = {}
         others = []
-        for candidate in itertools.islice(candidates, LOOKED_AT * self.limit):
+        for candidate in itertools.islice(self._folded(), LOOKED_AT * self.limit):
             if candidate.architecture in families:
                 others.append(candidate)
             else:
@@ -164,33 +117,14 @@ class _ModelSearch:
                     break
         return [*families.values(), *others][: self.limit]
 
-    def _listed(self) -> Iterator[HubModel]:
-        if self.source is None:
-            pipeline_tags = (self.pipeline_tag,) if self.pipeline_tag else self.task.pipeline_tags
-            yield from find_models(
-                pipeline_tags=pipeline_tags, author=self.author, text=self.text, tags=self.tags, sort=self.sort
-            )
-            return
-        for id in self.source:
-            try:
-                model = describe_model(id)
-            except RepoNotFoundError as error:
-                self.on_dropped(id, error.message)
-                continue
-            of_author = self.author is None or id.partition("/")[0].lower() == self.author.lower()
-            if of_author and (self.text or "").lower() in id.lower() and set(self.tags) <= set(model.tags):
-                yield model
-
     def _candidates(self) -> Iterator[HubModel]:
-        for position, model in enumerate(self._listed()):
+        listed = find_models(
+            pipeline_tags=self.task.pipeline_tags, author=self.author, text=self.text, tags=self.tags, sort=self.sort
+        )
+        for position, model in enumerate(listed):
             if position == MAX_LISTED:
                 self.on_dropped("…", f"only the first {MAX_LISTED:,} checkpoints of the list are read")
                 return
-            if model.downloads < self.min_downloads:
-                if self.sort == "downloads" and self.source is None:
-                    return  # the next models have fewer
-                self.on_dropped(model.id, pluralize(model.downloads, "download"))
-                continue
             try:
                 yield self._described(model)
             except EmmsError as error:

@@ -158,12 +158,12 @@ def take_card(results: Path) -> None:
     """Take a picture of the card that the rankings in a folder make for a checkpoint."""
     from markdown_it import MarkdownIt
 
-    from hf_emms.publish.cards import model_card
+    from hf_emms.publish.cards import card_of
     from hf_emms.ranking import Ranking
 
     rankings = [Ranking.load(file) for file in sorted(results.glob("*.json"))]
     holding = [ranking for ranking in rankings if CARD_CHECKPOINT in ranking]
-    readme = model_card(holding, CARD_CHECKPOINT, checkpoint=CARD_CHECKPOINT).updated(None).decode()
+    readme = card_of(holding, CARD_CHECKPOINT, "model").updated(None).decode()
     text = readme.removeprefix("\ufeff").split("---", 2)[2]
     file = results / "card.html"
     body = MarkdownIt("gfm-like").render(text)

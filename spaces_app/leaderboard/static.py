@@ -21,7 +21,6 @@ from typing import Any
 from markupsafe import Markup
 
 from hf_emms.cache.files import write_atomic
-from hf_emms.errors import PLAIN, hint_style
 from leaderboard import page, render
 from leaderboard.cost import known_costs
 from leaderboard.facts import HubFacts
@@ -83,9 +82,8 @@ def main(arguments: list[str]) -> None:
     store: Any = Store(lambda: Path(results), origin, HubFacts())
     store.refresh()
     store.refresh_facts()
-    with hint_style(PLAIN):
-        for name, content in files(store.snapshot, origin):
-            write_atomic(Path(folder) / name, content)
+    for name, content in files(store.snapshot, origin):
+        write_atomic(Path(folder) / name, content)
 
 
 if __name__ == "__main__":

@@ -88,9 +88,9 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     return str(commit.pr_url)
 
 
-def command(repo_id: str) -> str:
+def command(ranking: Ranking, repo_id: str) -> str:
     """Return the command that opens the same pull request."""
-    return f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr"
+    return f"hf upload {repo_id} ranking.json {file_of(ranking)} --repo-type dataset --create-pr"
 
 
 def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ranking | None:

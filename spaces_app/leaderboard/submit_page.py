@@ -37,7 +37,7 @@ def checked_in_words(content: bytes | str, repo_id: str) -> Markup:
     except SubmissionError as error:
         return refused(str(error))
     address = f"{HUB}/datasets/{repo_id}" if is_id(repo_id) else None
-    command = submit.command(repo_id) if repo_id else ""
+    command = submit.command(accepted.ranking, repo_id) if repo_id else ""
     return draw(
         "submitted.html",
         kind="accepted",

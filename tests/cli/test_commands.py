@@ -18,7 +18,7 @@ import pytest
 from hf_emms.cli.app import _LogHandler
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
-from tests.helpers.cli import GOOD, POOR, Cli, Result, best_first, cli, encoder, program, rank
+from tests.helpers.cli import GOOD, POOR, Cli, best_first, cli, encoder, program, rank
 from tests.helpers.rows import png
 
 __all__ = ["cli", "encoder", "rank"]
@@ -34,9 +34,6 @@ def test_data_on_stdout_everything_else_on_stderr(cli: Cli, rank: list[str]) -> 
     kept = Path(result.err.split("Results: ")[1].strip())
     assert re.fullmatch(r"demo_captions-[0-9a-f]{12}\.json", kept.name)
     assert Ranking.from_json(kept.read_text()).n == 100
-    quiet = cli(*rank, "--quiet", "--format", "json", "-c", "./nowhere")
-    assert quiet == Result(0, "\n".join(best_first(result.out)) + "\n", "")
-    assert "Results: " in cli(*rank).err  # it was one command that was quiet
 
 
 def test_every_format_contains_the_same_ranking(cli: Cli, rank: list[str], tmp_path: Path) -> None:
@@ -67,14 +64,10 @@ def test_unwritable_cache_loses_no_result(
     assert "Not saved." in result.err
 
 
-def test_failed_rows_and_strict(cli: Cli, rank: list[str]) -> None:
+def test_failed_rows(cli: Cli, rank: list[str]) -> None:
     lenient = cli(*rank, "-c", "./nowhere", "--format", "table")
     assert lenient.code == 0
     assert lenient.out.splitlines()[-1].startswith("failed: ./nowhere: there is no file or folder")
-    strict = cli(*rank, "-c", "./nowhere", "--strict")
-    assert strict.code == 1
-    assert len(best_first(strict.out)) == 3
-    assert "Error: --strict" in strict.err
     nothing = cli(*rank[: rank.index("-c")], "-c", "./nowhere")
     assert nothing.code == 1
     assert "Error: no checkpoint could be scored" in nothing.err
@@ -114,7 +107,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
     assert [line["state"] for line in json.loads(result.out)] == ["local folder"] * 2
     assert "100 rows" in result.err
     assert "label encoder" in result.err
-    for format, first in (("csv", "checkpoint,revision"), ("md", "| checkpoint | revision"), ("table", "checkpoint  ")):
+    for format, first in (("csv", "checkpoint,revision"), ("table", "checkpoint  ")):
         assert cli(*rank, "--dry-run", "--format", format).out.startswith(first)
     cli(*rank[:-2])  # the first checkpoint alone
     assert "finished earlier" in cli(*rank, "--dry-run").out.splitlines()[2]
@@ -128,8 +121,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (2, "rank --dataset x --format xml", "'xml'"),
         (2, "rank --dataset x --confirm 0", "0 is not in the range x>=1"),
         (2, "rank --dataset x --dry-run --output x.json", "--dry-run makes no ranking"),
-        (2, "card --ranking x.json", "Pass --repo-id, --dataset-id or --all"),
-        (2, "card --ranking x.json --dataset-id a/b --all", "Pass --repo-id, --dataset-id or --all"),
+        (2, "card --ranking x.json", "Pass --repo-id or --dataset-id"),
         (2, "card --ranking x.json --dataset-id a/b --checkpoint a/c", "--checkpoint goes with --repo-id"),
         (2, "card --ranking x.json --repo-id a/b --push --create-pr", "Pass --push or --create-pr, not both"),
         (2, "sweep", "--datasets"),
@@ -139,14 +131,13 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (2, "cache rm", "or pass --all"),
         (2, "cache rm --all x", "or pass --all"),
         (2, "cache prune", "pass --older-than"),
-        (2, "cache prune --older-than soon", "soon"),
+        (1, "cache prune --older-than soon", "soon"),
         (1, "rank --dataset x --column label", "--column 'label' names no role"),
         (1, "rank --dataset x --column label=", "--column 'label=' names no role"),
         (1, "rank --dataset x --flavor t4-small", "--flavor is for a job, but the engine is local"),
         (1, "rank --dataset x --engine jobs", "needs a dataset that the ranking comes back through"),
         (1, "presets --kind dataset --task text-ranking", "no dataset is for the task 'text-ranking'"),
         (1, "publish space --repo-id a/b --results a/c --static --hardware x", "a static Space has"),
-        (1, "publish space --repo-id a/b --results a/c --static --secret X", "a static Space has"),
     ],
 )
 def test_invalid_combinations_are_refused(cli: Cli, code: int, words: str, says: str) -> None:
@@ -164,15 +155,12 @@ def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
     assert {*sets.values()} >= {"demo", "paper"}
 
 
-def test_sweep_fails_for_unusable_dataset_or_strict_failed_cell(cli: Cli, rank: list[str], tmp_path: Path) -> None:
+def test_sweep_fails_for_unusable_dataset(cli: Cli, rank: list[str], tmp_path: Path) -> None:
     words = ("sweep", *rank[3:], "-c", "./nowhere", "-o", tmp_path, "--datasets")
-    strict = cli(*words, "demo_captions", "--strict")
-    assert (strict.code, GOOD in strict.out) == (1, True)
-    assert "Error: --strict: a cell failed" in strict.err
     lenient = cli(*words, "demo_captions")
-    assert (lenient.code, lenient.out) == (0, strict.out)
+    assert (lenient.code, GOOD in lenient.out) == (0, True)
     partly = cli(*words, "demo_captions, ./no-such-folder")
-    assert (partly.code, partly.out) == (1, strict.out)
+    assert (partly.code, partly.out) == (1, lenient.out)
     assert "\n./no-such-folder: " in partly.err
     assert "Error: 1 dataset could not be used" in partly.err
 
@@ -276,14 +264,13 @@ def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder:
         [(kind, id) for kind in ("features", "rows") for id in (GOOD, POOR)] + [("labels", str(encoder))]
     )
     table = cli("cache", "ls")
-    assert {line[-12:] for line in table.out.splitlines()[2:]} == {entry["digest"][:12] for entry in listed}
+    assert {line.split()[-1] for line in table.out.splitlines()[2:]} == {entry["digest"] for entry in listed}
     assert re.fullmatch(r"5 entries, [\d.]+ kB in .*\n", table.err)
     assert all(re.search(r" kB +\d+s ago +\w+$", line) for line in table.out.splitlines()[2:])
     assert "removed 2 entries" in cli("cache", "rm", GOOD).err
     assert cli("cache", "rm", GOOD).code == 1
     (labels,) = [entry["digest"] for entry in listed if entry["kind"] == "labels"]
     assert "removed 1 entry," in cli("cache", "rm", labels[:10]).err
-    assert len(cli("cache", "ls", "--quiet").out.split()) == 2
     assert "removed 0 entries" in cli("cache", "prune", "--older-than", "1d", "--max-size", "1GB").err
     assert "removed 2 entries" in cli("cache", "prune", "--max-size", "0").err
     cli(*rank)

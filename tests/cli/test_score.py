@@ -20,22 +20,20 @@ def arrays(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 6))
     z = x @ rng.normal(size=(6, 5)) + rng.normal(size=(80, 5))
-    labels = {"label_embeddings": z, "z2": z[:, :3], "codes": x[:, :4].argmax(axis=1), "table": rng.normal(size=(4, 5))}
-    np.savez(tmp_path / "a.npz", features=x, groups=np.arange(80) // 2, **labels)
-    np.savez(tmp_path / "of_table.npz", features=x, codes=labels["codes"], table=labels["table"])
+    np.savez(tmp_path / "a.npz", features=x, groups=np.arange(80) // 2, label_embeddings=z)
+    np.savez(tmp_path / "of_table.npz", features=x, codes=x[:, :4].argmax(axis=1), table=rng.normal(size=(4, 5)))
     return tmp_path / "a.npz"
 
 
 def test_score_equals_emms(cli: Cli, arrays: Path) -> None:
     held = np.load(arrays)
     x, z, groups = held["features"], held["label_embeddings"], held["groups"]
-    table = hf_emms.LabelTable(held["codes"], (held["table"],))
+    of_table = np.load(arrays.parent / "of_table.npz")
+    table = hf_emms.LabelTable(of_table["codes"], (of_table["table"],))
     for words, expected in {
         "": hf_emms.emms(x, z, groups=groups),
         "--method emms_exact": hf_emms.emms(x, z, method="emms_exact"),
-        "--labels-key label_embeddings --labels-key z2": hf_emms.emms(x, [z, held["z2"]], groups=groups),
-        "--groups-key codes --folds 3 --seed 1": hf_emms.emms(x, z, groups=held["codes"], folds=3, seed=1),
-        "--table-key table": hf_emms.emms(x, table, groups=groups),
+        "--folds 3 --seed 1": hf_emms.emms(x, z, groups=groups, folds=3, seed=1),
         "of_table.npz": hf_emms.emms(x, table),
     }.items():
         file, *flags = words.split() if words.endswith("npz") else (arrays, *words.split())
@@ -51,14 +49,11 @@ def test_score_equals_emms(cli: Cli, arrays: Path) -> None:
 
 
 def test_score_reports_invalid_files(cli: Cli, arrays: Path, tmp_path: Path) -> None:
-    result = cli("score", arrays, "--features-key", "X")
-    assert result.code == 1
-    assert "no array 'X'" in result.err
-    assert "label_embeddings" in result.err
     np.savez(tmp_path / "pickled.npz", features=np.array([{}], dtype=object))
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "text.npz").write_text("not an archive")
-    for name in ("pickled.npz", "single.npy", "text.npz"):
+    np.savez(tmp_path / "without_labels.npz", features=np.zeros((3, 2)))
+    for name in ("pickled.npz", "single.npy", "text.npz", "without_labels.npz"):
         result = cli("score", tmp_path / name)
         assert result.code == 1
         assert name in result.err

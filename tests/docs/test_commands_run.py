@@ -309,10 +309,11 @@ def prepare(cli: CommandLine, home: Path) -> None:
         f"rank --dataset lab/texts -c lab/texts {' '.join(FEW)} -e demo",
         "publish results --repo-id lab/emms-results --ranking lab.json --ranking demo.json",
         "publish space --repo-id lab/emms-leaderboard --results lab/emms-results",
-        "pull results --repo-id lab/emms-results --output results",
     ):
         done = cli.run(*line.split())
         assert done.code == 0, done.err
+    (home / "results").mkdir(exist_ok=True)
+    shutil.copy(home / "lab.json", home / "results" / "lab.json")
     ranking = Ranking.load(home / "demo.json")
     measured = [
         msgspec.structs.replace(row, fine_tuned=FineTuned("accuracy", value=0.9 - row.rank / 10, validation=0.8))

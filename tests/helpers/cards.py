@@ -58,12 +58,12 @@ def update_model_card(
 ) -> bytes:
     """Update a model's README with entries of rankings, each with the name of the checkpoint in it."""
     entries = tuple(checkpoint_entry(ranking, name, leaderboard=leaderboard) for ranking, name in named)
-    return Card(repo_id, "model", tuple(ranking for ranking, _ in named), entries).updated(readme)
+    return Card(repo_id, "model", entries).updated(readme)
 
 
 def update_dataset_card(readme: bytes | None, rankings: list[Ranking], repo_id: str) -> bytes:
     entries = tuple(dataset_entry(ranking, leaderboard=None) for ranking in rankings)
-    return Card(repo_id, "dataset", tuple(rankings), entries).updated(readme)
+    return Card(repo_id, "dataset", entries).updated(readme)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ class Token:
     user: str
     role: str
     orgs: Mapping[str, str]
-    scopes: Mapping[str, Iterable[str]]
     value: str = field(default_factory=lambda: f"hf_{secrets.token_hex(17)}")
 
     def owns(self, namespace: str) -> bool:
@@ -30,12 +29,6 @@ class Token:
     def belongs(self, namespace: str) -> bool:
         return namespace == self.user or namespace in self.orgs
 
-    def allows(self, permission: str, id: str) -> bool:
-        """Return whether this token has a permission on a repository, regardless of the user's own rights."""
-        if self.role != "fineGrained":
-            return self.role == "write"
-        return any(permission in self.scopes.get(entity, ()) for entity in (id, id.partition("/")[0]))
-
 
 def may_see(repo: Repo, token: Token | None) -> bool:
     return not repo.private or (token is not None and token.belongs(repo.namespace))
@@ -43,10 +36,7 @@ def may_see(repo: Repo, token: Token | None) -> bool:
 
 def account(token: Token, paid: Container[str]) -> dict[str, Any]:
     """Return the response of whoami."""
-    access: dict[str, Any] = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
-    if token.role == "fineGrained":
-        scoped = [{"entity": {"name": name}, "permissions": list(names)} for name, names in token.scopes.items()]
-        access["fineGrained"] = {"canReadGatedRepos": True, "global": [], "scoped": scoped}
+    access = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
     return {
         "type": "user",
         "name": token.user,
@@ -71,8 +61,6 @@ def readable(request: Request, kinds: str, id: str) -> Repo:
     if repo is None or not may_see(repo, request.token):
         # The Hub does not reveal whether a private repository exists.
         raise HubError(404 if request.token else 401, "Repository not found", "RepoNotFound")
-    if repo.disabled:
-        raise HubError(403, "Access to this resource is disabled.")
     return repo
 
 
@@ -89,7 +77,7 @@ def writable(request: Request, kinds: str, id: str) -> Repo:
     """Return the repository if the request may change it."""
     repo = readable(request, kinds, id)
     token = authenticated(request)
-    if not token.allows("repo.write", id):
+    if token.role != "write":
         raise HubError(403, "Forbidden: you must use a write token to upload to a repository.")
     if not token.owns(repo.namespace):
         raise HubError(403, f"Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request ({id})")
@@ -100,7 +88,7 @@ def discussable(request: Request, kinds: str, id: str) -> tuple[Repo, Token]:
     """Return the repository and the token if the request may open discussions and pull requests."""
     repo = readable(request, kinds, id)
     token = authenticated(request)
-    if not token.allows("discussion.write", id) and not token.allows("repo.write", id):
+    if token.role != "write":
         raise HubError(403, "Forbidden: you must use a write token to open or change discussions.")
     return repo, token
 

@@ -1,10 +1,8 @@
-"""Accounts, creating and deleting repositories, and the secrets, variables, hardware and state of Spaces."""
+"""Accounts, creating repositories, and the variables and hardware of Spaces."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from .access import Token, account, authenticated, page, readable, writable
+from .access import Token, account, authenticated, page, writable
 from .describe import front_matter, runtime
 from .messages import HubError, Request, Response, reply, route
 from .store import Kind, Repo, Space
@@ -45,7 +43,7 @@ def require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> N
 @route("POST", "/api/repos/create")
 def create(request: Request) -> Response:
     token, kind, id = _target(request)
-    if not token.allows("repo.write", id):
+    if token.role != "write":
         raise HubError(403, f"You must use a write token to create a {kind} repository.")
     if not token.owns(id.partition("/")[0]):
         raise HubError(403, f"You don't have the rights to create a {kind} under this namespace: {id}")
@@ -60,13 +58,6 @@ def create(request: Request) -> Response:
     if repo.space is not None:
         repo.space.hardware = hardware
     return reply({"url": page(request, repo), "name": id, "id": id})
-
-
-@route("DELETE", "/api/repos/delete")
-def delete(request: Request) -> Response:
-    _, kind, id = _target(request)
-    request.hub.store.delete(writable(request, f"{kind}s", id))
-    return reply({})
 
 
 @route("POST", "/api/validate-yaml")
@@ -87,11 +78,6 @@ def _space(repo: Repo) -> Space:
     return repo.space
 
 
-@route("GET", "/api/spaces/{repo}/runtime")
-def get_runtime(request: Request, repo: str) -> Response:
-    return reply(runtime(readable(request, "spaces", repo)))
-
-
 @route("POST", "/api/spaces/{repo}/hardware")
 def set_hardware(request: Request, repo: str) -> Response:
     found = writable(request, "spaces", repo)
@@ -101,19 +87,9 @@ def set_hardware(request: Request, repo: str) -> Response:
     return reply(runtime(found))
 
 
-@route("POST", "/api/spaces/{repo}/secrets")
-def set_secret(request: Request, repo: str) -> Response:
-    _set(request, repo, "secrets")
-    return reply({})
-
-
 @route("POST", "/api/spaces/{repo}/variables")
 def set_variable(request: Request, repo: str) -> Response:
-    return reply(_set(request, repo, "variables"))
-
-
-def _set(request: Request, id: str, entries: str) -> dict[str, Any]:
     asked = request.json()
-    held: dict[str, Any] = getattr(_space(writable(request, "spaces", id)), entries)
-    held[asked["key"]] = {"value": asked["value"]}
-    return held
+    variables = _space(writable(request, "spaces", repo)).variables
+    variables[asked["key"]] = {"value": asked["value"]}
+    return reply(variables)

@@ -53,7 +53,6 @@ def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
         "createdAt": repo.created_at,
         "private": repo.private,
         "gated": repo.gated,
-        "disabled": repo.disabled,
         "downloads": repo.downloads,
         "likes": repo.likes,
         "trendingScore": 0,
@@ -72,16 +71,10 @@ def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
 
 
 def runtime(repo: Repo) -> dict[str, Any]:
-    """Return a Space's state. By default, it is running if it has an app."""
-    space = repo.space
-    assert space is not None
-    head = repo.resolve("main")
-    has_app = head is not None and any(name in head.files for name in ("app.py", "index.html", "Dockerfile"))
-    stage = space.stage or ("RUNNING" if has_app else "NO_APP_FILE")
-    return {
-        "stage": stage,
-        "hardware": {"current": space.hardware if stage == "RUNNING" else None, "requested": space.hardware},
-    }
+    """Return a Space's state, running."""
+    assert repo.space is not None
+    hardware = repo.space.hardware
+    return {"stage": "RUNNING", "hardware": {"current": hardware, "requested": hardware}}
 
 
 def _tags(
@@ -90,7 +83,6 @@ def _tags(
     tags = [told[field] for field in ("library_name", "pipeline_tag", "sdk") if told.get(field)]
     tags += ["safetensors"] if weights else []
     tags += [config["model_type"]] if config.get("model_type") else []
-    tags += ["benchmark:official"] if repo.kind == "dataset" and "eval.yaml" in commit.files else []
     for field in _PLAIN_TAG_FIELDS:
         tags += _listed(card.get(field))
     # Languages are bare tags of models and prefixed ones of datasets.

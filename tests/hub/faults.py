@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,10 @@ class Fault:
 
     Attributes:
         kind: "cut" closes the connection in the middle of the body, "reset" resets it there, "silent" never responds,
-            "slow" sends the body slowly, "call" calls a function first, and "" does none of these.
+            "call" calls a function first, and "" does none of these.
         answer: The response instead of the Hub's. The Hub does not receive the request.
         spoil: Function that corrupts the Hub's body.
         after: Bytes before a cut; by default half of the body.
-        seconds: The duration of a slow body.
         call: The function for "call", which runs in the thread of the response.
     """
 
@@ -30,7 +28,6 @@ class Fault:
     answer: Response | None = None
     spoil: Callable[[bytes], bytes] | None = None
     after: int | None = None
-    seconds: float = 0.0
     call: Callable[[], Any] = lambda: None
 
 
@@ -45,17 +42,6 @@ def body(content: bytes) -> Fault:
     return status(200, content)
 
 
-def without(name: str) -> Fault:
-    """Return a fault that removes a field from the Hub's JSON, at every level."""
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strip(inner) for key, inner in value.items() if key != name}
-        return [strip(inner) for inner in value] if isinstance(value, list) else value
-
-    return Fault(spoil=lambda content: json.dumps(strip(json.loads(content))).encode())
-
-
 def _flip(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
@@ -67,4 +53,3 @@ CUT = Fault("cut")
 FLIPPED = Fault(spoil=_flip)
 # Shorter than the size in the metadata, but a complete response.
 HALF = Fault(spoil=lambda content: content[: len(content) // 2])
-EXPIRED = status(403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")

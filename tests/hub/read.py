@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from urllib.parse import parse_qs, urlencode
-
-import yaml
+from urllib.parse import parse_qs
 
 from .access import commit_of, kind_of, may_see, readable
-from .describe import card_data, info
+from .describe import info
 from .messages import HubError, Request, Response, reply, route
 from .store import Commit, lfs_pointer
 
@@ -35,7 +33,7 @@ def list_repos(request: Request, kinds: str) -> Response:
     found.sort(key=lambda told: told["id"])
     # The largest numbers and the latest ISO dates first.
     found.sort(key=lambda told: told.get(key) or 0, reverse=True)
-    return paged(request, [_expanded(request, told) for told in found])
+    return reply([_expanded(request, told) for told in found])
 
 
 def _expanded(request: Request, told: dict[str, Any]) -> dict[str, Any]:
@@ -55,17 +53,6 @@ def _matches(request: Request, told: dict[str, Any]) -> bool:
     )
 
 
-def paged(request: Request, entries: list[Any]) -> Response:
-    """Return a page of a list, with a link to the next page."""
-    start = int(request.one("cursor") or 0)
-    size = min(int(request.one("limit") or request.hub.page_size), request.hub.page_size)
-    headers = {}
-    if start + size < len(entries):
-        query = urlencode({**request.query, "cursor": [str(start + size)]}, doseq=True)
-        headers["Link"] = f'<{request.base}{request.path}?{query}>; rel="next"'
-    return reply(entries[start : start + size], headers=headers)
-
-
 @route("GET", "/api/{kinds}/{repo}/tree/{rev}")
 @route("GET", "/api/{kinds}/{repo}/tree/{rev}/{path}")
 def tree(request: Request, kinds: str, repo: str, rev: str, path: str = "") -> Response:
@@ -83,7 +70,7 @@ def tree(request: Request, kinds: str, repo: str, rev: str, path: str = "") -> R
             entries[folder] = {"type": "directory", "oid": oid, "size": 0, "path": folder}
         if request.flag("recursive") or not folders:
             entries[name] = _file_entry(commit, name)
-    return paged(request, [entries[name] for name in sorted(entries)])
+    return reply([entries[name] for name in sorted(entries)])
 
 
 @route("POST", "/api/{kinds}/{repo}/paths-info/{rev}")
@@ -100,33 +87,3 @@ def _file_entry(commit: Commit, path: str) -> dict[str, Any]:
         pointer = len(lfs_pointer(file.sha256, file.size))
         entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": pointer}
     return entry
-
-
-@route("GET", "/api/datasets/{repo}/leaderboard")
-def leaderboard(request: Request, repo: str) -> Response:
-    """Return the results in .eval_results/*.yaml of checkpoints for a benchmark, a dataset with an eval.yaml."""
-    found, store = readable(request, "datasets", repo), request.hub.store
-    head = found.resolve("main")
-    if head is None or "eval.yaml" not in head.files:
-        raise HubError(400, f"{repo} is not a benchmark")
-    entries = []
-    for model in store.repos.values():
-        commit = model.resolve("main")
-        if model.kind != "model" or commit is None or not may_see(model, request.token):
-            continue
-        # Fine-tuned checkpoints are listed only on request.
-        if request.one("base_model") not in ("false", "False") and card_data(store, commit).get("base_model"):
-            continue
-        author = {"type": "user", "name": model.namespace}
-        entries += [
-            {"modelId": model.id, "value": value, "filename": path, "verified": False, "author": author}
-            for path, value in _results(store, commit, repo)
-        ]
-    entries.sort(key=lambda entry: entry["value"], reverse=True)
-    return reply([{"rank": rank, **entry} for rank, entry in enumerate(entries, 1)])
-
-
-def _results(store: Any, commit: Commit, dataset: str) -> list[tuple[str, float]]:
-    files = {path: file for path, file in commit.files.items() if path.startswith(".eval_results/")}
-    parsed = {path: yaml.safe_load(store.blob(file.sha256).read_text()) or [] for path, file in files.items()}
-    return [(path, one["value"]) for path, all in parsed.items() for one in all if one["dataset"]["id"] == dataset]

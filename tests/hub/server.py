@@ -8,7 +8,6 @@ import struct
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +31,6 @@ from .messages import HubError, Request, Response, dispatch
 from .store import Store
 
 _CHUNK = 1 << 16
-_SLOW_PIECES = 10
 
 
 @dataclass
@@ -58,7 +56,6 @@ class Hub:
         self.faults: list[tuple[str, Iterator[Fault]]] = []
         self.paid: set[str] = set()
         self.jobs: dict[str, Job] = {}
-        self.page_size = 1000
         self.closed = threading.Event()
 
     def token(
@@ -67,10 +64,9 @@ class Hub:
         user: str = "user",
         role: str = "write",
         orgs: Iterable[str] | Mapping[str, str] = (),
-        scopes: Mapping[str, Iterable[str]] | None = None,
     ) -> str:
         roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
-        token = Token(user, role, roles, scopes or {})
+        token = Token(user, role, roles)
         self.tokens[token.value] = token
         return token.value
 
@@ -205,8 +201,5 @@ class _Handler(BaseHTTPRequestHandler):
     def _pieces(body: bytes, fault: Fault) -> Iterator[bytes]:
         if fault.kind in ("cut", "reset"):
             body = body[: len(body) // 2 if fault.after is None else fault.after]
-        slow = fault.kind == "slow"
-        size = max(1, len(body) // _SLOW_PIECES) if slow else _CHUNK
-        for start in range(0, len(body), size):
-            time.sleep(fault.seconds / _SLOW_PIECES if slow else 0)
-            yield body[start : start + size]
+        for start in range(0, len(body), _CHUNK):
+            yield body[start : start + _CHUNK]

@@ -47,12 +47,10 @@ class Discussion(msgspec.Struct):
 
 
 class Space(msgspec.Struct):
-    """Fields of a Space. `stage` overrides the stage that its files determine."""
+    """Fields of a Space."""
 
     sdk: str
-    stage: str | None = None
     hardware: str = "cpu-basic"
-    secrets: dict[str, dict[str, Any]] = {}
     variables: dict[str, dict[str, Any]] = {}
 
 
@@ -67,7 +65,6 @@ class Repo(msgspec.Struct):
     created_at: str = msgspec.field(default_factory=now)
     private: bool = False
     gated: Literal[False, "auto", "manual"] = False
-    disabled: bool = False
     downloads: int = 0
     likes: int = 0
     headers_read: bool = True

@@ -15,21 +15,18 @@ from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.rankings import example
 from tests.helpers.reading import GOOD, files_of, parquet, rank, sentences
 from tests.hub import Hub, running_hub
-from tests.hub.faults import CUT, EXPIRED, FLIPPED, HALF, LOGIN_PAGE, RESET, SILENT, Fault, body, status, without
+from tests.hub.faults import CUT, FLIPPED, HALF, LOGIN_PAGE, RESET, SILENT, Fault, body, status
 from tests.hub.fixtures import client_environment
 
 # Deadlines for responses that never arrive, and for responses that arrive at once or after a retry.
 SOON, LATER = "0.5", "30"
-SLOW = "did not answer in time"
-BROKEN = r"(connection to the Hub broke|cannot be reached|closed connection)"
-BUSY = "could not serve"
-WAIT = r"asks for a pause of 3,600 s"
+SLOW = r"cannot be reached for .* \(ReadTimeout"
+BROKEN = "(cannot be reached|closed connection)"
+BUSY = r"the Hub refused .* \((429|503)"
 OTHER = "is not from a Hub"
 REFUSED = r"the Hub refused"
 
 PAUSE = status(429, Retry_After="3600")
-RATE_LIMIT = status(429, ratelimit='"api";r=0;t=3600')
-HALF_OF_THE_JSON = body(b'{"id": "org/')
 
 
 @dataclass
@@ -106,62 +103,32 @@ def card(site: Site) -> Done:
 
 def space(site: Site) -> Done:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
-    named = ["--repo-id", f"ada/board-{next(site.numbers)}", "--results", shown, "--no-wait"]
+    named = ["--repo-id", f"ada/board-{next(site.numbers)}", "--results", shown]
     return site.run("publish", "space", *named)
-
-
-def metric(site: Site) -> Done:
-    return site.run("publish", "metric", "--repo-id", "ada/emms")
-
-
-def pull(site: Site) -> Done:
-    content = {"rankings/x/beans.json": example().to_json().encode()}
-    return site.run("pull", "results", "--repo-id", site.new("dataset", content), "-o", site.folder / "pulled")
 
 
 ACCOUNT, LIST, COMMIT = "GET /api/whoami-v2", "GET /api/models", "POST */commit/*"
 REVISION, WEIGHTS = "GET /api/models/ada/model-*[0-9]", "GET /cdn/*.safetensors"
-DESCRIPTION = "GET */resolve/*/preprocessor_config.json"
 DATASET, ROWS = "GET /api/datasets/ada/*/revision/*", "GET /cdn/*.parquet"
-TREE = "GET /api/*/ada/*/tree/*"
 
-# Each kind of fault, and each route, at least once.
+# Each kind of fault, and each command.
 LASTING = [
-    (card, COMMIT, "silent", SILENT, SLOW),
     (of_dataset, DATASET, "reset", RESET, BROKEN),
-    (of_checkpoint, WEIGHTS, "reset", RESET, BROKEN),
-    (results, "POST /api/repos/create", "cut", CUT, BROKEN),
     (of_dataset, ROWS, "cut", CUT, BROKEN),
-    (of_checkpoint, REVISION, "429", PAUSE, WAIT),
-    (metric, "POST */preupload/*", "429", PAUSE, WAIT),
-    (results, ACCOUNT, "rate limit", RATE_LIMIT, WAIT),
-    (pull, TREE, "503", status(503), BUSY),
-    (of_dataset, ROWS, "503", status(503), BUSY),
+    (results, "POST /api/repos/create", "cut", CUT, BROKEN),
+    (of_checkpoint, REVISION, "429", PAUSE, BUSY),
     (space, COMMIT, "503", status(503), BUSY),
-    (space, "POST */variables", "501", status(501), r"does not support a request for (.|\n)*HF_ENDPOINT"),
+    (space, "POST */variables", "501", status(501), REFUSED),
     (results, ACCOUNT, "login page", body(LOGIN_PAGE), OTHER),
-    (search, LIST, "half of the JSON", HALF_OF_THE_JSON, OTHER),
-    (card, COMMIT, "half of the JSON", HALF_OF_THE_JSON, OTHER),
-    (card, COMMIT, "429 without a pause", status(429), "asks for a pause before it serves"),
-    (card, "GET /api/models/ada/model-*/revision/main", "no sha", without("sha"), "has no commit yet"),
+    (search, LIST, "half of the JSON", body(b'{"id": "org/'), OTHER),
     (of_checkpoint, REVISION, "null", body(b"null"), OTHER),
-    (of_checkpoint, WEIGHTS, "expired", EXPIRED, REFUSED),
-    (of_checkpoint, WEIGHTS, "half", HALF, "were incomplete"),
+    (of_checkpoint, WEIGHTS, "half", HALF, "is incomplete"),
     (of_checkpoint, WEIGHTS, "flipped", FLIPPED, "is damaged: "),
-    (of_checkpoint, DESCRIPTION, "flipped", FLIPPED, "is damaged: "),
-    # Not there is the list, and not a model.
-    (search, LIST, "404", status(404, X_Error_Code="RepoNotFound"), r"refused a search of the Hub \(404"),
-    # A field that nothing works without.
-    (of_dataset, TREE, "no path", without("path"), "cannot be read"),
-    (card, COMMIT, "no address", without("commitUrl"), OTHER),
+    (card, COMMIT, "silent", SILENT, SLOW),
 ]
 PASSING = [
     (of_checkpoint, REVISION, "503", status(503)),
     (card, COMMIT, "reset", RESET),
-    (of_checkpoint, WEIGHTS, "expired", EXPIRED),
-    (of_checkpoint, WEIGHTS, "half", HALF),
-    (of_checkpoint, WEIGHTS, "flipped", FLIPPED),
-    (of_checkpoint, DESCRIPTION, "flipped", FLIPPED),
     (of_dataset, ROWS, "cut", CUT),
 ]
 
@@ -182,14 +149,7 @@ def errors(done: Done) -> list[str]:
     return re.findall(r"^Error: .*\n.*", done.err, re.MULTILINE)
 
 
-# The client waits several times, 10 s for each answer.
-SILENT_CHECKPOINT = [
-    pytest.param(of_checkpoint, pattern, SILENT, SLOW, id=f"silent {pattern}", marks=pytest.mark.slow)
-    for pattern in (REVISION, WEIGHTS)
-]
-
-
-@pytest.mark.parametrize(("run", "pattern", "fault", "words"), [*named(LASTING), *SILENT_CHECKPOINT])
+@pytest.mark.parametrize(("run", "pattern", "fault", "words"), named(LASTING))
 def test_a_lasting_fault_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:
@@ -213,32 +173,6 @@ def test_a_temporary_fault_is_retried(site: Site, run: Callable[[Site], Done], p
     assert '"error": "' not in done.out
 
 
-def test_a_list_may_lack_optional_fields(site: Site) -> None:
-    for name in ("siblings", "sha", "downloads", "config", "safetensors", "gated", "likes"):
-        site.hub.fail(LIST, without(name))
-        done = site.run("search", "--task", "image-classification", "--author", "bob")
-        assert done.code == 0, done.err
-        assert "bob/vit" in done.out
-
-
-@pytest.mark.parametrize(
-    ("run", "pattern", "fault", "times"),
-    [
-        (card, ACCOUNT, status(501), 1),
-        (card, COMMIT, status(503), 3),
-        (of_checkpoint, WEIGHTS, EXPIRED, 3),
-        (of_checkpoint, WEIGHTS, HALF, 3),
-    ],
-)
-def test_only_errors_that_a_retry_may_solve_are_retried(
-    site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, times: int
-) -> None:
-    before = site.hub.count(pattern)
-    site.hub.fail(pattern, fault, None)
-    assert len(errors(run(site))) == 1
-    assert site.hub.count(pattern) == before + times
-
-
 @pytest.mark.parametrize("run", [results, card])
 def test_a_commit_with_a_lost_response_is_made_once(site: Site, run: Callable[[Site], Done]) -> None:
     def commits() -> int:
@@ -251,28 +185,10 @@ def test_a_commit_with_a_lost_response_is_made_once(site: Site, run: Callable[[S
     assert commits() == made
 
 
-@pytest.mark.parametrize("line", ["POST */variables", "POST */preupload/*", COMMIT])
-def test_a_space_that_cannot_be_filled_is_deleted(site: Site, line: str) -> None:
-    site.hub.fail(line, status(501), None)
-    assert len(errors(space(site))) == 1
-    assert ("space", f"ada/board-{next(site.numbers) - 1}") not in site.hub.store.repos
-
-
-def test_an_existing_space_is_not_deleted(site: Site) -> None:
-    id = f"ada/board-{next(site.numbers)}"
-    site.hub.store.put_files(id, {"README.md": b"---\nsdk: gradio\n---\n"}, "space")
-    site.hub.fail(COMMIT, status(501), None)
-    shown = site.new("dataset", {"README.md": b"# Results\n"})
-    done = site.run("publish", "space", "--repo-id", id, "--results", shown, "--no-wait")
-    assert done.code == 1
-    assert ("space", id) in site.hub.store.repos
-
-
 def test_permissions_are_checked_before_a_space_is_created(site: Site) -> None:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
-    for words in (["space", "--results", shown, "--repo-id", "bob/board"], ["metric", "--repo-id", "bob/emms"]):
-        before = site.hub.count("POST *")
-        done = site.run("publish", *words)
-        assert done.code == 1
-        assert "belongs to 'bob'" in done.err
-        assert site.hub.count("POST *") == before
+    before = site.hub.count("POST *")
+    done = site.run("publish", "space", "--results", shown, "--repo-id", "bob/board")
+    assert done.code == 1
+    assert "belongs to 'bob'" in done.err
+    assert site.hub.count("POST *") == before

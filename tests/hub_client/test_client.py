@@ -40,7 +40,6 @@ def test_pauses_follow_the_hub_up_to_the_deadline(hub: Hub, tmp_path: Path) -> N
         """
     pauses, refused, mistyped = run(code, hub, tmp_path)
     assert pauses == [7, 2, 4, 8, 16, 30]
-    assert "a pause of 3,600 s" in refused["message"]
     assert "HF_EMMS_DEADLINE" in refused["hint"]
     assert mistyped["message"] == "HF_EMMS_DEADLINE is 'soon'"
 
@@ -59,22 +58,6 @@ def test_cancelled_download_ends(hub: Hub, tmp_path: Path) -> None:
             print(json.dumps(str(error)))
         """
     assert run(code, hub, tmp_path) == "the download is no longer needed"
-
-
-def test_search_starts_no_threads(hub: Hub, tmp_path: Path) -> None:
-    card = b"---\npipeline_tag: image-classification\n---\n"
-    hub.page_size = 10
-    for number in range(30):
-        hub.store.put_files(f"org/model-{number}", {"README.md": card})
-    code = """
-        import threading
-        from hf_emms.hub import find_models
-        started, start = [], threading.Thread.start
-        threading.Thread.start = lambda thread: (started.append(thread.name), start(thread))
-        listed = list(find_models(pipeline_tags=["image-classification"]))
-        print(json.dumps([len(listed), started]))
-        """
-    assert run(code, hub, tmp_path) == [30, []]
 
 
 def test_client_errors_become_emms_errors_without_tokens(hub: Hub, tmp_path: Path) -> None:
@@ -104,27 +87,7 @@ def test_client_errors_become_emms_errors_without_tokens(hub: Hub, tmp_path: Pat
     kinds, messages = run(code, hub, tmp_path, HF_TOKEN=token)
     assert len(messages) == kinds + 3
     assert not any(token in text for text in messages)
-    assert messages[-3].endswith("/org/best; log in: hf auth login")
-    assert messages[-2].endswith(f"look at {hub.url}; log in: hf auth login")
-    assert messages[-1].endswith(") hf auth login, or check HF_TOKEN")
-
-
-def test_expired_url_is_requested_again(hub: Hub, tmp_path: Path) -> None:
-    statuses = (400, 401, 403, 404, 410, 405)
-    for status in statuses:
-        hub.store.put_files(f"org/model-{status}", {"model.safetensors": b"weights"})
-        hub.fail(f"GET /cdn/*model-{status}/*", status)
-    code = f"""
-        import time
-        time.sleep = lambda seconds: None
-        def content(id):
-            return (fetch(resolve(id, "model"), ["*.safetensors"]) / "model.safetensors").read_text()
-        print(json.dumps([report(lambda: content(f"org/model-{{status}}")) for status in {statuses}]))
-        """
-    *contents, refused = run(code, hub, tmp_path)
-    assert contents == ["weights"] * 5
-    assert "(405: " in refused["message"]
-    assert "log in" not in refused["hint"]
+    assert all(hub.url in message and message.endswith("hf auth login") for message in messages[-3:])
 
 
 def test_hardware_prices_are_per_minute(hub: Hub, tmp_path: Path) -> None:
@@ -147,25 +110,3 @@ def test_memory_of_weights_depends_on_dtypes() -> None:
         for name in names:
             assert replace(model, dtypes={name: 1000}).memory == 1000 * size // 8, name
     assert model.memory is None
-
-
-def test_wait_for_space_until_running_or_timeout(hub: Hub, tmp_path: Path) -> None:
-    space = hub.store.create_repo("ada/board", "space").space
-    assert space is not None
-    space.stage = "BUILDING"
-    code = """
-        import time
-        from hf_emms.hub import wait_for_space
-        pauses, time.sleep = [], lambda seconds: pauses.append(seconds)
-        late = report(lambda: wait_for_space("ada/board", seconds=0))
-        print(json.dumps([late, wait_for_space("ada/board"), pauses]))
-        """
-
-    def run_it() -> None:
-        space.stage = "RUNNING"
-
-    for call in (list, list, list, run_it):  # one request of the first wait, three of the second
-        hub.fail("GET /api/spaces/ada/board/runtime", "call", call=call)
-    late, running, pauses = run(code, hub, tmp_path)
-    assert late["message"] == "the Space 'ada/board' has not started after 0 s"
-    assert (running, pauses) == ("RUNNING", [3, 3])

@@ -32,36 +32,15 @@ def tiny(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"HF_HUB_DISABLE_SYMLINKS": "1"}], ids=["links", "no links"])
-def test_damaged_file_is_downloaded_again(hub: Hub, tmp_path: Path, settings: dict[str, str]) -> None:
-    hub.fail(TOKENIZER, FLIPPED)
-    hub.fail(WEIGHTS, FLIPPED)
-    code = """
-        folder = fetch(resolve("org/tiny", "model"), ["*"])
-        print(json.dumps({path.name: path.read_text() for path in folder.iterdir()}))
-        """
-    arrived = run(code, hub, tmp_path, **settings)
-    assert {name: arrived[name].encode() for name in FILES} == FILES
-    assert run(code, hub, tmp_path, HF_HUB_OFFLINE="1", **settings) == arrived
-    assert [hub.count(pattern) for pattern in (TOKENIZER, WEIGHTS)] == [2, 2]
-
-
-def test_repeatedly_damaged_file_is_reported_and_removed(hub: Hub, tmp_path: Path) -> None:
-    hub.fail(TOKENIZER, FLIPPED, None)
-    code = CONTENT.replace("NAME", "tokenizer.json")
-    refused = run(code, hub, tmp_path)
-    assert refused["message"].startswith("tokenizer.json of org/tiny is damaged")
-    assert hub.count(TOKENIZER) == 2
-    # A later run does not use the damaged file, and downloads it again.
-    hub.faults.clear()
-    assert run(code, hub, tmp_path).encode() == FILES["tokenizer.json"]
-
-
-def test_refused_second_download_is_reported_as_refusal(hub: Hub, tmp_path: Path) -> None:
-    """The damaged file is removed first, then the Hub refuses the second download."""
-    hub.fail(TOKENIZER, FLIPPED)
-    hub.fail(TOKENIZER, 403)
-    refused = run(CONTENT.replace("NAME", "tokenizer.json"), hub, tmp_path, HF_HUB_DISABLE_SYMLINKS="1")
-    assert "the Hub refused model 'org/tiny'" in refused["message"]
+def test_damaged_file_is_reported_and_removed(hub: Hub, tmp_path: Path, settings: dict[str, str]) -> None:
+    for pattern, name in ((TOKENIZER, "tokenizer.json"), (WEIGHTS, "model.safetensors")):
+        hub.fail(pattern, FLIPPED)
+        code = CONTENT.replace("NAME", name)
+        refused = run(code, hub, tmp_path, **settings)
+        assert refused["message"].startswith(f"the download of {name} of org/tiny is damaged")
+        # A later run does not use the damaged file, and downloads it again.
+        assert run(code, hub, tmp_path, **settings).encode() == FILES[name]
+        assert hub.count(pattern) == 2
 
 
 def test_cached_files_are_not_compared_again(hub: Hub, tmp_path: Path) -> None:

@@ -42,13 +42,6 @@ def test_a_large_file_is_refused_before_the_folder_is_hashed(tmp_path: Path, nam
         resolve(str(tmp_path), "model")
 
 
-def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "config.json")
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(EmmsError, match=r"config\.json"):
-        resolve(str(tmp_path), "model")
-
-
 def test_a_large_file_on_the_hub_is_refused(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/large", {"config.json": bytes(17 * MB), "model.safetensors": b""})
     code = """

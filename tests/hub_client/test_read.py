@@ -54,8 +54,7 @@ def test_renamed_repository_is_ranked_under_its_current_name(hub: Hub, cli: Comm
 
 def test_unreadable_checkpoint_is_a_failed_row(hub: Hub, cli: CommandLine) -> None:
     hub.store.put_files("org/private", files_of(), private=True)
-    hub.store.put_files("org/disabled", files_of(), disabled=True)
-    done = rank(cli, "org/private", "org/absent", "org/disabled", GOOD)
+    done = rank(cli, "org/private", "org/absent", GOOD)
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
     errors = {id: row["error"] for id, row in rows(done).items()}
@@ -63,7 +62,6 @@ def test_unreadable_checkpoint_is_a_failed_row(hub: Hub, cli: CommandLine) -> No
     for id in ("org/private", "org/absent"):
         assert errors[id].startswith(f"there is no model '{id}' on the Hub, or it is private")
         assert "hf auth login" in errors[id]
-    assert "Access to this resource is disabled" in errors["org/disabled"]
     assert not any("\n" in error for error in errors.values())
 
 
@@ -75,8 +73,8 @@ def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
         hub.store.put_files(f"org/{name}", {"config.json": content})
     code = """
         from dataclasses import asdict
-        from hf_emms.hub import describe_model, read_config
-        good, *others = map(describe_model, ("org/good", "org/broken", "org/list"))
+        from hf_emms.hub import find_models, read_config
+        good, *others = (next(find_models(pipeline_tags=[None], text=text)) for text in ("good", "broken", "org/list"))
         refused = [report(lambda: read_config(model))["message"] for model in others]
         print(json.dumps([asdict(good), [good.license, good.base_model, good.parameters], refused]))
         """

@@ -60,34 +60,29 @@ def test_endpoint_can_be_set_after_import(hub: Hub, tmp_path: Path) -> None:
         tmp_path,
         HF_ENDPOINT="",
     )
-    unreached = "http://127.0.0.1:9 cannot be reached, and model 'org/other' is not completely in the local cache"
-    hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
-    assert found == [sha, True, {"error": "EmmsError", "message": unreached, "hint": hint}]
+    assert found[:2] == [sha, True]
+    assert found[2]["message"].startswith("http://127.0.0.1:9 cannot be reached for model 'org/other'")
+    assert "HF_ENDPOINT" in found[2]["hint"]
 
 
 def test_cached_repositories_resolve_offline(hub: Hub, tmp_path: Path) -> None:
     sha = hub.store.put_files("org/tiny", MODEL, ref="refs/pr/1")
-    hub.store.put_files("org/old-name", MODEL)
-    hub.store.move(hub.store.repo("org/old-name"), "org/new-name")
     seen = """
         repo = resolve("org/tiny@refs/pr/1", "model")
-        renamed = resolve("org/old-name", "model")
-        for each in (repo, renamed):
-            fetch(each, ["config.json"])
-        print(json.dumps([repo.revision, renamed.id]))
+        fetch(repo, ["config.json"])
+        print(json.dumps(repo.revision))
         """
-    assert run(seen, hub, tmp_path) == [sha, "org/new-name"]
+    assert run(seen, hub, tmp_path) == sha
     asked = hub.count()
-    assert run(seen, hub, tmp_path, HF_HUB_OFFLINE="1") == [sha, "org/new-name"]
+    assert run(seen, hub, tmp_path, HF_HUB_OFFLINE="1") == sha
     refused = run(
         """
-        from hf_emms.hub import hardware, who_am_i
+        from hf_emms.hub import who_am_i
         print(json.dumps([
             report(lambda: str(fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.safetensors"]))),
             report(lambda: resolve("org/other", "model").revision),
             report(lambda: resolve("org/tiny", "dataset").revision),
             report(who_am_i),
-            report(hardware),
         ]))
         """,
         hub,
@@ -101,7 +96,6 @@ def test_cached_repositories_resolve_offline(hub: Hub, tmp_path: Path) -> None:
         f"model 'org/other' {uncached}",
         f"dataset 'org/tiny' {uncached}",
         "HF_HUB_OFFLINE is set: nothing can be written to the Hub",
-        "HF_HUB_OFFLINE is set: no job can be started",
     ]
     assert all(error["hint"].startswith("unset HF_HUB_OFFLINE") for error in refused)
     assert hub.count() == asked
@@ -125,7 +119,7 @@ def test_refusals_have_a_useful_hint(hub: Hub, tmp_path: Path) -> None:
     )
     assert [error["message"] for error in refused] == [
         "there is no dataset 'org/absent' on the Hub, or it is private",
-        "model 'org/tiny' has no revision 'refs/pr/77'",
+        "there is no model 'org/tiny' at 'refs/pr/77'",
         f"model 'org/gated' at '{gated}' is gated: its owner restricts access",
         "model 'org/tiny' has no file that matches *.onnx",
         "'org/ti ny' is neither a folder nor a Hub id",
@@ -204,12 +198,12 @@ def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("n" * 300, "^'n{120}…' cannot be read: File name too long\n"),
+        ("n" * 300, "File name too long"),
         ("~nosuchuser/model", "home directory"),
         ("a\0b", "neither a folder nor a Hub id|null byte"),
         ("empty", "contains no files"),
         ("emms-demo/vit-random@v1", "has no revisions: @v1"),
-        ("closed", r"Permission denied \(.*/closed/config\.json\)"),
+        ("closed", r"Permission denied: .*/closed/config\.json"),
     ],
 )
 def test_what_cannot_be_read_as_a_checkpoint_is_named(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
@@ -223,20 +217,3 @@ def test_what_cannot_be_read_as_a_checkpoint_is_named(monkeypatch: pytest.Monkey
             resolve(name, "model")
         monkeypatch.undo()
     assert caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("resnet-destilled", "did you mean emms-demo/resnet-distilled or "),
-        ("Fashion_MNIST", "did you mean emms-demo/fashion-mnist? "),
-        ("absent", "hf-emms presets lists what is"),
-    ],
-)
-def test_an_unknown_embedded_repository_is_met_with_the_closest_few(typed: str, meant: str) -> None:
-    with pytest.raises(EmmsError, match=f"emms-demo/{typed}") as caught:
-        resolve(f"emms-demo/{typed}", "model")
-    hint = str(caught.value.hint)
-    assert hint.startswith(meant)
-    assert hint.endswith("hf-emms presets lists what is")
-    assert hint.count("emms-demo/") <= 3

@@ -28,11 +28,11 @@ def test_presets_are_listed_with_size_license_and_whether_they_are_verified() ->
     rows = {row["name"]: row for row in listed("presets", "--kind", "dataset")}
     assert tuple(rows) == tuple(dataset_presets())
     squad = rows["squad"]
-    assert (squad["bytes"], squad["license"], squad["verified"]) == ("16278203", "cc-by-sa-4.0", "yes")
-    assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("", "no")
+    assert (squad["bytes"], squad["license"], squad["verified"]) == ("16278203", "cc-by-sa-4.0", "True")
+    assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("", "False")
     assert rows["daquar"]["what"].startswith("not on the Hub")
     done = CliRunner().invoke(app, ["presets", "--kind", "dataset", "--task", "image-captioning", "--format", "table"])
-    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +yes", done.stdout)
+    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +True", done.stdout)
 
 
 def test_presets_are_filtered_by_task() -> None:

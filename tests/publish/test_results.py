@@ -161,40 +161,19 @@ def test_ranking_is_published_once_with_a_card(lab: Hub, publish: Run) -> None:
     assert commits(lab) == before
 
 
-def test_pull_request_adds_to_published_rows(lab: Hub, publish: Run) -> None:
-    first, second = (with_rows(scored(name, 0.1)) for name in ("org/a", "org/b"))
-    assert "no dataset" in publish(first, words=("--create-pr",)).err
-    publish(first)
-    done = publish(second, words=("--create-pr",), token=lab.token(user="eve"))
-    assert done.code == 0, done
-    number = done.out.strip().removeprefix(f"{lab.url}/datasets/{ID}/discussions/")
-    path = f"rankings/{path_of(example())}.json"
-    proposed = Ranking.from_json(lab.store.read(ID, path, "dataset", f"refs/pr/{number}"))
-    assert names(proposed) == ["org/a", "org/b"]
-    title = lab.store.repo(ID, "dataset").discussion(int(number)).title
-    assert title == "Add rankings: AI-Lab-Makerere/beans, image-classification"
-    assert names(published(lab, example())) == ["org/a"]
-    lab.store.repo(ID, "dataset").discussion(int(number)).status = "closed"  # another one follows all the same
-    assert (
-        publish(second, words=("--create-pr",), token=lab.token(user="eve")).out.strip().endswith(str(int(number) + 1))
-    )
-
-
-def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, cli: CommandLine, publish: Run, tmp_path: Path) -> None:
+def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, publish: Run, tmp_path: Path) -> None:
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     publish(*rankings)
-    pull = ("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled", "--format", "csv")
-    done = cli.run(*pull)
-    assert done.code == 0, done
-    header, *lines = [line.split(",") for line in done.out.splitlines()]
-    assert header[:2] == ["file", "dataset"]
-    assert {line[1] for line in lines} == {"AI-Lab-Makerere/beans", "org/food"}
-    read = [Ranking.from_json(Path(line[0]).read_text()) for line in lines]
-    assert sorted(read, key=str) == sorted(rankings, key=str)
     lab.store.put_files(ID, {"rankings/task/data/broken.json": b"{"}, "dataset")
-    again = cli.run(*pull)
-    assert (again.code, again.out) == (1, done.out)
-    assert "task/data/broken" in again.err
+    code = f"""
+        import json
+        from hf_emms.publish.results import pull
+        rankings, problems = pull("{ID}")
+        print(json.dumps([[ranking.to_json() for ranking in rankings.values()], problems]))
+        """
+    pulled, (problem,) = run_client(lab, code, tmp_path / "reader")
+    assert sorted(map(Ranking.from_json, pulled), key=str) == sorted(rankings, key=str)
+    assert problem.startswith("task/data/broken: ")
 
 
 RANKING = f"rankings/{path_of(example())}.json"
@@ -213,20 +192,6 @@ def test_newer_ranking_is_not_overwritten(lab: Hub, publish: Run, case: str) -> 
     assert done.code == 1
     assert not [words for words in said if words not in done.err], done.err
     assert lab.store.read(ID, path, "dataset") == content
-
-
-def test_saved_rankings_of_hub_datasets_are_published_by_default(lab: Hub, publish: Run, home: Path) -> None:
-    kept = home / "emms" / "rankings"
-    kept.mkdir(parents=True)
-    write(kept, example(), "beans.json")
-    write(kept, example(dataset_id="/home/ada/secret", dataset_revision="local-0123456789abcdef"), "mine.json")
-    (kept / "broken.json").write_text("{")
-    done = publish()
-    assert done.code == 0, done
-    assert done.err.count("skipped") == 2
-    assert [path for path in lab.store.paths(ID, "dataset") if path.endswith(".json")] == [
-        f"rankings/{path_of(example())}.json"
-    ]
 
 
 def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_path: Path) -> None:
@@ -249,10 +214,10 @@ def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_pa
     assert are_private == [False, True, False]
     by_name = {row["checkpoint"]: row for row in rows}
     assert len(rows) == len(by_name) == 6
-    assert (by_name["org/a"]["split"], by_name["org/a"]["logme"]) == ("validation", None)
+    assert by_name["org/a"]["split"] == "validation"
     best = by_name["org/best"]
-    assert (best["emms"], best["ranking"], best["schema_version"]) == (pytest.approx(-0.31), path_of(example()), 1)
-    assert {score["estimator"] for score in best["scores"]} == {"emms", "logme", "knn"}
+    assert best["ranking"] == path_of(example())
+    assert {score["estimator"]: score["value"] for score in best["scores"]}["emms"] == pytest.approx(-0.31)
     assert by_name["org/broken"]["error"]
     columns = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric")
     assert [by_name["org/a"][column] for column in columns] == [0.91, 0.004, "accuracy"]

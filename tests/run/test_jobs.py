@@ -264,7 +264,7 @@ def test_impossible_jobs_are_not_started(hub: Hub, cli: CommandLine, token: str)
         done = cli.run(*WORDS, *JOB, *words, token=used)
         assert done.code == 1
         assert message in done.err
-    for status, message in {402: "billing", 503: "the Hub could not serve a job (503", 403: "job.write"}.items():
+    for status, message in {402: "billing", 503: "the Hub refused a job (503", 403: "may start jobs"}.items():
         asked = hub.count("POST /api/jobs/ada")
         hub.fail("POST /api/jobs/ada", status)
         done = cli.run(*WORDS, *JOB, token=token)

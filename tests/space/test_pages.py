@@ -180,7 +180,7 @@ def test_submitting_tells_good_from_bad(pages):
     assert "This is not a ranking: Expected `str`, got `int` - at `$.dataset`" in bad
     good = post(files={"file": ("ranking.json", example().to_json())})
     assert "This is a ranking of 4 checkpoints for beans, image-classification." in good
-    assert "hf-emms publish results --repo-id org/emms-results --ranking ranking.json --create-pr" in good
+    assert "hf upload org/emms-results ranking.json rankings/image-classification/" in good
     assert "Open a pull request" not in page(pages, "tab=submit")  # nobody can sign in here
     assert "Sign in first" in post(data={"pasted": example().to_json(), "propose": "yes"})
     assert "<script>window" not in pages.post("/?tab=submit", data={"pasted": HOSTILE[1]}).text

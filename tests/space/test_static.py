@@ -65,16 +65,11 @@ def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, 
     assert not {"sdk_version", "python_version", "hf_oauth"} & set(card)
     assert "org/best" in card["models"]
     file = of_rows("food", scored("org/new", -0.1, 10), task="text-classification").save(tmp_path / "ranking.json")
-    words = ("publish", "results", "--repo-id", results, "--ranking", file, "--space", "ada/board")
-    token = hub.token(user="ada")
-    done = command(*words, token=token)
+    done = command("publish", "results", "--repo-id", results, "--ranking", file, token=hub.token(user="ada"))
     assert done.code == 0, done.err
-    assert f"{hub.url}/spaces/ada/board shows it" in done.err
+    publish("--static")
     assert b"org/</span><wbr>new" in hub.store.read("ada/board", "index.html", "space")
     assert front_matter(hub, results, "dataset")["task_categories"] == ["text-classification"]
-    done = command(*words, "--create-pr", token=token)
-    assert done.code == 1
-    assert "leave out --space" in done.err
 
 
 def test_a_static_space_and_a_gradio_one_take_each_others_place(hub, command, publish, results):
