@@ -78,9 +78,6 @@ def test_hints_are_valid_python() -> None:
     with pytest.raises(EmmsError) as template:
         hf_emms.rank("demo_captions", prompt="a photo")
     assert template.value.hint == 'prompt="a photo of a {}"'
-    with pytest.raises(EmmsError, match="No set of label encoders is named 'dem'") as encoder:
-        hf_emms.rank("demo_captions", encoders="dem")
-    assert 'Try encoders="demo".' in str(encoder.value.hint)
 
 
 def test_command_line_writes_flags(cli: Cli) -> None:

@@ -91,11 +91,9 @@ def _entries() -> Iterator[tuple[Any, ...]]:
     for task_id, checkpoints in checkpoint_presets().items():
         for checkpoint in checkpoints:
             yield "checkpoint", task_id, task_id, checkpoint.name, *_facts(checkpoint)
-    for name, candidates in candidate_sets().items():
-        for id in candidates.checkpoints:
+    for name, ids in candidate_sets().items():
+        for id in ids:
             yield "checkpoint", name, "", id, *unknown
-        for missing in candidates.missing:
-            yield "checkpoint", name, "", f"not on the Hub: {missing}", *unknown
     for name, encoders in encoder_sets().items():
         for encoder in encoders:
             yield "encoder", name, "", encoder.name, *_facts(encoder)

@@ -122,13 +122,10 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     if repo.folder is not None:
         return _on_disk(repo.folder)
     from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.hf_api import RepoFile as HubFile
 
     if constants.HF_HUB_OFFLINE:
-        name = repo_folder_name(repo_id=repo.id, repo_type=repo.kind)
-        return _on_disk(Path(constants.HF_HUB_CACHE, name, "snapshots", repo.revision))
-
+        return _on_disk(_download(repo, ["*"]))
     entries = request(
         lambda api: list(api.list_repo_tree(repo.id, repo_type=repo.kind, revision=repo.revision, recursive=True)),
         repo.id,

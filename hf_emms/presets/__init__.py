@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError, Note, format_count, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, format_count, setting_ref, setting_refs
 
 
 @dataclass(frozen=True)
@@ -139,35 +137,16 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
     return tuple(name for name, size in sizes.items() if size <= max_parameters)
 
 
-@dataclass(frozen=True)
-class CandidateSet:
-    """A named set of checkpoints; `missing` maps checkpoints without weights on the Hub to the reason."""
-
-    checkpoints: tuple[str, ...]
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
 @cache
-def candidate_sets() -> Mapping[str, CandidateSet]:
+def candidate_sets() -> Mapping[str, tuple[str, ...]]:
     """Return the sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning", "dinov3")."""
-    return {
-        name: CandidateSet(tuple(fields["checkpoints"]), fields.get("missing", {}))
-        for name, fields in _read("candidates").items()
-    }
+    return {name: tuple(ids) for name, ids in _read("candidates").items()}
 
 
-def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[Note, ...]]:
-    """Expand names of sets to ids, and return notes on checkpoints of the sets without weights on the Hub."""
+def expand_checkpoints(names: Iterable[str]) -> tuple[str, ...]:
+    """Expand names of sets to ids."""
     sets = candidate_sets()
-    ids: list[str] = []
-    notes: list[Note] = []
-    for name in names:
-        candidates = sets.get(name, CandidateSet((name,)))
-        ids += candidates.checkpoints
-        if candidates.missing:
-            missing = "; ".join(f"{checkpoint} ({why})" for checkpoint, why in candidates.missing.items())
-            notes.append(Note("missing-checkpoints", f"{name}: not on the Hub: {missing}"))
-    return tuple(ids), tuple(notes)
+    return tuple(id for name in names for id in sets.get(name, (name,)))
 
 
 @cache
@@ -182,21 +161,9 @@ def encoder_presets() -> Mapping[str, tuple[str, ...]]:
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
-    """Expand names of encoder sets to ids, each once.
-
-    Raises:
-        EmmsError: An unknown name is close to the name of a set.
-    """
+    """Expand names of encoder sets to ids, each once."""
     sets = encoder_presets()
-    ids: list[str] = []
-    for name in names:
-        close = difflib.get_close_matches(name.lower(), sets, cutoff=0.7)
-        if name not in sets and close and not Path(name).exists():
-            raise EmmsError(
-                f"No set of label encoders is named {name!r}.", "Try " + setting_ref("encoders", close[0]) + "."
-            )
-        ids += sets.get(name, (name,))
-    return tuple(dict.fromkeys(ids))
+    return tuple(dict.fromkeys(id for name in names for id in sets.get(name, (name,))))
 
 
 def _read(kind: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from hf_emms.errors import EmmsError
 
@@ -64,13 +62,3 @@ def section_text(readme: bytes) -> str:
     span = section_span(readme)
     text = "" if span is None else readme[span[0] : span[1]].decode().replace("\r\n", "\n")
     return text.removeprefix(START).removesuffix(END)
-
-
-def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
-    """Set top-level fields of the metadata; None removes a field."""
-    from huggingface_hub import RepoCard
-
-    card = RepoCard(readme.decode())
-    for name, value in fields.items():
-        card.data[name] = value
-    return str(card).encode()

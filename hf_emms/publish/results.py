@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hf_emms import hub
@@ -12,11 +11,9 @@ from hf_emms.cache.files import read_limited
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
-from hf_emms.publish.readme import END, START, put_section, section_text, with_fields
 from hf_emms.ranking import Ranking, check_ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from hf_emms.tasks import hub_tag
 
 PARQUET_FOLDER = "data"
 
@@ -25,13 +22,6 @@ _TITLE_LENGTH = 120
 _TRIES_AMONG_MANY = 40
 # Facts of a ranking in each of its Parquet rows; "ranking" is the path of its JSON file.
 _TEXTS = ("task", "dataset", "dataset_id", "dataset_revision", "config", "split", "created", "ranking")
-_TABLE_HEAD = """\
-## Rankings
-
-| dataset | task | rows | checkpoints | best | fine-tuned | ranked |
-| :--- | :--- | ---: | ---: | :--- | :--- | :--- |"""
-# A line of the table. The link in its last column contains the path of the ranking.
-_TABLE_LINE = re.compile(rf"^\|.*/{JSON_FOLDER}/([^|]+)\.json\) \|[ \t]*$", re.MULTILINE)
 
 
 def parquet_rows(ranking: Ranking, path: str) -> bytes:
@@ -153,20 +143,6 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> d
             published[path] = changed[path] = whole
     files = {f"{JSON_FOLDER}/{path}.json": whole.to_json().encode() for path, whole in changed.items()}
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
-    card = read(_README)
-    if files or card is None:
-        files[_README] = _updated_card(
-            card, repo_id, {path: whole for path, whole in published.items() if whole is not None}
-        )
+    if read(_README) is None:
+        files[_README] = rendered_template("results_readme.md.jinja", repo_id=repo_id).encode()
     return files
-
-
-def _updated_card(card: bytes | None, repo_id: str, rankings: Mapping[str, Ranking]) -> bytes:
-    """Return the card with a table line per ranking. The lines of other rankings stay."""
-    url = f"{hub.repo_url(repo_id, 'dataset')}/blob/main/{JSON_FOLDER}"
-    listed = {match[1]: match[0] for match in _TABLE_LINE.finditer(section_text(card or b""))}
-    for path, ranking in rankings.items():
-        listed[path] = rendered_template("results_table_line.md.jinja", ranking=ranking, file=f"{url}/{path}.json")
-    section = "\n".join([START, "", _TABLE_HEAD, *(listed[path].strip() for path in sorted(listed)), END])
-    card = put_section(card or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
-    return with_fields(card, {"task_categories": sorted({hub_tag(path.partition("/")[0]) for path in listed})})

@@ -16,7 +16,6 @@ from hf_emms import __version__, hub
 from hf_emms.cache.files import write_atomic
 from hf_emms.errors import EmmsError, install_command, setting_ref
 from hf_emms.publish.local_server import source_folder
-from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
@@ -112,6 +111,8 @@ def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, p
     Raises:
         EmmsError: The dataset does not exist, or access is refused.
     """
+    from huggingface_hub import RepoCard
+
     account = hub.who_am_i()
     id_of_user = f"{account.name}/{repo_id.rpartition('/')[2]}"
     hub.require_push(account, repo_id, "space", instead=setting_ref("repo_id", id_of_user))
@@ -123,7 +124,10 @@ def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, p
         )
     sdk = "static" if static else "gradio"
     content = {_README: files()[_README]} | static_files(data, results) if static else files()
-    content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings.values(), results))
+    card = RepoCard(content[_README].decode())
+    for name, value in ((_STATIC if static else {}) | links(rankings.values(), results)).items():
+        card.data[name] = value
+    content[_README] = str(card).encode()
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder), content)
         commit = hub.publish_space(

@@ -219,8 +219,8 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
         encoders = ()
     elif embeds and not encoders:
         encoders = _resolve_encoders(options.features, preset, resolver)
-    ids, missing = checkpoint_names(options.features, preset, sample.task.id)
-    notes: list[Note] = [*sample.notes, *missing]
+    ids = checkpoint_names(options.features, preset, sample.task.id)
+    notes: list[Note] = [*sample.notes]
     if options.encoders and not embeds:
         unused = f"{setting_ref('encoders')} has no effect: {', '.join(options.estimators)} use no label embeddings"
         notes.append(Note("encoders-unused", unused))
@@ -332,10 +332,8 @@ def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tupl
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
 
 
-def checkpoint_names(
-    options: FeatureOptions, preset: DatasetPreset | None, task_id: str
-) -> tuple[tuple[str, ...], tuple[Note, ...]]:
-    """Return the ids of the checkpoints (the user's, the dataset preset's, or the task's), and notes on their sets.
+def checkpoint_names(options: FeatureOptions, preset: DatasetPreset | None, task_id: str) -> tuple[str, ...]:
+    """Return the ids of the checkpoints: the user's, the dataset preset's, or the task's.
 
     Raises:
         EmmsError: The options name none, and the task has no list.

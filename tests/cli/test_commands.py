@@ -76,29 +76,18 @@ def test_failed_rows(cli: Cli, rank: list[str]) -> None:
 def test_checkpoints_come_from_a_file_or_stdin(cli: Cli, rank: list[str], tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     words = [word for word in rank if word not in ("-c", GOOD, POOR)]
-    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
-        listed.write_text(f"# kandidates\n{GOOD}  # distilled, é\n\n{POOR}\n", encoding)
-        assert sorted(best_first(cli(*words, "--checkpoints-file", listed).out)) == sorted([GOOD, POOR])
+    listed.write_text(f"# kandidates\n{GOOD}  # distilled, é\n\n{POOR}\n", "utf-8")
+    assert sorted(best_first(cli(*words, "--checkpoints-file", listed).out)) == sorted([GOOD, POOR])
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "names no checkpoint"),
-        (b"# nothing\n\n", "names no checkpoint"),
-        ("org/name  # é".encode("latin-1"), "not UTF-8 text"),
-        ("org/name".encode("utf-16-le"), "not UTF-8 text"),
-        (None, "No such file"),
-    ],
-)
-def test_invalid_checkpoints_file_is_refused(
-    cli: Cli, rank: list[str], tmp_path: Path, content: bytes | None, reason: str
-) -> None:
-    if content is not None:
-        (tmp_path / "list.txt").write_bytes(content)
-    result = cli(*rank, "--checkpoints-file", tmp_path / "list.txt")
-    assert (result.code, result.out) == (1, "")
-    assert reason in result.err
+def test_invalid_checkpoints_file_is_refused(cli: Cli, rank: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    for content, reason in ((None, "No such file"), (b"# nothing\n\n", "names no checkpoint"), (b"\xe9", "not UTF-8")):
+        if content is not None:
+            file.write_bytes(content)
+        result = cli(*rank, "--checkpoints-file", file)
+        assert (result.code, result.out) == (1, "")
+        assert reason in result.err
 
 
 def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
@@ -178,16 +167,13 @@ def test_error_is_one_line_with_hint_and_debug_prints_traceback(cli: Cli, monkey
     assert all(part in debugged.err for part in ("Error: ", "Traceback"))
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(None, "1"), (1, "1"), (2, "1"), (9, "8")])
-def test_one_core_stays_free_and_pipes_get_no_progress_bars(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: str
-) -> None:
-    told = {"OMP_NUM_THREADS": threads} | {f"HF_{name}_DISABLE_PROGRESS_BARS": "1" for name in ("HUB", "DATASETS")}
-    for name in told:
+def test_one_core_stays_free_and_pipes_get_no_progress_bars(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {"OMP_NUM_THREADS": "8"} | {f"HF_{name}_DISABLE_PROGRESS_BARS": "1" for name in ("HUB", "DATASETS")}
+    for name in expected:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
     assert cli("--version").code == 0
-    assert told.items() <= os.environ.items()
+    assert expected.items() <= os.environ.items()
 
 
 def test_unreachable_encoders_suggest_the_demo_encoders(cli: Cli) -> None:

@@ -55,9 +55,6 @@ def readable(request: Request, kinds: str, id: str) -> Repo:
     """Return the repository if the request may read its metadata."""
     store, kind = request.hub.store, kind_of(kinds)
     repo = store.repos.get((kind, id))
-    if repo is None and (moved_to := store.moved.get(f"{kind}s/{id}")):
-        target = request.base + request.path.replace(id, moved_to, 1)
-        raise HubError(307, f"moved to {moved_to}", headers={"Location": target})
     if repo is None or not may_see(repo, request.token):
         # The Hub does not reveal whether a private repository exists.
         raise HubError(404 if request.token else 401, "Repository not found", "RepoNotFound")

@@ -117,7 +117,6 @@ class Store:
         self._blobs = folder / "blobs"
         self._blobs.mkdir(parents=True, exist_ok=True)
         self.repos: dict[tuple[Kind, str], Repo] = {}
-        self.moved: dict[str, str] = {}
 
     # ---- repositories --------------------------------------------------------------------------------------------
 
@@ -139,13 +138,6 @@ class Store:
 
     def delete(self, repo: Repo) -> None:
         del self.repos[repo.kind, repo.id]
-
-    def move(self, repo: Repo, to_id: str) -> None:
-        """Rename a repository. Its old name redirects to the new one."""
-        self.delete(repo)
-        self.moved[f"{repo.kind}s/{repo.id}"] = to_id
-        repo.id = to_id
-        self.repos[repo.kind, to_id] = repo
 
     # ---- contents ------------------------------------------------------------------------------------------------
 

@@ -41,14 +41,6 @@ def test_interrupted_download_is_resumed(hub: Hub, tmp_path: Path) -> None:
     assert not any(entry.authorized for entry in parts)
 
 
-@pytest.mark.slow
-def test_renamed_repository_is_ranked_under_its_current_name(hub: Hub, cli: CommandLine, model: str) -> None:
-    present = f"{model}-renamed"
-    hub.store.move(hub.store.repo(model), present)
-    done = rank(cli, model, present, f"{model}@main")
-    assert [(name, row["error"]) for name, row in rows(done).items()] == [(present, None)]
-
-
 # ---- what does not: one failed row ---------------------------------------------------------------------------------
 
 

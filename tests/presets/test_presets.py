@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import EmmsError, Note
+from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.presets import (
     DatasetPreset,
@@ -110,15 +110,14 @@ def test_names_of_sets_are_expanded() -> None:
     assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
     first, *others = encoder_presets()["paper"]
     assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
-    sizes = {name: len(candidates.checkpoints) for name, candidates in candidate_sets().items()}
+    sizes = {name: len(ids) for name, ids in candidate_sets().items()}
     papers, language_models = {"paper-cnn": 10, "paper-vit": 12, "paper-captioning": 3}, {"llm-2b": 3, "llm-8b": 6}
     assert sizes == {**papers, "dinov3": 4, "llm-0.5b": 7, **language_models}
     options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
     planned = make_plan(options, Progress())
     ids = [candidate.id for candidate in planned.candidates]
-    assert ids == [*candidate_sets()["paper-cnn"].checkpoints, "org/name"]
+    assert ids == [*candidate_sets()["paper-cnn"], "org/name"]
     assert "microsoft/resnet-34" in ids
-    assert "missing-checkpoints" in [note.code for note in planned.notes if isinstance(note, Note)]
 
 
 def test_the_demo_presets_refer_to_shipped_files() -> None:

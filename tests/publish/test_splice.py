@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hf_emms.errors import EmmsError
-from hf_emms.publish.readme import END, START, put_section, section_span, section_text, with_fields
+from hf_emms.publish.readme import END, START, put_section, section_span, section_text
 
 BOM = b"\xef\xbb\xbf"
 SECTION = f"{START}\nfirst text\n\n| a |\n{END}\n"
@@ -113,25 +112,3 @@ def test_broken_markers_are_reported_with_lines(broken: str) -> None:
 def test_invalid_utf8_is_reported_with_its_line() -> None:
     with pytest.raises(EmmsError, match="0xe9 in line 2"):
         put_section("# Title\ncafé\n".encode("latin-1"), SECTION)
-
-
-CARD = """---
-# who made it
-language: no
-models:
-- a/b
--  c/d   # kept in order
-tags: [x, y]
-title: "A: B"  # quoted
----
-
-# Text
-models: not a field
-"""
-
-
-def test_with_fields_sets_and_removes_fields() -> None:
-    changed = with_fields(CARD.encode(), {"models": ["e/f"], "tags": None, "datasets": ["g/h"]}).decode()
-    _, block, text = changed.split("---\n", 2)
-    assert yaml.safe_load(block) == {"language": False, "models": ["e/f"], "title": "A: B", "datasets": ["g/h"]}
-    assert text == CARD.split("---\n", 2)[2]

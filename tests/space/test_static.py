@@ -69,7 +69,6 @@ def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, 
     assert done.code == 0, done.err
     publish("--static")
     assert b"org/</span><wbr>new" in hub.store.read("ada/board", "index.html", "space")
-    assert front_matter(hub, results, "dataset")["task_categories"] == ["text-classification"]
 
 
 def test_a_static_space_and_a_gradio_one_take_each_others_place(hub, command, publish, results):
