@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from hf_emms.cache import Cache
 from hf_emms.data.assembly import assemble
 from hf_emms.data.files.open_split import reading_error
 from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import make_labels
 from hf_emms.data.match import read_schema
-from hf_emms.data.sample import Sample, SoftLabels, store_sample, stored_sample
+from hf_emms.data.sample import Sample, SoftLabels
 from hf_emms.data.sampling import draw
-from hf_emms.data.search.inline_qrels import inline_qrels
+from hf_emms.data.search.pairs import search_pairs
 from hf_emms.data.search.sample import search_sample
 from hf_emms.data.search.tables import search_tables
 from hf_emms.options import SampleOptions
@@ -18,9 +17,7 @@ from hf_emms.options import SampleOptions
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
 
 
-def load_sample(
-    options: SampleOptions, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
-) -> Sample:
+def load_sample(options: SampleOptions, source: DatasetSource | None = None, *, training: bool = False) -> Sample:
     """Return a seeded sample of a dataset. Its task and columns are inferred unless the options name them.
 
     Draws rows by their content, so the order of files and rows does not matter, except in streams. If neither the
@@ -30,7 +27,6 @@ def load_sample(
         options: The dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (media or texts in
             class folders, or with a metadata file; tables of the formats in docs/rank-texts.md; the Hub's layout), such
             a file, or data in memory.
-        cache: Stores samples of streams.
         source: The result of `open_dataset` for the same dataset, which saves requests to the Hub.
         training: Whether to make the items for fine-tuning, see `Task.training_items`.
 
@@ -39,23 +35,15 @@ def load_sample(
             has fewer than two labels; more than 5 % of the rows (and more than two) are unusable.
     """
     source = source or open_dataset(options)
-    sample = stored_sample(cache, source, options, training=training)
-    if sample is None:
-        try:
-            sample = _drawn_sample(source, options, training=training)
-        except UnicodeDecodeError as error:  # pyarrow checks texts when they become Python objects
-            raise reading_error(error, source.name, options.config) from error
-        store_sample(cache, source, options, sample, training=training)
-    return sample
-
-
-def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bool) -> Sample:
-    tables = search_tables(source, options)
-    if tables is not None:
-        return search_sample(tables, options, training=training)
-    split = source.open(options)
-    schema = read_schema(split, source.preset, options)
-    if schema.task.input.is_collection:
-        return search_sample(inline_qrels(split, schema, options), options, training=training)
-    drawn = draw(split, schema, options)
-    return assemble(split, drawn, make_labels(drawn, training=training))
+    try:
+        tables = search_tables(source, options)
+        if tables is not None:
+            return search_sample(tables, options, training=training)
+        split = source.open(options)
+        schema = read_schema(split, source.preset, options)
+        if schema.task.input.is_collection:
+            return search_sample(search_pairs(split, schema), options, training=training)
+        drawn = draw(split, schema, options)
+        return assemble(split, drawn, make_labels(drawn, training=training))
+    except UnicodeDecodeError as error:  # pyarrow checks texts when they become Python objects
+        raise reading_error(error, source.name, options.config) from error

@@ -24,11 +24,6 @@ _FEW = 5
 _MANY = 20
 # Share of skipped rows above which a note warns.
 _FEW_SKIPPED = 0.01
-_REFERENCES = {
-    "all": "one row per {label}",
-    "first": "the first {label} of each",
-    "mean": "the mean of all its {label}s for each",
-}
 # Further names of columns that look like a part of the input, or like a label.
 _LIKE_INPUTS = ("choices", "options", "passage", "score", "rating", "label", "image", "audio")
 
@@ -86,8 +81,6 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         notes=(
             *split.notes,
             *schema.notes,
-            *drawn.notes,
-            *(note for note in labels.notes if isinstance(note, Note)),
             *_warnings(drawn, labels, skipped, total),
         ),
         fingerprint=digest(content + json.dumps(identity).encode()),
@@ -206,22 +199,13 @@ def _input_names() -> set[str]:
 def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> Iterator[str]:
     """Yield facts about how examples became rows and label texts."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
-    yield from (str(fact) for fact in labels.notes if not isinstance(fact, Note))
+    yield from labels.facts
     if task.instruction is not None:
         yield f"decoders read {task.instruction(schema.columns).text!r} after each {task.inputs[0].name}, T5 before it"
     if labels.spans is None:
         yield _sampled(drawn, labels) if task.categorical else _inputs(drawn, labels, n_inputs, n_groups)
-        empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
-        if empty:
-            yield f"{pluralize(empty, 'row')} without {label}: the label text is {task.no_label_text!r}"
     if drawn.normalized:
         yield f"{label} in fractions of the image, not in pixels"
-    if schema.flag_names is not None:
-        yield f"one 0 or 1 for each of {len(schema.flag_names)} classes"
-    elif schema.class_separator is not None:
-        yield f"several classes per {label}, separated by {schema.class_separator} or written as a list"
-    if schema.joins_labels:
-        yield f"{' and '.join(schema.label_columns)} are joined to one {label}"
     if schema.group_column is not None:
         yield f"rows with the same {schema.group_column} stay in one fold and one split"
 
@@ -244,9 +228,7 @@ def _inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> s
     groups = f", {pluralize(n_groups, task.group_by)}" if task.group_by else ""
     fact = f"sample: {pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
     several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
-    if not several or task.numbers is not None:
-        return fact
-    return f"{fact}: {_REFERENCES[references].format(label=task.label_noun or task.label.name)}"
+    return f"{fact}; {task.label_noun or task.label.name}s of an input: {references}" if several else fact
 
 
 def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None) -> Iterator[Note]:
@@ -256,11 +238,6 @@ def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None)
         counts = np.bincount(labels.codes)
         if counts.max() == 1:
             yield Note("labels-all-different", "All rows have different classes.")
-        elif np.median(counts) < _FEW:
-            yield Note(
-                "few-rows-per-class",
-                f"Most classes have fewer than {_FEW} rows: draw more with {setting_ref('max_samples')}.",
-            )
     n_read = total or skipped + len(drawn.inputs)
     if skipped > _FEW_SKIPPED * n_read:
         yield Note("rows-skipped", f"Skipped {skipped:,} of {pluralize(n_read, 'row')}.")

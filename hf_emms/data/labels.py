@@ -12,7 +12,6 @@ import numpy as np
 from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import DrawnRows
 from hf_emms.data.sample import SoftLabels
-from hf_emms.errors import Note
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
 
@@ -35,7 +34,7 @@ class Labels:
         numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
         order: Label texts in the dataset's own order of classes; empty if it has none.
-        notes: Warnings, and facts about the labels as plain strings.
+        facts: How examples became labels, for the preview.
     """
 
     inputs: np.ndarray
@@ -47,26 +46,25 @@ class Labels:
     numbers: np.ndarray | None = None
     values: np.ndarray | None = None
     order: tuple[str, ...] = ()
-    notes: tuple[Note | str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 def make_labels(drawn: DrawnRows, *, training: bool) -> Labels:
     """Return the labels of drawn rows, or of the items that the task makes of them."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items
-    items, notes = itemize(drawn.examples(), options) if itemize is not None else (None, ())
+    items, facts = itemize(drawn.examples(), options) if itemize is not None else (None, ())
     if items is not None:
         labels = _item_labels(items)
-        return replace(
-            labels, order=_class_order(drawn.schema, {text: text for text in labels.texts}), notes=tuple(notes)
-        )
+        order = _class_order(drawn.schema, {text: text for text in labels.texts})
+        return replace(labels, order=order, facts=tuple(facts))
     inputs = np.array([input for input, _ in drawn.rows], dtype=np.uint64)
     if task.numbers is not None:
         numbers = [labels[0] for _, labels in drawn.rows]
         labels = _number_labels(inputs, task.numbers, numbers, options.label_form or task.label_form)
     else:
         labels = _text_labels(inputs, drawn.schema, [labels for _, labels in drawn.rows], options)
-    return replace(labels, notes=(*notes, *labels.notes))
+    return replace(labels, facts=(*facts, *labels.facts))
 
 
 def _item_labels(items: Sequence[Item]) -> Labels:
@@ -84,29 +82,27 @@ def _item_labels(items: Sequence[Item]) -> Labels:
 def _number_labels(
     inputs: np.ndarray, numbers: NumericLabels, measured: Sequence[tuple[float, ...]], form: LabelForm
 ) -> Labels:
-    warning = numbers.warn(np.array(measured, dtype=np.float64)) if numbers.warn is not None else None
-    notes = (warning,) if warning else ()
     if form not in ("numbers", "both"):
         texts, codes = _distinct([numbers.describe(value) for value in measured])
-        return Labels(inputs, codes, tuple(texts), notes=notes)
+        return Labels(inputs, codes, tuple(texts))
     distinct, codes = _distinct(measured)
     values = np.array(distinct, dtype=np.float64)
     encoded = numbers.encode(values).astype(np.float32, copy=False)
     described, soft = _soft_labels([((numbers.describe(value), 1.0),) for value in distinct])
-    return Labels(inputs, codes, described, soft=soft, form=form, numbers=encoded, values=values, notes=notes)
+    return Labels(inputs, codes, described, soft=soft, form=form, numbers=encoded, values=values)
 
 
 def _text_labels(
     inputs: np.ndarray, schema: RowSchema, raws: Sequence[Sequence[str]], options: SampleOptions
 ) -> Labels:
-    text_of, notes = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.prompt)
+    text_of, facts = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.prompt)
     order = _class_order(schema, text_of)
-    chosen = [row[:1] for row in raws] if options.references == "first" else raws
+    chosen = [row[:1] if options.references == "first" else row for row in raws]
     distinct, codes = _distinct([_weighted(row, text_of) for row in chosen])
     if all(len(label) == 1 for label in distinct):
-        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), order=order, notes=notes)
+        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), order=order, facts=facts)
     texts, soft = _soft_labels(distinct)
-    return Labels(inputs, codes, texts, soft=soft, order=order, notes=notes)
+    return Labels(inputs, codes, texts, soft=soft, order=order, facts=facts)
 
 
 def _class_order(schema: RowSchema, text_of: Mapping[str, str]) -> tuple[str, ...]:

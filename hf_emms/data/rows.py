@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_emms.data.match import RowSchema
 from hf_emms.data.match.columns import split_classes
-from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
+from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
@@ -176,7 +176,6 @@ class DrawnRows:
         inputs: Hash → input.
         rows: Hash of the input and raw labels, for each row of the sample.
         n_read: Number of inputs read; `skipped` of them are unusable.
-        notes: Warnings about a stream.
         reasons: The first skipped rows, and why each is unusable.
         first: The cells of the first row.
         class_counts: Class → number of rows in the split.
@@ -186,7 +185,6 @@ class DrawnRows:
     options: SampleOptions
     normalized: bool
     unlabelled: int
-    notes: tuple[Note, ...] = ()
     contents: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, DrawnInput] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
@@ -221,7 +219,7 @@ class DrawnRows:
             for id, drawn in sorted(self.inputs.items())
         ]
 
-    def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
+    def add(self, row: Mapping[str, Any], index: int, where: str) -> None:
         """Add an input of a row, or count it as skipped.
 
         Args:
@@ -301,8 +299,7 @@ class DrawnRows:
         self.skipped += 1
         if len(self.reasons) < FEW_SKIPPED:
             paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
-            places = [place for place in (where, *paths) if place]
-            self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
+            self.reasons.append(f"{', '.join([where, *paths])}: {problem}")
         # Stop early: good rows alone could no longer bring the share below the limit.
         limit = self.options.max_samples
         if limit is not None and too_many(self.skipped, limit + self.skipped):

@@ -1,31 +1,20 @@
-"""The sample of a dataset that checkpoints are ranked on, and how samples of streams are stored."""
+"""The sample of a dataset that checkpoints are ranked on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, Key, cache_key
-from hf_emms.data.files.sources import DatasetSource
 from hf_emms.errors import Note
 from hf_emms.hub import Repo
-from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
-from hf_emms.options import LabelForm, SampleOptions
-from hf_emms.options.registry import installed_versions, plugin_versions
+from hf_emms.inputs import Spans, hash64
+from hf_emms.options import LabelForm
 from hf_emms.ranking.reading import Reading
-from hf_emms.tasks import Task, get_task
-
-# Part of the key of every stored sample. Raise it if the same options now draw another sample.
-SAMPLE_VERSION = 16
-
-# Fields of a stored sample that are neither arrays nor plain values.
-_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
-_SOFT = "soft:"
+from hf_emms.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -164,98 +153,3 @@ def pinned(repo: Repo, content: bytes) -> Repo:
 def digest(content: bytes) -> str:
     """Return a hash of bytes: 32 hex digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-# ---- stored samples of streams ---------------------------------------------------------------------------------------
-
-
-def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool = False) -> Key:
-    """Return the cache key of a sample."""
-    preset = source.preset
-    return cache_key(
-        "samples",
-        source.repo.id,
-        source.repo.revision,
-        options.in_keys(),
-        # A plugin's version decides how its task cleans labels.
-        versions=installed_versions("datasets") | plugin_versions(),
-        code=SAMPLE_VERSION,
-        dataset=source.name,
-        config=source.config,
-        split=source.split(options),
-        training=training,
-        preset={"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
-    )
-
-
-def store_sample(
-    cache: Cache | None, source: DatasetSource, options: SampleOptions, sample: Sample, *, training: bool = False
-) -> None:
-    """Store the sample of a stream, so that the next run needs no network. Other samples are drawn again from files."""
-    if cache is None or not source.is_streamed(options):
-        return
-    values = {field.name: getattr(sample, field.name) for field in fields(Sample) if field.name not in _RECORDS}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    facts = {name: value for name, value in values.items() if name not in arrays}
-    facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision], "reading": sample.reading}
-    inputs = sample.inputs
-    if isinstance(inputs, Spans):
-        arrays["bounds"], inputs = inputs.bounds, inputs.inputs
-    parts: tuple[Sequence[Any], ...] = (inputs,)
-    if isinstance(inputs, Pairs):
-        arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)
-    if isinstance(inputs, SearchCollection):
-        arrays["judgments"], parts = inputs.judgments, (inputs.queries, inputs.documents)
-    for number, (kind, part) in enumerate(zip(_stored_kinds(sample.task), parts, strict=True)):
-        contents = kind.contents(part)
-        arrays[f"contents_{number}"] = np.frombuffer(b"".join(contents), np.uint8)
-        arrays[f"ends_{number}"] = np.cumsum([len(content) for content in contents], dtype=np.int64)
-    if sample.soft_labels is not None:
-        arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
-    arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-    cache.put(sample_key(source, options, training=training), arrays)
-
-
-def _stored_kinds(task: Task) -> list[Modality]:
-    """Return the modalities of stored contents: of the input columns, or of queries and documents."""
-    return [task.label.kind] * 2 if task.input.is_collection else [column.kind for column in task.inputs]
-
-
-def stored_sample(
-    cache: Cache | None, source: DatasetSource, options: SampleOptions, *, training: bool = False
-) -> Sample | None:
-    """Return the stored sample of a stream for the same options, or None."""
-    if cache is None or not source.is_streamed(options):
-        return None
-    return cache.get(sample_key(source, options, training=training), lambda stored: _unpack(source, stored))
-
-
-def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
-    facts = msgspec.json.decode(stored["facts"].tobytes())
-    task = get_task(facts.pop("task")).for_columns(facts["columns"])
-    id, revision = facts.pop("repo")
-    reading = msgspec.convert(facts.pop("reading"), Reading | None)
-    notes = msgspec.convert(facts.pop("notes"), tuple[Note, ...])
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
-    values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
-    parts = []
-    for number, kind in enumerate(_stored_kinds(task)):
-        content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
-        pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        parts.append(kind.from_bytes(pieces))
-    inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
-    if "judgments" in stored:
-        inputs = SearchCollection(parts[0], parts[1], stored["judgments"])
-    if "bounds" in stored:
-        inputs = Spans(inputs, stored["bounds"])
-    soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
-    return Sample(
-        dataset=source.name,
-        repo=replace(source.repo, revision=revision) if id == source.repo.id else Repo(id, "dataset", revision),
-        task=task,
-        inputs=inputs,
-        soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
-        reading=reading,
-        notes=notes,
-        **values,
-    )

@@ -5,28 +5,24 @@ The order needs only the first bytes of each input, so a large dataset is not re
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from hf_emms.data.files.open_split import OpenSplit, translate_errors
+from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import (
     ALLOWED,
     FEW_SKIPPED,
-    MAX_SKIPPED,
     DrawnRows,
     classes_of,
-    read_input,
-    read_labels,
     too_many,
     value_of,
 )
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import use_column
@@ -34,19 +30,11 @@ from hf_emms.tasks import use_column
 _BATCH = 1_000
 # Number of bytes that identify a content, together with its length.
 _HEAD = 4096
-# Rows in the shuffle buffer of a stream, per row of the sample. The buffer is in memory.
-_BUFFER_PER_ROW = 20
-# Rows of a stream, per row of the sample, after which balanced sampling no longer waits for a missing class.
-_PATIENCE = 10
-# Maximum number of questions that count per image of a stream, so that a sample has many images.
-_MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
     """Draw rows until the sample is full."""
-    rows, notes = split.select(schema.columns_read), tuple[Note, ...]()
-    if split.streaming:
-        rows, notes = _start_of_stream(rows, split, schema, options)
+    rows = split.select(schema.columns_read)
     keys, row_of, n_empty = scan_inputs(rows, schema, options.seed)
     counts: dict[str, int] = {}
     if schema.task.categorical:
@@ -54,10 +42,9 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     else:
         # Rows with the same key have equal inputs, and stay together.
         order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
-    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled), notes)
+    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled))
     drawn.class_counts = counts
-    if not split.streaming:
-        drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabelled[:FEW_SKIPPED]]
+    drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabelled[:FEW_SKIPPED]]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
     last = None
     for number, row in zip(order.tolist(), _in_order(rows, row_of[order], schema.task.input.chunk_rows), strict=True):
@@ -122,9 +109,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
 
 
 def _place(split: OpenSplit, number: int) -> str:
-    """Return a row's number and file, for messages; empty for a stream, which is shuffled."""
-    if split.streaming:
-        return ""
+    """Return a row's number and file, for messages."""
     return f"row {number + 1:,}" + (f" of {split.file}" if split.file else "")
 
 
@@ -136,8 +121,7 @@ def _order_by_class(
     unlabelled = np.flatnonzero(classes < 0)
     n_unlabelled = n_empty + len(unlabelled)
     if too_many(n_unlabelled, len(classes)):
-        place = _place(split, int(unlabelled[0])) if len(unlabelled) else ""
-        first = f", first {place}" if place else ""
+        first = f", first {_place(split, int(unlabelled[0]))}" if len(unlabelled) else ""
         raise EmmsError(
             f"{n_unlabelled} of {pluralize(len(classes), 'row')} have no label in column "
             f"{schema.label_column!r}{first}, but {ALLOWED}.",
@@ -241,89 +225,3 @@ def _path_head(path: Any) -> tuple[bytes, ...]:
     """Return the last two parts of a path (Arrow scalar or plain)."""
     path = path.as_py() if hasattr(path, "as_py") else path
     return tuple(part.encode() for part in PurePosixPath((path or "").replace("\\", "/")).parts[-2:])
-
-
-# ---- streams ---------------------------------------------------------------------------------------------------------
-
-
-def _start_of_stream(
-    rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions
-) -> tuple[Any, tuple[Note, ...]]:
-    """Return enough rows of a stream to draw a sample, and a note; balanced sampling waits for all classes."""
-    limit = options.max_samples
-    if limit is None:
-        raise EmmsError(
-            "A stream requires a number of rows.",
-            "Add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + ".",
-        )
-    import datasets
-
-    features, task = rows.features, schema.task
-    buffer = min(task.input.buffer_rows, _BUFFER_PER_ROW * limit)
-    margin = limit + int(2 * MAX_SKIPPED * limit) + 1
-    seen: set[int] = set()
-    with translate_errors(split.name, split.repo, split.config):
-        shuffled = rows.shuffle(seed=options.seed, buffer_size=buffer)
-        if not task.categorical:
-            taken, n_read = _first(shuffled, margin, lambda row: _count_rows(row, schema, options, seen))
-        elif options.sampling == "proportional" or schema.multi_label:
-            taken, n_read = _first(shuffled, margin, lambda row: 1)
-        else:
-            taken, n_read = _evenly(shuffled, schema, limit)
-        table = datasets.Dataset.from_list([dict(row) for row in taken], features=features)
-    n_rows = pluralize(n_read, "row")
-    return table, (Note("streamed", f"Drawn from the first {n_rows} of a shuffled stream, not from the whole split."),)
-
-
-def _first(
-    rows: Iterable[Mapping[str, Any]], enough: int, count: Callable[[Mapping[str, Any]], int]
-) -> tuple[list[Mapping[str, Any]], int]:
-    """Return rows until their counts add up to enough, and the number of rows read."""
-    taken: list[Mapping[str, Any]] = []
-    total = 0
-    for row in rows:
-        taken.append(row)
-        total += count(row)
-        if total >= enough:
-            break
-    return taken, len(taken)
-
-
-def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOptions, seen: set[int]) -> int:
-    """Return the number of sample rows per dataset row; `seen` are the hashes of earlier inputs."""
-    if schema.list_columns:
-        return min(len(value_of(row, schema.columns[schema.list_columns[0].name]) or ()), _MAX_OF_A_ROW)
-    try:
-        contents, labels = read_input(schema, row, 0), read_labels(schema, row, 0)
-    except UnusableError:
-        return 0
-    if options.references == "all":
-        return max(1, len(labels))
-    before = len(seen)
-    seen.add(hash64(*map(as_bytes, contents)))
-    return len(seen) - before
-
-
-def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) -> tuple[list[Mapping[str, Any]], int]:
-    """Return rows until each class has its share or the limit is reached, and the number of rows read."""
-    n_classes = len(schema.class_names or ())
-    share = math.ceil(limit / n_classes) if n_classes else limit // 2
-    enough = share * n_classes or limit
-    taken: list[Mapping[str, Any]] = []
-    reserve: list[Mapping[str, Any]] = []
-    unlabelled: list[Mapping[str, Any]] = []
-    counts: Counter[str] = Counter()
-    n_read = 0
-    for n_read, row in enumerate(rows, start=1):
-        label = schema.label_name(value_of(row, schema.label_columns[0]))
-        if label is None:
-            unlabelled.append(row)
-        elif counts[label] < share:
-            counts[label] += 1
-            taken.append(row)
-        elif len(reserve) < limit:
-            reserve.append(row)
-        if len(taken) >= enough or n_read >= _PATIENCE * limit:
-            break
-    # If many rows are unusable, the draw has to count them.
-    return taken + reserve + unlabelled * too_many(len(unlabelled), n_read), n_read

@@ -247,7 +247,7 @@ def prepare(
 
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
-    splits = load_splits(options.sample, cache, source, max_rows=max_rows(options.training))
+    splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
     splits = replace(splits, task=trained_task(splits.task, options.method))
     model_folder = model_folder or model_folder_for(options, splits.revision)
     if splits.revision != ranking.dataset_revision:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
 from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.finetune.jackknife import Measurement, measure
@@ -93,7 +92,6 @@ def measure_part(metric: Metric, predictions: Sequence[Any], part: LabeledSplit,
 
 def load_splits(
     options: SampleOptions,
-    cache: Cache | None = None,
     source: DatasetSource | None = None,
     *,
     max_rows: int | None = None,
@@ -122,7 +120,7 @@ def load_splits(
         seed=options.seed,
     )
     source = source or open_dataset(reading)
-    sample = load_sample(reading, cache, source, training=True)
+    sample = load_sample(reading, source, training=True)
     # Read the other splits in the same way.
     reading = replace(reading, task=sample.task.id, columns=sample.columns)
     head, several = head_of(sample.task), sample.has_several_texts
@@ -131,7 +129,7 @@ def load_splits(
     for name, split in _evaluation_splits(sample).items():
         reading = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = head.label(load_sample(reading, cache, source, training=True), several=several)
+            evaluated[name] = head.label(load_sample(reading, source, training=True), several=several)
             shared = np.isin(train.groups, evaluated[name].groups).mean()
             if options.group_column is not None and shared > _MAX_SHARED:
                 del evaluated[name]

@@ -358,5 +358,4 @@ AUDIO = _Audio(
     fallback_summary="audio features if the model has them, else the mean of the last layer's frames",
     cpu_seconds=1e-8,
     chunk_rows=32,
-    buffer_rows=500,
 )

@@ -45,9 +45,6 @@ class EncodedModality(Modality):
     def contents(self, inputs: Any) -> list[bytes]:
         return list(inputs.encoded)
 
-    def from_bytes(self, contents: Sequence[bytes]) -> EncodedInputs:
-        return self.inputs_type(contents)
-
     def stored_bytes(self, cell: Any, noun: str) -> Any:
         """Return the bytes of a cell, or of the file whose path it contains. Other values are returned unchanged.
 

@@ -356,5 +356,4 @@ IMAGE = _Image(
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
     cpu_seconds=2.5e-9,
     chunk_rows=64,
-    buffer_rows=1_000,
 )

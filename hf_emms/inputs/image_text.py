@@ -237,5 +237,4 @@ IMAGE_TEXT = _ImageText(
     fallback_summary="its image features and its text features, and the similarity of patches if the model gives it",
     cpu_seconds=3e-9,
     chunk_rows=IMAGE.chunk_rows,
-    buffer_rows=IMAGE.buffer_rows,
 )

@@ -91,7 +91,6 @@ class Modality:
         cpu_seconds: Seconds per input and parameter on a CPU with two cores, without token embeddings.
         text_bytes: Length of the texts for which `cpu_seconds` was measured; None for other modalities.
         chunk_rows: Dataset rows that are read at a time.
-        buffer_rows: Rows of a stream that are buffered for shuffling.
     """
 
     name: str
@@ -108,7 +107,6 @@ class Modality:
     cpu_seconds: float = 0.0
     text_bytes: int | None = None
     chunk_rows: int = 512
-    buffer_rows: int = 10_000
 
     def check_installed(self) -> None:
         """Raise an `EmmsError` if a package that reads this modality is missing."""
@@ -157,10 +155,6 @@ class Modality:
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
         """Return the contents of a collected sequence as bytes."""
         return [as_bytes(content) for content in inputs]
-
-    def from_bytes(self, contents: Sequence[bytes]) -> Sequence[Any]:
-        """Invert `contents`."""
-        return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
 
     # --- how checkpoints read it ------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Session:
 
         with noted_while(self.progress, reading_note(self.options.sample)):
             started = time.process_time()
-            sample = load_sample(self.options.sample, self.cache, self.source)
+            sample = load_sample(self.options.sample, self.source)
             seconds = time.process_time() - started
         if sample.reading is not None:
             self.progress.noted(str(sample.reading))

@@ -437,7 +437,7 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
 
     options, session, task = plan.options, plan.session, plan.sample.task
     with noted_while(session.progress, reading_note(options.sample)):
-        splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
+        splits = load_splits(options.sample, session.source, max_rows=max_rows(options.training))
     step = step_shape(splits, options.batch_size)
     sized = list[tuple[int, FeatureSpec]]()
     for candidate in plan.candidates:

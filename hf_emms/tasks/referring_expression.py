@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import Note, setting_ref
 from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
 from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
 from hf_emms.heads.row import numbers_of
@@ -28,7 +27,6 @@ _COLUMNS = ("far left", "left", "center", "right", "far right")
 _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (math.inf, "huge"))
 _WIDE = 1.5
-_EDGE, _DOUBTFUL = 1e-9, 0.5
 _HIDDEN_WIDTH = 64
 # Maximum coordinate of most boxes in fractions, which may exceed their images a little.
 _MAX_NORMALIZED = 1.5
@@ -100,18 +98,6 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([boxes, *places, *sizes]).astype(np.float32)
 
 
-def warn_of_boxes(boxes: np.ndarray) -> Note | None:
-    """Return a warning if most boxes reach the right or lower edge, as corners do that are read as sizes."""
-    ends = boxes[:, :2] + boxes[:, 2:] / 2
-    share = (ends > 1 - _EDGE).any(axis=1).mean()
-    if share <= _DOUBTFUL:
-        return None
-    return Note(
-        "boxes-beyond-edge",
-        f"{share:.0%} of the boxes reach the right or lower edge of their images: check {setting_ref('box_format')}.",
-    )
-
-
 def _four_numbers(raw: Any) -> tuple[float, float, float, float]:
     try:
         a, b, c, d = (float(value) for value in raw)
@@ -132,7 +118,6 @@ BOXES = NumericLabels(
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
     are_normalized=are_normalized,
-    warn=warn_of_boxes,
 )
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import Note
 from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, Modality
 from hf_emms.inputs.modality import Instruction
@@ -76,7 +75,6 @@ class NumericLabels:
         formats: Other formats of labels, by the names that users type.
         are_normalized: Returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
             labels do not depend on the image's size.
-        warn: Returns a note if the numbers of N rows, float64 (N, P), look wrong, else None.
     """
 
     measure: Measure
@@ -84,7 +82,6 @@ class NumericLabels:
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
     are_normalized: Callable[[Sequence[Any]], bool] | None = None
-    warn: Callable[[np.ndarray], Note | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ class Item(NamedTuple):
     label: str
 
 
-Itemize = Callable[[Sequence[Example], SampleOptions], tuple[Sequence[Item] | None, Sequence[Note | str]]]
-"""Examples and settings to items, and warnings or facts about them; None if each example is a row with its label."""
+Itemize = Callable[[Sequence[Example], SampleOptions], tuple[Sequence[Item] | None, Sequence[str]]]
+"""Examples and settings to items, and facts about them; None if each example is a row with its label."""
 
 
 @dataclass(frozen=True)

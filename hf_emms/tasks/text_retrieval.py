@@ -10,8 +10,8 @@ QUERY = Column("query", ("query", "anchor", "question", "queries"), ("string",),
 DOCUMENT = Column(
     "document",
     (
-        *("positive", "positives", "pos", "positive_passages.text", "passages.passage_text", "passage", "passages"),
-        *("document", "documents", "docs", "doc", "answer", "context", "title,text", "text"),
+        *("positive", "positives", "pos", "passage", "document", "documents", "doc"),
+        *("answer", "context", "title,text", "text"),
     ),
     ("string", "strings"),
 )
@@ -19,13 +19,13 @@ DOCUMENT = Column(
 BESIDE = (
     Column(
         "negative",
-        ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages.text"),
+        ("negative", "negatives", "neg", "hard_negative", "hard_negatives"),
         ("string", "strings"),
     ),
     Column(
         "relevance",
-        ("relevance", "label", "labels", "score", "scores", "grade", "passages.is_selected"),
-        ("integer", "float", "integers", "floats"),
+        ("relevance", "label", "score", "grade"),
+        ("integer", "float"),
     ),
 )
 
@@ -41,10 +41,7 @@ _WITH_QUERIES = Task(
         ("query", "pos"),
         ("query", "passage"),
         ("query", "document"),
-        ("query", "docs"),
         ("query", "doc"),
-        ("query", "passages"),
-        ("query", "positive_passages"),
     ),
     categorical=False,
     label_text=str.strip,

@@ -10,8 +10,7 @@ import datasets
 import pytest
 
 from hf_emms.cache import digest_of
-from hf_emms.data import load_sample, open_dataset
-from hf_emms.data import sample as samples
+from hf_emms.data import load_sample
 from hf_emms.features import feature_spec
 from hf_emms.features.device import choose_device
 from hf_emms.features.feature_spec import FeatureSpec
@@ -23,8 +22,7 @@ from hf_emms.run import label_embeddings, plan
 from hf_emms.run.engines.extraction import features_key
 from tests.helpers.rows import image_rows, pictures, texts
 
-KINDS = ("samples", "features", "labels", "rows", "finetunings")
-MADE_ON_A_DEVICE = set(KINDS) - {"samples"}
+KINDS = ("features", "labels", "rows", "finetunings")
 BERT, ENCODER = "emms-demo/bert-distilled", "emms-demo/encoder-minilm-static"
 README = """---
 configs:
@@ -42,7 +40,7 @@ def as_it_is(extraction: FeatureSpec) -> FeatureSpec:
 
 def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]]:
     """Kind → the digests of the keys that the results of a ranking and of its confirmation are cached under."""
-    source, encoder = open_dataset(options.sample), resolve(options.encoders[0], "model")
+    encoder = resolve(options.encoders[0], "model")
     sample, rows = (
         load_sample(options.sample),
         splits.load_splits(options.sample, max_rows=max_rows(options.training)),
@@ -54,7 +52,6 @@ def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]
     made = {
-        "samples": [samples.sample_key(source, options.sample)],
         "features": [features_key(extraction, sample, layer, options.running) for layer in options.read_layers],
         "labels": [label_embeddings.labels_key(encoder, sample.label_texts, options.running)],
         "rows": [plan.row_key(extraction, options, sample, (encoder,))],
@@ -98,19 +95,18 @@ def moved(base: Callable[..., Options]) -> Callable[..., set[str]]:
 
 # Setting → a new value, and the kinds of results that have other keys then.
 CHANGES: dict[str, tuple[Any, set[str]]] = {
-    # What is read. The configuration and the split are resolved first; explicit names of what is inferred change how a
-    # sample is stored, and not what it is.
-    "task": ("text-classification", {"samples"}),
-    "config": ("two", {"samples", "rows"}),
-    "split": ("test", {"samples", "features", "rows", "finetunings"}),
-    "columns": ({"text": "text"}, {"samples"}),
-    "max_samples": (40, {"samples", "features", "rows"}),
-    "corpus_size": (50, {"samples"}),  # classes of texts are not searched
-    "sampling": ("proportional", {"samples", "rows"}),
-    "prompt": ("about {}", {"samples", "labels", "rows"}),
-    "group_column": ("speaker", {"samples", "features", "rows", "finetunings"}),
+    # What is read. The configuration and the split are resolved first.
+    "task": ("text-classification", set()),
+    "config": ("two", {"rows"}),
+    "split": ("test", {"features", "rows", "finetunings"}),
+    "columns": ({"text": "text"}, set()),
+    "max_samples": (40, {"features", "rows"}),
+    "corpus_size": (50, set()),  # classes of texts are not searched
+    "sampling": ("proportional", {"rows"}),
+    "prompt": ("about {}", {"labels", "rows"}),
+    "group_column": ("speaker", {"features", "rows", "finetunings"}),
     "streaming": (True, {"features", "rows", "finetunings"}),  # only the first rows of a stream are read
-    "seed": (7, {"samples", "features", "rows", "finetunings"}),
+    "seed": (7, {"features", "rows", "finetunings"}),
     # Which features are made, and how they are scored.
     "checkpoints": (("emms-demo/bert-random",), {"features", "rows", "finetunings"}),
     "encoders": (("emms-demo/encoder-wordnet-gpt2",), {"labels", "rows"}),
@@ -133,14 +129,14 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "save_model": ("best", set()),
     "push_to_hub": ("org/best", set()),
     # Where it runs.
-    "device": ("cuda", MADE_ON_A_DEVICE),
+    "device": ("cuda", set(KINDS)),
     "dtype": ("bfloat16", {"features", "rows"}),
     "batch_size": (7, {"finetunings"}),
     "stall_limit": (7, set()),
     "resume": (False, set()),
     "cache": (False, set()),
     "allow_pickle": (True, set()),
-    "trust_remote_code": (True, MADE_ON_A_DEVICE),
+    "trust_remote_code": (True, set(KINDS)),
     "engine": ("jobs", set()),
 }
 
@@ -168,11 +164,11 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
     value, kinds, data, settings = {
         # The same inputs have the same features, even with other labels.
         "dataset": (texts(60, ["c", "d"]), {"labels", "rows", "finetunings"}, texts(60, ["a", "b"]), {}),
-        "references": ("first", {"samples", "labels", "rows"}, image_rows(pictures(60), captions=captions), images),
-        "label_form": ("text", {"samples", "rows"}, scores, {}),
+        "references": ("first", {"labels", "rows"}, image_rows(pictures(60), captions=captions), images),
+        "label_form": ("text", {"rows"}, scores, {}),
         "box_format": (
             "xyxy",
-            {"samples", "labels", "rows", "finetunings"},
+            {"labels", "rows", "finetunings"},
             image_rows(pictures(60), expression=things, bbox=places),
             {"checkpoints": ("emms-demo/owlvit-random",)},
         ),
@@ -197,9 +193,9 @@ def of_timm(extraction: FeatureSpec) -> FeatureSpec:
 @pytest.mark.parametrize(
     ("package", "change", "settings", "kinds"),
     [
-        ("torch", as_it_is, {}, MADE_ON_A_DEVICE),
-        ("transformers", as_it_is, {}, MADE_ON_A_DEVICE),
-        ("datasets", as_it_is, {}, {"samples", "labels", "rows", "finetunings"}),
+        ("torch", as_it_is, {}, set(KINDS)),
+        ("transformers", as_it_is, {}, set(KINDS)),
+        ("datasets", as_it_is, {}, {"labels", "rows", "finetunings"}),
         ("numpy", as_it_is, {}, {"labels", "rows", "finetunings"}),
         ("hf_emms", as_it_is, {}, {"labels", "rows", "finetunings"}),
         ("timm", as_it_is, {}, set()),
@@ -230,7 +226,6 @@ def test_a_version_moves_the_keys_of_what_it_changes(
 @pytest.mark.parametrize(
     ("module", "constant", "kinds"),
     [
-        (samples, "SAMPLE_VERSION", {"samples"}),
         (feature_spec, "FEATURES_VERSION", {"features", "rows"}),
         (label_embeddings, "LABELS_VERSION", {"labels"}),
         (plan, "ROW_VERSION", {"rows"}),

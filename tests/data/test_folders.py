@@ -81,27 +81,20 @@ def test_a_table_may_refer_to_media_beside_it(tmp_path: Path, path: str, classes
     assert note(sample, "files-not-read") == f"Not read: {unread}."
 
 
-@pytest.mark.parametrize(
-    ("suffix", "remedy"),
-    [("heic", "PNG"), ("avif", "PNG"), ("svg", "PNG"), ("m4a", "WAV"), ("npy", "arrays"), ("docx", "into a column")],
-)
-def test_the_error_of_an_unreadable_folder_lists_its_content(tmp_path: Path, suffix: str, remedy: str) -> None:
-    error = refused(str(class_folders(tmp_path / "s", "a", "b", suffix=suffix)))
-    assert f"8 .{suffix} (0.{suffix}, 1.{suffix}, 2.{suffix} and 5 more)" in error.message
-    assert remedy in str(error.hint)
-    write(class_folders(tmp_path / "t", "a", "b") / "a" / f"x.{suffix}", "x")
-    sample = load_sample(str(tmp_path / "t"))
-    assert note(sample, "files-not-read") == f"Not read: 1 .{suffix} (x.{suffix})."
-    assert len(sample) == 8
+def test_the_error_of_an_unreadable_folder_lists_its_content(tmp_path: Path) -> None:
+    error = refused(str(class_folders(tmp_path / "s", "a", "b", suffix="heic")))
+    assert "8 .heic (0.heic, 1.heic, 2.heic and 5 more)" in error.message
+    assert "PNG or JPEG" in str(error.hint)
 
 
 def test_the_most_frequent_format_is_read_and_hidden_folders_are_not(tmp_path: Path) -> None:
-    for name in ("train.csv", *(f"{letter}.pdf" for letter in "abcd"), "__pycache__/x.csv", ".git/y.csv", "README.md"):
+    for name in ("train.csv", "__pycache__/x.csv", ".git/y.csv", "README.md"):
         write(tmp_path / name, CSV)
     sample = load_sample(str(tmp_path))
-    assert (len(sample), note(sample, "files-not-read")) == (N, "Not read: 4 .pdf (a.pdf, b.pdf, c.pdf and 1 more).")
+    assert (len(sample), note(sample, "files-not-read")) == (N, None)
     write_text_file(tmp_path / "train.parquet")
-    assert len(load_sample(str(tmp_path))) == 6
+    sample = load_sample(str(tmp_path))
+    assert (len(sample), note(sample, "files-not-read")) == (6, "Not read: 1 .csv (train.csv).")
 
 
 def test_unknown_suffixes_are_listed(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 import shlex
@@ -26,12 +25,10 @@ MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
 YEARS = [1990 + i % 9 for i in range(N)]
 DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
-PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
 DOCCANO = {"id": 0, "label": "PER", "start_offset": 0, "end_offset": 4}
 OUTSIDE = {"start": 50, "end": 60, "label": "PER"}
 VIDEO = {"bytes": b"video", "path": None}
 VIDEOS = datasets.Features({"clip": datasets.Video(decode=False), "label": datasets.Value("string")})
-SVG = "data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()
 
 
 def two_pictures(folder: Path) -> datasets.Dataset:
@@ -40,7 +37,6 @@ def two_pictures(folder: Path) -> datasets.Dataset:
 
 # tests/golden/refusals.json has the reading of each, or the readings that its error offers.
 UNCLEAR: dict[str, Build] = {
-    "videos": csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES),
     "videos of a type": table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS),
     "objects": with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N),
     "objects beside a class of another name": with_images(objects=[{"bbox": [[1.0]]}] * N, kind=CLASSES),
@@ -67,12 +63,6 @@ UNCLEAR: dict[str, Build] = {
     ),
     "addresses": csv_of("url,label", [f"https://x.org/{i}{'0' * 100}.png" for i in range(N)], CLASSES),
     "a label for each sentence": table({"text": [["one", "two"], ["one"]] * 12, "label": [["a", "b"], ["b"]] * 12}),
-    "names of documents": csv_of("path,label", [f"docs/{i}{'0' * 100}.pdf" for i in range(N)], CLASSES),
-    "names of sounds that are not decoded": csv_of("audio,label", [f"{i}.m4a" for i in range(N)], CLASSES),
-    **{
-        f"{name} in base64": table({"file": cells, "label": BITS})
-        for name, cells in (("documents", PDFS), ("drawings", [SVG] * N))
-    },
     "stance": table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
     "two texts": table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, "label": BITS}),
     "numbered texts": table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),

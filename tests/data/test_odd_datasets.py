@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 
 import datasets
 import numpy as np
 from PIL import Image
 
-from hf_emms.data.files.sources import DatasetSource
-from hf_emms.data.sample import sample_key
-from hf_emms.hub import Repo
-from hf_emms.options import SampleOptions
-from hf_emms.presets import dataset_preset
 from tests.helpers.rows import image_rows, labels_of, pictures
 from tests.helpers.samples import load_sample, refused
 
@@ -43,19 +37,10 @@ def labelled(classes: list[int]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(len(classes))], "meta": meta}, features)
 
 
-def test_the_class_of_a_streamed_row_may_be_a_field() -> None:
-    stream = labelled([0, 1] * 20).to_iterable_dataset()
-    sample = load_sample(stream, columns={"label": "meta.label"}, max_samples=10)
+def test_a_class_may_be_a_field() -> None:
+    sample = load_sample(labelled([0, 1] * 20), columns={"label": "meta.label"}, max_samples=10)
     assert sample.label_texts == ("x", "y")
     assert np.bincount(sample.codes).tolist() == [5, 5]
-
-
-def test_rows_without_a_label_are_no_class_of_a_stream() -> None:
-    few = labelled([-1, *[0, 1] * 20]).to_iterable_dataset()
-    assert len(load_sample(few, columns={"label": "meta.label"}, max_samples=30)) == 30
-    many = labelled([-1, 0, 1] * 20).to_iterable_dataset()
-    error = refused(many, columns={"label": "meta.label"}, max_samples=30)
-    assert "have no label" in error.message
 
 
 def test_a_picture_may_be_a_field() -> None:
@@ -65,18 +50,6 @@ def test_a_picture_may_be_a_field() -> None:
         datasets.Features({"data": {"shot": datasets.Image()}}),
     ).add_column("label", flat["label"])
     assert labels_of(load_sample(nested, columns={"image": "data.shot"})) == labels_of(load_sample(flat))
-
-
-def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
-    trec = dataset_preset("trec")
-    assert trec is not None
-    repo = Repo("CogComp/trec", "dataset", "a" * 40)
-    keys = [
-        sample_key(DatasetSource("trec", repo, preset=one), SampleOptions("trec", max_samples=10))
-        for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
-    ]
-    assert keys[0] != keys[1]
-    assert keys[0] == keys[2]
 
 
 # ---- labels that are numbers ----------------------------------------------------------------------------------

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
 
-from hf_emms.cache import Cache
 from hf_emms.data import Sample
 from hf_emms.data.files.open_split import JoinedImages, open_memory
-from hf_emms.data.files.sources import DatasetSource
-from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import SampleOptions
-from tests.helpers.rows import answered, image_rows, pictures, png
-from tests.helpers.samples import codes, load_sample, reasons, refused
+from tests.helpers.rows import image_rows, pictures, png
+from tests.helpers.samples import load_sample, reasons, refused
 
 
 def answers_of(sample: Sample) -> dict[Any, str]:
@@ -81,23 +77,6 @@ def test_turns_become_questions_and_answers() -> None:
     assert len(sample) == 72
     assert answers_of(sample)[3, "What is 4 in 3?"] == "thing 1"
     assert len(sample.inputs.firsts) == 12  # type: ignore[attr-defined]
-
-
-def test_a_stream_of_turns_reads_a_few_rows() -> None:
-    read: list[int] = []
-    rows = turns(400, 6)
-
-    def given() -> Any:
-        for number, row in enumerate(rows.cast_column("images", datasets.List(datasets.Image(decode=False)))):
-            read.append(number)
-            yield row
-
-    stream = datasets.IterableDataset.from_generator(given, features=rows.features)
-    sample = load_sample(stream, max_samples=8)
-    assert (len(sample), sample.task.id) == (8, "visual-question-answering")
-    assert len(read) < 200
-    assert codes(sample) == ["streamed"]
-    assert "first 3 rows" in str(sample.notes[0])
 
 
 def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
@@ -188,28 +167,9 @@ def test_questions_beside_pictures_are_no_captions_and_answers_alone_are() -> No
     assert load_sample(asked(3), task="image-captioning").columns == {"image": "image", "text": "answer"}
 
 
-# ---- cached ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rows", [annotated(), paragraphs(), answered()], ids=["pictures", "texts", "spans"])
-def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
-    sample = load_sample(rows)
-    cache, options = Cache(tmp_path), SampleOptions("org/name", streaming=True)
-    ref = DatasetSource(sample.dataset, sample.repo)
-    store_sample(cache, ref, options, sample)
-    cached = stored_sample(cache, ref, options)
-    assert cached is not None
-    for name in ("label_texts", "form", "categorical", "n_read", "notes", "fingerprint", "inputs_fingerprint"):
-        assert getattr(cached, name) == getattr(sample, name), name
-    assert [parts[1:] for parts in cached.inputs] == [parts[1:] for parts in sample.inputs]
-    assert np.array_equal(cached.codes, sample.codes)
-    eye = np.eye(len(sample.label_texts), dtype=np.float32)
-    assert np.array_equal(cached.label_embeddings(eye), sample.label_embeddings(eye))
-
-
 def test_pictures_of_another_configuration_are_read_by_their_ids() -> None:
     rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
-    split = open_memory("org/name", Repo("org/name", "dataset", ""), rows, None)
+    split = open_memory("org/name", Repo("org/name", "dataset", ""), rows, None, SampleOptions("x"))
     joined = JoinedImages(split, "id", "image")
     assert joined["n3"]["bytes"] == pictures(5)[3]
     with pytest.raises(UnusableError, match="no image with the id 'n9'"):

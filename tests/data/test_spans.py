@@ -149,7 +149,7 @@ def test_the_form_may_be_asked_for() -> None:
 def test_forms_of_other_tasks_are_refused() -> None:
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     for data, form in ((classes, "spans"), (answered(), "both")):
-        assert f'label_form="{form}" is for' in refused(data, label_form=form).message
+        assert f'label_form="{form}" does not fit' in refused(data, label_form=form).message
 
 
 def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:

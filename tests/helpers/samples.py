@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from hf_emms import data
-from hf_emms.cache import Cache
 from hf_emms.data import Sample
 from hf_emms.errors import EmmsError, Note
 from hf_emms.options import Options
 from tests.helpers.rows import error_of
 
 
-def load_sample(dataset: Any, *, max_samples: int | None = None, cache: Cache | None = None, **settings: Any) -> Sample:
+def load_sample(dataset: Any, *, max_samples: int | None = None, **settings: Any) -> Sample:
     """Load a sample with these settings."""
-    return data.load_sample(Options.of(dataset, max_samples=max_samples, **settings).sample, cache)
+    return data.load_sample(Options.of(dataset, max_samples=max_samples, **settings).sample)
 
 
 def codes(sample: Sample) -> list[str]:

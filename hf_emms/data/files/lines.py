@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -21,18 +21,37 @@ UTF_8 = "Save the file as UTF-8."
 QUOTES = 'Quote texts that contain the separator, in every line: "one, two",label'
 
 
-class CsvFormat(NamedTuple):
-    separator: str
-    quoting: int  # csv.QUOTE_MINIMAL or csv.QUOTE_NONE
-    encoding: str
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a plain or compressed file.
+
+    Raises:
+        EmmsError: A line is too long.
+    """
+    with opened(path) as stream:
+        while line := stream.readline(MAX_LINE):
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                raise too_long(path)
+            yield line
 
 
-def csv_format(path: Path) -> CsvFormat:
-    """Detect the format of a CSV file from its first lines: the separator may be a comma, a tab, ";" or "|"."""
-    with opened(path, "rb") as stream:
-        start = stream.read(2)
-    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    lines = [line.rstrip("\r\n") for line in islice(_text_lines(path, encoding), _FIRST_LINES)]
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of each line of a CSV file that is not empty, the line of names included.
+
+    Raises:
+        EmmsError: A line or a cell is too long.
+    """
+    separator, quoting = csv_format(path)
+    csv.field_size_limit(MAX_LINE)
+    reader = csv.reader(_text_lines(path), delimiter=separator, quoting=quoting)  # type: ignore[arg-type]
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise EmmsError(f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES) from error
+
+
+def csv_format(path: Path) -> tuple[str, int]:
+    """Detect the separator of a CSV file (a comma, a tab, ";" or "|") and the use of quotation marks."""
+    lines = [line.rstrip("\r\n") for line in islice(_text_lines(path), _FIRST_LINES)]
     header = lines[0] if lines else ""
     separator = "\t" if ".tsv" in path.suffixes else ","
     if separator not in header:
@@ -41,37 +60,7 @@ def csv_format(path: Path) -> CsvFormat:
     cells = (cell for line in lines for cell in line.split(separator))
     # In a file of tabs, a quotation mark often is a character of a text.
     quoted = separator != "\t" or all(cell.startswith('"') == cell.endswith('"') for cell in cells)
-    return CsvFormat(separator, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, encoding)
-
-
-def csv_rows(path: Path) -> Iterator[list[str]]:
-    """Yield the cells of each line of a CSV file that is not empty, the line of names included.
-
-    Raises:
-        EmmsError: A line is too long.
-    """
-    format = csv_format(path)
-    csv.field_size_limit(MAX_LINE)
-    lines = _text_lines(path, format.encoding)
-    reader = csv.reader(lines, delimiter=format.separator, quoting=format.quoting)  # type: ignore[arg-type]
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise EmmsError(f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES) from error
-        if cells is None:
-            return
-        if cells:
-            yield cells
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a plain or compressed file.
-
-    Raises:
-        EmmsError: A line is too long.
-    """
-    return _limited(path, "rb")
+    return separator, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -102,12 +91,10 @@ def pandas_arguments(files: Sequence[Path]) -> dict[str, Any]:
     """
     import pandas as pd  # type: ignore[import-untyped]
 
-    format = csv_format(files[0])
-    arguments: dict[str, Any] = {"sep": format.separator, "quoting": format.quoting}
-    if format.encoding == "utf-16":
-        arguments["encoding"] = format.encoding
     for file in files:
         _check_width(file)
+    separator, quoting = csv_format(files[0])
+    arguments: dict[str, Any] = {"sep": separator, "quoting": quoting}
     try:
         head = pd.read_csv(files[0], nrows=10_000, **arguments)
     except (OSError, ValueError):
@@ -121,10 +108,8 @@ def _check_width(file: Path) -> None:
     for number, cells in enumerate(rows, start=2):
         if len(cells) > len(header):
             # pandas would use the first cells as an index.
-            raise EmmsError(
-                f"Row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names.",
-                QUOTES if any(cells[len(header) :]) else "Remove the separator from the end of each line.",
-            )
+            problem = f"Row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names."
+            raise EmmsError(problem, QUOTES)
 
 
 def too_long(path: Path) -> EmmsError:
@@ -134,20 +119,13 @@ def too_long(path: Path) -> EmmsError:
     )
 
 
-def opened(path: Path, mode: str, **settings: Any) -> Any:
-    """Open a plain or compressed file."""
+def opened(path: Path) -> Any:
+    """Open a plain or compressed file for reading."""
     import fsspec
 
-    return fsspec.open(str(path), mode, compression="infer", **settings)
+    return fsspec.open(str(path), "rb", compression="infer")
 
 
-def _limited(path: Path, mode: str, **settings: Any) -> Iterator[Any]:
-    with opened(path, mode, **settings) as stream:
-        while line := stream.readline(MAX_LINE):
-            if len(line) == MAX_LINE and line[-1:] not in ("\n", b"\n"):
-                raise too_long(path)
-            yield line
-
-
-def _text_lines(path: Path, encoding: str) -> Iterator[str]:
-    return _limited(path, "rt", encoding=encoding, errors="replace", newline="")
+def _text_lines(path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines_of(path)):
+        yield line.decode("utf-8" if number else "utf-8-sig", "replace")

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hf_emms.data.files.lines import csv_rows, pandas_arguments
-from hf_emms.data.files.split_names import split_of
-from hf_emms.data.files.tables import columns_of_words, conll_arguments, documents_table, read_tables, texts_by_class
+from hf_emms.data.files.tables import (
+    columns_of_words,
+    conll_arguments,
+    documents_table,
+    json_objects,
+    split_of,
+    texts_by_class,
+)
 from hf_emms.errors import EmmsError, Note, first_few
 from hf_emms.inputs import MODALITIES
 
 # Media that the folder readers of ``datasets`` skip.
 _NOT_IN_FOLDERS = (".avif", ".oga", ".aif")
-# Suffix → the builder of ``datasets`` that reads such files, "sheets" for spreadsheets.
+# Suffix → the builder of ``datasets`` that reads such files.
 READERS = {
     **{".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow", ".feather": "arrow"},
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), "conll"),
-    **dict.fromkeys((".xlsx", ".xlsm"), "sheets"),
     **{
         suffix: f"{modality.column_types[0]}folder"
         for modality in MODALITIES.values()
@@ -41,17 +45,10 @@ _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "sta
 # Suffixes of documents, and the fewest that are a corpus.
 _DOCUMENTS, _FEWEST_DOCUMENTS = (".txt", ".md"), 10
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
-_REMEDIES = {
-    "Save images as PNG or JPEG.": ".heic .heif .avif .svg .dng .cr2 .dcm .nii",
-    "Save sounds as WAV, FLAC or MP3.": ".m4a .aac .wma .oga .aif",
-    "Save tables as .xlsx, .csv or .parquet.": ".xls .ods .sav .dta .pkl .pickle .xml",
-    "Save images as PNG and sounds as WAV, or pass arrays in memory.": ".npy .npz .pt .h5 .hdf5 .mat",
-    "Write the texts of the files into a column of a table.": ".pdf .doc .docx .odt .rtf .tex .epub .html .htm",
-}
 READABLE = (
-    "Put images, sounds or .txt files in one folder per class, describe media in a metadata.csv with file_name and "
-    "label, put 10 or more documents (.txt, .md) in a folder, or write a table: .parquet, .csv, .tsv, .json, .jsonl, "
-    ".xlsx or .conll."
+    "Put PNG or JPEG images, WAV, FLAC or MP3 sounds, or .txt files in one folder per class, describe media in a "
+    "metadata.csv with file_name and label, put 10 or more documents (.txt, .md) in a folder, or write a table: "
+    ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives."
 )
 _FIRST_ROWS = 20
 
@@ -96,14 +93,12 @@ def find_local(path: Path) -> LocalFiles:
     Raises:
         EmmsError: The folder contains nothing that can be read.
     """
-    files = [path] if path.is_file() else [file for file in walk(path) if file.name not in _NO_DATA]
+    files = [file for file in walk(path) if file.name not in _NO_DATA or file == path]
     base = path.parent if path.is_file() else path
     by_reader = defaultdict[str, list[Path]](list)
     for file in files:
         if (reader := reader_of(file)) is not None:
             by_reader[reader].append(file)
-    if not by_reader and (tars := [file for file in files if is_webdataset(file)]):
-        return LocalFiles("webdataset", _splits(tars, base))
     media_reader = max(MEDIA, key=lambda reader: len(by_reader[reader]))
     media, tables = by_reader[media_reader], {name: by_reader[name] for name in by_reader if name not in MEDIA}
     metadata = [file for file in files if file.name in _METADATA]
@@ -119,8 +114,9 @@ def find_local(path: Path) -> LocalFiles:
     else:
         reader = max(tables, key=lambda name: (len(tables[name]), name == "parquet"))
         local = _table(reader, tables[reader], base)
-    splits = {"train": files} if path.is_file() else local.splits
-    return replace(local, splits=splits, notes=_notes(local, files) if path.is_dir() else ())
+    if path.is_file():
+        return replace(local, splits={"train": files})
+    return replace(local, notes=_notes(local, files))
 
 
 def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
@@ -128,8 +124,7 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
         if not file.stat().st_size:
             raise EmmsError(f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
     splits = _splits(files, base)
-    tables = read_tables(reader, splits)
-    return LocalFiles(reader, splits if tables is None else dict.fromkeys(tables, files), tables or {})
+    return LocalFiles(reader, splits, json_objects(splits) or {} if reader == "json" else {})
 
 
 def _documents(files: Sequence[Path]) -> list[Path]:
@@ -148,7 +143,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
         return LocalFiles("text", {"train": documents}, {"train": documents_table(documents)})
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
-        raise EmmsError(f"{str(path)!r}{content} cannot be read.", remedy_for(file.name for file in files) or READABLE)
+        raise EmmsError(f"{str(path)!r}{content} cannot be read.", READABLE)
     return LocalFiles("text", dict.fromkeys(tables, texts), tables)
 
 
@@ -165,19 +160,6 @@ def _tables_of_media(tables: Sequence[Path], base: Path, *, has_classes: bool) -
             describing[table] = header
     first = next((table for table in describing if split_of(table.stem) == "train"), next(iter(describing), None))
     return [table for table in describing if first is not None and describing[table] == describing[first]]
-
-
-def is_webdataset(archive: Path) -> bool:
-    """Return whether a tar is in the WebDataset format: files with the same name are fields of an example."""
-    if archive.suffix.lower() != ".tar":
-        return False
-    try:
-        with tarfile.open(archive) as tar:
-            names = [member.name for member in islice(tar, _FIRST_ROWS) if member.isfile()]
-    except tarfile.TarError:
-        return False
-    keys = [(path.parent, path.name.partition(".")[0]) for path in map(PurePosixPath, names)]
-    return len(set(keys)) < len(keys)
 
 
 def files_by_name(folder: Path) -> dict[str, Path]:
@@ -208,6 +190,8 @@ def _splits(files: Sequence[Path], base: Path, *, by_folder: bool = False) -> di
 
 def reader_of(path: Path) -> str | None:
     """Return the reader of a file by its name, with or without a suffix of compression; None if it is not read."""
+    if path.suffix.lower() == ".tar":
+        return "webdataset"
     suffixes = path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]
     return READERS.get(suffixes[0].lower()) if suffixes else None
 
@@ -228,25 +212,16 @@ def describe(files: Sequence[Path]) -> str:
     return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes) + f" ({names})"
 
 
-def remedy_for(names: Iterable[str]) -> str | None:
-    """Return what to do with files that cannot be read, by their most frequent suffix."""
-    suffixes = Counter(Path(name.lower()).suffix for name in names)
-    remedies = (
-        remedy for suffix, _ in suffixes.most_common() for remedy, of in _REMEDIES.items() if suffix in of.split()
-    )
-    return next(remedies, None)
-
-
 def _notes(local: LocalFiles, files: Sequence[Path]) -> tuple[Note, ...]:
     used = {file for of_split in local.splits.values() for file in of_split}
     if local.media_folder is not None:
         used.update(file for file in files if reader_of(file) in MEDIA)
-    unused = [file for file in files if file not in used and (reader_of(file) or remedy_for([file.name]))]
+    unused = [file for file in files if file not in used and reader_of(file)]
     return (Note("files-not-read", f"Not read: {describe(unused)}."),) if unused else ()
 
 
-def walk(folder: Path) -> list[Path]:
-    """Return the files below a folder in order, without hidden ones.
+def walk(path: Path) -> list[Path]:
+    """Return a file, or the files below a folder in order, without hidden ones.
 
     Raises:
         EmmsError: A pipe, a socket or a device has the name of a table, an image or a sound.
@@ -256,12 +231,20 @@ def walk(folder: Path) -> list[Path]:
     def fail(error: OSError) -> None:
         raise error
 
+    if not path.is_dir():
+        _check_regular(path)
+        return [path]
     files = []
-    for top, folders, names in os.walk(folder, onerror=fail):
+    for top, folders, names in os.walk(path, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        for path in (Path(top, name) for name in sorted(names) if not name.startswith(".")):
-            if path.is_file():
-                files.append(path)
-            elif path.exists() and reader_of(path):
-                raise EmmsError(f"{path.name} is a pipe, a socket or a device, not a file.", "Remove it.")
+        for file in (Path(top, name) for name in sorted(names) if not name.startswith(".")):
+            if reader_of(file):
+                _check_regular(file)
+            if file.is_file():
+                files.append(file)
     return files
+
+
+def _check_regular(file: Path) -> None:
+    if file.exists() and not file.is_file():
+        raise EmmsError(f"{file.name} is a pipe, a socket or a device, not a file.", "Write its rows into a file.")

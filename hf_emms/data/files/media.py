@@ -12,38 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.data.files.local import files_by_name, remedy_for
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.data.files.local import files_by_name
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES, UnusableError
 
-# The type of columns of files in base64 that no modality reads.
-ENCODED = "encoded"
 # Values of a column by which its content is recognized.
 _FIRST = 20
-# Suffixes of media that no modality reads.
-_VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 # Characters of a base64 text by which its content is recognized, and the shortest such text.
 _ENCODED_HEAD, _MIN_ENCODED = 64, 40
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+=-]+)*;base64,")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 # Names that `hf download --local-dir` and the Hub's cache leave in a folder.
 _DOWNLOADED = Path(".cache", "huggingface", "download")
 _HUB_CACHE = "snapshots"
 
 
 def media_type(value: str) -> str | None:
-    """Return the type of media with such a path: "image", "audio" or "video"; None for other texts."""
+    """Return the type of media with such a path: "image" or "audio"; None for other texts."""
     suffix = PurePosixPath(value.rpartition("\\")[2]).suffix.lower()
     if not suffix or "\n" in value:
         return None
-    types = (modality.column_types[0] for modality in MODALITIES.values() if suffix in modality.suffixes)
-    return next(types, "video" if suffix in _VIDEO else None)
-
-
-def is_document(value: str) -> bool:
-    """Return whether a text is the name of a file that no modality reads, such as "docs/13.pdf"."""
-    return "://" not in value and " " not in value.strip() and not media_type(value) and remedy_for([value]) is not None
+    return next((kind.column_types[0] for kind in MODALITIES.values() if suffix in kind.suffixes), None)
 
 
 def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
@@ -54,31 +42,20 @@ def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
     return next(iter(times)) if len(times) == 1 and times.total() >= least else None
 
 
-def is_readable(type: str) -> bool:
-    """Return whether a modality reads media of this type."""
-    return any(modality.suffixes and modality.column_types[0] == type for modality in MODALITIES.values())
-
-
 # ---- base64 ----------------------------------------------------------------------------------------------------------
 
 
 def encoded_type(values: Sequence[str]) -> str | None:
-    """Return the type of base64 texts, with or without a data URI: "image", "audio" or `ENCODED`; None for others."""
+    """Return the type of media in base64 texts, with or without a data URI; None for other texts."""
     return usual(map(_encoded_type, values[:_FIRST]), 0.5)
 
 
 def _encoded_type(value: str) -> str | None:
     uri = _DATA_URI.match(value)
-    payload = value[uri.end() :] if uri else value
-    head = "".join(payload[: 2 * _ENCODED_HEAD].split())[:_ENCODED_HEAD]
-    if not uri and (len(value) < _MIN_ENCODED or not _BASE64.fullmatch(head)):
-        return None
-    content = _decoded(head) or b""
-    types = (modality.column_types[0] for modality in MODALITIES.values() if modality.recognises(content))
-    # Sequences of bases or amino acids are in capitals, and digests in small letters.
-    mixes = any(map(str.isupper, payload)) and any(map(str.islower, payload)) and any(map(str.isdigit, payload))
-    is_long = len(payload) >= _ENCODED_HEAD and re.fullmatch(r"[\w+/-]+={0,2}", payload, re.ASCII)
-    return next(types, ENCODED if uri or (mixes and is_long) else None)
+    start = uri.end() if uri else 0
+    head = "".join(value[start : start + 2 * _ENCODED_HEAD].split())[:_ENCODED_HEAD]
+    content = _decoded(head) if uri or len(value) >= _MIN_ENCODED else None
+    return next((kind.column_types[0] for kind in MODALITIES.values() if kind.recognises(content or b"")), None)
 
 
 def _decoded(text: str) -> bytes | None:
@@ -128,52 +105,19 @@ class MediaFiles:
         """Return the file that a cell names, or None; raise an `UnusableError` if it may not be read."""
         if value in self.by_name:
             return self.by_name[value]
-        for path in self.candidates(value):
+        for folder in self.folders:
+            path = Path(os.path.normpath(folder.absolute() / value.replace("\\", "/")))
             if self.root is not None and not path.is_relative_to(self.root):
                 raise UnusableError(f"the path {value!r} leaves the folder of the dataset, which was downloaded")
             if path.is_file():
                 return path
         return None
 
-    def candidates(self, value: str) -> list[Path]:
-        """Return the paths that a cell may mean, in order."""
-        plain = value.replace("\\", "/")
-        return [Path(os.path.normpath(folder.absolute() / plain)) for folder in self.folders]
-
 
 def media_files(repo: Repo, folders: Sequence[Path], media_folder: Path | None) -> MediaFiles:
     """Return the files to which paths may refer: next to the dataset, or anywhere if it is not downloaded."""
     by_name = {} if media_folder is None else files_by_name(media_folder)
     return MediaFiles(tuple(dict.fromkeys(folders)) or (Path(),), _downloaded_root(repo), by_name)
-
-
-def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
-    """Refuse a column of paths if its first path cannot be read.
-
-    Raises:
-        EmmsError: The path is a URL, or the file does not exist.
-    """
-    if "://" in value:
-        raise EmmsError(
-            f"Column {column!r} contains URLs such as {value[:100]!r}, which are not downloaded.",
-            "Download the files, and write their paths into the column.",
-        )
-    if repo.folder is None and repo.revision:
-        name = repo.id.rpartition("/")[2]
-        raise EmmsError(
-            f"Column {column!r} contains paths such as {value[:100]!r}, whose files are not downloaded with the rows.",
-            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then "
-            + setting_ref("dataset", f"./{name}"),
-        )
-    try:
-        path = files.find(value)
-    except UnusableError as problem:
-        raise EmmsError(f"Column {column!r}: {problem}.", "Correct the path, or remove the column.") from problem
-    if path is None:
-        raise EmmsError(
-            f"Column {column!r} contains paths, but there is no file {str(files.candidates(value)[0])!r}.",
-            "Use paths relative to the folder of the file that contains them, or absolute paths.",
-        )
 
 
 def _downloaded_root(repo: Repo) -> Path | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -10,17 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.files.archives import ARCHIVES, archive_in, unpacked
-from hf_emms.data.files.limits import check_archive, check_file, check_files
+from hf_emms.data.files.limits import check_archive, check_file
 from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
-from hf_emms.errors import EmmsError, Note, Text, setting_ref
+from hf_emms.errors import EmmsError, Note, Text, pluralize, setting_ref
 from hf_emms.hub import Repo, listing, repo_url, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
+from hf_emms.options import SampleOptions
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
-_FIRST_ROWS = 100
+# Rows in the shuffle buffer of a stream, and one further row for so many, because some may be skipped.
+_BUFFER, _SPARE = 1_000, 10
 # Bytes that fsspec reads ahead; its default of 5 MiB exceeds most columns of a row group.
 _BLOCK = 1 << 20
 # Types of polars for which Arrow has few functions → equivalent types.
@@ -29,7 +31,7 @@ _GENERATING = "An error occurred while generating the dataset"
 _NO_ROWS_HINT = "Choose another file or " + setting_ref("split", ...) + "."
 _SCRIPT_HINT = "Loading scripts no longer run; try @refs/convert/parquet after the id."
 _USUAL_HINT = (
-    "Check that its files are complete and have the same layout, or choose another "
+    "Check that its files are complete and have the same columns, or choose another "
     + setting_ref("config")
     + " or "
     + setting_ref("split")
@@ -40,12 +42,11 @@ _HINTS: Mapping[str, str | Text] = {
     "script": _SCRIPT_HINT,
     "codec can't decode": UTF_8,
     "tokenizing": QUOTES,
-    "must have the same columns": "Use the same columns in all files, or name one file: "
-    + setting_ref("dataset", "./FILE"),
-    "No columns to parse": "Write its rows, or remove the file.",
     "Permission denied": "Make it readable (chmod -R u+rX FOLDER), or remove it from the folder.",
     "No space left": "Free some space, or set HF_HOME to a folder on another disk.",
 }
+# Suffixes of files that ``datasets`` unpacks.
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 class ConfigurationError(EmmsError):
@@ -65,11 +66,10 @@ class OpenSplit:
     Attributes:
         name: The dataset as the user typed it.
         repo: The repository; its revision is empty for a dataset in memory.
-        rows: A ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
+        rows: A ``datasets.Dataset``; for streams, the first rows.
         total: Number of rows of the split; None if it is unknown.
         splits: The names of all splits.
-        builder: The builder of ``datasets`` that reads a stream.
-        file: The name of the only file of the split; None if there are several.
+        file: The name of the only file of the split; None if there are several, or for streams.
         joined: Column of ids → the images of another configuration.
         folders: The folders from which relative paths in columns may start.
         media_folder: A folder of media that a table refers to by their file names.
@@ -83,28 +83,22 @@ class OpenSplit:
     total: int | None
     splits: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
-    builder: Any = None
     file: str | None = None
     joined: Mapping[str, JoinedImages] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     media_folder: Path | None = None
 
-    @property
-    def streaming(self) -> bool:
-        return not hasattr(self.rows, "num_rows")
-
     def select(self, columns: Sequence[str]) -> Any:
-        """Return rows with these columns and encoded media, without a format; streamed parquet reads no others."""
-        rows = self.rows
-        if self.builder is not None and hasattr(self.builder.config, "columns"):
-            self.builder.config.columns = list(columns)
-            rows = self.builder.as_streaming_dataset(split=self.split)
-        rows = rows.with_format(None).select_columns(list(columns))
-        for name, feature in rows.features.items():
-            encoded = _undecoded(feature)
-            if encoded != feature:
-                rows = rows.cast_column(name, encoded)
-        return rows
+        """Return rows with these columns and encoded media, without a format."""
+        return _encoded(self.rows.with_format(None).select_columns(list(columns)))
+
+
+def _encoded(rows: Any) -> Any:
+    for name, feature in (rows.features or {}).items():
+        encoded = _undecoded(feature)
+        if encoded != feature:
+            rows = rows.cast_column(name, encoded)
+    return rows
 
 
 class JoinedImages:
@@ -128,7 +122,7 @@ class DatasetFiles:
     Attributes:
         builder: A builder of ``datasets`` for all splits, for datasets of the Hub or with a card.
         local: The files of other local datasets.
-        folder: The unpacked folder or file of a local dataset.
+        folder: The folder or file of a local dataset.
     """
 
     name: str
@@ -139,8 +133,11 @@ class DatasetFiles:
     folder: Path | None = None
     notes: tuple[Note, ...] = ()
 
-    def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Open a split, by default a training split if there is one; the name of an only split is ignored."""
+    def open(self, split: str | None, stream: SampleOptions | None = None) -> OpenSplit:
+        """Open a split, by default a training split if there is one; the name of an only split is ignored.
+
+        `stream` are the options of a sample that is drawn from the first rows of a stream.
+        """
         with translate_errors(self.name, self.repo, self.config):
             splits = tuple(self.local.splits)
             if self.builder is not None:
@@ -152,22 +149,19 @@ class DatasetFiles:
                 opened = self._with_folders(opened)
             if split in self.local.tables:
                 rows = self.local.tables[split]
-                return replace(opened, rows=rows.to_iterable_dataset() if streaming else rows, total=rows.num_rows)
+                return replace(opened, rows=rows, total=rows.num_rows)
             builder = self.builder if self.builder is not None else self.local.builder(split, self.repo.revision)
             _keep_audio_encoded(builder)
-            if streaming:
-                # Streams must not share settings, such as the columns that are read.
-                builder = copy.copy(builder)
-                builder.config = copy.copy(builder.config)
-                rows = with_features(self.name, builder.as_streaming_dataset(split=split))
+            if stream is not None:
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
-                opened = replace(opened, rows=rows, total=total, builder=builder)
+                opened = replace(opened, rows=builder.as_streaming_dataset(split=split), total=total)
+                opened = first_rows(opened, stream)
             else:
                 downloads = None if self.builder is None else _checked_downloads(builder)
                 retried(lambda: builder.download_and_prepare(dl_manager=downloads))
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
-            if self.folder is not None and self.local.reader in MEDIA and len(rows.features) == 1:
+            if self.folder is not None and self.local.reader in MEDIA and len(opened.rows.features) == 1:
                 raise EmmsError(f"{self.name!r} contains {describe(walk(self.folder))}, but no labels.", READABLE)
             return opened
 
@@ -198,10 +192,6 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
             return DatasetFiles(name, repo, config, _hub_builder(repo, config, converted))
         if folder.is_file() and config:
             raise EmmsError(f"A file has no configurations, such as {config!r}.", "Remove " + setting_ref("config"))
-        archive = archive_in(folder)
-        if archive is not None:
-            folder = unpacked(archive, repo.revision)
-            check_files(folder)
         if folder.is_dir() and card_names_files(folder):
             import datasets
 
@@ -214,7 +204,7 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
         return DatasetFiles(name, repo, config, local=find_local(folder), folder=folder)
 
 
-def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
+def open_memory(name: str, repo: Repo, dataset: Any, split: str | None, options: SampleOptions) -> OpenSplit:
     """Open data in memory; the keys of a dictionary of tables are the splits."""
     import datasets
 
@@ -225,10 +215,35 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
             raise EmmsError(f"The {type(dataset).__name__} has no split.", "Pass a dataset with rows.")
         split, notes = choose_split(name, splits, split)
         dataset = dict(zip(splits, dataset.values(), strict=True))[split]
-    dataset = as_dataset(dataset)
-    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
-    rows = dataset if total is not None else with_features(name, dataset)
-    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, notes)
+    rows = as_dataset(dataset)
+    opened = OpenSplit(name, repo, None, str(rows.split or split or "all"), rows, None, splits, notes)
+    if isinstance(rows, datasets.Dataset):
+        return replace(opened, total=rows.num_rows)
+    with translate_errors(name, repo, None):
+        return first_rows(opened, options)
+
+
+def first_rows(split: OpenSplit, options: SampleOptions) -> OpenSplit:
+    """Replace a stream by its first rows after shuffling; ``datasets`` caches them unless the stream is in memory."""
+    import datasets
+
+    if options.max_samples is None:
+        raise EmmsError(
+            "A stream requires a number of rows.",
+            "Add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + ".",
+        )
+    count = options.max_samples + options.max_samples // _SPARE + 1
+    stream = _encoded(split.rows).shuffle(seed=options.seed, buffer_size=min(_BUFFER, 20 * count)).take(count)
+    if split.repo.revision:
+        identity = [split.repo.id, split.repo.revision, split.config, split.split, options.seed, count]
+        fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        rows = datasets.Dataset.from_generator(stream.__iter__, features=stream.features, fingerprint=fingerprint)
+    else:
+        rows = datasets.Dataset.from_list(list(stream), features=stream.features)
+    if not len(rows):
+        raise EmmsError(f"{split.name!r} has no rows in this split.", _NO_ROWS_HINT)
+    text = f"Drawn from the first {pluralize(len(rows), 'row')} of a shuffled stream, not from the whole split."
+    return replace(split, rows=rows, file=None, notes=(*split.notes, Note("streamed", text)))
 
 
 def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, tuple[Note, ...]]:
@@ -274,16 +289,14 @@ def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsErr
         return ConfigurationError(f"{dataset!r} {problem}: {' '.join(str(error).split())}", setting_ref("config", ...))
     if "corresponds to no data" in text:
         return EmmsError(f"{dataset!r} has no rows in this split.", _NO_ROWS_HINT)
-    hint = next((hint for part, hint in _HINTS.items() if part in text), None)
+    hint = next((hint for part, hint in _HINTS.items() if part in text), _USUAL_HINT)
     if "gated" in text:
         hint = f"Accept its terms at {repo_url(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif isinstance(error, ConnectionError):
         hint = "Check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
-    if not isinstance(error, (OSError, RuntimeError, ValueError)):
-        reason = f"{type(root).__name__}: {reason}"
     kind = NoReadableFileError if "script" in text else EmmsError
-    return kind(f"{dataset!r} cannot be read: {reason}", hint or _USUAL_HINT)
+    return kind(f"{dataset!r} cannot be read: {reason}", hint)
 
 
 def configuration_names(repo: Repo) -> list[str]:
@@ -291,13 +304,8 @@ def configuration_names(repo: Repo) -> list[str]:
     import datasets
 
     if repo.folder is not None:
-        try:
+        with translate_errors(str(repo.folder), repo, None):
             return datasets.get_dataset_config_names(str(repo.folder)) if card_names_files(repo.folder) else []
-        except ValueError as error:
-            raise EmmsError(
-                f"{str(repo.folder / 'README.md')!r} has invalid configurations: {' '.join(str(error).split())}",
-                "Correct or remove `configs` at its top.",
-            ) from error
     return retried(lambda: datasets.get_dataset_config_names(repo.id, revision=repo.revision))
 
 
@@ -309,7 +317,7 @@ def _checked_downloads(builder: Any) -> Any:
         def extract(self, path_or_paths: Any) -> Any:
             for path in map(Path, datasets.utils.py_utils.NestedDataStructure(path_or_paths).flatten()):
                 check_file(path)
-                if path.name.lower().endswith(ARCHIVES):
+                if path.name.lower().endswith(_ARCHIVES):
                     check_archive(path)
             return super().extract(path_or_paths)
 
@@ -347,18 +355,6 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
         f"Dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is).",
         "Run once online, or name the cached revision: " + setting_ref("dataset", "ORG/NAME@REVISION"),
     )
-
-
-def with_features(name: str, rows: Any) -> Any:
-    """Return a stream with column types; for JSON, CSV and generators, infer them from the first rows."""
-    if rows.features is not None:
-        return rows
-    import datasets
-
-    first = list(rows.take(_FIRST_ROWS))
-    if not first:
-        raise EmmsError(f"{name!r} has no rows in this split.", _NO_ROWS_HINT)
-    return rows.cast(datasets.Dataset.from_list(first).features)
 
 
 @cache

@@ -56,16 +56,15 @@ class DatasetSource:
         """Return the split of the options or the preset; None if neither names a split."""
         return options.split or (self.preset.split if self.preset else None)
 
-    def is_streamed(self, options: SampleOptions) -> bool:
-        """Return whether to read rows over the network on demand, which is the default for large presets."""
-        return options.streaming or self._is_large(options)
-
     def open(self, options: SampleOptions) -> OpenSplit:
-        """Open a split; for a repository with a loading script, open the Hub's parquet copy."""
-        split, streaming = self.split(options), self.is_streamed(options)
+        """Open a split; for a repository with a loading script, open the Hub's parquet copy.
+
+        Reads only the first rows of a stream, which is the default for large presets.
+        """
+        split, is_streamed = self.split(options), options.streaming or self._is_large(options)
         if self.repo.id == _IN_MEMORY:
-            return _checked(open_memory(self.name, self.repo, self.data, split), split)
-        opened = _checked(self._files.open(split, streaming=streaming), split)
+            return _checked(open_memory(self.name, self.repo, self.data, split, options), split)
+        opened = _checked(self._files.open(split, options if is_streamed else None), split)
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
             notes.append(Note("streamed-preset", f"Streamed, because {self.preset.id} is large."))
@@ -73,7 +72,7 @@ class DatasetSource:
         joined = {}
         if join:
             with translate_errors(self._name_on_hub, opened.repo, join["config"]):
-                images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split, streaming=False)
+                images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split)
                 joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
         return replace(opened, name=self.name, joined=joined, notes=tuple(notes))
 

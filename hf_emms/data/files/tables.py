@@ -1,21 +1,27 @@
-"""Read the tables that ``datasets`` does not: spreadsheets, JSON objects, SQuAD, texts in class folders, CoNLL."""
+"""Read the tables that ``datasets`` does not: objects of JSON such as SQuAD, texts in class folders, CoNLL."""
 
 from __future__ import annotations
 
-import importlib.util
+import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hf_emms.data.files.lines import MAX_LINE, UTF_8, lines_of, opened
 from hf_emms.data.files.memory import as_dataset
-from hf_emms.data.files.split_names import SPLIT_WORDS, split_of
 from hf_emms.errors import EmmsError
 
+# Words in the names of files and folders → the split that they mean.
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "publictrain"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation", "publictest", "privatetest"), "test"),
+}
+_WORDS = re.compile(r"[^\W_]+")
 # Folders of texts that belong to no class.
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")
 # Columns of CoNLL-U, and those between tokens and tags in files of CoNLL-2003.
@@ -26,102 +32,50 @@ _TAG = re.compile(r"O|[BILOUES][-_].+")
 _INSIDE = re.compile(r"[BI][-_].+")
 _COMMENT = "# "
 _FIRST_LINES = 200
-# Split → the rows of a file; "train" if the file does not name splits.
-Tables = Mapping[str, Any]
 
 
-def read_tables(reader: str, splits: Mapping[str, Sequence[Path]]) -> dict[str, Any] | None:
-    """Read spreadsheets and JSON objects as ``datasets.Dataset`` per split; None if ``datasets`` reads the files.
-
-    Raises:
-        EmmsError: A file is not a table, or a package is missing.
-    """
-    import datasets
-
-    read: Callable[[Path], Tables | None] | None = {"sheets": _sheets, "json": _json_tables}.get(reader)
-    parts = defaultdict[str, list[Any]](list)
-    for split, files in splits.items():
-        for file in files:
-            tables = read(file) if read else None
-            if tables is None:
-                return None
-            for name, rows in tables.items():
-                parts[name if len(tables) > 1 else split].append(as_dataset(rows))
-    return {split: datasets.concatenate_datasets(rows) for split, rows in parts.items()}
-
-
-def _sheets(file: Path) -> Tables:
-    import pandas as pd  # type: ignore[import-untyped]
-
-    try:
-        sheets = pd.read_excel(file, sheet_name=None, keep_default_na=False, na_values=[""])
-    except ImportError as error:
-        raise EmmsError(f"{file.name} is a spreadsheet, which requires openpyxl.", "pip install openpyxl") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise EmmsError(f"{file.name} cannot be read: {error}", "Save it as .xlsx or .csv.") from error
-    tables = {str(name): frame for name, frame in sheets.items() if len(frame)}
-    for frame in tables.values():
-        for name in frame.columns:  # a number in a column of texts is a text
-            if frame[name].map(lambda cell: isinstance(cell, str)).any():
-                frame[name] = frame[name].map(str, na_action="ignore")
-    if len(tables) > 1:
-        splits = {split: frame for name, frame in tables.items() if (split := split_of(name)) is not None}
-        if len(splits) < len(tables):
-            raise EmmsError(
-                f"{file.name} has several sheets: {', '.join(tables)}.", "Save the sheet with the rows as a .csv file."
-            )
-        return splits
-    if not tables:
-        raise EmmsError(f"{file.name} has no sheet with rows.", "Choose another file.")
-    return {"train": next(iter(tables.values()))}
+def split_of(name: str) -> str | None:
+    """Return the split that a name means in any case, such as "Testing" or "my_Train-2"; None for other names."""
+    splits = {_SPLIT_WORDS[word] for word in _WORDS.findall(name.lower()) if word in _SPLIT_WORDS}
+    return splits.pop() if len(splits) == 1 else None
 
 
 # ---- JSON ----------------------------------------------------------------------------------------------------------
 
 
-def _json_tables(file: Path) -> Tables | None:
-    """Return the tables in a file that is a single JSON object; None for lists and lines of objects."""
-    with opened(file, "rb") as stream:
+def json_objects(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any] | None:
+    """Read files that are a single JSON object as a ``datasets.Dataset`` per split; None for lists and lines."""
+    import datasets
+
+    tables = defaultdict[str, list[Any]](list)
+    for split, files in splits.items():
+        for file in files:
+            rows = _rows_of_object(file)
+            if rows is None:
+                return None
+            tables[split].append(as_dataset(rows))
+    return {split: datasets.concatenate_datasets(parts) for split, parts in tables.items()}
+
+
+def _rows_of_object(file: Path) -> Any:
+    """Return the only list of rows in a JSON object, else its columns; None for lists and lines of objects."""
+    import pandas as pd  # type: ignore[import-untyped]
+
+    with opened(file) as stream:
         start = stream.readline(MAX_LINE).removeprefix(b"\xef\xbb\xbf").strip()
         are_lines = start.endswith(b"}") and stream.readline(MAX_LINE).strip()
-    if not start.startswith(b"{") or are_lines:
-        return None
-    whole = b"".join(lines_of(file))
+        if not start.startswith(b"{") or are_lines:
+            return None
+    with opened(file) as stream:
+        whole = stream.read()
     try:
         content = json.loads(whole)
     except ValueError:  # the reader of ``datasets`` reports where
         return None
-    return tables_of_object(content, file.name) if isinstance(content, dict) else None
-
-
-def tables_of_object(content: Mapping[str, Any], name: str) -> Tables | None:
-    """Return the tables in a JSON object: columns, rows by their ids, rows per split, or one list of rows.
-
-    Raises:
-        EmmsError: The object has several lists of rows.
-    """
-    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # as pandas writes "split"
-        columns = map(list, zip(*content["data"], strict=True))
-        return {"train": dict(zip(map(str, content["columns"]), columns, strict=True))}
-    lists = {key: value for key, value in content.items() if isinstance(value, list) and value}
-    rows = {key: value for key, value in lists.items() if all(isinstance(row, dict) for row in value)}
-    if rows:
-        if all(key.lower() in SPLIT_WORDS for key in rows):
-            return {str(split_of(key)): of_split for key, of_split in rows.items()}
-        if len(rows) > 1:
-            raise EmmsError(
-                f"{name} contains several lists of objects: {', '.join(rows)}.", "Write a file with one list, or lines."
-            )
-        (only,) = rows.values()
-        return {"train": _squad_rows(only) or only}
-    if len(lists) > 1 and len({len(column) for column in lists.values()}) == 1:
-        return {"train": lists}
-    values = list(content.values())
-    if len(values) > 1 and all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
-        if all(key.isdecimal() for key in values[0]):  # columns as pandas writes them: cells by row number
-            return {"train": {key: list(column.values()) for key, column in content.items()}}
-        return {"train": values}
-    return None
+    lists = [value for value in content.values() if isinstance(value, list) and value]
+    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+        return _squad_rows(lists[0]) or lists[0]
+    return pd.read_json(io.BytesIO(whole), dtype=False)
 
 
 def _squad_rows(articles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -178,8 +132,6 @@ def conll_arguments(file: Path) -> dict[str, Any]:
     Raises:
         EmmsError: The lines of the file have different forms.
     """
-    if importlib.util.find_spec("datasets.packaged_modules.conll") is None:
-        raise EmmsError(f"{file.name} requires a later version of datasets.", "pip install -U datasets")
     columns = columns_of_words(file)
     if columns is None:
         raise EmmsError(

@@ -11,21 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.data.files.media import (
-    EncodedMedia,
-    MediaFiles,
-    check_first,
-    encoded_type,
-    is_document,
-    is_readable,
-    media_files,
-    media_type,
-    usual,
-)
-from hf_emms.data.files.open_split import JoinedImages, OpenSplit, translate_errors
+from hf_emms.data.files.media import EncodedMedia, MediaFiles, encoded_type, media_files, media_type, usual
+from hf_emms.data.files.open_split import JoinedImages, OpenSplit
 from hf_emms.data.files.tables import are_word_tags
-from hf_emms.errors import EmmsError
-from hf_emms.inputs import MODALITIES
+from hf_emms.inputs import MODALITIES, UnusableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,11 +24,11 @@ PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
 }
 # Lists with a 0 or 1 per class.
 FLAGS = "flags"
-# Types that no task reads: paths of missing files, and names of files in unknown formats.
-PATH, FILE_NAME = "path", "file name"
+# The type of columns of paths whose first file is missing, which no task reads.
+_MISSING = "missing files"
 
-# Number of rows of a stream, and of texts of a table, that determine the type of a column.
-_STREAMED_ROWS, _TEXTS = 100, 1_000
+# Number of texts that determine the type of a column.
+_TEXTS = 1_000
 # A list of two, such as [0, 1], may be two class ids.
 _MIN_FLAGS = 2
 # Longer texts are not lists of classes, and longer parts are not classes.
@@ -65,7 +54,6 @@ class Columns:
         joined: Column → the media that its ids, paths or base64 texts represent.
         flag_counts: Column of lists of zeros and ones → length of the lists.
         word_tags: Columns of lists with a tag per word of a sentence.
-        problems: Column → why its files cannot be read.
     """
 
     types: dict[str, str]
@@ -73,7 +61,6 @@ class Columns:
     joined: dict[str, Joined] = field(default_factory=dict)
     flag_counts: dict[str, int] = field(default_factory=dict)
     word_tags: set[str] = field(default_factory=set)
-    problems: dict[str, EmmsError] = field(default_factory=dict)
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
@@ -133,18 +120,18 @@ class Columns:
 def read_columns(split: OpenSplit) -> Columns:
     """Return the columns of a split with their types.
 
-    Reads all numbers and lists of a table, its first texts, or the first rows of a stream.
+    Reads all numbers and lists of a table, and its first texts.
     """
     types = column_types(split.rows.features)
     types |= _types_of_bytes(split, types) | _types_of_json(split) | dict.fromkeys(split.joined, "image")
     names = [name for name in split.rows.features if types[name] in ("string", "strings", "integer", "float", *_LISTS)]
-    cells = zip(names, _first_rows(split, names).columns, strict=True)
-    columns = Columns(types, dict(cells), dict(split.joined))
+    cells = split.select(names).with_format("arrow")[:].columns if names else []
+    columns = Columns(types, dict(zip(names, cells, strict=True)), dict(split.joined))
     for name, cells in columns.cells.items():
         type = types[name]
         if type in _LISTS or type == "strings":
             _recognize_list(columns, name, cells, getattr(element_of(split.rows.features[name]), "names", None))
-        elif type == "float" and not split.streaming and _are_whole(cells):
+        elif type == "float" and _are_whole(cells):
             types[name] = "integer"
         if type in ("string", "integer"):
             _recognize_files(columns, split, name, cells)
@@ -211,8 +198,7 @@ def _type_of(feature: Any) -> str:
 
 
 def _first_cell(split: OpenSplit, name: str) -> Any:
-    with translate_errors(split.name, split.repo, split.config):
-        row: dict[str, Any] = next(iter(split.select([name])), {})
+    row: dict[str, Any] = next(iter(split.select([name])), {})
     return row.get(name)
 
 
@@ -221,8 +207,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
     features = split.rows.features
     readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognised_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
-    if not split.streaming:  # a stream would fetch many large cells
-        untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
+    untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
     recognized = {}
     for name in untyped:
         cell: Any = _first_cell(split, name)
@@ -245,19 +230,6 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
     return types
 
 
-def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
-    import pyarrow as pa
-
-    if not names:
-        return pa.table({})
-    rows = split.select(names)
-    if split.streaming:
-        with translate_errors(split.name, split.repo, split.config):
-            first = list(rows.take(_STREAMED_ROWS))
-        return pa.table({name: pa.array([row[name] for row in first]) for name in names})
-    return rows.with_format("arrow")[:]
-
-
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -266,28 +238,24 @@ def _recognize_files(columns: Columns, split: OpenSplit, name: str, cells: pa.Ch
     is_text = columns.types[name] == "string"
     values = [str(value) for value in cells.slice(length=_TEXTS).to_pylist() if value is not None and value != ""]
     encoded = encoded_type(values) if is_text else None
-    if encoded is not None:
-        columns.types[name] = encoded
-        if is_readable(encoded):
-            columns.joined[name] = EncodedMedia()
-        return
-    if is_text and usual(FILE_NAME if is_document(value) else None for value in values):
-        columns.types[name] = FILE_NAME
-        return
     type = usual(map(media_type, values)) if is_text else None
     files = media_files(split.repo, split.folders, split.media_folder)
-    if type is None and values and split.media_folder is not None and set(values) <= set(files.by_name):
+    if encoded is not None:
+        columns.types[name], columns.joined[name] = encoded, EncodedMedia()
+    elif type is not None:
+        first = next(value for value in values if media_type(value) == type)
+        columns.types[name], columns.joined[name] = type if _is_file(files, first) else _MISSING, files
+    elif values and set(values) <= set(files.by_name):
         type = usual(media_type(files.by_name[value].name) for value in values)
-    elif type is not None and is_readable(type):
-        try:
-            check_first(files, split.repo, name, next(value for value in values if media_type(value) == type))
-        except EmmsError as problem:
-            columns.types[name], columns.problems[name] = PATH, problem
-            return
-    if type is not None:
-        columns.types[name] = type
-        if is_readable(type):
-            columns.joined[name] = files
+        if type is not None:
+            columns.types[name], columns.joined[name] = type, files
+
+
+def _is_file(files: MediaFiles, path: str) -> bool:
+    try:
+        return files.find(path) is not None
+    except UnusableError:
+        return False
 
 
 # ---- lists -----------------------------------------------------------------------------------------------------------

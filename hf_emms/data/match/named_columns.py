@@ -76,8 +76,6 @@ def _checked_name(column: Column, name: str, columns: Columns, task: Task) -> st
     field = field_of(column, name, types)
     if types.get(field) in column.types:
         return field
-    if name in columns.problems:
-        raise columns.problems[name]
     content = f"contains {types[name]}" if name in types else "does not exist"
     problem = f"Column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
     raise EmmsError(with_columns(problem, columns), use_column(column.name))

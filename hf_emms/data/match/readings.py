@@ -8,7 +8,7 @@ from itertools import product
 
 from hf_emms.data.match.columns import Columns, column_of, names_in
 from hf_emms.data.match.named_columns import checked_names, described, field_of, sibling
-from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, joined, setting_ref, setting_refs
 from hf_emms.inputs import MODALITIES
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.task import spelling
@@ -265,16 +265,6 @@ def _is_preferred(task: Task, read: Named, other: Task, other_read: Named, colum
 def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset: str, *, several: bool) -> EmmsError:
     """Return an error that lists the columns and all readings, as settings that users can paste."""
     readings = [*_corpora(columns, named, tasks), *possible_readings(columns, named, tasks)]
-    if not readings and named:
-        # Perhaps the named columns have other roles.
-        named_columns = _parts(named, columns)
-        readings = [
-            (task, read)
-            for task, read in possible_readings(columns, {}, tasks if len(tasks) == 1 else _candidates(columns, {}))
-            if named_columns <= _parts(read, columns)
-        ]
-    if not readings and columns.problems:
-        return next(iter(columns.problems.values()))
     how = "Several readings fit" if several or len(readings) > 1 else "No reading surely fits"
     typed = [use_column(role, name) for role, name in named.items()]
     problem = joined([f"{how} the columns of {dataset!r}"])
@@ -284,21 +274,15 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
         if len(tasks) == 1:
             roles = (use_column(role) + f" ({' or '.join(column.types)})" for role, column in tasks[0].columns.items())
             return EmmsError(problem, f"{tasks[0].id} requires the columns " + joined(roles))
-        return EmmsError(problem, _name_columns())
+        example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
+        return EmmsError(problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them.")
     shown = [
         setting_refs(setting_ref("task", task.id), *(use_column(role, name) for role, name in read.items()))
         for task, read in readings[:_MAX_READINGS]
     ]
     others = len(readings) - len(shown)
-    more: str | Text = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
-    if len(tasks) > 1 and all(read.keys() < task.columns.keys() for task, read in readings):
-        more = "\n  " + _name_columns()
+    more = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
     return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
-
-
-def _name_columns() -> Text:
-    example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
-    return "Name the task and its columns: " + example + ". docs/tasks.md lists them."
 
 
 def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:

@@ -20,13 +20,13 @@ from hf_emms.data.match.columns import (
     names_in,
     read_columns,
 )
-from hf_emms.data.match.named_columns import check_exists, checked_names, is_series, sibling, with_columns
+from hf_emms.data.match.named_columns import check_exists, is_series, sibling
 from hf_emms.data.match.readings import find_reading
 from hf_emms.errors import EmmsError, Note, Text, setting_ref
 from hf_emms.heads.split import IGNORED
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import Column, Task, get_task, use_column
+from hf_emms.tasks import Column, Task, get_task
 
 # Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
 _UNKNOWN, _MIN_KNOWN = -1, 3
@@ -165,8 +165,6 @@ def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleO
         columns = read_columns(split)
     for role, name in named.items():
         check_exists(role, name, columns)
-    if task is not None:
-        _check_preset(task, {role: of_preset[role] for role in of_preset.keys() - named.keys()}, columns, split.name)
     task, read = find_reading(columns, {**of_preset, **named}, task, split.name)
     words = preset.words if preset and read == dict(preset.columns) else {}
     schema = RowSchema(task, read, columns.types, None, words, columns.joined)
@@ -184,15 +182,6 @@ def _checked_group_column(name: str | None, columns: Columns) -> str | None:
             problem = f"Column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers."
             raise EmmsError(problem, setting_ref("group_column", ...))
     return name
-
-
-def _check_preset(task: Task, of_preset: Mapping[str, str], columns: Columns, name: str) -> None:
-    for role, column in of_preset.items():
-        try:
-            checked_names(task, role, column, columns)
-        except EmmsError as error:
-            problem = f"The preset {name!r} expects the {role} in column {column!r}"
-            raise EmmsError(with_columns(problem, columns), use_column(role)) from error
 
 
 def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
@@ -250,27 +239,16 @@ def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     """Raise an `EmmsError` for an option that is for another task."""
     task = schema.task
-    form_fits = options.label_form is None or (task.items is not None and options.label_form in ("text", "spans"))
-    misplaced: list[tuple[bool, Text, str]] = [
-        (bool(options.prompt) and not task.categorical, setting_ref("prompt"), "classes"),
-        (options.sampling == "balanced" and not task.categorical, setting_ref("sampling", "balanced"), "classes"),
-        (
-            options.references != "mean" and (task.numbers is not None or schema.one_class),
-            setting_ref("references", options.references),
-            "several texts per input, such as captions",
-        ),
-        (
-            options.label_form == "spans" and task.items is None,
-            setting_ref("label_form", "spans"),
-            "answers and words in a text",
-        ),
-        (task.numbers is None and not form_fits, setting_ref("label_form", options.label_form), "numbers and boxes"),
-        (
-            bool(options.box_format) and not (task.numbers and task.numbers.formats),
-            setting_ref("box_format", options.box_format),
-            "boxes",
-        ),
-    ]
-    for is_misplaced, setting, purpose in misplaced:
-        if is_misplaced:
-            raise EmmsError(setting + f" is for {purpose}, not for the {task.label.name} of {task.id}.", "Remove it.")
+    forms = ("text", "numbers", "both") if task.numbers else ("text", "spans") if task.items else ()
+    is_misplaced: dict[Text, bool] = {
+        setting_ref("prompt"): bool(options.prompt) and not task.categorical,
+        setting_ref("sampling", "balanced"): options.sampling == "balanced" and not task.categorical,
+        setting_ref("references", options.references): options.references != "mean"
+        and (task.numbers is not None or schema.one_class),
+        setting_ref("label_form", options.label_form): options.label_form not in (None, *forms),
+        setting_ref("box_format", options.box_format): bool(options.box_format)
+        and not (task.numbers and task.numbers.formats),
+    }
+    for setting, misplaced in is_misplaced.items():
+        if misplaced:
+            raise EmmsError(setting + f" does not fit the {task.label.name} of {task.id}.", "Remove it.")

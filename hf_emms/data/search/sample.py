@@ -8,14 +8,11 @@ import numpy as np
 
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search.draw import DrawnSearch, SearchData, draw_search
-from hf_emms.data.search.sentences import draw_sentences, notes_on_sentences
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.data.search.sentences import draw_sentences
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import ColumnReading, Reading, shortened
-
-# With fewer queries, a note warns of the standard error of nDCG@10. The error of a single query is in points.
-_FEW_QUERIES, _QUERY_STDERR = 50, 32
 
 
 def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -> Sample:
@@ -64,7 +61,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         groups=groups[relevant[:, 0]],
         skipped=drawn.skipped,
         total_rows=drawn.total_relevant,
-        notes=(*data.notes, *(_notes(drawn) if has_queries else notes_on_sentences(drawn))),
+        notes=data.notes,
         fingerprint=digest(content + judgments.tobytes() + json.dumps(identity).encode()),
         inputs_fingerprint=digest(f"{len(query_keys)} ".encode() + content),
         available=len(codes) if len(drawn.queries) == drawn.total_queries else drawn.total_relevant,
@@ -75,13 +72,11 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
 
 
 def _check_options(data: SearchData, options: SampleOptions) -> None:
-    if options.group_column is not None:
+    if options.group_column is not None or options.references != "mean":
         raise EmmsError(
-            f"The groups of {data.task.id} are queries that share a relevant document.",
-            "Remove " + setting_ref("group_column", options.group_column) + ".",
+            f"{data.task.id} uses all relevant documents, and queries that share one are a group.",
+            "Remove " + setting_ref("group_column") + " and " + setting_ref("references") + ".",
         )
-    if options.references != "mean":
-        raise EmmsError("All relevant documents count.", "Remove " + setting_ref("references", options.references))
 
 
 def _check_searchable(drawn: DrawnSearch) -> None:
@@ -148,12 +143,3 @@ def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection,
         skipped=drawn.skipped,
         reasons=tuple(drawn.reasons),
     )
-
-
-def _notes(drawn: DrawnSearch) -> list[Note]:
-    queries = len(drawn.queries)
-    if queries >= _FEW_QUERIES:
-        return []
-    points = _QUERY_STDERR / np.sqrt(queries)
-    text = f"With {queries} queries, nDCG@10 has a standard error of about {points:.0f} points."
-    return [Note("few-queries", f"{text} Use {_FEW_QUERIES} queries or more.")]

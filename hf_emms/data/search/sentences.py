@@ -21,15 +21,14 @@ from hf_emms.data.search.draw import (
     read_judgments,
     text_key,
 )
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.inputs.languages import language_code, short_code
 from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import shortened
 
 # Minimum number of distinct sentences per document with queries, and minimum share of such documents.
 _FEWEST_SENTENCES, _SMALLEST_SHARE = 3, 0.2
-# The range of queries that we measured. With fewer, a note warns.
-_FEW_QUERIES, _MOST_QUERIES = 100, 400
+_MOST_QUERIES = 400
 # Minimum letters and digits per sentence. Shorter ones, such as headings, fit many documents.
 _FEWEST_CHARACTERS = 20
 # A sentence in more documents is boilerplate.
@@ -73,13 +72,6 @@ def draw_sentences(data: SearchData, options: SampleOptions) -> DrawnSearch:
     if not_searched:
         drawn.facts.append(f"{not_searched:,} of them do not search near-duplicates of their document")
     return drawn
-
-
-def notes_on_sentences(drawn: DrawnSearch) -> list[Note]:
-    """Return a warning if there are few sentences."""
-    count = len(drawn.queries)
-    text = f"Only {pluralize(count, 'sentence')} as queries. We measured the order with {_FEW_QUERIES} or more."
-    return [Note("few-queries", text)] if count < _FEW_QUERIES else []
 
 
 def split_sentences(text: str, language: str) -> list[str]:

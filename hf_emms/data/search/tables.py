@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.data.files.lines import csv_rows, json_lines
-from hf_emms.data.files.local import reader_of
-from hf_emms.data.files.open_split import (
-    ConfigurationError,
-    OpenSplit,
-    choose_split,
-    find_files,
-    open_memory,
-    translate_errors,
-)
+from hf_emms.data.files.open_split import OpenSplit, choose_split, open_memory
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.search.draw import Judgment, SearchData, text_key
-from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.hub import RepoNotFoundError, resolve
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
@@ -29,21 +21,13 @@ from hf_emms.tasks import TASKS, Task, get_task, use_column
 
 # Names of the tables and of their columns, in the order in which they are tried.
 _CORPUS, _QUERIES, _JUDGMENTS = "corpus", ("queries", "query"), ("default", "qrels", "relevance")
-_IDS = ("_id", "id", "query-id", "query_id", "qid", "corpus-id", "corpus_id", "doc_id", "docid", "pid")
+_IDS = ("_id", "id", "query-id", "corpus-id")
 _QUERY_TEXTS = ("text", "query", "question")
-_DOCUMENT_TEXTS = (("title", "text"), ("text",), ("contents",), ("passage",), ("document",), ("body",))
-_QUERY_IDS = ("query-id", "query_id", "qid", "query")
-_DOCUMENT_IDS = (
-    *("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "pid", "document-id"),
-    *("positive-corpus-ids", "positive_corpus_ids", "corpus-ids", "corpus_ids"),
-)
-_GRADES = ("score", "relevance", "label", "grade", "rel")
-# Columns of judgments without a line of names: of BEIR, and of TREC with a second column of zeros.
-_HEADERS = (
-    ("query-id", "corpus-id"),
-    ("query-id", "corpus-id", "score"),
-    ("query-id", "iteration", "corpus-id", "score"),
-)
+_DOCUMENT_TEXTS = (("title", "text"), ("text",))
+_QUERY_IDS = ("query-id", "query_id")
+# NanoBEIR lists the ids of the documents of a query.
+_DOCUMENT_IDS = ("corpus-id", "corpus_id", "positive-corpus-ids", "corpus-ids")
+_GRADES = ("score", "relevance")
 _BATCH, _FIRST_LINES = 1_000, 100
 _Row = Mapping[str, Any]
 
@@ -60,7 +44,6 @@ class Table:
     name: str
     columns: tuple[str, ...]
     rows: Callable[[], Iterator[_Row]]
-    notes: tuple[Note, ...] = ()
 
     def column(self, candidates: Sequence[str], content: str) -> str:
         """Return the first column with one of these names in any case; an `EmmsError` if there is none."""
@@ -98,7 +81,7 @@ def search_tables(source: DatasetSource, options: SampleOptions) -> SearchData |
         return None
     if isinstance(source.data, Mapping):
         tables = _in_memory(source, options)
-    elif source.repo.folder is not None and (files := _table_files(source.repo.folder)):
+    elif source.repo.folder is not None and (files := _beir_files(source.repo.folder)):
         tables = _in_folder(source, options, files)
     else:
         tables = None if source.data is not None else _in_configurations(source, options)
@@ -118,7 +101,7 @@ def search_tables(source: DatasetSource, options: SampleOptions) -> SearchData |
         texts_are_ids=False,
         source=f" of {tables.judgments.name}",
         facts=("queries from {}, documents from {}, relevance judgments from {}".format(*names),),
-        notes=(*tables.opened.notes, *tables.queries.notes, *tables.corpus.notes, *tables.judgments.notes),
+        notes=tables.opened.notes,
     )
 
 
@@ -190,10 +173,9 @@ def _dataset_table(name: str, splits: Sequence[OpenSplit]) -> Table:
 
     def rows() -> Iterator[_Row]:
         for split in splits:
-            with translate_errors(split.name, split.repo, split.config):
-                for batch in split.rows.with_format(None).iter(_BATCH):
-                    for values in zip(*batch.values(), strict=True):
-                        yield dict(zip(batch, values, strict=True))
+            for batch in split.rows.with_format(None).iter(_BATCH):
+                for values in zip(*batch.values(), strict=True):
+                    yield dict(zip(batch, values, strict=True))
 
     return Table(name, tuple(splits[0].rows.features), rows)
 
@@ -207,30 +189,27 @@ def _of_split(name: str, judged: OpenSplit, open_split: Callable[[str | None], O
 
 def _in_memory(source: DatasetSource, options: SampleOptions) -> _Tables | None:
     """Return the tables of a dictionary with "corpus", "queries" and "qrels"."""
-    data = {str(name).lower(): table for name, table in source.data.items()}
-    queries, judgments = (
-        next((data[name] for name in names if name in data), None) for names in (_QUERIES, _JUDGMENTS)
-    )
-    if _CORPUS not in data or queries is None or judgments is None:
+    data = source.data
+    if not {"corpus", "queries", "qrels"} <= data.keys():
         return None
-    opened = open_memory(source.name, source.repo, judgments, source.split(options))
+    opened = open_memory(source.name, source.repo, data["qrels"], source.split(options), options)
 
-    def table(name: str, rows: Any) -> Table:
-        return _of_split(name, opened, partial(open_memory, source.name, source.repo, rows))
+    def table(name: str) -> Table:
+        open_split = partial(open_memory, source.name, source.repo, data[name], options=options)
+        return _of_split(f"the {name}", opened, open_split)
 
-    corpus = table("the corpus", data[_CORPUS])
-    return _Tables(opened, table("the queries", queries), corpus, _dataset_table("the judgments", [opened]))
+    return _Tables(opened, table("queries"), table("corpus"), _dataset_table("the judgments", [opened]))
 
 
 def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables | None:
-    """Return the tables of a repository's configurations, or of the folders of a folder; None without a corpus."""
-    parts = _parts(_configuration_names(source), source.config)
-    if parts is None:
+    """Return the tables of a repository's configurations; None without a corpus and queries."""
+    names = source.configurations
+    queries = next((name for name in _QUERIES if name in names), None)
+    if _CORPUS not in names or queries is None or source.config not in (None, *_JUDGMENTS):
         return None
-    corpus, queries, judgments = parts
+    judgments = source.config or next((name for name in _JUDGMENTS if name in names), None)
     beside = source if judgments is not None else _repository_of_judgments(source)
-    streaming = source.is_streamed(options)
-    opened = beside.files_of(judgments).open(source.split(options), streaming=streaming)
+    opened = beside.files_of(judgments).open(source.split(options))
     choose_split(source.name, opened.splits, source.split(options))
     judged = _dataset_table(f"the configuration {judgments}" if judgments else beside.repo.id, [opened])
     if judged.find(_QUERY_IDS) is None and judgments == _JUDGMENTS[0]:
@@ -239,41 +218,9 @@ def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables
     opened = replace(opened, name=source.name, repo=source.repo, config=source.config, notes=notes)
 
     def table(config: str) -> Table:
-        files = source.files_of(config)
-        return _of_split(f"the configuration {config}", opened, lambda split: files.open(split, streaming=streaming))
+        return _of_split(f"the configuration {config}", opened, source.files_of(config).open)
 
-    return _Tables(opened, table(queries), table(corpus), judged)
-
-
-def _configuration_names(source: DatasetSource) -> set[str]:
-    folder = source.repo.folder
-    if folder is not None:
-        folders = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-        if _CORPUS in folders or not folder.is_dir():
-            return folders
-    return set(source.configurations)
-
-
-def _parts(names: set[str], config: str | None) -> tuple[str, str, str | None] | None:
-    """Return the configurations of documents, queries and judgments; the last may be in another repository."""
-    languages = sorted(name.removesuffix(f"-{_CORPUS}") for name in names if name.endswith(f"-{_CORPUS}"))
-    languages = [language for language in languages if config in (None, language)]
-    if _CORPUS in names and (config is None or config in _JUDGMENTS):
-        language = prefix = ""
-    elif len(languages) > 1:
-        raise ConfigurationError(
-            f"There is a corpus for each of {', '.join(languages)}.", setting_ref("config", *languages)
-        )
-    elif languages:
-        (language,) = languages
-        prefix = f"{language}-"
-    else:
-        return None
-    queries = next((prefix + name for name in _QUERIES if prefix + name in names), None)
-    if queries is None:
-        return None
-    usual = (config,) if config in _JUDGMENTS else (*(prefix + name for name in _JUDGMENTS), language)
-    return prefix + _CORPUS, queries, next((name for name in usual if name in names), None)
+    return _Tables(opened, table(queries), table(_CORPUS), judged)
 
 
 def _repository_of_judgments(source: DatasetSource) -> DatasetSource:
@@ -295,62 +242,38 @@ def _no_judgments(source: DatasetSource) -> EmmsError:
     )
 
 
-# ---- folders of files ------------------------------------------------------------------------------------------------
+# ---- BEIR folders ----------------------------------------------------------------------------------------------------
 
 
-def _table_files(folder: Path) -> dict[str, Path]:
-    """Return the files of a corpus and of queries by these names; empty unless both are there."""
-    files = {path.name.partition(".")[0].lower(): path for path in sorted(folder.glob("*")) if reader_of(path)}
-    queries = next((files[name] for name in _QUERIES if name in files), None)
-    return {_CORPUS: files[_CORPUS], _QUERIES[0]: queries} if _CORPUS in files and queries is not None else {}
+def _beir_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a corpus and of queries, such as corpus.jsonl.gz; empty unless both are there."""
+    files = {path.name.partition(".")[0]: path for path in sorted(folder.glob("*.jsonl*"))}
+    return {name: files[name] for name in ("corpus", "queries")} if files.keys() >= {"corpus", "queries"} else {}
 
 
 def _in_folder(source: DatasetSource, options: SampleOptions, files: Mapping[str, Path]) -> _Tables:
-    """Return the tables of a BEIR folder: corpus.jsonl, queries.jsonl, and qrels with a file per split."""
+    """Return the tables of a BEIR folder: corpus.jsonl, queries.jsonl, and qrels with a .tsv or .csv per split."""
     folder = source.repo.folder
     assert folder is not None
-    inside = sorted((folder / "qrels").glob("*")) or sorted(folder.glob("qrels*"))
-    by_split = {path.name.partition(".")[0]: path for path in inside if reader_of(path)}
+    by_split = {path.name.partition(".")[0]: path for path in sorted((folder / "qrels").glob("*.[tc]sv*"))}
     if not by_split:
         raise _no_judgments(source)
     splits = tuple(by_split)
     split, notes = choose_split(source.name, splits, source.split(options))
     opened = OpenSplit(source.name, source.repo, source.config, split, None, None, splits, notes)
-    table = partial(_file_table, source, folder)
-    return _Tables(opened, table(files[_QUERIES[0]]), table(files[_CORPUS]), table(by_split[split]))
+    queries, corpus = (_json_table(files[name]) for name in ("queries", "corpus"))
+    return _Tables(opened, queries, corpus, _csv_table(by_split[split]))
 
 
-def _file_table(source: DatasetSource, folder: Path, path: Path) -> Table:
-    name, reader = str(path.relative_to(folder)), reader_of(path)
-    if reader == "csv":
-        return _csv_table(name, path)
-    if reader == "json" and ".jsonl" in path.suffixes:
-        first = islice(json_lines(path), _FIRST_LINES)
-        columns = tuple(dict.fromkeys(column for row in first for column in row))
-        if not columns:
-            raise EmmsError(f"{name} is empty.", "It requires one JSON object per row.")
-        return Table(name, columns, partial(json_lines, path))
-    opened = find_files(str(path), replace(source.repo, folder=path), None).open(None, streaming=False)
-    return _dataset_table(name, [opened])
+def _json_table(path: Path) -> Table:
+    columns = tuple(dict.fromkeys(column for row in islice(json_lines(path), _FIRST_LINES) for column in row))
+    return Table(path.name, columns, partial(json_lines, path))
 
 
-def _csv_table(name: str, path: Path) -> Table:
-    """Return the table of a file separated by tabs, commas or spaces, with or without a line of names."""
+def _csv_table(path: Path) -> Table:
+    names = tuple(map(str.strip, next(csv_rows(path), [])))
 
-    def rows(names: Sequence[str], first: int = 0) -> Iterator[_Row]:
-        for cells in islice(csv_rows(path), first, None):
-            yield dict(zip(names, cells[0].split() if len(cells) == 1 else cells, strict=False))
+    def rows() -> Iterator[_Row]:
+        return (dict(zip(names, cells, strict=False)) for cells in islice(csv_rows(path), 1, None))
 
-    header = next(csv_rows(path), None)
-    if header is None:
-        raise EmmsError(f"{name} is empty.", "It requires a row per judgment: query-id, corpus-id, score")
-    names = tuple(map(str.strip, header[0].split() if len(header) == 1 else header))
-    if {*map(str.lower, names)} & {*_IDS, *_QUERY_IDS}:
-        return Table(name, names, partial(rows, names, 1))
-    usual = next((usual for usual in _HEADERS if len(usual) == len(names)), None)
-    if usual is None:
-        raise EmmsError(
-            f"{name} has {len(names)} columns, but no line of names.", "Add one: query-id, corpus-id, score"
-        )
-    note = Note("no-line-of-names", f"{name} has no line of names. Reading its columns as {', '.join(usual)}.")
-    return Table(name, usual, partial(rows, usual), (note,))
+    return Table(f"qrels/{path.name}", names, rows)
