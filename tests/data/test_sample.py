@@ -40,7 +40,7 @@ def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
     assert load_sample(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
     assert "{}" in refused(texts(4, ["a", "b"]), prompt="a photo").message
     rows = image_rows(pictures(2), caption=["a", "b"])
-    assert "classes" in refused(rows, prompt="a {}").message
+    assert "prompt does not fit" in refused(rows, prompt="a {}").message
 
 
 def test_labels_that_cannot_rank_are_refused() -> None:
@@ -96,7 +96,7 @@ def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
     for references in ("first", "mean"):
         sample = load_sample(rows, max_samples=2, references=references)
         assert (len(sample), len(sample.inputs)) == (2, 2)
-    assert "captions" in refused(texts(4, ["a", "b"]), references="first").message
+    assert "does not fit" in refused(texts(4, ["a", "b"]), references="first").message
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------
