@@ -287,7 +287,7 @@ def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsErr
     if isinstance(error, ValueError) and "config" in str(error).lower():
         problem = f"has no configuration {config!r}" if config else "has several configurations"
         return ConfigurationError(f"{dataset!r} {problem}: {' '.join(str(error).split())}", setting_ref("config", ...))
-    if "corresponds to no data" in text:
+    if "corresponds to no data" in text or "at least one example" in text:
         return EmmsError(f"{dataset!r} has no rows in this split.", _NO_ROWS_HINT)
     hint = next((hint for part, hint in _HINTS.items() if part in text), _USUAL_HINT)
     if "gated" in text:

@@ -281,7 +281,8 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
         for task, read in readings[:_MAX_READINGS]
     ]
     others = len(readings) - len(shown)
-    more = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
+    more = f"\n    and {others} more" if others > 0 else ""
+    more += "\n  Or name another task and its columns: docs/tasks.md lists them." if len(tasks) > 1 else ""
     return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
 
 
