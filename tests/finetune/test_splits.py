@@ -11,8 +11,6 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_emms.cache import Cache
-from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.splits import _MAX_EVALUATED, SPLITS_VERSION, Splits, load_splits
 from hf_emms.options import Options
@@ -127,15 +125,13 @@ def test_splits_of_fewer_than_two_rows_are_refused() -> None:
         load_splits(Options.of(data.select(range(10)), **options))
 
 
-def test_a_streams_splits_are_read_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_splits_of_a_stream_are_its_first_rows(tmp_path: Path) -> None:
     data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
-    cache, settings = Cache(tmp_path / "cache"), {"max_samples": 30, "streaming": True}
-    options = Options.of(save(data, tmp_path / "data"), **settings)
-    first = load_splits(options, cache)
+    options = Options.of(save(data, tmp_path / "data"), max_samples=30, streaming=True)
+    first = load_splits(options)
     assert len(first.train) + len(first.validation) == 30
     assert len(load_splits(replace(options, streaming=False)).train) == 34
-    monkeypatch.setattr(DatasetSource, "open", lambda source, options: pytest.fail("a split is read again"))
-    assert load_splits(options, cache).fingerprint == first.fingerprint
+    assert load_splits(options).fingerprint == first.fingerprint
 
 
 def test_answers_outside_their_contexts_are_refused() -> None:

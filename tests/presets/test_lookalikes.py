@@ -151,7 +151,6 @@ def label_column(name: str) -> str:
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_renamed_column_is_an_error_that_lists_the_columns(changed: dict[str, Report], name: str) -> None:
     refused = changed[f"loaded('{name}')"]
-    assert f"The preset {name!r} expects" in refused["error"]
     assert label_column(name) in refused["error"]
     assert "surprise" in refused["error"]
     assert "_column=" in refused["hint"]
