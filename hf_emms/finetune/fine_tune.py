@@ -31,8 +31,7 @@ from hf_emms.errors import (
 )
 from hf_emms.features.architectures import STATIC
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
-from hf_emms.finetune.forecast import LOAD_SECONDS, PlannedRuns, forecast_text, step_shape
-from hf_emms.finetune.memory import activation_bytes, check_memory, training_bytes
+from hf_emms.finetune.forecast import LOAD_SECONDS, PlannedRuns, forecast_text
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
@@ -46,7 +45,6 @@ from hf_emms.finetune.resume_states import UnsavedModelError, locked_run, unfini
 from hf_emms.finetune.saving import (
     ModelFolder,
     check_push,
-    evaluation_results,
     model_card,
     model_folder_for,
     test_rows,
@@ -80,7 +78,6 @@ class FineTuning:
     Attributes:
         methods: Checkpoint → "full", "lora" or "head".
         specs: Checkpoint → how it is loaded, for checkpoints that were resolved already.
-        activations: Checkpoint → bytes of a step's activations, if known.
         seconds_per_parameter: Time per input by size, for checkpoints that were not timed when they were ranked.
         deadline: A `time.time`.
     """
@@ -89,7 +86,6 @@ class FineTuning:
     shortlist: tuple[Row, ...]
     methods: dict[str, str]
     specs: dict[str, FeatureSpec]
-    activations: dict[str, int]
     splits: Splits
     options: Options
     seconds_per_parameter: float
@@ -106,7 +102,7 @@ class FineTuning:
 
     @property
     def forecast(self) -> str:
-        """Return the number of runs, their length, about how long they take, and their memory as text."""
+        """Return the number of runs, their length, and about how long they take as text."""
         return forecast_text(self.planned_runs(), self.splits)
 
     def planned_runs(self) -> list[PlannedRuns]:
@@ -114,8 +110,6 @@ class FineTuning:
             PlannedRuns(
                 self.recipe(row),
                 self._seconds_per_forward(row),
-                row.parameters,
-                self.activations.get(row.checkpoint),
                 row.seconds.loading or LOAD_SECONDS,
             )
             for row in self.shortlist
@@ -143,14 +137,6 @@ class FineTuning:
 
     def job(self, row: Row, learning_rate: float, seed: int) -> TrainingJob:
         return TrainingJob(row.checkpoint, self.spec(row), row.parameters, self.recipe(row), learning_rate, seed)
-
-    def check_memory(self, row: Row) -> None:
-        """Refuse a checkpoint whose training does not fit into this machine, if its activations are known."""
-        if row.checkpoint in self.activations:
-            method = self.methods[row.checkpoint]
-            needed = training_bytes(method, row.parameters) + self.activations[row.checkpoint]
-            remedy = setting_ref("method", "lora") + ", or reduce " + setting_ref("batch_size")
-            check_memory("its training", method, needed, self.options.device, remedy)
 
     def key(self, job: TrainingJob) -> Key:
         return run_key(job, self.splits, self.options.running)
@@ -262,22 +248,17 @@ def prepare(
             )
         text = f"the ranking used revision {ranking.dataset_revision} of the dataset, and this is {splits.revision}"
         notes.append(Note("other-revision", text))
-    methods, specs, activations = dict[str, str](), dict[str, FeatureSpec](), dict[str, int]()
-    step = step_shape(splits, options.batch_size)
+    methods, specs = dict[str, str](), dict[str, FeatureSpec]()
     for row in shortlist:
         with suppress(EmmsError):  # loading it will raise the error
-            spec = specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
-            if step is not None:
-                activations[row.checkpoint] = activation_bytes(spec, row.parameters, *step, options.device)
-        device, kept = choose_device(options.device), activations.get(row.checkpoint)
-        methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)
+            specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
+        methods[row.checkpoint], why = choose_method(options.training, row.parameters, choose_device(options.device))
         notes += [Note("method", f"{row.checkpoint}: {why}")] if why else []
     return FineTuning(
         ranking,
         shortlist,
         methods,
         specs,
-        activations,
         splits,
         options,
         seconds_per_parameter,
@@ -360,7 +341,6 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
     for row in work.shortlist:
         try:
             work.spec(row)
-            work.check_memory(row)
         except EmmsError as error:
             errors[row.checkpoint] = one_line(error)
     rows = [(row, work.recipe(row)) for row in work.shortlist if row.checkpoint not in errors]
@@ -525,7 +505,6 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_al
     files = {
         "README.md": model_card(trained_on, row, best, test, work.options, model),
         **test_rows(trained_on, test, work.options.group_column),
-        **evaluation_results(trained_on, row, best, test, work.progress.noted),
     }
     folder.finish(digest, best, files)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {folder.folder}")

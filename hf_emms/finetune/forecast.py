@@ -1,13 +1,11 @@
-"""Estimate how long the planned runs of a fine-tuning take, and their memory."""
+"""Estimate how long the planned runs of a fine-tuning take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from hf_emms.errors import format_duration, pluralize
-from hf_emms.finetune.memory import memory_text, training_bytes
 from hf_emms.finetune.recipe import Recipe, head_of
 from hf_emms.finetune.splits import Splits
 
@@ -22,17 +20,11 @@ _TOKEN_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class PlannedRuns:
-    """The planned runs of a checkpoint, with its size and the bytes of a step's activations if these are known."""
+    """The planned runs of a checkpoint."""
 
     recipe: Recipe
     seconds_per_forward: float
-    parameters: int | None
-    activations: int | None
     loading: float = LOAD_SECONDS
-
-    @property
-    def bytes(self) -> int:
-        return training_bytes(self.recipe.method, self.parameters) + (self.activations or 0)
 
     def seconds(self, splits: Splits) -> float:
         """Return about how long the runs take if none stops early."""
@@ -47,22 +39,13 @@ class PlannedRuns:
 
 
 def forecast_text(planned: Sequence[PlannedRuns], splits: Splits) -> str:
-    """Return the number of runs, their length, about how long they take, and their memory as text."""
+    """Return the number of runs, their length, and about how long they take as text."""
     seconds = sum(checkpoint.seconds(splits) for checkpoint in planned)
     runs = sum(checkpoint.recipe.runs for checkpoint in planned)
-    largest = max(planned, key=attrgetter("bytes"))
-    memory = memory_text(largest.recipe.method, largest.parameters, largest.activations)
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {size}" for name, size in splits.sizes.items())
     quick = " (a quick budget: the best at it may not be the best at yours)" if recipe.budget else ""
     return (
         f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
-        f"{recipe.length}{quick}, about {format_duration(seconds)} on an idle machine, {memory}; {sizes}"
+        f"{recipe.length}{quick}, about {format_duration(seconds)} on an idle machine; {sizes}"
     )
-
-
-def step_shape(splits: Splits, batch_size: int | None) -> tuple[int, int] | None:
-    """Return the rows of a step and about the tokens of the longest row, or None if they do not decide its memory."""
-    head = head_of(splits.task)
-    longest = head.longest_row(splits.task.input, splits.train)
-    return None if longest is None else (batch_size or head.batch_size, longest)

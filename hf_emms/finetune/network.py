@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,13 +24,7 @@ _RANK, _ALPHA, _LORA_DROPOUT = 8, 16, 0.05
 _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 
 
-def load_network(
-    spec: FeatureSpec,
-    splits: Splits,
-    method: str = "full",
-    *,
-    allow_pickle: bool = False,
-) -> Network:
+def load_network(spec: FeatureSpec, splits: Splits, method: str = "full", *, allow_pickle: bool = False) -> Network:
     """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
 
     Raises:
@@ -44,13 +37,6 @@ def load_network(
     network.notes = [*spec.notes, *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network
-
-
-def save_network(network: Network, folder: Path, task: str) -> None:
-    """Write a trained network into a folder, with its adapter merged."""
-    if network.adapter is not None:
-        network.adapter.merge_and_unload()
-    network.save(folder, task)
 
 
 def repaired(model: nn.Module) -> list[Note]:

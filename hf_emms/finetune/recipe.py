@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from hf_emms.errors import EmmsError, format_bytes, install_command, pluralize, setting_ref
-from hf_emms.finetune.memory import (
-    activation_bytes,
-    bytes_of_number,
-    check_memory,
-    free_bytes,
-    memory_text,
-    stored_parameters,
-    training_bytes,
-)
+from hf_emms.features.main_memory import free_main_memory
 from hf_emms.heads import Head
 from hf_emms.options import TrainingOptions
 from hf_emms.tasks import TASKS, Task
@@ -46,7 +38,9 @@ _METHODS = ("full", "lora", "head")
 _LORA_FACTOR = 10  # adapters start at zero and need larger rates
 _HEAD_RATES = (1e-3, 1e-2)
 _SHORT_EPOCHS, _SHORT_BATCH = 3, 8
-# The share of free memory that weights, gradients and the optimizer may use if activations are not known.
+# Bytes per parameter of weights, gradients and AdamW's two moments in float32, and of the weights alone.
+BYTES_PER_PARAMETER, BYTES_OF_WEIGHT = 16, 4
+# The share of free memory that weights, gradients and the optimizer may use; activations need the rest.
 _MEMORY_SHARE = 0.7
 
 
@@ -149,44 +143,19 @@ def short_recipe(parameters: int, seed: int = 0) -> Recipe:
     return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
 
 
-def short_run_memory(spec: FeatureSpec, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
-    """Return the method of a short run and about how many bytes it needs.
+def choose_method(options: TrainingOptions, parameters: int | None, device: torch.device) -> tuple[str, str | None]:
+    """Return the requested method, else "full" if it fits into memory, else a smaller one and the reason."""
+    from hf_emms.features.device import free_memory
 
-    Args:
-        spec: How the checkpoint is loaded.
-        weight_bytes: Size of its weight files.
-        longest: Tokens of the longest row.
-        device: The setting `device`.
-    """
-    parameters = stored_parameters(spec, weight_bytes)
-    recipe = short_recipe(parameters)
-    activations = activation_bytes(spec, parameters, recipe.batch_size, longest, device)
-    return recipe.method, training_bytes(recipe.method, parameters, bytes_of_number(spec)) + activations
-
-
-def check_short_run(spec: FeatureSpec, weight_bytes: int, longest: int, device: str) -> None:
-    """Refuse a short run that does not fit into free memory; see `short_run_memory`."""
-    method, needed = short_run_memory(spec, weight_bytes, longest, device)
-    check_memory(
-        "its short run", method, needed, device, "rank without training: " + setting_ref("estimators", "emms_knn")
-    )
-
-
-def choose_method(
-    options: TrainingOptions, parameters: int | None, device: torch.device, activations: int | None = None
-) -> tuple[str, str | None]:
-    """Return the requested method, else "full" if it fits into memory, else a smaller one and the reason.
-
-    `activations` are the bytes of a step's activations, if known.
-    """
     if options.method is not None:
         return options.method, None
-    free, needed = free_bytes(device), training_bytes("full", parameters)
-    if free is None or needed + (activations or 0) <= free * (_MEMORY_SHARE if activations is None else 1):
+    free = free_memory(device) if device.type == "cuda" else free_main_memory() if device.type == "cpu" else None
+    needed = BYTES_PER_PARAMETER * (parameters or 0)
+    if free is None or needed <= free * _MEMORY_SHARE:
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
-        f"full fine-tuning needs {memory_text('full', parameters, activations)}, but {format_bytes(free)} are free: "
+        f"full fine-tuning needs {format_bytes(needed)} of memory and activations, but {format_bytes(free)} are free: "
         f"using {setting_ref('method', method)}"
     )
 

@@ -171,12 +171,11 @@ class ResponseScorer:
         self._is_trained = True
         network = ResponseNetwork(model, self._reader, [])
         self._notes += repaired(network.model)
-        memory = train_once(network, network.labeled(responses), job, model.device, self._on_batch)
+        train_once(network, network.labeled(responses), job, model.device, self._on_batch)
         steps = recipe.total_steps(len(rows))
         weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
         run = f"{len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
         self._notes.append(Note("short-run", f"short run: {run}"))
-        self._notes += memory
 
 
 def _length(response: Response) -> int:

@@ -7,12 +7,9 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import yaml
 
 from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.cache.files import UNFINISHED, check_writable, write_atomic
@@ -21,7 +18,7 @@ from hf_emms.finetune.recipe import head_of, trained_task
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
-from hf_emms.hub import read_file, repo_url, require_push, upload_model, who_am_i
+from hf_emms.hub import repo_url, require_push, upload_model, who_am_i
 from hf_emms.options import Options, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
@@ -32,16 +29,11 @@ from hf_emms.tasks import get_task, hub_tag
 _UNFINISHED = ".unfinished"
 # File with the record of what was saved in a folder.
 _SAVED = ".hf-emms.json"
-_ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
-# File that makes a dataset a benchmark, and folder of results: https://huggingface.co/docs/hub/eval-results
-_BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 # The pipelines that open models with one number per row, for which the Hub has no task.
 _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForImageClassification": "image-classification",
 }
-_DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 _TEST_ROWS = "test_rows.json"
 
 
@@ -217,39 +209,6 @@ def _upload_command(id: str | None, folder: Path) -> str:
 # ---- files next to the model --------------------------------------------------------------------------------
 
 
-def evaluation_results(
-    ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, on_note: Callable[[str], None]
-) -> dict[str, str]:
-    """Return the evaluation result for the Hub, path → content; empty if the test rows are not of a benchmark.
-
-    `on_note` receives the reason if the benchmark cannot be looked up.
-    """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    result = row.fine_tuned
-    if result is None or not test.whole or not is_commit(ranking.dataset_revision):
-        return {}
-    try:
-        content = read_file(ranking.dataset_id, "dataset", _BENCHMARK)
-    except EmmsError as error:
-        on_note(f"no evaluation result is written for the Hub: {error.message}")
-        return {}
-    place = ranking.config or _DEFAULT_CONFIG, test.split
-    tasks = [task for task in _benchmark_tasks(content) if _place(task) == place]
-    if len(tasks) != 1:
-        return {}
-    entry = EvalResultEntry(
-        ranking.dataset_id,
-        str(tasks[0]["id"]),
-        round(run.scores[result.metric], 6),
-        dataset_revision=ranking.dataset_revision,
-        date=datetime.now(UTC).date().isoformat(),
-        notes=f"{result.metric}; fine-tuned on {result.rows['train']}",
-    )
-    results = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
-    return {f"{_RESULTS}/{ranking.dataset_id.rpartition('/')[2]}.yaml": results}
-
-
 def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) -> dict[str, str]:
     """Return a file that lists the test rows, path → content, so that anyone can repeat the test."""
     task = get_task(ranking.task)
@@ -262,19 +221,6 @@ def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) ->
         "ids": sorted(group.to_bytes(8, "little").hex() for group in set(test.groups.tolist())),
     }
     return {_TEST_ROWS: json.dumps(kept, indent=1, ensure_ascii=False) + "\n"}
-
-
-def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
-    """Return the tasks of a dataset's eval.yaml, or none if it has another form."""
-    try:
-        tasks = yaml.safe_load(content or b"")["tasks"]
-        return [task for task in tasks if isinstance(task, dict) and task.get("id")]
-    except (yaml.YAMLError, ValueError, KeyError, TypeError):
-        return []
-
-
-def _place(task: dict[str, Any]) -> tuple[Any, Any]:
-    return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
 
 
 def model_card(

@@ -26,8 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import Note, format_bytes, pluralize
-from hf_emms.finetune.memory import held_bytes
+from hf_emms.errors import pluralize
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
@@ -229,33 +228,6 @@ def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> t
 
 
 # ---- callbacks -------------------------------------------------------------------------------------------------------
-
-
-class PeakMemory(TrainerCallback):
-    """Measure the peak memory: after forward passes, which keep activations, and before steps, with gradients."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._held = device, 0
-
-    @property
-    def notes(self) -> list[Note]:
-        memory = "GPU memory" if self._device.type == "cuda" else "memory"
-        text = f"training used at most {format_bytes(self._held)} of {memory}"
-        return [Note("training-memory", text)] if self._held else []
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        self._hook = model.register_forward_hook(self._measure)
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._measure()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._hook.remove()
-
-    def _measure(self, *forward: Any) -> None:
-        self._held = max(self._held, held_bytes(self._device))
 
 
 class OnStep(TrainerCallback):

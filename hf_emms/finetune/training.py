@@ -18,7 +18,7 @@ from hf_emms.errors import EmmsError, Note, checkpoint_errors
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.jackknife import Measurement
-from hf_emms.finetune.network import apply_method, load_network, save_network
+from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
 from hf_emms.finetune.resume_states import StorageError, UnsavedModelError, storage_error
 from hf_emms.finetune.splits import Splits, measure_part
@@ -27,7 +27,6 @@ from hf_emms.finetune.trainer import (
     DivergedError,
     NetworkTrainer,
     OnStep,
-    PeakMemory,
     Watch,
     evaluation_arguments,
 )
@@ -142,9 +141,9 @@ class Training:
             raise storage_error(folder, error) from error
         set_seed(job.seed)
         network = load()
-        memory, watch = PeakMemory(self.device), Watch(self.progress, job.name, self.deadline)
+        watch = Watch(self.progress, job.name, self.deadline)
         with quiet_transformers():
-            trainer = self._trainer(network, folder, batch_size, parts, [memory, watch])
+            trainer = self._trainer(network, folder, batch_size, parts, watch)
             self.progress.started(job.name, trainer.args.max_steps)
             before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
             trainer.fit()
@@ -164,8 +163,6 @@ class Training:
                     validation = untrained
             outputs = trainer.outputs(splits.test)
         self.progress.advanced(job.name, trainer.state.max_steps - watch.step)
-        for note in memory.notes:  # of this process, not of the result
-            self.progress.noted(f"{job.name}: {note}")
         predictions = network.test_predictions(outputs, splits.test)
         test, baselines = measure_part(metric, predictions, splits.test, "test"), splits.baselines
         losses = [entry["loss"] for entry in log if "loss" in entry]
@@ -196,7 +193,9 @@ class Training:
     def _save(self, network: Network, folder: Path, run: TrainingRun) -> None:
         try:
             with atomic_folder(folder) as unfinished:
-                save_network(network, unfinished, self.splits.task.id)
+                if network.adapter is not None:
+                    network.adapter.merge_and_unload()
+                network.save(unfinished, self.splits.task.id)
         except UNWRITABLE as error:
             reason = storage_error(folder, error)
             unsaved = UnsavedModelError(reason.message, reason.hint)
@@ -208,9 +207,7 @@ class Training:
         split = self.splits.validation
         return network.predictions(trainer.outputs(split), split)
 
-    def _trainer(
-        self, network: Network, folder: Path, batch_size: int, parts: int, callbacks: list[Any]
-    ) -> NetworkTrainer:
+    def _trainer(self, network: Network, folder: Path, batch_size: int, parts: int, watch: Watch) -> NetworkTrainer:
         recipe, validation, metrics = self.job.recipe, self.splits.validation, self.metrics
         train = network.rows(self.splits.train, True)
         epoch = -(-len(train) // recipe.batch_size)
@@ -230,21 +227,19 @@ class Training:
             arguments=evaluation_arguments(recipe.total_steps(len(train)), epoch, metrics[0].name),
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
-            callbacks=[*callbacks, EarlyStoppingCallback(recipe.patience)],
+            callbacks=[watch, EarlyStoppingCallback(recipe.patience)],
         )
 
 
 def train_once(
     network: Network, rows: BatchedRows, job: TrainingJob, device: torch.device, on_step: Callable[[], None]
-) -> list[Note]:
-    """Train a network without evaluations or states, and return notes."""
-    memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
-    callbacks = [memory, OnStep(on_step)]
+) -> None:
+    """Train a network without evaluations or states."""
+    quiet = {"save_strategy": "no", "logging_strategy": "no"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         set_seed(job.seed)
         apply_method(network, job.recipe.method)
-        NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=callbacks).train()
-    return memory.notes
+        NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[OnStep(on_step)]).train()
 
 
 def _scores(metrics: Sequence[Metric], predictions: list[Any], split: LabeledSplit) -> dict[str, float]:

@@ -174,10 +174,6 @@ class Head(ABC):
         """Return about how many tokens predicting a split writes one after the other; a batch counts once."""
         return 0
 
-    def longest_row(self, modality: Modality, split: LabeledSplit) -> int | None:
-        """Return about how many tokens the longest row has, or None if they do not determine the memory of training."""
-        return None
-
     @abstractmethod
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         """Load a checkpoint with a head for training rows: its own if that fits, else a new one.

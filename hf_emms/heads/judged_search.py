@@ -32,8 +32,7 @@ class JudgedSearch(Head):
             if query in judged:
                 judged[query].append((document, grade))
         references = [tuple(documents) for documents in judged.values()]
-        split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
-        return replace(split, whole=len(sample.codes) == sample.total_rows)
+        return LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
 
     def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Keep the judged documents of the queries, and other documents up to 2,000 from the start of the corpus."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWER, FINAL_ANSWERS, Metric, WrittenResponse
 from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.prompt import MAX_TOKENS, PromptReader, Response
+from hf_emms.inputs.prompt import PromptReader, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,6 @@ CHECKPOINTED_PARAMETERS = 1_000_000_000
 MAX_LOGITS = 2**26
 # Test rows for which the fine-tuned model writes a response, their batch size, and its maximum length in tokens.
 _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
-_BYTES_PER_TOKEN = 3
 _BYTES = 256
 
 
@@ -69,10 +68,6 @@ class ResponseHead(Head):
         """Count responses that are half as long as they may be."""
         return math.ceil(min(len(split), _WRITTEN_ROWS) / _WRITTEN_BATCH) * _MAX_NEW_TOKENS // 2
 
-    def longest_row(self, modality: Modality, split: LabeledSplit) -> int:
-        texts = (text for responses in split.references for text, _ in responses)
-        return longest_tokens(modality.contents(split.inputs), texts, MAX_TOKENS)
-
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.language_model import load_language_model
 
@@ -92,13 +87,6 @@ def _byte_counts(texts: Sequence[tuple[str, float]]) -> np.ndarray:
 def rows_at_a_time(longest: int, vocabulary: int | None) -> int:
     """Return how many rows of at most `longest` tokens have logits that fit into memory together."""
     return max(1, MAX_LOGITS // (longest * (vocabulary or 1)))
-
-
-def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
-    """Estimate the tokens of the longest prompt with the longest response, up to a limit."""
-    content = max(map(len, contents), default=0)
-    text = max((len(text.encode("utf-8", "surrogatepass")) for text in texts), default=0)
-    return max(1, min(limit, (content + text) // _BYTES_PER_TOKEN))
 
 
 class ResponseNetwork(Network):

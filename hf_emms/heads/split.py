@@ -28,7 +28,6 @@ class LabeledSplit:
     Attributes:
         split: The name of the dataset's split that contains them.
         held_out: Whether the rest of that split is used for training.
-        whole: Whether they are all of its rows.
         inputs: The distinct inputs.
         input_of_row: int64 (n,), the input of each row.
         references: N reference answers in the form that the task's head uses, such as a class, a number or tags.
@@ -39,7 +38,6 @@ class LabeledSplit:
 
     split: str
     held_out: bool
-    whole: bool
     inputs: Sequence[Any]
     input_of_row: np.ndarray
     references: tuple[Any, ...]
@@ -60,7 +58,6 @@ class LabeledSplit:
         return cls(
             sample.split,
             held_out=False,
-            whole=len(references) == sample.total_rows,
             inputs=sample.inputs if inputs is None else inputs,
             input_of_row=sample.input_of_row if input_of_row is None else input_of_row,
             references=tuple(references),
@@ -73,7 +70,7 @@ class LabeledSplit:
     def of_inputs(cls, inputs: Sequence[Any], references: Sequence[Any]) -> LabeledSplit:
         """Return n inputs to predict, with references that have no answer."""
         numbers = np.arange(len(inputs))
-        return cls("", False, True, inputs, numbers, tuple(references), numbers.astype(np.uint64), "")
+        return cls("", False, inputs, numbers, tuple(references), numbers.astype(np.uint64), "")
 
     def __len__(self) -> int:
         return len(self.references)
@@ -91,7 +88,6 @@ class LabeledSplit:
     def take(self, rows: np.ndarray) -> LabeledSplit:
         return replace(
             self,
-            whole=self.whole and len(rows) == len(self),
             input_of_row=self.input_of_row[rows],
             references=tuple(self.references[row] for row in rows),
             groups=self.groups[rows],

@@ -16,10 +16,8 @@ from hf_emms.cache import Cache, Key, cache_key, default_cache
 from hf_emms.errors import EmmsError, Note, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
-from hf_emms.finetune.recipe import TrainingJob, check_short_run
-from hf_emms.heads.response import longest_tokens
+from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.hub import Repo, resolve
-from hf_emms.inputs.prompt import MAX_TOKENS
 from hf_emms.options import (
     DEFAULT_ENCODERS,
     DEFAULT_ESTIMATORS,
@@ -35,7 +33,6 @@ from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.extraction import weight_bytes
 from hf_emms.run.engines.in_worker import WorkerEngine, train_in_worker
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.worker import runs_in_worker
@@ -375,32 +372,14 @@ def _candidates(
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = list(pool.imap(resolve_it, ids))
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
-    trains = get_estimators(options.estimators).need_training
-    longest = longest_row(sample) if trains else 0
     candidates: dict[Repo | str, Candidate] = {}
     for candidate in resolved:
         if candidate.spec is not None and options.resume:
             key = row_key(candidate.spec, options, sample, encoders)
             made_of = partial(_finished_row, candidate.id, options.estimators, n_embeddings)
             candidate = replace(candidate, row=session.cache.get_json(key, made_of))
-        if candidate.spec is not None and candidate.row is None and trains and options.engine == "local":
-            candidate = replace(candidate, row=_too_large(candidate.id, candidate.spec, longest, options.device))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
     return tuple(candidates.values())
-
-
-def _too_large(id: str, spec: FeatureSpec, longest: int, device: str) -> Row | None:
-    """Return a failed row if a checkpoint's short run does not fit into memory. Do not download its weights."""
-    try:
-        of_weights = weight_bytes(spec.repo)
-    except EmmsError:
-        return None  # loading reports it
-    return or_failed_row(id, spec.repo.revision, partial(check_short_run, spec, of_weights, longest, device))
-
-
-def longest_row(sample: Sample) -> int:
-    """Return about how many tokens the longest prompt with the longest response has."""
-    return longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:

@@ -21,9 +21,8 @@ from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.forecast import PlannedRuns, forecast_text, step_shape
-from hf_emms.finetune.memory import activation_bytes
-from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
+from hf_emms.finetune.forecast import PlannedRuns, forecast_text
+from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.saving import model_folder_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.hub import Repo, RepoFile, listing
@@ -36,7 +35,7 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, html_table
 from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
-from hf_emms.run.plan import Candidate, RankingPlan, longest_row, make_plan, reading_note
+from hf_emms.run.plan import Candidate, RankingPlan, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
 
@@ -72,7 +71,6 @@ class Cost:
         seconds: The time to load it and to compute features or label embeddings, by `Rate`. None if it does not run.
         problem: The reason why the other fields are unknown.
         weights: The size of the weights in bytes.
-        memory: The memory of its short run in bytes, by its configuration. None without a short run.
     """
 
     files: int = 0
@@ -81,7 +79,6 @@ class Cost:
     seconds: float | None = None
     problem: str | None = None
     weights: int = 0
-    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,14 +186,10 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     if any(estimator.reranks for estimator in estimators):
         queries = len(np.unique(plan.sample.input_of_row))
         rows += count_pairs(queries, plan.sample.n_read - queries)
-    longest = longest_row(plan.sample) if estimators.need_training else None
     for spec in plan.to_run.values():
         cost = cost_of(spec.repo, plan.options.running, [(rows, speed)], spec.config)
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
-        if longest is not None and cost.problem is None:
-            _, memory = short_run_memory(spec, cost.weights, longest, plan.options.device)
-            cost = replace(cost, memory=memory)
         costs[spec.repo] = cost
     return costs, speed
 
@@ -227,13 +220,11 @@ def seconds_of(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> dict[str, float
     }
 
 
-def costs_in_words(seconds: Mapping[str, float], costs: Mapping[Repo, Cost], speed: Rate) -> str:
-    """Return the time of a run by its parts and the memory of its short runs as text."""
+def costs_in_words(seconds: Mapping[str, float], speed: Rate) -> str:
+    """Return the time of a run by its parts as text."""
     parts = ", ".join(f"{part} {taken:,.0f} s" for part, taken in seconds.items() if taken >= 0.5)
-    memory = max(filter(None, (cost.memory for cost in costs.values())), default=None)
-    of_memory = f"; a short run takes up to {format_bytes(memory)} of memory" if memory else ""
     total = f"about {sum(seconds.values()):,.0f} s on an idle machine" + f" ({parts})" * bool(parts)
-    return f"{total}, without downloads; checkpoints by {speed.source}{of_memory}"
+    return f"{total}, without downloads; checkpoints by {speed.source}"
 
 
 def _kind_of(ranking: Ranking) -> Modality | None:
@@ -308,7 +299,7 @@ class Preflight:
         costs: Checkpoint or encoder → its cost.
         rate: The rate of the seconds.
         problems: The problems that the run will have.
-        fine_tuning: The maximum time and memory of fine-tuning, as text.
+        fine_tuning: The maximum time of fine-tuning, as text.
     """
 
     plan: RankingPlan
@@ -364,7 +355,7 @@ class Preflight:
             *encoders,
             *map(str, plan.notes),
             f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
-            costs_in_words(seconds_of(plan, self.costs), self.costs, self.rate),
+            costs_in_words(seconds_of(plan, self.costs), self.rate),
         ]
 
     def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -438,7 +429,6 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
     options, session, task = plan.options, plan.session, plan.sample.task
     with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.source, max_rows=max_rows(options.training))
-    step = step_shape(splits, options.batch_size)
     sized = list[tuple[int, FeatureSpec]]()
     for candidate in plan.candidates:
         spec, row = candidate.spec, candidate.row
@@ -447,11 +437,10 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
             sized.append((weights or 0, spec))
     shortlist = []
     for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
-        kept = None if step is None else activation_bytes(spec, parameters, *step, options.device)
-        method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
+        method, _ = choose_method(options.training, parameters, choose_device(options.device))
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         forward = rate.seconds(parameters, embedding_parameters(spec.config))
-        shortlist.append(PlannedRuns(recipe, forward, parameters, kept))
+        shortlist.append(PlannedRuns(recipe, forward))
     if not shortlist:
         raise EmmsError("no checkpoint can be fine-tuned", setting_ref("checkpoints", "ORG/NAME"))
     return f"fine-tuning, at most: {forecast_text(shortlist, splits)}"

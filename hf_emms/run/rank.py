@@ -250,7 +250,7 @@ def rank_with(
     if plan.estimators.need_training and plan.to_run:
         costs, speed = plan_costs(plan)
         seconds = seconds_of(plan, costs) | {"reading": 0.0}  # it has been read
-        progress.noted(f"short runs and features: {costs_in_words(seconds, costs, speed)}")
+        progress.noted(f"short runs and features: {costs_in_words(seconds, speed)}")
     ranking = execute_plan(plan)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:

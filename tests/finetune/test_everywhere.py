@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,6 @@ from click.testing import CliRunner
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli.app import app
 from hf_emms.evaluation import truth_from_rankings, validate
-from hf_emms.finetune.saving import evaluation_results
 from hf_emms.finetune.saving import test_rows as rows_of_test
 from hf_emms.heads import LabeledSplit
 from hf_emms.publish.card_text import card
@@ -70,13 +68,8 @@ def test_a_card_distinguishes_fine_tuned_scores_from_estimates(confirmed: Rankin
     assert "accuracy" not in card(confirmed, "org/d")
 
 
-def test_a_failed_benchmark_lookup_is_noted(confirmed: Ranking) -> None:
-    notes: list[str] = []
-    test = replace(LabeledSplit.of_inputs(range(3), ["a", "b", "a"]), whole=True)
-    row = confirmed.row("org/b")
-    assert evaluation_results(confirmed, row, row.fine_tuned.runs[0], test, notes.append) == {}
-    (note,) = notes
-    assert note.startswith("no evaluation result is written for the Hub: ")
+def test_the_test_rows_are_listed(confirmed: Ranking) -> None:
+    test = LabeledSplit.of_inputs(range(3), ["a", "b", "a"])
     kept = {"dataset": "AI-Lab-Makerere/beans", "revision": "e" * 40, "config": None, "split": "", "column": "image"}
     kept["ids"] = ["0000000000000000", "0100000000000000", "0200000000000000"]
     for column, expected in ((None, "image"), ("Größe", "Größe")):

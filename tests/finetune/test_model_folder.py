@@ -71,8 +71,8 @@ def test_leftovers_of_earlier_calls_never_replace_a_new_model(tmp_path: Path) ->
 def test_a_new_best_model_replaces_all_files_of_the_former(tmp_path: Path) -> None:
     place, run = tmp_path / "best", run_of(0.5)
     folder = ModelFolder(place, "request")
-    write_model(folder, "old", "adapter_config.json")
-    folder.finish("old", run, {"README.md": "a card", ".eval_results/data.yaml": "results"})
+    write_model(folder, "old", "other.json")
+    folder.finish("old", run, {"README.md": "a card", "folder/rows.json": "rows"})
     folder = ModelFolder(place, "request")
     folder.finished("old", run)  # it is in its place
     assert folder.model("old", run) == place

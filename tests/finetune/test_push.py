@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import datasets
 import pytest
 import yaml
-from huggingface_hub import parse_eval_result_entries
 
 from hf_emms.ranking import Ranking
 from tests.finetune.make import colours, ranking, save
@@ -76,43 +73,6 @@ def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: Comma
         assert (done.code, done.out) == (1, "")
         assert message in done.err
         assert "fine-tuning" not in done.err
-
-
-@pytest.mark.slow
-def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
-    hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
-) -> None:
-    """No results are written for a part of a split, another split, or a dataset that is not a benchmark."""
-    data = {"train": colours(60), "test": colours(24, first=60)}
-    folder = Path(save(datasets.DatasetDict(data), tmp_path / "data"))
-    hub.store.put_files("lab/red-or-blue", {path.name: path for path in folder.iterdir()}, "dataset")
-    checkpoint = Path(Ranking.load(file).rows[0].checkpoint)
-    commit = hub.store.put_files("lab/resnet", {path.name: path for path in checkpoint.iterdir()})
-    words = ["rank", "--dataset", "lab/red-or-blue", "-c", "lab/resnet@main", "-e", "demo", "--estimator", "emms"]
-    words += ["--confirm", *FAST[1:]]
-
-    def results(name: str, *more: str) -> list[dict[str, Any]]:
-        done = cli.run(*words, *more, "--save-model", tmp_path / name, token=token)
-        assert done.code == 0, done
-        paths = (tmp_path / name).glob(".eval_results/*")
-        return [entry for path in paths for entry in yaml.safe_load(path.read_text())]
-
-    assert results("no benchmark") == []
-    benchmark = {"name": "Red or blue", "tasks": [{"id": "colours"}, {"id": "hard", "split": "hard"}]}
-    revision = hub.store.put_files("lab/red-or-blue", {"eval.yaml": yaml.safe_dump(benchmark)}, "dataset")
-    (entry,) = results("benchmark")
-    assert entry["dataset"] == {"id": "lab/red-or-blue", "task_id": "colours", "revision": revision}
-    assert entry["notes"] == "accuracy; fine-tuned on 51 rows, split train"
-    text = (tmp_path / "benchmark" / "README.md").read_text()
-    card = yaml.safe_load(text.split("---")[1])
-    (measured,) = card["model-index"][0]["results"]
-    assert measured["dataset"]["split"] == "test"
-    assert entry["value"] == measured["metrics"][0]["value"]
-    origin = {"base_model": "lab/resnet", "base_model_relation": "finetune", "datasets": ["lab/red-or-blue"]}
-    assert origin.items() <= card.items()
-    assert f" --checkpoint lab/resnet@{commit} " in text
-    assert parse_eval_result_entries([entry])[0].date
-    assert results("a part", "--confirm-samples", "20") == []
 
 
 @pytest.mark.slow

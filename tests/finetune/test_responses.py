@@ -7,39 +7,29 @@ import math
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import datasets
 import numpy as np
 import pytest
-import torch
 import transformers
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
-from hf_emms.finetune.memory import activation_bytes, held_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, place_adapter
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import WrittenResponse, byte_likelihood, chrf, final_answers, rouge_l, translation_bleu
-from hf_emms.heads.response import CHECKPOINTED_PARAMETERS, longest_tokens, rows_at_a_time
 from hf_emms.heads.split import LabeledSplit
-from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
-from hf_emms.ranking.progress import Progress
-from hf_emms.run.confirm import options_for, prepared, start_session
-from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.make import ranking, save
 from tests.finetune.task_rows import loaded
 from tests.finetune.test_response_scorer import response_scorer, rows
 from tests.helpers.notes import codes
-from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import DECODERS, writer
 
 
@@ -65,52 +55,6 @@ def test_saved_language_models_reproduce_their_scores(zoo: Path, tmp_path: Path,
     (run,) = result.runs
     assert result.value == pytest.approx(2**-run.loss)
     assert bits_per_byte(folder, data) == pytest.approx(run.loss, rel=1e-3)
-
-
-def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Path, tmp_path: Path) -> None:
-    data, checkpoint = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2"))
-    options = Options.of(data, checkpoints=[checkpoint], estimators="emms", encoders="demo", confirm=1)
-    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Progress()).fine_tuning or "")
-    ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
-    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Progress()))
-    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", work.forecast)
-    assert work.spec(ranked.rows[0]) is work.spec(ranked.rows[0])
-    work.activations[checkpoint] = 10**16
-    with pytest.raises(EmmsError, match=r"its training needs about 10,000.0 TB \(weights, gradients, optimizer"):
-        work.check_memory(ranked.rows[0])
-
-
-def test_activations_grow_with_the_step_and_shrink_with_checkpointing(
-    zoo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    logits, layer = 400 * 4 * 4, 16 * 17 * 4  # bytes per token: for 400 words, and for a layer of width 16
-    for parameters in (None, CHECKPOINTED_PARAMETERS - 1):
-        assert activation_bytes(plan, parameters, 8, 64, "cpu") == 8 * 64 * (2 * layer + logits)
-    assert activation_bytes(plan, CHECKPOINTED_PARAMETERS, 4, 9, "cpu") == 4 * 9 * (16 * 4 * 2 + layer + logits)
-    plan = plan_extraction(repo_of(writer(zoo, "mbart")), PROMPT, "text-generation")
-    layers = transformers.AutoConfig.from_pretrained(writer(zoo, "mbart")).num_hidden_layers
-    assert activation_bytes(plan, None, 1, 1, "cpu") == 2 * layers * layer + logits
-    assert stored_parameters(plan, 400) == 100
-    with monkeypatch.context() as patch:
-        patch.setattr("hf_emms.features.device.choose_device", torch.device)
-        assert activation_bytes(plan, None, 1, 1, "cuda") == layers * layer + logits  # in half precision
-        config = SimpleNamespace(hidden_size=None, dtype="torch.bfloat16")
-        patch.setattr("hf_emms.finetune.memory.transformers_config", lambda plan: config)
-        assert (activation_bytes(plan, None, 1, 1, "cpu"), stored_parameters(plan, 400)) == (0, 200)
-    held = held_bytes(torch.device("cpu"))
-    more = np.ones(10**7)
-    assert 0 == held_bytes(torch.device("meta")) < 0.9 * more.nbytes < held_bytes(torch.device("cpu")) - held
-    prompts = [b"nine byte", b""]
-    rows = [
-        longest_tokens(*texts)
-        for texts in ((prompts, ["yes"], 4), (prompts, ["yes"], 3), ((), ["yes"], 9), ([b"12345"], (), 9), ((), (), 9))
-    ]
-    assert rows == [4, 3, 1, 1, 1]
-    assert [rows_at_a_time(2**12, words) for words in (2**13, 2**13 + 1, 2**30, None)] == [2, 1, 1, 2**14]
-    assert [
-        training_bytes(*arguments) for arguments in (("full", 10), ("lora", 10), ("full", 10, 2), ("full", None))
-    ] == [160, 40, 80, 0]
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path) -> None:

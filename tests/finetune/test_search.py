@@ -32,7 +32,6 @@ from hf_emms.scoring.retrieval import zero_shot_ndcg
 from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
-from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, reranker
 from tests.helpers.tiny_rerankers import TEMPLATE
 
@@ -145,8 +144,6 @@ def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) ->
     assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
     others = [[0, 3, 0], [0, 5, 0], [0, 4, 0]], [[1, number, 0] for number in range(4)]
     assert _training_pairs(split).tolist() == [[0, 1, 1], [0, 2, 2], [0, 0, 1], *others[0], [1, 4, 3], *others[1]]
-    samples = [load_sample(searches(12), task="text-retrieval", max_samples=limit) for limit in (None, 6)]
-    assert [retrieval.label(sample, several=False).whole for sample in samples] == [True, False]
 
 
 def test_epochs_search_a_part_of_documents_that_are_queries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def part(rows: int, seed: int) -> LabeledSplit:
     """Points in a plane, labelled with their side of a line."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     sides = tuple("left" if x < y else "right" for x, y in points)
-    return LabeledSplit("points", False, True, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
+    return LabeledSplit("points", False, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
 
 
 class Line(nn.Module):

@@ -116,7 +116,7 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
         *(f"label encoder {encoder.id} at {encoder.revision}: 0 B to download" for encoder in encoders),
         *found.plan.notes,
         f"15 files: 0 B to download, {format_bytes(cached)} here already",
-        costs_in_words(seconds_of(found.plan, found.costs), found.costs, found.rate),
+        costs_in_words(seconds_of(found.plan, found.costs), found.rate),
         f"checkpoint{' ' * 18}revision{' ' * 16}state         files  download_bytes  cached_bytes  seconds",
         "  ".join("-" * width for width in (26, 22, 12, 5, 14, 12, 7)),
         f"{GOOD}  {good.revision}  local folder      3               0  {found.costs[good].cached:12}      0.2",
@@ -141,22 +141,21 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_problem_and_fatal_for_encoders() -> None:
     encoder, checkpoint = (Repo(id, "model", "0" * 40) for id in ("org/encoder", "org/checkpoint"))
     planned: Any = SimpleNamespace(encoders=(encoder,))
-    costs = {encoder: Cost(bytes=4000), checkpoint: Cost(bytes=2000, seconds=0.4, memory=3 * 10**9)}
+    costs = {encoder: Cost(bytes=4000), checkpoint: Cost(bytes=2000, seconds=0.4)}
     found = {disk: [*_check_machine(planned, costs, Machine(disk, 0, Path("/c")))] for disk in (3999, 4000, 5999, 6000)}
     assert {disk: [problem.fatal for problem in problems] for disk, problems in found.items()} == {
         **{3999: [True], 4000: [False], 5999: [False], 6000: []}
     }
     said = "disk: 6.0 kB to download, 4.0 kB free in /c\n    → free some space, or set HF_HUB_CACHE to a folder on a "
     assert str(found[4000][0]) == said + "larger disk"
-    costs[Repo("org/other", "model", "0" * 40)] = Cost(seconds=1000.2, memory=2 * 10**9)
+    costs[Repo("org/other", "model", "0" * 40)] = Cost(seconds=1000.2)
     parts = {"reading": 0.4, "BM25": 12.0, "checkpoints": 1000.2}
-    words = costs_in_words(parts, costs, Rate(2e-9, "texts", ((1.0, 1.0), (2.0, 2.0))))
+    words = costs_in_words(parts, Rate(2e-9, "texts", ((1.0, 1.0), (2.0, 2.0))))
     assert words == (
         "about 1,013 s on an idle machine (BM25 12 s, checkpoints 1,000 s), without downloads; checkpoints by "
-        "2 checkpoints before, else by a rule of thumb: 2 ns × parameters × texts; a short run takes up to 3.0 GB of "
-        "memory"
+        "2 checkpoints before, else by a rule of thumb: 2 ns × parameters × texts"
     )
-    assert costs_in_words({}, {}, Rate(1e-8, "texts")) == (
+    assert costs_in_words({}, Rate(1e-8, "texts")) == (
         "about 0 s on an idle machine, without downloads; checkpoints by a rule of thumb: 10 ns × parameters × texts"
     )
     assert Machine.here().memory == total_main_memory()
@@ -285,7 +284,6 @@ def test_costs_include_inputs_short_runs_and_pairs(
     per_input = speed.seconds(cost.weights / 4, embedding_parameters(spec.config))
     expected = 0.2 + 1e-9 * cost.weights + (inputs + forwards) * per_input + 0.001 * forwards
     assert cost.seconds == pytest.approx(expected)
-    assert (cost.memory is None) == (forwards == 0)
 
 
 @pytest.mark.parametrize(
