@@ -50,7 +50,7 @@ class CheckpointScorers:
         self.groups, self._on_inputs = sample.groups, on_inputs
         self._spec, self._sample, self._options = spec, sample, options
         self._responses = ResponseScorer(spec, sample, options, seed, partial(on_inputs, 0))
-        self._results: dict[bytes, object] = {}
+        self._results: dict[tuple[object, ...], object] = {}
         self._notes: list[Note] = []
 
     @property
@@ -62,35 +62,37 @@ class CheckpointScorers:
         return self._responses.cut_responses
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        return self._responses.bits(rows, trained_on)
+        key = rows.tobytes(), None if trained_on is None else trained_on.tobytes()
+        return self._once(key, partial(self._responses.bits, rows, trained_on))
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
-        """Return the wrong words of n rows, and the words of their first transcripts, float64 (n, 2).
-
-        Raises:
-            EmmsError: The checkpoint cannot be loaded, or does not transcribe.
-        """
-        return self._once(rows.tobytes(), partial(self._word_errors, rows))
+        return self._once((rows.tobytes(),), partial(self._word_errors, rows))
 
     def reranked(self) -> SearchScores:
-        """Return the search of some queries, see `scoring.generative.CheckpointModel`.
-
-        Raises:
-            EmmsError: The checkpoint cannot be loaded, has no trained output for relevance, or no finite one.
-        """
-        return self._once(b"", self._search)[0]
+        return self._once((), self._search)[0]
 
     def reranker_info(self) -> FeatureInfo:
-        """Return the report about a reranker and the pairs that it read; raises as `reranked` does."""
-        return self._once(b"", self._search)[1]
+        """Return the report about a reranker and the pairs that it read."""
+        return self._once((), self._search)[1]
 
-    def _once(self, key: bytes, measure: Callable[[], T]) -> T:
-        """Return the result of a measurement, which is made once, or raise its error again."""
+    def _once(self, key: tuple[object, ...], measure: Callable[[], T]) -> T:
+        """Return the result of a measurement, which is made once, or raise its error again.
+
+        Raises:
+            EmmsError: The checkpoint cannot be loaded, cannot do this, has no finite result, or memory runs out.
+        """
         if key not in self._results:
             try:
                 self._results[key] = measure()
             except EmmsError as error:
                 self._results[key] = error
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._results[key] = EmmsError(
+                    f"memory ran out while {self._spec.repo.id} ran with its head",
+                    "choose a device with more memory, or " + setting_ref("estimators", "emms_knn"),
+                )
         result = self._results[key]
         if isinstance(result, EmmsError):
             raise result
@@ -99,22 +101,16 @@ class CheckpointScorers:
     # ---- transcripts -------------------------------------------------------------------------------------------------
 
     def _word_errors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the wrong words of n rows, and the words of their first transcripts, float64 (n, 2)."""
         sample = self._sample
         references = [sample.texts_of(int(label))[0] for label in sample.codes[rows].tolist()]
         load_jiwer()  # raises before the checkpoint runs
-        try:
-            with quiet_transformers():
-                with loading():
-                    asr = load_asr_model(self._spec)
-                asr.model.to(choose_device(self._options.device))
-                sounds = [sample.inputs[number] for number in sample.input_of_row[rows].tolist()]
-                texts = asr.transcribe(sounds, partial(self._on_inputs, 0))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise EmmsError(
-                f"memory ran out while {self._spec.repo.id} transcribed", setting_ref("device", "cpu")
-            ) from error
+        with quiet_transformers():
+            with loading():
+                asr = load_asr_model(self._spec)
+            asr.model.to(choose_device(self._options.device))
+            sounds = [sample.inputs[number] for number in sample.input_of_row[rows].tolist()]
+            texts = asr.transcribe(sounds, partial(self._on_inputs, 0))
         counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
         return np.array(counts, np.float64)
 

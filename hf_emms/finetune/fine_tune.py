@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -41,7 +41,7 @@ from hf_emms.finetune.recipe import (
     recipe_for,
     trained_task,
 )
-from hf_emms.finetune.resume_states import UnsavedModelError, locked_run, unfinished_folder
+from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.saving import (
     ModelFolder,
     check_push,
@@ -50,8 +50,8 @@ from hf_emms.finetune.saving import (
     test_rows,
 )
 from hf_emms.finetune.splits import Splits, load_splits
-from hf_emms.hub import Repo, resolve
-from hf_emms.options import FeatureOptions, Options, RunOptions
+from hf_emms.hub import resolve
+from hf_emms.options import Options, RunOptions
 from hf_emms.options.registry import installed_versions, versions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_measured, metric_title
@@ -186,13 +186,9 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
         repo = resolve(row.checkpoint, "model")
         if row.revision is not None and repo.revision != row.revision:
             raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
-    return spec_for(repo, task, options.running, options.features)
-
-
-def spec_for(
-    repo: Repo, task: Task, options: RunOptions, prompts: FeatureOptions | FeatureSpec | None = None
-) -> FeatureSpec:
-    return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=prompts)
+    return plan_extraction(
+        repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=options.features
+    )
 
 
 TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
@@ -223,19 +219,14 @@ def prepare(
     progress: Progress,
     *,
     seconds_per_parameter: float,
-    model_folder: ModelFolder | None = None,
 ) -> FineTuning:
-    """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet.
-
-    `model_folder` is the result of `model_folder_for`, if it was called before.
-    """
+    """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet."""
     from hf_emms.features.device import choose_device
 
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
     splits = replace(splits, task=trained_task(splits.task, options.method))
-    model_folder = model_folder or model_folder_for(options, splits.revision)
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
             ranking.dataset,
@@ -266,7 +257,7 @@ def prepare(
         cache,
         progress,
         None if seconds is None else time.time() + seconds,
-        model_folder,
+        model_folder_for(options),
     )
 
 
@@ -397,26 +388,19 @@ def train_here(
     """Train one run after the other, by default in this process; a `TrainAll`."""
     train_once = train_once or partial(_train_once, work, work.splits.with_images_in_memory())
     for job in jobs:
+        note = f"{job.name}: another process trains it; waiting for its result"
+        waiting = partial(work.progress.noted, note)
         try:
-            with run_lock(work, job):
-                stored = work.stored(job)  # another process may have finished it in the meantime
-                if stored is not None:
-                    yield job, stored
-                    continue
-                with unfinished_folder(work.cache.root, work.digest(job)) as folder:
-                    problem = None
-                    try:
-                        with noted_while(work.progress, job.name):
-                            result = train_once(job, folder)
-                    except UnsavedModelError as error:
-                        result, problem = error.run, error
-                    yield job, result  # stored before its states are removed, and before others have the lock
-                    if result.unfinished is None:
-                        shutil.rmtree(folder, ignore_errors=True)
-                    if problem is not None:
-                        raise problem
+            with locked_run(work.cache.root, work.digest(job), work.deadline, waiting) as folder:
+                result = work.stored(job)  # another process may have finished it in the meantime
+                if result is None:
+                    with noted_while(work.progress, job.name):
+                        result = train_once(job, folder)
+                yield job, result  # stored before its states are removed, and before others have the lock
+                if result.unfinished is None:
+                    shutil.rmtree(folder, ignore_errors=True)
         except TimeoutError:
-            yield job, not_started(job)
+            yield job, TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
 
 
 def _train_once(work: FineTuning, splits: Splits, job: TrainingJob, folder: Path) -> TrainingRun:
@@ -431,16 +415,6 @@ def _train_once(work: FineTuning, splits: Splits, job: TrainingJob, folder: Path
         deadline=work.deadline,
         progress=work.progress,
     )
-
-
-def run_lock(work: FineTuning, job: TrainingJob) -> AbstractContextManager[None]:
-    """Return the lock of a run, see `locked_run`. Whoever acquires it first looks for a stored result."""
-    note = f"{job.name}: another process trains it; waiting for its result"
-    return locked_run(work.cache.root, work.digest(job), work.deadline, partial(work.progress.noted, note))
-
-
-def not_started(job: TrainingJob) -> TrainingRun:
-    return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
 
 
 # ---- the results -------------------------------------------------------------------------------------------

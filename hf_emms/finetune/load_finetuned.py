@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS, MODULES
+from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
 from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
@@ -28,9 +28,9 @@ _BATCH_SIZE = 32
 
 
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
-    """Open a model that `confirm` saved with a custom head or as an embedding model.
+    """Open a model that `confirm` saved with a custom head.
 
-    The model's card shows how to open it. `transformers.pipeline` opens all other saved models.
+    The model's card shows how to open it and all other saved models.
 
     Args:
         model: A folder, or a Hub model id (``ORG/NAME[@REVISION]``).
@@ -55,13 +55,11 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         task, references = get_task(about["task"]), _as_tuples(about["references"])
-        weights = {} if (folder / MODULES).is_file() else load_file(folder / HEAD_WEIGHTS)
+        weights = load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        hint = f'open it by transformers.pipeline(TASK, model="{model}")'
-        if (folder / MODULES).is_file():
-            hint = f'open it by sentence_transformers.SentenceTransformer("{model}")'
-        raise EmmsError(f"{model} has no custom head of hf_emms ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
-    described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT if weights else folder)
+        problem = f"{model} has no custom head of hf_emms ({ABOUT}, {HEAD_WEIGHTS})"
+        raise EmmsError(problem, "open it as its card shows: README.md") from error
+    described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
     spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(spec, repo=replace(repo, folder=folder))
     keep_freed_memory()

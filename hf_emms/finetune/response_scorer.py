@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
-from hf_emms.features.device import choose_device, is_out_of_memory
+from hf_emms.features.device import choose_device
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.finetune.network import repaired
@@ -48,7 +48,6 @@ class ResponseScorer:
         self._model: Any = None
         self._reader: PromptReader | None = None
         self._is_trained = False
-        self._results: dict[tuple[bytes, bytes], np.ndarray] = {}
         self._notes: list[Note] = []
         self._cut: dict[bytes, tuple[int, int]] = {}
 
@@ -66,32 +65,17 @@ class ResponseScorer:
         cut, count = np.sum([[0, 0], *self._cut.values()], axis=0).tolist()
         return cut / count if count else 0.0
 
-    @property
-    def groups(self) -> np.ndarray:
-        return self._sample.groups
-
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Return the bits and bytes of one response per row, float64 (n, 2), before training or after a short run.
 
         Raises:
             EmmsError: The checkpoint cannot be loaded or trained, or a loss is not finite.
         """
-        key = rows.tobytes(), b"" if trained_on is None else trained_on.tobytes()
-        try:
-            if key not in self._results:
-                with quiet_transformers():
-                    self._load()
-                    if trained_on is not None:
-                        self._train(trained_on)
-                    self._results[key] = self._evaluate(rows)
-            return self._results[key]
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise EmmsError(
-                f"memory ran out while {self._spec.repo.id} wrote responses",
-                "choose a device with more memory, or rank without training: " + setting_ref("estimators", "emms_knn"),
-            ) from error
+        with quiet_transformers():
+            self._load()
+            if trained_on is not None:
+                self._train(trained_on)
+            return self._evaluate(rows)
 
     # --- loading ------------------------------------------------------------------------------------------
 

@@ -54,20 +54,28 @@ class _Saved(msgspec.Struct, frozen=True):
 class ModelFolder:
     """A folder for the best model, with the models of finished runs in `.unfinished` until the best is known.
 
-    An empty request matches any.
-
     Raises:
         EmmsError: The folder contains files that the same request did not save, or cannot be written.
     """
 
     def __init__(self, folder: Path, request: str) -> None:
-        self.folder, self._request = folder, request
+        self.folder, self._unfinished, self._request = folder, folder / _UNFINISHED, request
         self._best: tuple[str, float] | None = None
-        self._check()
+        other_place = setting_ref("save_model", "NEW_FOLDER")
+        try:
+            check_writable(folder)
+        except NotADirectoryError:
+            raise EmmsError(f"{folder} is a file or in a file: no model can be saved there", other_place) from None
+        except OSError as error:
+            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
+        ours = {_UNFINISHED, _SAVED, *(self._saved.names if self._saved is not None else ())}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in ours and not path.name.startswith(UNFINISHED):
+                raise EmmsError(f"the folder {folder} is not empty: it contains {path.name}", other_place)
 
     def models_of(self, name: str) -> Path:
         """Return the folder for the models of a run. The folder of each model is named by its steps."""
-        return self.folder / _UNFINISHED / self._request / name
+        return self._unfinished / name
 
     def model(self, name: str, run: TrainingRun) -> Path | None:
         """Return the folder with the model of a run, or None if it was not kept."""
@@ -93,7 +101,7 @@ class ModelFolder:
         Raises:
             EmmsError: The folder cannot be written, or the model was not kept.
         """
-        model = self.model(name, run)
+        model, moving = self.model(name, run), self._unfinished / "moving"
         if model is None:
             raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
         try:
@@ -104,12 +112,11 @@ class ModelFolder:
                 moved = names if former is None else {*names, *former.names}
                 # If the process is killed after this line, the next call trains the model again.
                 self._record(None, moved)
-                moving = self.folder / _UNFINISHED / "moving"
                 _delete([moving, *(self.folder / entry for entry in moved)])
                 for path in model.rename(moving).iterdir():
                     path.rename(self.folder / path.name)
                 self._record(f"{name}/{run.steps}", names)
-            _delete([self.folder / _UNFINISHED, *self.folder.glob(f"{UNFINISHED}*")])
+            _delete([self._unfinished, *self.folder.glob(f"{UNFINISHED}*")])
         except OSError as error:
             raise storage_error(self.folder, error) from error
 
@@ -120,23 +127,10 @@ class ModelFolder:
             saved = msgspec.json.decode((self.folder / _SAVED).read_bytes(), type=_Saved)
         except (OSError, msgspec.MsgspecError):
             return None
-        return saved if self._request in ("", saved.request) else None
+        return saved if self._request == saved.request else None
 
     def _record(self, model: str | None, names: Iterable[str]) -> None:
-        write_atomic(self.folder / _SAVED, msgspec.json.encode(_Saved(self._request, model, tuple(sorted(names)))))
-
-    def _check(self) -> None:
-        folder, saved, other_place = self.folder, self._saved, setting_ref("save_model", "NEW_FOLDER")
-        try:
-            check_writable(folder)
-        except NotADirectoryError:
-            raise EmmsError(f"{folder} is a file or in a file: no model can be saved there", other_place) from None
-        except OSError as error:
-            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
-        ours = {_UNFINISHED, _SAVED, *(saved.names if saved is not None else ())}
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name not in ours and not path.name.startswith(UNFINISHED):
-                raise EmmsError(f"the folder {folder} is not empty: it contains {path.name}", other_place)
+        write_atomic(self.folder / _SAVED, msgspec.json.encode(_Saved(self._request, model, tuple(names))))
 
 
 def _delete(paths: Iterable[Path]) -> None:
@@ -147,10 +141,10 @@ def _delete(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def model_folder_for(options: Options, revision: str | None = None) -> ModelFolder | None:
+def model_folder_for(options: Options) -> ModelFolder | None:
     """Return the folder of the best model: the named one, or one in the cache until the upload, else None.
 
-    The resolved options and the dataset's `revision` identify the request. Without a revision, only check the folder.
+    The dataset, the checkpoints and the settings of fine-tuning identify the request.
 
     Raises:
         EmmsError: The folder contains other files, or cannot be written.
@@ -158,10 +152,9 @@ def model_folder_for(options: Options, revision: str | None = None) -> ModelFold
     folder = _folder(options.training)
     if folder is None:
         return None
-    request = {name: str(value) for name, value in options.changed().items()}
-    key = cache_key("fine-tuned", str(folder), revision, request=request)
+    request = [str(options.dataset), str(options.checkpoints), repr(options.training)]
     try:
-        return ModelFolder(folder, "" if revision is None else digest_of(key))
+        return ModelFolder(folder, digest_of(cache_key("fine-tuned", str(folder), request=request)))
     except EmmsError as error:
         if options.save_model is not None or not folder.is_dir():
             raise
@@ -196,8 +189,7 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
         command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
     if options.save_model is None:
-        # Delete the record last, so that a killed call can be repeated.
-        _delete(path for path in folder.iterdir() if path.name != _SAVED)
+        (folder / _SAVED).unlink()  # a killed call leaves no record of a whole model
         shutil.rmtree(folder)
     on_note(f"uploaded: {url}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
 
@@ -20,7 +22,7 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.jackknife import Measurement
 from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
-from hf_emms.finetune.resume_states import StorageError, UnsavedModelError, storage_error
+from hf_emms.finetune.resume_states import StorageError, storage_error
 from hf_emms.finetune.splits import Splits, measure_part
 from hf_emms.finetune.trainer import (
     UNWRITABLE,
@@ -30,13 +32,18 @@ from hf_emms.finetune.trainer import (
     Watch,
     evaluation_arguments,
 )
-from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_discarded, note_on_losses
 from hf_emms.heads import Metric
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.options import RunOptions
 from hf_emms.ranking import BaselineScore, TrainingRun
+from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.ranking.progress import Progress
+
+# A loss did not fall if it ends above the first share of its start. It rose if it ends above the second share, and by
+# more than two standard errors.
+_FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
+_PARTS = 5  # of the losses, of which the first and the last are compared
 
 
 def run_job(
@@ -158,7 +165,6 @@ class Training:
                 if not helped:
                     trained = network.test_predictions(trainer.outputs(splits.test), splits.test)
                     discarded = _scores(metrics, trained, splits.test)
-                    notes = *notes, note_on_discarded(metric, discarded[metric.name])
                     network.model.load_state_dict(load().model.state_dict())
                     validation = untrained
             outputs = trainer.outputs(splits.test)
@@ -187,20 +193,17 @@ class Training:
             unfinished=watch.unfinished,
         )
         if self.models is not None:
-            self._save(network, self.models / str(run.steps), run)
+            self._save(network, self.models / str(run.steps))
         return run
 
-    def _save(self, network: Network, folder: Path, run: TrainingRun) -> None:
+    def _save(self, network: Network, folder: Path) -> None:
         try:
             with atomic_folder(folder) as unfinished:
                 if network.adapter is not None:
                     network.adapter.merge_and_unload()
                 network.save(unfinished, self.splits.task.id)
         except UNWRITABLE as error:
-            reason = storage_error(folder, error)
-            unsaved = UnsavedModelError(reason.message, reason.hint)
-            unsaved.run = run
-            raise unsaved from error
+            raise storage_error(folder, error) from error
 
     def _predicted(self, trainer: NetworkTrainer, network: Network) -> list[Any]:
         """Return the predictions of a network, as it is, for the validation rows."""
@@ -248,3 +251,45 @@ def _scores(metrics: Sequence[Metric], predictions: list[Any], split: LabeledSpl
 
 def _baseline(test: Measurement, name: str, baseline: Measurement) -> BaselineScore:
     return BaselineScore(name, baseline.value, baseline.stderr, test.gain_stderr(baseline))
+
+
+# ---- the outcome ----------------------------------------------------------------------------------------------------
+
+
+def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple[bool, Note]:
+    """Return whether training raised a score on the same rows, and a note with both scores.
+
+    A gain within its standard error counts, because few validation rows would otherwise hide most gains.
+    """
+    score, untrained = after.value, before.value
+    written = [format_measured(metric.name, value) for value in (untrained, score)]
+    scores = f"validation {metric_title(metric.name)} {written[0]} before, {written[1]} after"
+    if score <= untrained:
+        text = f"fine-tuning did not help: {scores}; the original weights were kept"
+        return False, Note("training-did-not-help", text)
+    within = "" if score - untrained > after.gain_stderr(before) else ", within a standard error"
+    return True, Note("training-helped", f"fine-tuning helped: {scores}{within}")
+
+
+def note_on_losses(losses: Sequence[float]) -> list[Note]:
+    """Return a note if the losses did not end clearly below their start."""
+    first, last = _ends(losses)
+    if last <= _FALLEN * first:
+        return []
+    return [Note("loss-did-not-fall", f"the loss did not fall: {first:.3g} at the start, {last:.3g} at the end")]
+
+
+def has_risen(losses: Sequence[float]) -> bool:
+    """Return whether the losses of a training ended above their start by more than their scatter."""
+    if len(losses) < _PARTS:
+        return False
+    first, last = _ends(losses)
+    # Differences of successive losses do not contain the trend.
+    error = np.std(np.diff(losses)) / math.sqrt(len(losses) // _PARTS)
+    return bool(last > _RISEN * first and last - first > _MAX_ERRORS * error)
+
+
+def _ends(losses: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of the first and of the last fifth of the losses; zeros if there are fewer than five."""
+    count = len(losses) // _PARTS
+    return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)

@@ -23,7 +23,7 @@ from hf_emms.heads.head import Head, Network
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
 from hf_emms.heads.row import NumberAnswers
-from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
+from hf_emms.heads.saved import MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality, Pairs
 from hf_emms.inputs.text import Prompt, load_training_texts
@@ -60,11 +60,6 @@ class EmbeddingHead(Head):
 
         weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
         return self.network(load_model(spec, weights, allow_pickle=allow_pickle))
-
-    def open(
-        self, spec: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
-    ) -> EmbeddingNetwork:
-        return self.build(spec, modality, LabeledSplit.of_inputs((), ()), allow_pickle=False)
 
     @abstractmethod
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
@@ -229,10 +224,6 @@ class _SimilarityNetwork(EmbeddingNetwork):
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         cosines: list[float] = (unit[numbers[:, 0]] * unit[numbers[:, 1]]).sum(1).tolist()
         return cosines
-
-    def save(self, folder: Path, task: str) -> None:
-        super().save(folder, task)
-        (folder / ABOUT).write_text(json.dumps({"task": task, "references": []}), encoding="utf-8")
 
 
 def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:

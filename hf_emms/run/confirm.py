@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
 from hf_emms.finetune.recipe import check_head
-from hf_emms.finetune.saving import ModelFolder, push_best
+from hf_emms.finetune.saving import push_best
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, settings_of
 from hf_emms.presets import dataset_preset
@@ -142,7 +142,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     return session
 
 
-def prepared(ranking: Ranking, session: Session, model_folder: ModelFolder | None = None) -> FineTuning:
+def prepared(ranking: Ranking, session: Session) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
     seconds = rate(options.device, get_task(ranking.task).input).seconds_per_parameter
@@ -155,7 +155,6 @@ def prepared(ranking: Ranking, session: Session, model_folder: ModelFolder | Non
             session.cache,
             session.progress,
             seconds_per_parameter=seconds,
-            model_folder=model_folder,
         )
 
 
@@ -173,6 +172,6 @@ class NotConfirmedError(EmmsError):
     ranking: Ranking
 
 
-def confirmed(ranking: Ranking, session: Session, model_folder: ModelFolder | None = None) -> Ranking:
+def confirmed(ranking: Ranking, session: Session) -> Ranking:
     """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned."""
-    return fine_tune(prepared(ranking, session, model_folder), session.train_all)
+    return fine_tune(prepared(ranking, session), session.train_all)

@@ -23,7 +23,6 @@ from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.forecast import PlannedRuns, forecast_text
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
-from hf_emms.finetune.saving import model_folder_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
@@ -414,11 +413,7 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
 
 
 def _check_fine_tuning(plan: RankingPlan) -> Iterator[Problem]:
-    def check() -> None:
-        check_settings(plan.options)
-        model_folder_for(plan.options, plan.sample.repo.revision)
-
-    yield from _problem_if_raises("fine-tuning", check)
+    yield from _problem_if_raises("fine-tuning", partial(check_settings, plan.options))
     yield from _problem_if_raises("fine-tuning", partial(check_head, plan.sample.task, plan.options.training))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
-from hf_emms.finetune.saving import model_folder_for, push_best
+from hf_emms.finetune.saving import push_best
 from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.options.registry import versions
@@ -245,7 +245,6 @@ def rank_with(
     plan = make_plan(options, progress)
     if options.confirm is not None:
         check_head(plan.sample.task, options.training)  # before any checkpoint runs
-    model_folder = model_folder_for(plan.options, plan.sample.repo.revision)
     progress.expect(len(plan.candidates), "checkpoints")
     if plan.estimators.need_training and plan.to_run:
         costs, speed = plan_costs(plan)
@@ -255,7 +254,7 @@ def rank_with(
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:
         try:
-            ranking = confirmed(ranking, plan.session, model_folder)
+            ranking = confirmed(ranking, plan.session)
         except EmmsError as error:
             failure = NotConfirmedError("ranked, but not fine-tuned: " + error.problem, error.remedy)
             failure.ranking = ranking

@@ -13,7 +13,7 @@ from hf_emms.cache import digest_of
 from hf_emms.data import load_sample
 from hf_emms.features import feature_spec
 from hf_emms.features.device import choose_device
-from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.finetune import fine_tune, splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.hub import resolve
@@ -47,7 +47,9 @@ def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]
     )
     repo = resolve(options.checkpoints[0], "model")
     extraction = change(plan.spec_for(repo, options, sample.task))
-    trained = change(fine_tune.spec_for(repo, sample.task, options.running, options.features))
+    task = sample.task
+    settings = {"trust_remote_code": options.trust_remote_code, "prompts": options.features}
+    trained = change(plan_extraction(repo, task.input, task.id, **settings))
     recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]

@@ -71,8 +71,6 @@ def test_saved_models_reproduce_scores_in_sentence_transformers(
     vectors = [model.encode([pair[place] for pair in texts]) for place in (0, 1)]
     cosines = model.similarity_pairwise(*vectors).numpy()
     assert spearmanr(cosines, test.references).statistic == pytest.approx(result.value, abs=1e-6)
-    opened = hf_emms.load_finetuned(kept)
-    np.testing.assert_allclose(opened.predict(texts), cosines, atol=1e-5)
     if kind == "modules":
         assert (model.default_prompt_name, model.max_seq_length, vectors[0].shape[1]) == ("pair", 9, 8)
         np.testing.assert_allclose(np.linalg.norm(vectors[0], axis=1), 1, atol=1e-5)
@@ -98,8 +96,6 @@ def test_original_weights_are_kept_if_training_does_not_help(data: str, zoo: Pat
     assert result.is_untrained
     assert result.discarded_value < result.value - 0.1  # the learning rate is too high
     assert run.discarded_scores.keys() == run.scores.keys()
-    note = next(note for note in run.notes if note.code == "discarded-weights")
-    assert f"{100 * result.discarded_value:.1f}" in note.text
     before, after = load_file(checkpoint / "model.safetensors"), load_file(kept / "model.safetensors")
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
 

@@ -52,9 +52,8 @@ def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Pa
     pairs = [test.inputs[i] for i in test.input_of_row]
     answers = [classify({"text": first, "text_pair": second}, truncation=True)["label"] for first, second in pairs]
     assert scores(kind, answers, test) == pytest.approx(result.scores)
-    with pytest.raises(EmmsError, match=r"no custom head of hf_emms") as raised:
+    with pytest.raises(EmmsError, match=r"no custom head of hf_emms"):
         hf_emms.load_finetuned(folder)
-    assert "transformers.pipeline" in raised.value.hint
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "whisper", "audio-spectrogram-transformer"])

@@ -17,7 +17,7 @@ import hf_emms
 from hf_emms.finetune.fine_tune import FineTuning, fine_tune
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import TrainingJob
-from hf_emms.finetune.resume_states import unfinished_folder
+from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.training import Training
 from hf_emms.ranking import Ranking, TrainingRun
 from hf_emms.ranking.progress import Progress
@@ -48,7 +48,7 @@ def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
     def end_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
         """Train in this process until a deadline in the first step, and simulate a kill if asked."""
         for job in jobs:
-            with unfinished_folder(work.cache.root, work.digest(job)) as folder:
+            with locked_run(work.cache.root, work.digest(job), None, lambda: None) as folder:
                 places = {"models": work.models_of(job), "deadline": 0.0}
                 training = Training(job, work.splits, folder, torch.device("cpu"), **places)
                 yield job, training.run(lambda job=job: load_network(job.spec, work.splits))

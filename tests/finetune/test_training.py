@@ -30,8 +30,7 @@ from hf_emms.finetune.recipe import (
 from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.trainer import DivergedError, NetworkTrainer
-from hf_emms.finetune.training import Training
-from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
+from hf_emms.finetune.training import Training, has_helped, has_risen, note_on_losses
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman

@@ -17,8 +17,6 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
-from hf_emms.finetune import checkpoint_scorers
-from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.asr_model import load_asr_model, max_new_tokens
@@ -26,11 +24,9 @@ from hf_emms.heads.head import HEAD_RATE
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.heads.split import BatchedRows
 from hf_emms.inputs import AUDIO
-from hf_emms.options import RunOptions
 from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
 from tests.helpers.notes import codes
-from tests.helpers.samples import load_sample
 from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
 
@@ -93,14 +89,6 @@ def test_word_error_rates_are_shown_next_to_the_ranking(zoo: Path) -> None:
     assert note.code == "not-fine-tuned"
     with pytest.raises(EmmsError, match=r"no checkpoint of the ranking can be fine-tuned: .* without a head"):
         choose([rows_by_name[folders[2].name]], 1)
-
-
-def test_running_out_of_memory_is_an_emms_error(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_extraction(repo_of(asr_model(zoo, "wav2vec2-layer-norm")), AUDIO, "asr")
-    monkeypatch.setattr(checkpoint_scorers, "load_asr_model", Mock(side_effect=torch.OutOfMemoryError()))
-    sample, options = load_sample(transcripts(24)), RunOptions(device="cpu")
-    with pytest.raises(EmmsError, match=f"memory ran out while {plan.repo.id} transcribed"):
-        CheckpointScorers(plan, sample, options, 0).word_errors(np.arange(3))
 
 
 def test_a_checkpoint_without_its_head_has_no_word_error_rate(zoo: Path, tmp_path: Path) -> None:

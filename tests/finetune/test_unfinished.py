@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hf_emms.finetune.resume_states import StorageError, locked_run, storage_error, unfinished_folder
+from hf_emms.finetune.resume_states import StorageError, locked_run, storage_error
 
 RUN = "a" * 64
 
 
-def lock(root: Path) -> None:
-    with locked_run(root, RUN, None, lambda: None):
-        pass
-
-
-def open_folder(root: Path) -> None:
-    with unfinished_folder(root, RUN):
-        pass
-
-
 @pytest.mark.parametrize("kind", ["file", "link"])
-@pytest.mark.parametrize(
-    ("use", "place"),
-    [(lock, "locks"), (open_folder, "unfinished"), (open_folder, f"unfinished/{RUN}")],
-)
-def test_a_file_or_link_in_place_of_a_folder_is_an_error(
-    tmp_path: Path, use: Callable[[Path], None], place: str, kind: str
-) -> None:
+@pytest.mark.parametrize("place", ["locks", "unfinished", f"unfinished/{RUN}"])
+def test_a_file_or_link_in_place_of_a_folder_is_an_error(tmp_path: Path, place: str, kind: str) -> None:
     root, outside = tmp_path / "cache", tmp_path / "outside"
     path = root / place
     path.parent.mkdir(parents=True)
@@ -38,23 +22,21 @@ def test_a_file_or_link_in_place_of_a_folder_is_an_error(
         path.touch()
     else:
         path.symlink_to(outside)
-    with pytest.raises(StorageError) as raised:
-        use(root)
+    with pytest.raises(StorageError) as raised, locked_run(root, RUN, None, lambda: None):
+        pass
     assert raised.value.message.startswith(f"{path} cannot be written: ")
-    assert str(raised.value.hint).startswith("remove it, or choose another folder")
     assert not outside.exists()
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "remedy"),
+    ("error", "reason"),
     [
-        (OSError(errno.ENOSPC, "No space left"), "No space left", "free some space, or choose another folder"),
-        (RuntimeError("half a file\nin a stream"), "half a file", "free some space, or choose another folder"),
-        (RuntimeError(), "RuntimeError", "free some space, or choose another folder"),
-        (OSError(errno.EACCES, "Permission denied", "file"), "Permission denied", "choose another folder"),
+        (OSError(errno.ENOSPC, "No space left"), "No space left"),
+        (RuntimeError("half a file\nin a stream"), "half a file"),
+        (RuntimeError(), "RuntimeError"),
     ],
 )
-def test_a_failed_write_has_its_reason_and_a_remedy(error: Exception, reason: str, remedy: str) -> None:
+def test_a_failed_write_has_its_reason_and_a_remedy(error: Exception, reason: str) -> None:
     told = storage_error(Path("/cache/run"), error)
     assert told.message == f"/cache/run cannot be written: {reason}"
-    assert str(told.hint).startswith(remedy)
+    assert str(told.hint).startswith("free some space, or choose another folder")
