@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-import datasets
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -243,55 +241,27 @@ def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, *filter(None, [another])]
 
 
-def test_the_forecast_counts_inputs_at_the_measured_speed(
-    ranked_images: Ranking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_forecast_counts_inputs_at_the_measured_speed(ranked_images: Ranking) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
     forwards = 2.5 * 10 * 8 + 3 * 9 + 12
     assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (0.56 + 0.01 * forwards))
-    # Less than an epoch, which is also evaluated at its end.
-    (short,) = planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)).planned_runs()
-    forwards = 2.5 * 8 + 2 * 9 + 12
-    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(0.506 + 0.01 * forwards)
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
     assert quick.forecast.startswith(words)
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
-    cached = msgspec.structs.replace(row, cached="features")
-    rows = (row, cached, msgspec.structs.replace(cached, parameters=None))
+    rows = row, msgspec.structs.replace(row, cached="features")
     measured, *by_size = replace(work, shortlist=rows, seconds_per_parameter=1e-4).planned_runs()
     assert (measured.seconds_per_forward, measured.loading) == (pytest.approx(10.3 / 1030), 0.5)
-    assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1, 0])
-    for name, value in (("is_measured_first", True), ("inputs_per_row", 2)):  # another evaluation; pairs of inputs
-        monkeypatch.setattr(type(work.splits.task.head), name, value)
-    forwards = 2.5 * 10 * 8 * 2 + 4 * 9 + 12
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (0.56 + 0.01 * forwards))
-    large = [msgspec.structs.replace(row, parameters=10**8, architecture=name) for name in ("BertModel", STATIC)]
-    assert [quick.recipe(row).learning_rates for row in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
+    assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1])
 
 
-@pytest.mark.parametrize(("dataset", "checkpoint"), [("demo_boxes", "owlvit-random"), ("demo_vqa", "vilt-random")])
-def test_the_forecast_encodes_images_once_per_row(dataset: str, checkpoint: str) -> None:
-    ranking = hf_emms.rank(dataset, f"emms-demo/{checkpoint}", encoders="demo", max_samples=100, device="cpu")
-    work = prepared(ranking, start_session(ranking, options_for(ranking, confirm=1, device="cpu"), Progress()))
-    (runs,), pairs = work.planned_runs(), work.splits.train.inputs
-    # Features of two towers need an image once for all of its texts. ViLT reads both together.
-    repeated = 1 if dataset == "demo_vqa" else (1 + len(pairs) / len(pairs.firsts)) / 2
-    measured = ranking[0].seconds.forward / ranking.n_inputs
-    assert runs.seconds_per_forward == pytest.approx(repeated * measured)
-
-
-def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ranking, tmp_path: Path) -> None:
-    runs = iter([TrainingRun(0.1, 0, 0.5, {"accuracy": 0.5}), TrainingRun(0.1, 0, error="its weights are lost")])
-
-    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-        yield from ((job, next(runs)) for job in jobs)
-
-    work = planned(ranked_images, learning_rates=(0.1,), save_model=str(tmp_path / "best"))
-    with pytest.raises(EmmsError, match=r"learning rate 0\.1: its weights are lost"):
-        fine_tune(work, train)
+def test_static_embeddings_train_at_the_rates_of_small_checkpoints(ranked_images: Ranking) -> None:
+    work = planned(ranked_images)
+    row = msgspec.structs.replace(work.shortlist[0], parameters=10**8)
+    large = [msgspec.structs.replace(row, architecture=name) for name in ("BertModel", STATIC)]
+    assert [work.recipe(each).learning_rates for each in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
 
 
 def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,24 +346,6 @@ def test_a_dry_run_forecasts_fine_tuning_and_refuses_invalid_settings(zoo: Path,
         assert problem in str(refused.exception)
 
 
-@pytest.mark.slow
-def test_slow_reading_reports_progress(zoo: Path, folder: str) -> None:
-    heard = threading.Event()
-
-    class Listening(Progress):
-        def working(self, what: str, seconds: float) -> None:
-            if what.startswith("reading"):
-                heard.set()
-
-    def rows() -> Iterator[dict[str, Any]]:
-        assert heard.wait(60)
-        yield from colours(40)
-
-    made = ranking(folder, "image-classification", IMAGES, {str(build(zoo, "resnet")): -0.1})
-    data = datasets.IterableDataset.from_generator(rows, features=colours(1).features)
-    assert hf_emms.confirm(made, data, top=1, progress=Listening(), **FAST, confirm_samples=40).fine_tuned
-
-
 def test_fine_tuning_uses_the_recorded_columns_and_revision(zoo: Path, tmp_path: Path) -> None:
     data = colours(40).remove_columns("label")
     for name in ("caption", "cap_good", "cap_better"):
@@ -458,18 +410,13 @@ def test_the_command_line_merges_concurrent_changes_of_the_file(
     assert "(from the cache)" in confirm(*words).stderr
 
 
-@pytest.mark.parametrize("command", ["confirm", "rank"])
 def test_another_ranking_in_the_file_is_kept_and_results_go_to_a_second_file(
-    ranked_images: Ranking, folder: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, other = tmp_path / "ranking.json", example()
-    words = ["--ranking", str(ranked_images.save(file)), "--top", "1"]
-    if command == "rank":
-        words = ["--dataset", folder, "-c", ranked_images.rows[0].checkpoint, "-e", "demo", "--estimator", "emms"]
-        words += ["-o", str(file), "--confirm", "1"]
-        file.unlink()
+    words = ["--ranking", str(ranked_images.save(file)), "--top", "1", "--learning-rate", "0.01", "--epochs", "1"]
     meanwhile(lambda: file.write_text(other.to_json()), monkeypatch)
-    done = CliRunner().invoke(app, [command, *words, "--learning-rate", "0.01", "--epochs", "1"])
+    done = CliRunner().invoke(app, ["confirm", *words])
     assert done.exit_code == 0, done.output
     assert Ranking.load(file) == other
     beside = tmp_path / "ranking-2.json"

@@ -24,21 +24,17 @@ from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads.relevance_model import load_reranker
 from hf_emms.inputs import MODALITIES, RERANKED_SEARCH, Pairs
-from hf_emms.options import Options, RunOptions
+from hf_emms.options import RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.plan import make_plan
-from hf_emms.run.preflight import embedding_parameters, plan_costs
 from hf_emms.scoring.bm25 import first_documents
-from hf_emms.scoring.reranking import MAX_QUERIES
 from tests.finetune.make import poisoned
 from tests.helpers.notes import codes
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
 from tests.helpers.tiny_rerankers import LAYOUTS, saved_reranker
-from tests.hub import Hub
 
 WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
 BM25 = "BM25 (no checkpoint)"
@@ -122,29 +118,6 @@ def test_saved_rerankers_that_cannot_be_read_are_failed_rows_with_the_remedy(
     assert "retrieval" in str(caught.value.hint)
 
 
-@pytest.mark.slow
-def test_a_saved_reranker_of_the_hub_is_loaded_from_its_revision(
-    hub: Hub, client: Callable[..., Any], zoo: Path
-) -> None:
-    folder = saved_reranker(zoo, "modules")
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    sha = hub.store.put_files("org/reranker", files)
-    hub.store.put_files("org/reranker", {"4_Dense/model.safetensors": b"a later revision"})
-    code = f"""
-        import json, numpy, torch
-        from hf_emms import hub
-        from hf_emms.features.feature_spec import plan_extraction
-        from hf_emms.heads.relevance_model import load_reranker
-        from hf_emms.inputs import RERANKED_SEARCH, Pairs
-        spec = plan_extraction(hub.resolve("org/reranker@{sha}", "model"), RERANKED_SEARCH, "text-ranking")
-        read = load_reranker(spec, torch.device("cpu"))
-        ((_, scores),) = read.batches(Pairs(["a cat"], ["red apple"], numpy.zeros((1, 2), int)))
-        print(json.dumps(scores.tolist()))
-    """
-    model = CrossEncoder(str(folder), device="cpu", activation_fn=torch.nn.Identity())
-    assert client(code) == [[pytest.approx(float(model.predict(("a cat", "red apple"))), abs=1e-5)]]
-
-
 def test_a_reranker_is_not_ranked_as_an_embedding_model(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="as a CrossEncoder does") as caught:
         plan_extraction(repo_of(saved_reranker(zoo, "modules")), MODALITIES["search"], "text-retrieval")
@@ -220,16 +193,10 @@ def test_unsupported_settings_for_rerankers_are_refused(settings: dict[str, Any]
         hf_emms.rank(searches(), str(reranker(zoo)), **{**SETTINGS, **settings})
 
 
-def test_features_alone_have_no_score_of_a_reranker() -> None:
-    with pytest.raises(EmmsError, match="only features were passed"):
-        hf_emms.score(np.eye(20), np.arange(20) % 2, estimator="reranked_ndcg")
-
-
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda zoo: build(zoo, "bert"), "it has no weights for classifier.bias"),
-        (lambda zoo: build(zoo, "gpt2"), "it has no weights for score.weight"),
         (lambda zoo: reranker(zoo, outputs=2), "its classifier has 2 outputs instead of 1"),
         (lambda zoo: build(zoo, "clip-text"), "transformers has no text classifier for its family"),
     ],
@@ -247,24 +214,6 @@ def test_a_checkpoint_without_an_output_for_relevance_is_a_failed_row_that_says_
         rows = {row.checkpoint: row for row in hf_emms.rank(searches(), checkpoints, **with_features)}
         assert {*rows[scored.checkpoint].scores} == {"emms", "reranked_ndcg"}
         assert {*rows[failed.checkpoint].scores} == {"emms"}
-
-
-def test_the_forecast_counts_the_scored_queries(zoo: Path) -> None:
-    data = searches(MAX_QUERIES + 20, 30)
-    folder = reranker(zoo)
-    ranking = hf_emms.rank(data, str(folder), **SETTINGS)
-    (row,), (baseline,) = ranking.rows, ranking.baselines
-    for scored in (row, baseline):
-        details = scored.scores["reranked_ndcg"].details
-        assert (details["rows"], details["row_limit"]) == (MAX_QUERIES, MAX_QUERIES)
-    options = Options.of(data, checkpoints=str(folder), cache=False, **SETTINGS)
-    forecast = make_plan(options, Progress())
-    costs, speed = plan_costs(forecast)
-    spec = forecast.to_run[str(folder)]
-    cost = costs[spec.repo]
-    per_pair = speed.seconds(cost.weights / 4, embedding_parameters(spec.config))
-    assert cost.seconds == pytest.approx(0.2 + 1e-9 * cost.weights + 30 * MAX_QUERIES * per_pair)
-    assert speed.source.endswith("parameters × queries with documents")
 
 
 def test_an_output_that_is_not_finite_fails(zoo: Path, tmp_path: Path) -> None:

@@ -238,8 +238,3 @@ def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path
     options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
     assert make_plan(options, Progress()).options.estimators[:2] == ("short_run", "zero_shot")
     assert make_plan(replace(options, estimators=("emms",)), Progress()).options.estimators == ("emms",)
-
-
-def test_classification_has_no_short_run(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="short_run is for labels that checkpoints write, and not for text-class"):
-        hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 from pathlib import Path
@@ -141,14 +140,6 @@ def test_padding_does_not_change_responses(zoo: Path, tmp_path: Path, name: str)
     assert saved.pad_token == (tokenizer.pad_token or tokenizer.eos_token)
 
 
-def test_each_response_is_a_training_row_in_the_forecast() -> None:
-    several = rows(80).map(lambda row: {"answer": [row["answer"], f"{row['answer']} again"]})
-    splits = load_splits(Options.of(several, columns={"prompt": "question", "response": "answer"}))
-    assert splits.training_rows == 2 * len(splits.train)
-    batches = math.ceil(len(splits.test) / 16)  # each writes 128 tokens
-    assert splits.task.head.count_written(splits.test) == 128 * batches
-
-
 @pytest.mark.parametrize("name", ["gpt2", "t5"])
 def test_the_instruction_of_a_task_is_noted_once(name: str, zoo: Path) -> None:
     columns = {"document": "question", "summary": "answer"}
@@ -156,14 +147,6 @@ def test_the_instruction_of_a_task_is_noted_once(name: str, zoo: Path) -> None:
     for split in splits.parts.values():
         network.rows(split, True)
     assert codes(network.notes).count("prompt-instruction") == 1
-
-
-def test_large_checkpoints_recompute_activations(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2")).num_parameters()
-    for limit, is_large in ((size, True), (size + 1, False)):
-        monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", limit)
-        network, _ = loaded(writer(zoo, "gpt2"), rows(80), "text-generation")
-        assert network.saved.transformer.gradient_checkpointing is is_large
 
 
 def test_truncated_responses_are_counted(zoo: Path) -> None:

@@ -30,7 +30,7 @@ from hf_emms.finetune.recipe import (
 from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.trainer import DivergedError, NetworkTrainer
-from hf_emms.finetune.training import Training, has_helped, has_risen, note_on_losses
+from hf_emms.finetune.training import Training, has_helped, has_risen
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
@@ -200,11 +200,6 @@ def test_a_loss_has_risen_if_it_ends_above_its_start_by_more_than_its_scatter(lo
     assert has_risen(losses) is risen
 
 
-def test_five_losses_are_compared_and_fewer_are_not() -> None:
-    assert [note.code for note in note_on_losses([0.7] * 5)] == ["loss-did-not-fall"]
-    assert note_on_losses([0.7] * 4) == []
-
-
 def test_a_head_has_its_own_higher_learning_rate(tmp_path: Path) -> None:
     def load() -> Network:
         new = network(Line(weight=0.1))
@@ -240,8 +235,7 @@ def test_a_run_that_the_deadline_ended_has_scores_and_resumes_to_the_same_result
         assert run.unfinished is None
 
 
-@pytest.mark.parametrize("step", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
-@pytest.mark.parametrize("lost", ["nothing", "the best state"])
+@pytest.mark.parametrize(("step", "lost"), [("save_model", "nothing"), ("_save_rng_state", "the best state")])
 def test_a_run_that_was_stopped_while_writing_a_state_resumes_to_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, lost: str
 ) -> None:
@@ -270,13 +264,8 @@ def test_a_run_that_was_stopped_while_writing_a_state_resumes_to_the_same_result
     assert run() == (whole.scores, whole.validation, whole.curve, whole.steps)
 
 
-@pytest.mark.parametrize(
-    ("fails_in", "expected"),
-    [("start", StorageError), ("eval", StorageError), ("train", OSError), ("train", RuntimeError)],
-)
-def test_a_state_that_cannot_be_written_is_a_storage_error(
-    tmp_path: Path, fails_in: str, expected: type[Exception]
-) -> None:
+@pytest.mark.parametrize("fails_in", ["start", "eval"])
+def test_a_state_that_cannot_be_written_is_a_storage_error(tmp_path: Path, fails_in: str) -> None:
     """A file blocks the folder from the start, or before the first state is written."""
 
     def obstruct() -> None:
@@ -284,22 +273,14 @@ def test_a_state_that_cannot_be_written_is_a_storage_error(
         (tmp_path / "run").touch()
 
     class Fails(Line):
-        def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-            if fails_in == "train":
-                raise expected("no such picture")
-            return super().forward(points, labels)
-
         def eval(self) -> Fails:
-            if fails_in == "eval":
-                obstruct()
+            obstruct()
             return super().eval()
 
     if fails_in == "start":
         obstruct()
-    with pytest.raises(expected) as raised:
-        training(tmp_path).run(lambda: network(Fails()))
-    assert type(raised.value) is expected
-    assert fails_in == "train" or str(tmp_path / "run") in raised.value.message
+    with pytest.raises(StorageError, match=str(tmp_path / "run")):
+        training(tmp_path).run(lambda: network(Line() if fails_in == "start" else Fails()))
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
