@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 
 from scripts.demo import pictures, sources, texts
-from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, gpt2, new_model, train, transformer
+from scripts.demo.training import NO_DROPOUT, Checkpoint, Fit, gpt2, new_model, train, transformer
 
 FASHION_ROWS = 12_000
 CAPTIONED_SCENES = 2_400
@@ -65,15 +66,10 @@ def _pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
     return output.last_hidden_state[:, 0]
 
 
-def fit(model: PreTrainedModel, steps: int, seed: int, examples: Callable[[], Any], rate: float = 3e-3) -> float:
-    """Train a model to predict the targets of pictures; return the seconds.
+def fit(model: PreTrainedModel, steps: int, seed: int, examples: Callable[[], Any], rate: float = 3e-3) -> None:
+    """Train a model to predict the targets of pictures.
 
-    Args:
-        model: An image model.
-        steps: Optimiser steps.
-        seed: Of the batches.
-        examples: Returns images uint8 (N, 64, 64, 3), and targets: float32 (N, D) or class ids int64 (N,).
-        rate: Peak learning rate.
+    `examples` returns images uint8 (N, 64, 64, 3), and targets: float32 (N, D) or class ids int64 (N,).
     """
     with torch.no_grad():
         width = _pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
@@ -87,7 +83,7 @@ def fit(model: PreTrainedModel, steps: int, seed: int, examples: Callable[[], An
         batch = _augment(pictures.to_input(images[rows]), augment)
         return loss(head(_pooled(model, batch)), targets[rows])
 
-    return train([model, head], loss_of, len(images), steps=steps, rate=rate, seed=seed)
+    train([model, head], loss_of, len(images), steps=steps, rate=rate, seed=seed)
 
 
 def _augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -107,7 +103,7 @@ def _garments() -> tuple[np.ndarray, np.ndarray]:
     return images, targets[:FASHION_ROWS]
 
 
-def _fit_captioner(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _fit_captioner(model: PreTrainedModel, steps: int, seed: int) -> None:
     """Train on scenes of Noto emoji, a drawing style that the demo's dataset does not have."""
     images, captions = pictures.noto_scenes(CAPTIONED_SCENES, seed)
     pixels = torch.from_numpy(np.stack([pictures.shrink(image) for image in images]))
@@ -118,58 +114,38 @@ def _fit_captioner(model: PreTrainedModel, steps: int, seed: int) -> float:
         longest = int(mask[rows].sum(1).max()) - 1
         return model(pixel_values=pictures.to_input(pixels[rows]), labels=labels[rows, :longest]).loss
 
-    return train([model], loss_of, CAPTIONED_SCENES, steps=steps, rate=2e-3, seed=seed)
+    train([model], loss_of, CAPTIONED_SCENES, steps=steps, rate=2e-3, seed=seed)
 
 
-def _distilled(rate: float = 3e-3) -> Goal:
-    how = (
-        "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
-        "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0)."
-    )
-    learn = partial(fit, examples=pictures.distillation_set, rate=rate)
-    return Goal(how, learn, ("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"))
+def _distilled(rate: float = 3e-3) -> Fit:
+    """Learn the pooled features of EfficientNet-Lite0."""
+    return partial(fit, examples=pictures.distillation_set, rate=rate)
 
 
-def _drawings(rate: float = 3e-3) -> Goal:
-    how = "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures."
-    return Goal(how, partial(fit, examples=pictures.singles, rate=rate), ("Noto Emoji", "Open Clipart"))
+def _drawings(rate: float = 3e-3) -> Fit:
+    """Name the Unicode group of Noto emoji and the folder of Open Clipart pictures."""
+    return partial(fit, examples=pictures.singles, rate=rate)
 
 
-FASHION = Goal(
-    f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
-    partial(fit, examples=_garments),
-    ("zalando-datasets/fashion_mnist",),
-)
-CAPTIONS = Goal(
-    f"Trained on {CAPTIONED_SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
-    _fit_captioner,
-    ("Noto Emoji",),
-)
+def _checkpoint(name: str, seed: int, build: Any, fit: Fit | None = None, steps: int = 0) -> Checkpoint:
+    return Checkpoint(name, seed, build, pictures.save_processor, fit, steps)
 
 
-def _checkpoint(name: str, seed: int, build: Any, goal: Goal = RANDOM, steps: int = 0) -> Checkpoint:
-    return Checkpoint(name, seed, build, pictures.save_processor, "image-feature-extraction", goal, steps)
+def _save_readers(folder: Path) -> None:
+    pictures.save_processor(folder)
+    texts.save_tokenizer(folder)
 
 
 CHECKPOINTS = (
     _checkpoint("resnet-distilled", 0, lambda: _resnet(112), _distilled(), 2_000),
     _checkpoint("swin-distilled", 1, _swin, _distilled(), 1_000),
     _checkpoint("resnet-drawings", 2, _resnet, _drawings(), 1_600),
-    _checkpoint("resnet-fashion", 3, _resnet, FASHION, 700),
+    _checkpoint("resnet-fashion", 3, _resnet, partial(fit, examples=_garments), 700),
     _checkpoint("resnet-drawings-short", 4, _resnet, _drawings(), 60),
     _checkpoint("convnext-distilled-short", 5, _convnext, _distilled(2e-3), 250),
     _checkpoint("vit-drawings", 6, lambda: vit(64, 4, add_pooling_layer=False), _drawings(1e-3), 600),
     _checkpoint("mobilenet-drawings-short", 7, _mobilenet, _drawings(5e-4), 250),
     _checkpoint("regnet-random", 8, lambda: new_model("regnet", {**_STAGES, "groups_width": 16})),
     _checkpoint("vit-random", 9, lambda: vit(48, 2, add_pooling_layer=False)),
-    Checkpoint(
-        "vit-gpt2-captions",
-        200,
-        _captioner,
-        lambda folder: (pictures.save_processor(folder), texts.save_tokenizer(folder)),
-        "image-to-text",
-        CAPTIONS,
-        400,
-        "en",
-    ),
+    Checkpoint("vit-gpt2-captions", 200, _captioner, _save_readers, _fit_captioner, 400),
 )

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from scripts.demo import texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import RANDOM, Checkpoint, Goal, gpt2, new_model, train, transformer
+from scripts.demo.training import Checkpoint, Fit, gpt2, new_model, train, transformer
 
 VOCABULARY = 512
 PADDING, END = "<|padding|>", "<|endoftext|>"
@@ -72,23 +72,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def goal(texts_of_corpus: Callable[[], Sequence[str]], how: str, origin: str = "WordNet 3.0") -> Goal:
-    """Describe training on a corpus: a function that reads its texts, a sentence for the card, and their origin."""
-    return Goal(how, partial(_fit, corpus=texts_of_corpus), (origin,))
-
-
 def checkpoint(
-    name: str, seed: int, build: Callable[[], PreTrainedModel] = llama, goal: Goal = RANDOM, steps: int = 0
+    name: str, seed: int, build: Callable[[], PreTrainedModel] = llama, fit: Fit | None = None, steps: int = 0
 ) -> Checkpoint:
     """Describe a language model."""
-    return Checkpoint(name, SEED + seed, build, _save_tokenizer, "text-generation", goal, steps, "en")
+    return Checkpoint(name, SEED + seed, build, _save_tokenizer, fit, steps)
 
 
 def _save_tokenizer(folder: Path) -> None:
     texts.write_tokenizer(tokenizer(), folder)
 
 
-def _fit(model: PreTrainedModel, steps: int, seed: int, corpus: Callable[[], Sequence[str]]) -> float:
+def fit(model: PreTrainedModel, steps: int, seed: int, corpus: Callable[[], Sequence[str]]) -> None:
+    """Train on the texts of a corpus."""
     words = tokenizer()
     rows = words([text + END for text in corpus()], truncation=True, max_length=LENGTH, padding="max_length")
     tokens, mask = torch.tensor(rows["input_ids"]), torch.tensor(rows["attention_mask"])
@@ -97,11 +93,10 @@ def _fit(model: PreTrainedModel, steps: int, seed: int, corpus: Callable[[], Seq
         ids, attended = texts.batch(tokens, mask, rows)
         return model(input_ids=ids, attention_mask=attended, labels=ids.masked_fill(attended == 0, -100)).loss
 
-    return train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
+    train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
 
 
-GLOSSES = goal(glosses, "Trained to write entries of a dictionary, WordNet's.")
-CAPTIONS = goal(captions, "Trained to write captions of made-up scenes of WordNet's nouns.")
+GLOSSES, CAPTIONS = partial(fit, corpus=glosses), partial(fit, corpus=captions)
 CHECKPOINTS = (
     checkpoint("llama-glosses", 0, llama, GLOSSES, 800),
     checkpoint("llama-glosses-short", 1, lambda: llama(48), GLOSSES, 80),

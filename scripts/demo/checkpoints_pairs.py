@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from scripts.demo import checkpoints_image, noto, pictures, questions, shapes, sources, texts, words
-from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, new_model, train, transformer
+from scripts.demo.training import NO_DROPOUT, Checkpoint, Fit, new_model, train, transformer
 
 PATCH = 8
 GRID = pictures.SIDE // PATCH  # patches a side
@@ -125,12 +125,10 @@ def _clip(width: int, layers: int) -> PreTrainedModel:
 def _dual() -> PreTrainedModel:
     """Return a ViT that learned from EfficientNet-Lite0 and a BERT that learned from MiniLM, in one space."""
     vision = checkpoints_image.vit(48, 3)
-    before = checkpoints_image.fit(vision, DISTILLATION_STEPS, 301, pictures.distillation_set)
+    checkpoints_image.fit(vision, DISTILLATION_STEPS, 301, pictures.distillation_set)
     bert = _bert()
     config = VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, bert.config, projection_dim=SHARED)
-    model = VisionTextDualEncoderModel(config, vision_model=vision, text_model=bert)
-    model.seconds_before = before
-    return model
+    return VisionTextDualEncoderModel(config, vision_model=vision, text_model=bert)
 
 
 def _bert() -> PreTrainedModel:
@@ -147,39 +145,34 @@ def _bert() -> PreTrainedModel:
     return model
 
 
-def _fit_dual(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _fit_dual(model: PreTrainedModel, steps: int, seed: int) -> None:
     """Train both towers together; `steps` includes the distillation."""
 
     def cells(hidden: torch.Tensor) -> torch.Tensor:
         alone = hidden[:, 1:].flatten(0, 1)[:, None]  # the pooler reads sequences: here of one
         return model.visual_projection(model.vision_model.pooler(alone)).unflatten(0, (len(hidden), -1))
 
-    return model.seconds_before + _fit_towers(model, words.word_pieces(), cells, steps - DISTILLATION_STEPS, seed)
+    _fit_towers(model, words.word_pieces(), cells, steps - DISTILLATION_STEPS, seed)
 
 
-def _fit_clip(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _fit_clip(model: PreTrainedModel, steps: int, seed: int) -> None:
     def cells(hidden: torch.Tensor) -> torch.Tensor:
         return model.visual_projection(model.vision_model.post_layernorm(hidden[:, 1:]))
 
-    return _fit_towers(model, words.byte_pairs(), cells, steps, seed)
+    _fit_towers(model, words.byte_pairs(), cells, steps, seed)
 
 
 def _fit_towers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, cells_of: Loss, steps: int, seed: int
-) -> float:
-    """Contrast pictures with texts, and their cells with the names of what is there; return the seconds.
+) -> None:
+    """Contrast pictures with texts, and their cells with the names of what is there.
 
-    Args:
-        model: Has get_image_features and get_text_features.
-        tokenizer: Of the text tower.
-        cells_of: The vision tower's tokens to cells in the shared space (B, 64, E).
-        steps: Optimiser steps.
-        seed: Of the batches.
+    `cells_of` maps the vision tower's tokens to cells in the shared space (B, 64, E).
     """
     asked, referred = noto.asked(), noto.referred()
     pixels = _pixels_of((*asked.images, *referred.images))
     numbers = _cells_of((*asked.placements, *referred.placements))
-    phrases = [_statements(scene) for scene in asked.asked] + [_expressions(scene) for scene in referred.phrases]
+    phrases = [_statements(scene) for scene in asked.texts] + [_expressions(scene) for scene in referred.texts]
     pairs = _tokenised(tokenizer, [text for several in phrases for text in several])
     names = _tokenised(tokenizer, [f"the {thing.one}" for thing in noto.shown()])
     width, things = model.config.projection_dim, len(names.ids)
@@ -214,7 +207,7 @@ def _fit_towers(
         shown = binary(heads["things"](scale * whole), placements)
         return either / 2 + NAMING * named + _WORDS * spoken + _THINGS * shown
 
-    return train([model, heads], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
+    train([model, heads], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
 
 
 def _statements(pairs: tuple[tuple[str, str], ...]) -> list[str]:
@@ -277,14 +270,14 @@ def _blip(width: int) -> PreTrainedModel:
     )
 
 
-def _fit_answers(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _fit_answers(model: PreTrainedModel, steps: int, seed: int) -> None:
     """Train a ViLT to choose answers, or a BLIP to write them."""
     writes = isinstance(model, BlipForQuestionAnswering)
     width, height = (pictures.SIDE, pictures.SIDE) if writes else (WIDE, HIGH)
     asked = noto.asked()
     pixels = _pixels_of(asked.images, width, height)
     numbers = _cells_of(asked.placements, width // PATCH, height // PATCH)
-    several = [pair for pairs in asked.asked for pair in pairs]
+    several = [pair for pairs in asked.texts for pair in pairs]
     number = {answer: i for i, answer in enumerate(answers())}
     pairs = _tokenised(words.word_pieces(), [question for question, _ in several])
     target = torch.tensor([number[answer] for _, answer in several])
@@ -298,7 +291,7 @@ def _fit_answers(model: PreTrainedModel, steps: int, seed: int) -> float:
         loss, cells = answered(_shaken(pixels[rows], draw), pairs.batch(picked), target[picked])
         return loss + NAMING * _naming_loss(head(cells), numbers[rows])
 
-    return train([model, head], loss_of, len(pixels), steps=steps, rate=1.5e-3, seed=seed)
+    train([model, head], loss_of, len(pixels), steps=steps, rate=1.5e-3, seed=seed)
 
 
 Answered = Callable[[torch.Tensor, dict[str, torch.Tensor], torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -370,12 +363,12 @@ def _owl(width: int, layers: int) -> PreTrainedModel:
     return model
 
 
-def _fit_boxes(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _fit_boxes(model: PreTrainedModel, steps: int, seed: int) -> None:
     referred = noto.referred()
     pixels, numbers = _pixels_of(referred.images), _cells_of(referred.placements)
     things = torch.tensor([placement.numbers[:OWN] for placement in referred.placements])
     inside, boxes = _targets(referred.placements)
-    phrases = [text for scene in referred.phrases for several in scene[:OWN] for text in (several[0], several[-1])]
+    phrases = [text for scene in referred.texts for several in scene[:OWN] for text in (several[0], several[-1])]
     pairs = _tokenised(words.byte_pairs(), phrases)
     cells = torch.nn.Linear(model.config.vision_config.hidden_size, 1 + len(noto.shown()))
     draw = torch.Generator().manual_seed(seed)
@@ -400,7 +393,7 @@ def _fit_boxes(model: PreTrainedModel, steps: int, seed: int) -> float:
         named = _naming_loss(cells(patches), numbers[rows])
         return loss + _BOX * (error * covered).sum() / covered.sum() + NAMING * named
 
-    return train([model, cells], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
+    train([model, cells], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
 
 
 def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -422,35 +415,10 @@ def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torc
 
 # ---- the checkpoints -------------------------------------------------------------------------------------------------
 
-_SCENES = ("Noto Emoji", "drawn shapes")
-TWO_TOWERS = Goal(
-    f"A ViT distilled from EfficientNet-Lite0 (ImageNet weights, Apache-2.0) in {DISTILLATION_STEPS} steps "
-    "and the text encoder of bert-distilled, which learned from all-MiniLM-L6-v2 (Apache-2.0), trained together to "
-    "tell which text belongs to which scene.",
-    _fit_dual,
-    ("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist", "drawn shapes", "WordNet 3.0 glosses"),
-)
-CLIP = Goal(
-    "A small CLIP trained briefly, from random weights, to tell which text belongs to which scene.", _fit_clip, _SCENES
-)
-CHOSEN = Goal(
-    f"A small ViLT trained to answer questions on scenes and drawn shapes with one of {len(answers())} answers.",
-    _fit_answers,
-    _SCENES,
-)
-WRITTEN = Goal(
-    "A small BLIP trained to write the answers to questions on scenes and on drawn shapes.", _fit_answers, _SCENES
-)
-BOXES = Goal(
-    "A small OWL-ViT trained, from random weights, to find what referring expressions mean and to box it.",
-    _fit_boxes,
-    ("Noto Emoji",),
-)
 _CLIP_PROCESSOR = CLIPImageProcessor(do_center_crop=False, **pictures.SQUARE)
 _VILT_PROCESSOR = ViltImageProcessor(size={"shortest_edge": HIGH}, size_divisor=PATCH, **pictures.PLAIN)
 _OWL_PROCESSOR = OwlViTImageProcessor(**pictures.SQUARE)
-_CONTRAST, _QUESTIONS = "zero-shot-image-classification", "visual-question-answering"
-_DETECTION = "zero-shot-object-detection"
+_VIT_PROCESSOR, _BLIP_PROCESSOR = ViTImageProcessor(**pictures.SQUARE), BlipImageProcessor(**pictures.SQUARE)
 
 
 def _checkpoint(
@@ -459,36 +427,24 @@ def _checkpoint(
     build: Callable[[], PreTrainedModel],
     tokenizer: Callable[[], PreTrainedTokenizerFast],
     processor: BaseImageProcessor,
-    pipeline: str,
-    goal: Goal = RANDOM,
+    fit: Fit | None = None,
     steps: int = 0,
 ) -> Checkpoint:
     def save(folder: Path) -> None:
         processor.save_pretrained(folder)
         texts.write_tokenizer(tokenizer(), folder)
 
-    return Checkpoint(name, seed, build, save, pipeline, goal, steps, "en")
+    return Checkpoint(name, seed, build, save, fit, steps)
 
 
 _BYTES, _PIECES = words.byte_pairs, words.word_pieces
 CHECKPOINTS = (
-    _checkpoint(
-        "twotower-distilled",
-        301,
-        _dual,
-        _PIECES,
-        ViTImageProcessor(**pictures.SQUARE),
-        _CONTRAST,
-        TWO_TOWERS,
-        900 + DISTILLATION_STEPS,
-    ),
-    _checkpoint("twotower-short", 302, lambda: _clip(40, 2), _BYTES, _CLIP_PROCESSOR, _CONTRAST, CLIP, 250),
-    _checkpoint("clip-random", 303, lambda: _clip(32, 1), _BYTES, _CLIP_PROCESSOR, _CONTRAST),
-    _checkpoint("vilt-vqa", 311, lambda: _vilt(48, 3), _PIECES, _VILT_PROCESSOR, _QUESTIONS, CHOSEN, 1_000),
-    _checkpoint(
-        "blip-vqa", 313, lambda: _blip(32), _PIECES, BlipImageProcessor(**pictures.SQUARE), _QUESTIONS, WRITTEN, 800
-    ),
-    _checkpoint("vilt-random", 312, lambda: _vilt(32, 2), _PIECES, _VILT_PROCESSOR, _QUESTIONS),
-    _checkpoint("owlvit-scenes", 321, lambda: _owl(48, 3), _BYTES, _OWL_PROCESSOR, _DETECTION, BOXES, 1_200),
-    _checkpoint("owlvit-random", 322, lambda: _owl(32, 1), _BYTES, _OWL_PROCESSOR, _DETECTION),
+    _checkpoint("twotower-distilled", 301, _dual, _PIECES, _VIT_PROCESSOR, _fit_dual, 900 + DISTILLATION_STEPS),
+    _checkpoint("twotower-short", 302, lambda: _clip(40, 2), _BYTES, _CLIP_PROCESSOR, _fit_clip, 250),
+    _checkpoint("clip-random", 303, lambda: _clip(32, 1), _BYTES, _CLIP_PROCESSOR),
+    _checkpoint("vilt-vqa", 311, lambda: _vilt(48, 3), _PIECES, _VILT_PROCESSOR, _fit_answers, 1_000),
+    _checkpoint("blip-vqa", 313, lambda: _blip(32), _PIECES, _BLIP_PROCESSOR, _fit_answers, 800),
+    _checkpoint("vilt-random", 312, lambda: _vilt(32, 2), _PIECES, _VILT_PROCESSOR),
+    _checkpoint("owlvit-scenes", 321, lambda: _owl(48, 3), _BYTES, _OWL_PROCESSOR, _fit_boxes, 1_200),
+    _checkpoint("owlvit-random", 322, lambda: _owl(32, 1), _BYTES, _OWL_PROCESSOR),
 )

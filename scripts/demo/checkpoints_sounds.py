@@ -10,7 +10,7 @@ import torch
 from transformers import ASTFeatureExtractor, ASTModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from scripts.demo import sounds
-from scripts.demo.training import RANDOM, Checkpoint, Goal, new_model, train, transformer
+from scripts.demo.training import Checkpoint, new_model, train, transformer
 
 # Disjoint from the words and voices of the demo's dataset, and without digits.
 WORDS = (
@@ -36,30 +36,13 @@ _NOISE_FLOOR = (-14.0, -5.0)  # logarithm of the power of a band
 def checkpoint(
     name: str, seed: int, family: str, source: str = "", steps: int = 0, width: int = 64, layers: int = 3
 ) -> Checkpoint:
-    """Describe a sound checkpoint.
+    """Describe a sound checkpoint of a family, "ast" or "wav2vec2".
 
-    Args:
-        name: Folder name.
-        seed: Of its weights and its training.
-        family: "ast" or "wav2vec2".
-        source: What it learns to distinguish: "words", "voices" or "sounds"; nothing for random weights.
-        steps: Optimiser steps of 64 clips.
-        width: Of its states.
-        layers: Of its transformer.
+    It learns to distinguish words, voices or sounds: the `source`. Without one, it has random weights.
     """
     build = partial({"ast": _ast, "wav2vec2": _wav2vec2}[family], width, layers)
-    goal = _goal(source) if source else RANDOM
-    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, "feature-extraction", goal, steps)
-
-
-def _goal(source: str) -> Goal:
-    how = {
-        "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
-        "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
-        "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
-    }
-    data = "synthetic sounds" if source == "sounds" else "words spoken by espeak-ng"
-    return Goal(how[source], partial(_train, source=source), (data,))
+    fit = partial(_train, source=source) if source else None
+    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, fit, steps)
 
 
 def _extractor(family: str) -> ASTFeatureExtractor | Wav2Vec2FeatureExtractor:
@@ -104,7 +87,7 @@ def _clips(source: str) -> tuple[list[np.ndarray], np.ndarray]:
     return clips, np.array(classes)
 
 
-def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> float:
+def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> None:
     clips, classes = _clips(source)
     labels = torch.from_numpy(classes)
     head = torch.nn.Linear(model.config.hidden_size, int(labels.max()) + 1)
@@ -113,7 +96,7 @@ def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> float:
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(head(features(rows)), labels[rows])
 
-    return train([model, head], loss_of, len(clips), steps=steps, rate=3e-3, seed=seed)
+    train([model, head], loss_of, len(clips), steps=steps, rate=3e-3, seed=seed)
 
 
 Features = Callable[[torch.Tensor], torch.Tensor]

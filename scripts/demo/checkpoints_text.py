@@ -11,7 +11,7 @@ from transformers import BertForMaskedLM, PreTrainedModel
 
 from scripts.demo import texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, gpt2, new_model, train, transformer
+from scripts.demo.training import NO_DROPOUT, Checkpoint, Fit, gpt2, new_model, train, transformer
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4
@@ -62,7 +62,7 @@ def _pooled(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> to
     return texts.mean_pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
 
 
-def _distil(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _distil(model: PreTrainedModel, steps: int, seed: int) -> None:
     """Train mean-pooled outputs to predict MiniLM's embeddings by a linear map."""
     tokens, mask = texts.encode(texts.teacher_texts())
     target = torch.from_numpy(texts.minilm())
@@ -75,10 +75,10 @@ def _distil(model: PreTrainedModel, steps: int, seed: int) -> float:
         agree = (guess @ guess.T - wanted @ wanted.T).square().mean()
         return 1 - (guess * wanted).sum(1).mean() + 10 * agree
 
-    return train([model, head], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
+    train([model, head], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
 
 
-def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _masked(model: PreTrainedModel, steps: int, seed: int) -> None:
     tokens, mask = texts.encode(texts.training_glosses()[: texts.MASKED_GLOSSES])
     guesser = BertForMaskedLM(model.config)
     guesser.bert = model
@@ -91,10 +91,10 @@ def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
         labels = ids.masked_fill(~hidden, -100)
         return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=attended, labels=labels).loss
 
-    return train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)
+    train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)
 
 
-def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> None:
     """Train the mean over tokens to be MiniLM's embedding, in coordinates of its principal components.
 
     No linear map is in between: texts that are far apart for the teacher must be far apart in the label embeddings,
@@ -112,10 +112,10 @@ def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
         agree = (angles[0] @ angles[0].T - angles[1] @ angles[1].T).square().mean()
         return (guess - target[rows]).square().mean() + 10 * agree
 
-    return train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
+    train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
 
 
-def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
+def _contrast(model: PreTrainedModel, steps: int, seed: int) -> None:
     left, right = (texts.encode(side, framed=False) for side in _pairs(seed))
 
     def embed(side: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,7 @@ def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
         cross = torch.nn.functional.cross_entropy
         return (cross(logits, match) + cross(logits.T, match)) / 2
 
-    return train([model], loss_of, len(left[0]), steps=steps, rate=3e-3, seed=seed)
+    train([model], loss_of, len(left[0]), steps=steps, rate=3e-3, seed=seed)
 
 
 def _pairs(seed: int) -> tuple[list[str], list[str]]:
@@ -152,46 +152,20 @@ def _pairs(seed: int) -> tuple[list[str], list[str]]:
     )
 
 
-_GLOSSES = ("WordNet 3.0 glosses",)
-_FROM_MINILM = (
-    "Distilled from the leading principal components of the sentence embeddings that all-MiniLM-L6-v2 (Apache-2.0) "
-    "gives to WordNet glosses, words and made-up captions."
-)
-DISTILLED = Goal(
-    "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
-    _distil,
-    _GLOSSES,
-)
-MASKED_LM = Goal("Pretrained as a masked language model on WordNet glosses.", _masked, _GLOSSES)
-STATIC = Goal(
-    f"Token vectors, averaged: a BERT with no layers. {_FROM_MINILM}",
-    _copy_minilm,
-    ("WordNet 3.0",),
-)
-COPIED = Goal(f"{_FROM_MINILM} Pool by the mean over tokens.", _copy_minilm, ("WordNet 3.0",))
-CONTRASTED = Goal(
-    "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
-    "hypernym's words, and a made-up caption near the nouns in it. Pool by the mean over tokens.",
-    _contrast,
-    ("WordNet 3.0",),
-)
-
-
-def _checkpoint(name: str, seed: int, build: Any, goal: Goal = RANDOM, steps: int = 0) -> Checkpoint:
+def _checkpoint(name: str, seed: int, build: Any, fit: Fit | None = None, steps: int = 0) -> Checkpoint:
     is_encoder = name.startswith("encoder")
     save = partial(texts.save_tokenizer, framed=not is_encoder)
-    kind = "encoders" if is_encoder else "checkpoints"
-    return Checkpoint(name, seed, build, save, "feature-extraction", goal, steps, "en", kind)
+    return Checkpoint(name, seed, build, save, fit, steps, "encoders" if is_encoder else "checkpoints")
 
 
 CHECKPOINTS = (
-    _checkpoint("bert-distilled", 0, lambda: _bert(64, 2), DISTILLED, 2_000),
-    _checkpoint("albert-distilled", 1, lambda: _albert(96, 3), DISTILLED, 900),
-    _checkpoint("electra-distilled", 2, _electra, DISTILLED, 500),
-    _checkpoint("distilbert-distilled-short", 3, _distilbert, DISTILLED, 120),
-    _checkpoint("bert-masked-short", 4, lambda: _bert(40, 2), MASKED_LM, 300),
+    _checkpoint("bert-distilled", 0, lambda: _bert(64, 2), _distil, 2_000),
+    _checkpoint("albert-distilled", 1, lambda: _albert(96, 3), _distil, 900),
+    _checkpoint("electra-distilled", 2, _electra, _distil, 500),
+    _checkpoint("distilbert-distilled-short", 3, _distilbert, _distil, 120),
+    _checkpoint("bert-masked-short", 4, lambda: _bert(40, 2), _masked, 300),
     _checkpoint("bert-random", 5, lambda: _bert(32, 1)),
-    _checkpoint("encoder-minilm-static", 101, _static, STATIC, 4_000),
-    _checkpoint("encoder-minilm-albert", 102, lambda: _albert(WIDTH, 2), COPIED, 1_200),
-    _checkpoint("encoder-wordnet-gpt2", 103, _gpt2, CONTRASTED, 2_000),
+    _checkpoint("encoder-minilm-static", 101, _static, _copy_minilm, 4_000),
+    _checkpoint("encoder-minilm-albert", 102, lambda: _albert(WIDTH, 2), _copy_minilm, 1_200),
+    _checkpoint("encoder-wordnet-gpt2", 103, _gpt2, _contrast, 2_000),
 )

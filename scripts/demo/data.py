@@ -1,21 +1,23 @@
-"""Make the demo's datasets of captions, garments and glosses."""
+"""Make the demo's datasets of pictures, sounds and glosses."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Value
+from datasets import Audio, ClassLabel, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from scripts.demo import sources
+from scripts.demo import expressions, questions, scenes, sounds, sources
 from scripts.demo.scenes import Thing, compose, draw, read_things
-from scripts.demo.tables import PALETTE, WORDNET_TERMS, png, write_dataset
+from scripts.demo.tables import PALETTE, png, write_dataset
 
-SEED = 20
+SEED, PAIR_SEED = 20, 23
 SCENES = 640
 OBJECTS = 130  # each in about ten scenes, so that good features can recognise it
 # Mostly two things side by side. With many layouts, label embeddings would separate layouts instead of things, and
@@ -23,6 +25,15 @@ OBJECTS = 130  # each in about ten scenes, so that good features can recognise i
 LAYOUTS = (0.80, 0.06, 0.04, 0.04, 0.04, 0.02)
 FASHION_ROWS = 1_000
 GLOSSES_PER_CLASS = 200
+ASKED_SCENES = 125  # with four questions each
+REFERRED_SCENES = 165  # with three boxes each
+EASY_PICTURES = 110
+WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+# No checkpoint of the demo is trained on these.
+VOICES = sounds.voices(
+    ("en-us", "en-gb", "en-gb-scotland", "en-029"),
+    ("m1", "f1", "m3", "f3", "m5", "f5", "m7", "Alex", "Annie", "Denis", "Hugo", "Mario", "Andy", "linda", "ed", "zac"),
+)
 
 FASHION_CLASSES = (
     *("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
@@ -52,6 +63,9 @@ UNWANTED = re.compile(
     re.IGNORECASE,
 )
 
+_QUESTIONS = {"image": ImageFeature(), "question": Value("string"), "answer": Value("string")}
+_BOXES = {"image": ImageFeature(), "answer": List(Value("string")), "bbox": List(Value("float32"))}
+
 
 def things() -> list[Thing]:
     """Return the objects of scenes, which the vocabulary contains."""
@@ -70,15 +84,6 @@ def captions() -> None:
         "emoji-captions",
         {"image": ImageFeature(), "caption": Value("string")},
         [(image, scene.caption) for image, scene in zip(images, scenes, strict=True)],
-        title="Emoji captions",
-        license="mit",
-        task="image-to-text",
-        text=(
-            f"{SCENES} scenes of two to four emoji on a 128 × 96 canvas, one caption each, of "
-            f"{OBJECTS} objects. Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm "
-            "package `@lobehub/fluent-emoji-flat`); captions are built from the Unicode names and from where the "
-            "emoji stand. The objects of a scene share a theme (animals, food, travel, activities, objects)."
-        ),
     )
 
 
@@ -100,13 +105,65 @@ def fashion() -> None:
         "fashion-mnist",
         {"image": ImageFeature(), "label": ClassLabel(names=list(FASHION_CLASSES))},
         [(png(Image.fromarray(images[i])), int(labels[i])) for i in chosen],
-        title="FashionMNIST, 1,000 rows",
-        license="mit",
-        task="image-classification",
-        text=(
-            f"{FASHION_ROWS:,} rows of FashionMNIST's test split (Zalando SE, MIT licence), {per_class} of each of its "
-            "10 classes, 28 × 28 grayscale."
-        ),
+    )
+
+
+def easy_vqa() -> None:
+    """Write pictures of the test split of easy-VQA with all what-questions and some yes/no questions."""
+    asked = sources.easy_vqa_questions("test")
+    rng = np.random.default_rng(PAIR_SEED)
+    pictures = sorted({number for _, _, number in asked})
+    rows = []
+    for number in rng.choice(pictures, EASY_PICTURES, replace=False):
+        mine = [(question, answer) for question, answer, owner in asked if owner == number]
+        whats = [pair for pair in mine if pair[1] not in ("yes", "no")]
+        plain = [pair for pair in mine if pair not in whats and not {"no", "not"} & set(pair[0].split())]
+        plain = [plain[i] for i in rng.permutation(len(plain))]
+        # one of each, because the source answers six of seven questions without a negation by "no"
+        chosen = [pair for word in ("yes", "no") for pair in [pair for pair in plain if pair[1] == word][:1]]
+        with Image.open(sources.easy_vqa_picture("test", int(number))) as opened:
+            cell = png(opened.convert("RGB"), PALETTE)
+        rows += [(cell, *pair) for pair in dict.fromkeys(whats + chosen)]
+    write_dataset("easy-vqa", _QUESTIONS, rows, pictures_repeat=True)
+
+
+def emoji_vqa() -> None:
+    """Write scenes of two to four Fluent emoji with four questions each."""
+    by_name = {thing.emoji_name: thing for thing in things()}
+    kinds = {kind: [by_name[name] for name in names[: questions.OF_A_KIND]] for kind, names in questions.KINDS.items()}
+    picture_of = _fluent()
+    rows = []
+    for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, PAIR_SEED)):
+        cell = png(scenes.draw(asked.scene, picture_of, PAIR_SEED + i), PALETTE)
+        rows += [(cell, *pair) for pair in asked.questions]
+    write_dataset("emoji-vqa", _QUESTIONS, rows, pictures_repeat=True)
+
+
+def emoji_boxes() -> None:
+    """Write scenes that contain an emoji twice, with expressions and boxes of three emoji each."""
+    by_name = {thing.emoji_name: thing for thing in things()}
+    picture_of = _fluent()
+    rows = []
+    for scene in expressions.refer([by_name[name] for name in expressions.NAMES], REFERRED_SCENES, PAIR_SEED):
+        picture, boxes = expressions.draw(scene, picture_of)
+        cell = png(picture, PALETTE)
+        referred = itertools.islice(zip(scene.expressions, boxes, strict=True), 3)
+        rows += [(cell, list(phrases), list(box)) for phrases, box in referred]
+    write_dataset("emoji-boxes", _BOXES, rows, pictures_repeat=True)
+
+
+def _fluent() -> Callable[[scenes.Thing], Image.Image]:
+    by_name = {item.name: item for item in sources.emoji()}
+    return lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
+
+
+def spoken_words() -> None:
+    """Write ten words in sixteen voices."""
+    pairs = [(word, voice) for voice in VOICES for word in WORDS]
+    write_dataset(
+        "spoken-words",
+        {"audio": Audio(), "label": ClassLabel(names=list(WORDS)), "voice": Value("string")},
+        [(sounds.flac(sounds.spoken(word, voice)), WORDS.index(word), voice.name) for word, voice in pairs],
     )
 
 
@@ -114,18 +171,7 @@ def glosses() -> None:
     """Write WordNet noun definitions of ten lexicographer files."""
     classes = list(GLOSS_CLASSES.values())
     rows = [(synset.gloss, classes.index(GLOSS_CLASSES[synset.lexicographer])) for synset in target_synsets()]
-    write_dataset(
-        "wordnet-glosses",
-        {"text": Value("string"), "label": ClassLabel(names=classes)},
-        rows,
-        title="WordNet glosses",
-        task="text-classification",
-        text=(
-            f"{len(rows):,} noun definitions from WordNet 3.0 (Princeton University), "
-            f"{GLOSSES_PER_CLASS} of each of ten lexicographer files: {', '.join(classes)}. Examples are cut off and "
-            f"definitions with unsuitable words left out. {WORDNET_TERMS}"
-        ),
-    )
+    write_dataset("wordnet-glosses", {"text": Value("string"), "label": ClassLabel(names=classes)}, rows)
 
 
 def target_synsets(per_class: int = GLOSSES_PER_CLASS) -> list[sources.Synset]:

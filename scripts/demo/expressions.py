@@ -47,13 +47,7 @@ class Referred:
 
 
 def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
-    """Make scenes with a thing twice and one or two other things.
-
-    Args:
-        things: What may appear, each about equally often.
-        count: Number of scenes.
-        seed: The same seed produces the same scenes.
-    """
+    """Make scenes with a thing twice and one or two other things. Each thing appears about equally often."""
     rng = np.random.default_rng(seed)
     deck: list[Thing] = []
     scenes = []
@@ -130,16 +124,7 @@ def _far(a: Placed, b: Placed) -> float:
 
 
 def draw(scene: Referred, picture_of: Callable[[Thing], Image.Image]) -> tuple[Image.Image, list[Box]]:
-    """Draw a scene.
-
-    Args:
-        scene: What to draw.
-        picture_of: Returns the RGBA picture of a thing.
-
-    Returns:
-        RGB, CANVAS pixels; for each placed thing the box around its visible pixels: left, top, width and height in.
-        pixels.
-    """
+    """Draw a scene, RGB, CANVAS pixels, and return the box of each placed thing: left, top, width, height in pixels."""
     canvas = Image.new("RGB", CANVAS, scene.background)
     boxes = []
     for one in scene.placed:

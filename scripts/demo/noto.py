@@ -18,26 +18,11 @@ NOTHING = 0  # class of an empty cell; things count from 1
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Pictures with TEXTS questions each.
-
-    Attributes:
-        images: Pictures, N of different sizes.
-        asked: Questions and answers, N × TEXTS.
-        placements: The things of each picture and their boxes.
-    """
+class Pictures:
+    """Pictures of different sizes with their things and texts: TEXTS questions with answers, or expressions."""
 
     images: tuple[Image.Image, ...]
-    asked: tuple[tuple[tuple[str, str], ...], ...]
-    placements: tuple[Placement, ...]
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Pictures with the expressions and the placement of every thing."""
-
-    images: tuple[Image.Image, ...]
-    phrases: tuple[tuple[tuple[str, ...], ...], ...]
+    texts: tuple[tuple[tuple[str, ...], ...], ...]
     placements: tuple[Placement, ...]
 
 
@@ -64,7 +49,7 @@ def _pictures() -> dict[Thing, Image.Image]:
 
 
 @cache
-def asked() -> Questions:
+def asked() -> Pictures:
     """Make scenes of Noto emoji and drawn shapes with questions."""
     by_name = {thing.emoji_name: thing for thing in shown()}
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
@@ -79,11 +64,11 @@ def asked() -> Questions:
         images.append(image)
         texts.append(pairs)
         placements.append(Placement((), ()))
-    return Questions(tuple(images), tuple(texts), tuple(placements))
+    return Pictures(tuple(images), tuple(texts), tuple(placements))
 
 
 @cache
-def referred() -> Boxes:
+def referred() -> Pictures:
     """Make scenes of Noto emoji that contain a thing twice, with expressions and boxes."""
     images, phrases, placements = [], [], []
     for made in expressions.refer(list(shown()), REFERRED, SEED):
@@ -91,7 +76,7 @@ def referred() -> Boxes:
         images.append(image)
         phrases.append(made.expressions)
         placements.append(_placement([placed.thing for placed in made.placed], boxes))
-    return Boxes(tuple(images), tuple(phrases), tuple(placements))
+    return Pictures(tuple(images), tuple(phrases), tuple(placements))
 
 
 def _placement(present: list[Thing] | tuple[Thing, ...], boxes: list[expressions.Box]) -> Placement:

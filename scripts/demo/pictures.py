@@ -32,11 +32,7 @@ def _sources() -> tuple[list[sources.Emoji], list[Image.Image], list[str], list[
 def singles(copies: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
 
-    Args:
-        copies: Number of copies of each picture, on different grounds and scales.
-
-    Returns:
-        Pictures on coloured grounds, uint8 (N, 64, 64, 3); class ids int64 (N,).
+    Each picture is on `copies` grounds, uint8 (N, 64, 64, 3), with class ids int64 (N,).
     """
     items, noto, folders, clipart = _sources()
     names = (*sources.NOTO_GROUPS, *sources.CLIPART_FOLDERS)
@@ -80,11 +76,8 @@ def shrink(image: Image.Image) -> np.ndarray:
 
 @cache
 def distillation_set() -> tuple[np.ndarray, np.ndarray]:
-    """Return pictures and the features of EfficientNet-Lite0.
-
-    Returns:
-        Images uint8 (N, 64, 64, 3); principal components of its pooled features, whitened, float32.
-        (N, COMPONENTS).
+    """Return pictures, uint8 (N, 64, 64, 3), and whitened principal components of the pooled features of
+    EfficientNet-Lite0, float32 (N, COMPONENTS).
     """
     stored = sources.BUILD / "distillation.npz"
     if not stored.exists():

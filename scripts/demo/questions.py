@@ -38,13 +38,7 @@ class Asked:
 
 
 def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
-    """Make scenes with four questions each: what, which kind, how many, is there one.
-
-    Args:
-        things: Kind → things of that kind.
-        count: Number of scenes.
-        seed: The same seed produces the same scenes.
-    """
+    """Make scenes with four questions each: what, which kind, how many, is there one; `things` are by their kind."""
     rng = np.random.default_rng(seed)
     return [_ask_once(things, rng) for _ in range(count)]
 

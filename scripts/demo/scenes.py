@@ -72,15 +72,10 @@ def compose(
     theme_of: Callable[[Thing], str] = lambda thing: "",
     weights: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.15, 0.1),
 ) -> list[Scene]:
-    """Make scenes in which all things appear about equally often.
+    """Make scenes in which all things appear about equally often, each with things of one theme.
 
-    Args:
-        things: Possible things.
-        count: Number of scenes.
-        seed: The same seed produces the same scenes.
-        theme_of: Returns the theme of a thing; a scene has things of one theme.
-        weights: Shares of scenes with two things side by side, one above the other, a row of the same, two of one
-            and one of another, three things, two pairs.
+    `weights` are the shares of scenes with two things side by side, one above the other, a row of the same, two of one
+    and one of another, three things, two pairs.
     """
     rng = np.random.default_rng(seed)
     pools: dict[str, list[Thing]] = {}
@@ -141,13 +136,7 @@ def _two_pairs(deck: list[Thing], rng: np.random.Generator) -> Drawn:
 
 
 def draw(scene: Scene, picture_of: Callable[[Thing], Image.Image], seed: int) -> Image.Image:
-    """Draw a scene, RGB, CANVAS pixels.
-
-    Args:
-        scene: What to draw.
-        picture_of: Returns the RGBA picture of a thing.
-        seed: Of the emoji's sizes.
-    """
+    """Draw a scene, RGB, CANVAS pixels. `picture_of` returns the RGBA picture of a thing; its size is random."""
     rng = np.random.default_rng(seed)
     canvas = Image.new("RGB", CANVAS, scene.background)
     for thing, (x, y) in zip(scene.things, scene.places, strict=True):

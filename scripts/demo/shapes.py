@@ -40,16 +40,7 @@ _YES_NO = (
 
 
 def draw_all(count: int, texts: int, seed: int) -> Iterator[tuple[Image.Image, tuple[tuple[str, str], ...]]]:
-    """Draw pictures of one shape.
-
-    Args:
-        count: Number of pictures.
-        texts: Questions per picture.
-        seed: The same seed produces the same pictures.
-
-    Yields:
-        RGB, SIDE square; questions and answers.
-    """
+    """Yield pictures of one shape, RGB, SIDE square, each with `texts` questions and their answers."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         colour, name = str(rng.choice(list(COLOURS))), str(rng.choice(NAMES))

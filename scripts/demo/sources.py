@@ -50,12 +50,7 @@ PICTURE_SIZE = 128  # pixels; every source picture is stored as a square RGBA of
 
 
 def fetch() -> None:
-    """Fetch every source that is not in build/demo yet.
-
-    Raises:
-        FileNotFoundError: If pip, npm, apt-get, dpkg-deb, rsvg-convert or espeak-ng is missing.
-        subprocess.CalledProcessError: If a registry refuses.
-    """
+    """Fetch every source that is not in build/demo yet."""
     for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert", "espeak-ng"):
         if shutil.which(tool) is None:
             raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin espeak-ng)")
@@ -161,14 +156,7 @@ def _square(picture: Image.Image) -> Image.Image:
 
 
 def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """FashionMNIST.
-
-    Args:
-        split: "train" (60,000 rows) or "t10k" (10,000 rows).
-
-    Returns:
-        Images uint8 (N, 28, 28) and class ids int64 (N,).
-    """
+    """Return images of FashionMNIST, uint8 (N, 28, 28), and class ids int64 (N,) of "train" or of "t10k"."""
     folder = SHARE / "datasets" / "fashion-mnist"
     images = np.frombuffer(gzip.decompress((folder / f"{split}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
     labels = np.frombuffer(gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)
@@ -176,11 +164,7 @@ def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def easy_vqa_questions(split: str) -> list[tuple[str, str, int]]:
-    """Return questions of easy-VQA, their answers and the numbers of their pictures.
-
-    Args:
-        split: "train" or "test".
-    """
+    """Return questions of easy-VQA ("train" or "test"), their answers and the numbers of their pictures."""
     entries = json.loads((EASY_VQA / split / "questions.json").read_text(encoding="utf-8"))
     return [(question, answer, picture) for question, answer, picture in entries]
 

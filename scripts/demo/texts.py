@@ -60,22 +60,15 @@ def _whole_words() -> list[str]:
 
 @cache
 def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
-    """Return the lower-casing WordPiece tokenizer of the shared vocabulary.
+    """Return the lower-casing WordPiece tokenizer of the shared vocabulary, by default with [CLS] and [SEP].
 
-    Args:
-        framed: Put [CLS] and [SEP] around a text. With them the mean over tokens depends on a text's length.
+    With these, the mean over tokens depends on a text's length.
     """
     return word_pieces(_vocabulary(), framed)
 
 
 def word_pieces(vocabulary: dict[str, int], framed: bool = True, longest: int = LONGEST) -> PreTrainedTokenizerFast:
-    """Make a lower-casing WordPiece tokenizer.
-
-    Args:
-        vocabulary: Piece → id, SPECIAL among them.
-        framed: Put [CLS] and [SEP] around a text.
-        longest: Maximum length of the model in tokens.
-    """
+    """Make a lower-casing WordPiece tokenizer of a vocabulary, piece → id, SPECIAL among them."""
     pieces = _pipeline(models.WordPiece(vocabulary, unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()
     if framed:

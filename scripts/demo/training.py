@@ -1,4 +1,4 @@
-"""The training loop of demo checkpoints, and their folders with weights, readers and a model card."""
+"""The training loop of demo checkpoints, and their folders with weights and readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from scripts.demo import sources
-from scripts.demo.tables import write_card
 
 BATCH = 64
 WEIGHT_DECAY = 0.02
@@ -45,19 +44,10 @@ def train(
     steps: int,
     rate: float,
     seed: int,
-) -> float:
-    """Minimise a loss with AdamW and a one-cycle schedule.
+) -> None:
+    """Minimise a loss with AdamW and a one-cycle schedule. Modules end in evaluation mode.
 
-    Args:
-        modules: The trained modules; they end in evaluation mode.
-        loss_of: Loss of a batch, given row indices int64 (BATCH,).
-        rows: Number of rows to draw from.
-        steps: Optimiser steps.
-        rate: Peak learning rate.
-        seed: Of the batches.
-
-    Returns:
-        Seconds of training.
+    `loss_of` returns the loss of a batch, given row indices int64 (BATCH,); `seed` is that of the batches.
     """
     parameters = [p for module in modules for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=WEIGHT_DECAY)
@@ -77,40 +67,23 @@ def train(
             print(f"  step {step:5d}  loss {loss.item():.4f}  {time.perf_counter() - start:.0f} s", flush=True)
     for module in modules:
         module.eval()
-    return time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What a checkpoint is trained for.
-
-    Attributes:
-        how: One or two sentences for the card.
-        fit: Trains a model for a number of steps with a seed and returns the seconds.
-        data: Names of the training data.
-    """
-
-    how: str
-    fit: Callable[[Any, int, int], float]
-    data: tuple[str, ...]
-
-
-RANDOM = Goal("Random weights, as a control: never trained.", lambda model, steps, seed: 0.0, ())
+Fit = Callable[[Any, int, int], None]
+"""Trains a model for a number of steps with a seed."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How to make a demo checkpoint.
+    """How to make a demo checkpoint. Its card, with the training data and their licences, is written by hand.
 
     Attributes:
         name: Repository name below emms-demo/.
         seed: Of the untrained weights and of the batches.
         build: Makes the untrained model.
         readers: Writes tokenizer and processor into a folder.
-        pipeline: The Hub's pipeline tag.
-        goal: Of its training.
+        fit: Trains the model; None for random weights, as a control.
         steps: Optimiser steps of 64 examples.
-        language: Of its texts, for text models.
         kind: The folder below the demo's.
     """
 
@@ -118,41 +91,17 @@ class Checkpoint:
     seed: int
     build: Callable[[], PreTrainedModel]
     readers: Callable[[Path], object]
-    pipeline: str
-    goal: Goal = RANDOM
+    fit: Fit | None = None
     steps: int = 0
-    language: str | None = None
     kind: str = "checkpoints"
 
     def make(self, folder: Path | None = None) -> None:
         """Train the checkpoint and write its folder, by default in the demo."""
         torch.manual_seed(self.seed)
         model = self.build()
-        seconds = self.goal.fit(model, self.steps, self.seed)
+        if self.fit is not None:
+            self.fit(model, self.steps, self.seed)
         folder = folder or sources.DEMO / self.kind / self.name
-        architecture, parameters = model.config.model_type, sum(p.numel() for p in model.parameters())
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
         model.half().save_pretrained(folder)
         self.readers(folder)
-        head = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": self.pipeline}
-        head |= {"tags": ["hf-emms-demo", architecture]} | ({"language": [self.language]} if self.language else {})
-        trained = f"{self.steps:,} steps of 64 in {seconds:.0f} s on one CPU core" if self.steps else "none"
-        body = f"""# emms-demo/{self.name}
-
-A demo checkpoint of hf_emms, made to be ranked in seconds. Not for use.
-
-{self.goal.how}
-
-| | |
-|---|---|
-| architecture | {architecture} |
-| parameters | {parameters:,} |
-| training | {trained} |
-| data | {", ".join(self.goal.data) or "none"} |
-| weights | fp16 safetensors |
-
-Made by `scripts/demo/make.py`; sources and licences stand in hf_emms' NOTICE.
-"""
-        write_card(folder, head, body)

@@ -19,8 +19,8 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 @cache
 def corpus() -> tuple[str, ...]:
     """Return every distinct text of the training scenes."""
-    asked = [text for pairs in noto.asked().asked for pair in pairs for text in pair]
-    phrases = [text for scene in noto.referred().phrases for expressions in scene for text in expressions]
+    asked = [text for pairs in noto.asked().texts for pair in pairs for text in pair]
+    phrases = [text for scene in noto.referred().texts for expressions in scene for text in expressions]
     names = [form for thing in noto.shown() for form in (thing.one, thing.many)]
     return tuple(dict.fromkeys([*asked, *phrases, *names, *questions.KINDS, *questions.COUNTS]))
 

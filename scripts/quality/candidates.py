@@ -94,13 +94,13 @@ def _sounds() -> dict[str, Make]:
 
 
 def _causal_lms() -> dict[str, Make]:
-    english = checkpoints_language.goal(lambda: _passages("en"), "Trained on sentences of Wikipedia.", "XQuAD")
-    german = checkpoints_language.goal(_german, "Trained on German sentences.", "PUD, XQuAD")
-    code = checkpoints_language.goal(_code, "Trained on Python's library.", "Python")
+    english, german, code = (
+        partial(checkpoints_language.fit, corpus=corpus) for corpus in (partial(_passages, "en"), _german, _code)
+    )
     made = (
-        checkpoints_language.checkpoint("llama-passages", 100, goal=english, steps=TRAINED_STEPS),
-        checkpoints_language.checkpoint("llama-german", 101, goal=german, steps=TRAINED_STEPS),
-        checkpoints_language.checkpoint("llama-code", 102, goal=code, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-passages", 100, fit=english, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-german", 101, fit=german, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-code", 102, fit=code, steps=TRAINED_STEPS),
         checkpoints_language.checkpoint("llama-random", 103),
     )
     return {language_model.name: language_model.make for language_model in made}

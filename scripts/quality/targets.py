@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Audio, concatenate_datasets
 from PIL import Image
 
-from scripts.demo import data, data_spans, expressions, questions, scenes, sounds, sources
+from scripts.demo import data, data_wordnet, expressions, questions, scenes, sounds, sources
 from scripts.demo.scenes import CELL, Thing
 from scripts.quality import photos
 from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
@@ -228,7 +228,7 @@ def clinc() -> Table:
 
 def wordnet_spans() -> Table:
     """The hypernym of a noun in its definition, which no candidate was trained on."""
-    chosen = data_spans.definitions(PER_FILE, PER_ANSWER)
+    chosen = data_wordnet.definitions(PER_FILE, PER_ANSWER)
     rows = {
         "context": [definition.context for definition in chosen],
         "question": [definition.ask() for definition in chosen],

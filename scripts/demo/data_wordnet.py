@@ -1,4 +1,4 @@
-"""Make the demo's question-answering dataset: the definition of a noun contains its hypernym."""
+"""Make the demo's datasets of questions, pairs, tagged words, prompts and searches from definitions of WordNet."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from datasets import List, Value
+from datasets import ClassLabel, Dataset, List, Value
 
 from scripts.demo import data, sources, texts
-from scripts.demo.tables import WORDNET_TERMS, write_dataset
+from scripts.demo.tables import table_file, write_dataset
 
 SEED = 24
 FILES = (5, 20, 13, 6)  # lexicographer files: animal, plant, food, artifact
@@ -25,6 +25,13 @@ _DETAILS = re.compile(
 )
 _ANSWERS = {"text": List(Value("string")), "answer_start": List(Value("int32"))}
 _UNWANTED_NOUNS = {"kaffir cat"}
+PAIRS = 600
+PROMPTS = 200
+DOCUMENTS = 600  # few enough for models of this size to find some
+_LONGEST = 100  # characters of a definition that answers a prompt: a demo should take seconds
+TAGS = ("O", "B-defined", "I-defined", "B-kind", "I-kind")
+_LONG = re.compile(r"\w{4,}")
+_WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -66,21 +73,10 @@ def spans() -> None:
         strange = [definition for definition in chosen if definition.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
         rows += [_row(of_kind[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
     rows.sort(key=lambda row: _hash(row["context"]))
-    unanswerable = sum(not row["answers"]["text"] for row in rows)
     write_dataset(
         "wordnet-spans",
         {**dict.fromkeys(("id", "title", "context", "question"), Value("string")), "answers": _ANSWERS},
         [tuple(row.values()) for row in rows],
-        title="WordNet hypernym spans",
-        task="question-answering",
-        origin="extended|other-wordnet",
-        text=(
-            f"{len(rows)} questions in the columns of SQuAD for the kind of thing that a noun names. The context is "
-            "its definition in WordNet 3.0 (Princeton University); the answer is the word for its hypernym there. "
-            f"{unanswerable} rows ask for a noun that the context does not define and have empty lists, as in SQuAD "
-            "2.0. Nouns are of the lexicographer files animal, plant, food and artifact; definitions with unsuitable "
-            f"words are left out. {WORDNET_TERMS}"
-        ),
     )
 
 
@@ -152,3 +148,101 @@ def _row(context: Definition, asked: Definition) -> dict:
 
 def _hash(text: str) -> bytes:
     return hashlib.blake2b(f"{SEED}/{text}".encode()).digest()
+
+
+# ---- pairs, words, prompts, searches ---------------------------------------------------------------------------------
+
+
+def pairs() -> None:
+    """Write pairs of definitions, of things of the same kind or of different kinds."""
+    by_class: dict[str, list[str]] = {}
+    glosses = _rows("wordnet-glosses")
+    name_of = glosses.features["label"].int2str
+    for row in glosses:
+        by_class.setdefault(name_of(row["label"]), []).append(row["text"])
+    names, rows = sorted(by_class), []
+    for number in range(PAIRS):
+        name, turn = names[number % len(names)], number // len(names)
+        same = turn % 2 == 0
+        other = name if same else names[(number + 1 + turn // 2 % (len(names) - 1)) % len(names)]
+        rows.append((by_class[name][turn], by_class[other][-1 - turn], int(same)))
+    write_dataset(
+        "wordnet-pairs",
+        {"text1": Value("string"), "text2": Value("string"), "label": ClassLabel(names=["different", "same"])},
+        rows,
+    )
+
+
+def words() -> None:
+    """Write definitions with tagged words: the defined noun and its hypernym."""
+    rows = [_tagged(row) for row in _rows("wordnet-spans") if row["answers"]["text"]]
+    write_dataset(
+        "wordnet-words",
+        {"id": Value("string"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=list(TAGS)))},
+        rows,
+    )
+
+
+def prompts() -> None:
+    """Write prompts for the definition of a noun; training excludes these definitions."""
+    by_noun = {
+        synset.words[0]: synset.gloss
+        for synset in data.target_synsets()
+        if len(synset.gloss) <= _LONGEST and is_askable(synset.words[0])
+    }
+    nouns = list(by_noun)[:PROMPTS]
+    write_dataset(
+        "wordnet-definitions",
+        {"prompt": Value("string"), "completion": Value("string")},
+        [(f'Define the word "{noun}".', by_noun[noun]) for noun in nouns],
+    )
+
+
+def search() -> None:
+    """Write definitions of nouns, each of which has to find its words in a corpus, in the configurations of mteb.
+
+    No checkpoint of the demo has seen the definitions.
+    """
+    synsets = data.target_synsets()
+    asked = [synset for synset in synsets if _is_hard(synset)]
+    corpus = sorted(list(dict.fromkeys(map(_joined_words, (*asked, *synsets))))[:DOCUMENTS])
+    number_of = {words: number for number, words in enumerate(corpus)}
+    tables = {
+        "corpus": [{"_id": f"d{number}", "text": words} for number, words in enumerate(corpus)],
+        "queries": [{"_id": f"q{number}", "text": synset.gloss} for number, synset in enumerate(asked)],
+        "default": [
+            {"query-id": f"q{number}", "corpus-id": f"d{number_of[_joined_words(synset)]}", "score": 1}
+            for number, synset in enumerate(asked)
+        ],
+    }
+    for name, rows in tables.items():
+        path = table_file("wordnet-search", name, "test" if name == "default" else name)
+        Dataset.from_list(rows).to_parquet(path)
+
+
+def _joined_words(synset: sources.Synset) -> str:
+    return ", ".join(synset.words)
+
+
+def _is_hard(synset: sources.Synset) -> bool:
+    """Return whether a synset has several words, and shares no long one with its definition."""
+    defined, defining = (set(_LONG.findall(text.lower())) for text in (_joined_words(synset), synset.gloss))
+    return len(synset.words) > 1 and not defined & defining
+
+
+def _tagged(row: dict) -> tuple[str, list[str], list[str]]:
+    """Return the id of a definition, its words, and their tags."""
+    noun = row["context"].index(":")
+    start = row["answers"]["answer_start"][0]
+    spans = {"defined": (0, noun), "kind": (start, start + len(row["answers"]["text"][0]))}
+    matches = list(_WORD.finditer(row["context"]))
+    tags, before = [], "O"
+    for match in matches:
+        name = next((name for name, (left, right) in spans.items() if left <= match.start() < right), "O")
+        tags.append("O" if name == "O" else f"{'I' if name == before else 'B'}-{name}")
+        before = name
+    return row["id"], [match[0] for match in matches], tags
+
+
+def _rows(name: str) -> Dataset:
+    return Dataset.from_parquet(str(table_file(name)))
