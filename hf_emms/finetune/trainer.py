@@ -34,8 +34,6 @@ from hf_emms.heads.head import Network
 from hf_emms.heads.split import BatchedRows, collate
 from hf_emms.ranking.progress import Progress
 
-# Losses that a run logs.
-_LOGS = 50
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
 # Raised when a state or a model is written to a full or read-only disk.
 UNWRITABLE = (OSError, RuntimeError, SafetensorError)
@@ -51,7 +49,7 @@ class NetworkTrainer(Trainer):
     Args:
         batch_size: Rows per step, by default the recipe's.
         parts: The least number of equal parts of a step; memory may require more.
-        arguments: More `TrainingArguments`, such as `evaluation_arguments`.
+        arguments: More `TrainingArguments`.
     """
 
     compute_metrics: Any
@@ -191,29 +189,6 @@ class NetworkTrainer(Trainer):
         finally:
             self.args.output_dir = folder
         rotate_checkpoints(folder, 1, state.best_model_checkpoint)
-
-
-def evaluation_arguments(total: int, epoch: int, metric: str) -> dict[str, Any]:
-    """Return the `TrainingArguments` that evaluate, log and save about once per epoch, and load the best state.
-
-    Args:
-        total: Steps of the run.
-        epoch: Steps of an epoch.
-        metric: Name of the score that chooses the best state.
-    """
-    every = total // max(1, round(total / epoch))
-    return {
-        "eval_strategy": "steps",
-        "eval_steps": every,
-        "save_strategy": "steps",
-        "save_steps": every,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": metric,
-        "greater_is_better": True,
-        "restore_callback_states_from_checkpoint": True,
-        "logging_steps": max(1, total // _LOGS),
-        "logging_first_step": True,
-    }
 
 
 def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> torch.optim.Optimizer:

@@ -30,7 +30,6 @@ from hf_emms.finetune.trainer import (
     NetworkTrainer,
     OnStep,
     Watch,
-    evaluation_arguments,
 )
 from hf_emms.heads import Metric
 from hf_emms.heads.head import Network
@@ -43,6 +42,7 @@ from hf_emms.ranking.progress import Progress
 # A loss did not fall if it ends above the first share of its start. It rose if it ends above the second share, and by
 # more than two standard errors.
 _FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
+_LOGS = 50  # losses that a run logs
 _PARTS = 5  # of the losses, of which the first and the last are compared
 
 
@@ -213,7 +213,8 @@ class Training:
     def _trainer(self, network: Network, folder: Path, batch_size: int, parts: int, watch: Watch) -> NetworkTrainer:
         recipe, validation, metrics = self.job.recipe, self.splits.validation, self.metrics
         train = network.rows(self.splits.train, True)
-        epoch = -(-len(train) // recipe.batch_size)
+        total, epoch = recipe.total_steps(len(train)), -(-len(train) // recipe.batch_size)
+        every = total // max(1, round(total / epoch))  # about an epoch
 
         def scores(evaluation: Any) -> dict[str, float]:
             predictions = network.predictions(evaluation.predictions, validation)
@@ -227,7 +228,18 @@ class Training:
             folder,
             batch_size=batch_size,
             parts=parts,
-            arguments=evaluation_arguments(recipe.total_steps(len(train)), epoch, metrics[0].name),
+            arguments={
+                "eval_strategy": "steps",
+                "eval_steps": every,
+                "save_strategy": "steps",
+                "save_steps": every,
+                "load_best_model_at_end": True,
+                "metric_for_best_model": metrics[0].name,
+                "greater_is_better": True,
+                "restore_callback_states_from_checkpoint": True,
+                "logging_steps": max(1, total // _LOGS),
+                "logging_first_step": True,
+            },
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
             callbacks=[watch, EarlyStoppingCallback(recipe.patience)],

@@ -20,7 +20,7 @@ from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_pairs import build_pair
 
 
-@pytest.mark.parametrize("name", ["albert", "bert", "distilbert", "gpt2", "opt", "t5", "xlnet"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "xlnet"])
 def test_single_texts_and_batches_get_equal_classes(zoo: Path, tmp_path: Path, name: str) -> None:
     """Includes models that classify by a text's last token, which must not be padding."""
     kind, method = KINDS["classes"], "head" if name == "bert" else "full"

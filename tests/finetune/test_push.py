@@ -11,7 +11,7 @@ from hf_emms.ranking import Ranking
 from tests.finetune.make import colours, ranking, save
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.command_line import CommandLine, Done
-from tests.helpers.hub_client import cli, home, hub, run
+from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 from tests.hub import Hub
@@ -73,22 +73,6 @@ def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: Comma
         assert (done.code, done.out) == (1, "")
         assert message in done.err
         assert "fine-tuning" not in done.err
-
-
-@pytest.mark.slow
-def test_calls_in_python_upload_the_best_model_too(hub: Hub, home: Path, file: Path, token: str) -> None:
-    code = f"""
-        import hf_emms
-        ranking = hf_emms.Ranking.from_json(open({str(file)!r}).read())
-        settings = dict(epochs=1, learning_rates=0.01, batch_size=8)
-        hf_emms.confirm(ranking, top=1, push_to_hub="ada/confirmed", **settings)
-        checkpoints, measured = [ranking.rows[0].checkpoint], dict(encoders="demo", estimators="emms")
-        hf_emms.rank(ranking.dataset, checkpoints, confirm=1, push_to_hub="ada/ranked", **measured, **settings)
-        print(json.dumps(None))
-    """
-    run(code, hub, home, HF_TOKEN=token)
-    for id in ("ada/confirmed", "ada/ranked"):
-        assert "model.safetensors" in hub.store.paths(id)
 
 
 @pytest.mark.parametrize("command", ["confirm", "rank"])

@@ -113,13 +113,6 @@ def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path) -> Non
     assert [config["label2id"][name] for name in names] == [0, 1, 2]
 
 
-def test_custom_heads_keep_the_order_of_classes_too(tmp_path: Path) -> None:
-    (data, names), folder = ORDERED["names"], tmp_path / "best"
-    hf_emms.rank(save(data, tmp_path / "data"), "emms-demo/clip-random", save_model=str(folder), **SETTINGS)
-    assert json.loads((folder / "head.json").read_text())["references"] == names
-    assert set(hf_emms.load_finetuned(folder).predict(["a text"] * 2)) <= set(names)
-
-
 def test_weights_have_the_permissions_of_other_files(ranked: Ranking, tmp_path: Path) -> None:
     before = os.umask(0o007)
     try:

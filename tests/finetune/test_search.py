@@ -145,15 +145,6 @@ def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) ->
     assert _training_pairs(split).tolist() == [[0, 1, 1], [0, 2, 2], [0, 0, 1], *others[0], [1, 4, 3], *others[1]]
 
 
-def test_epochs_search_a_part_of_documents_that_are_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 20)
-    part = load_splits(Options.of(counterarguments(), task="text-retrieval")).validation
-    assert len(part.inputs.documents) == 20
-    texts = part.inputs.documents
-    for query, judged in zip(part.input_of_row.tolist(), part.references, strict=True):
-        assert {texts[place] for place, grade in judged if grade < 0} == {part.inputs.queries[query]} & {*texts}
-
-
 def test_epochs_search_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options.of(searches(100, negatives=True), task="text-retrieval")
     whole = load_splits(options)

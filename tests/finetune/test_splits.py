@@ -134,12 +134,6 @@ def test_the_splits_of_a_stream_are_its_first_rows(tmp_path: Path) -> None:
     assert load_splits(options).fingerprint == first.fingerprint
 
 
-def test_answers_outside_their_contexts_are_refused() -> None:
-    columns = {"question": texts(40), "context": texts(40), "answers": [f"number {row % 9}" for row in range(40)]}
-    with pytest.raises(EmmsError, match="are not in their contexts"):
-        load_splits(Options.of(datasets.Dataset.from_dict(columns), task="question-answering"))
-
-
 def test_a_test_split_with_the_training_groups_is_not_used() -> None:
     def spoken(split: str, speakers: str) -> datasets.Dataset:
         columns = {"text": [f"{split} {row}" for row in range(len(speakers))], "speaker": [*speakers]}
