@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -191,11 +191,8 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
     )
 
 
-TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
-"""Trains runs, and yields each as soon as it is finished. Its model is then in `FineTuning.models_of`."""
-
-TrainOnce = Callable[[TrainingJob, Path], TrainingRun]
-"""Trains one run, whose states are in a folder."""
+TrainOnce = Callable[[FineTuning, TrainingJob, Path], TrainingRun]
+"""Trains one run, whose states are in a folder. Its model is then in `FineTuning.models_of`."""
 
 
 # ---- the plan -----------------------------------------------------------------------------------------------
@@ -289,7 +286,7 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
 # ---- all runs of a shortlist -----------------------------------------------------------------------------------------
 
 
-def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
+def fine_tune(work: FineTuning, train_once: TrainOnce) -> Ranking:
     """Fine-tune the shortlist of `prepare`, and return the ranking with `Row.fine_tuned`.
 
     Raises:
@@ -298,7 +295,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
     for note in (*work.notes, work.forecast):
         work.progress.noted(str(note))
     with noted_while(work.progress, "fine-tuning"):
-        results = _train_shortlist(work, train_all)
+        results = _train_shortlist(work, train_once)
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=results[row.checkpoint]) if row.checkpoint in results else row
         for row in work.ranking.rows
@@ -310,11 +307,11 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
             "look at the first error",
         )
     if work.model_folder is not None:
-        _keep_best(work, work.model_folder, ranking, train_all)
+        _keep_best(work, work.model_folder, ranking, train_once)
     return ranking
 
 
-def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
+def _train_shortlist(work: FineTuning, train_once: TrainOnce) -> dict[str, FineTuned]:
     """Train every checkpoint at its learning rates, then with the other seeds at its best rate.
 
     A checkpoint that diverges at each of its default rates is also trained at a lower rate. A checkpoint that learns
@@ -323,8 +320,7 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
     errors, results = dict[str, str](), dict[TrainingJob, TrainingRun]()
 
     def train(jobs: Sequence[TrainingJob]) -> None:
-        finished = finished_runs(work, jobs, train_all)
-        results.update((job, finished[job]) for job in jobs)  # in the order of the jobs, not in which they ended
+        results.update((job, _finished_run(work, job, train_once)) for job in jobs)
 
     def runs_of(row: Row) -> list[TrainingRun]:
         return [result for job, result in results.items() if job.checkpoint == row.checkpoint]
@@ -362,59 +358,45 @@ def _another_rate(recipe: Recipe, runs: Sequence[TrainingRun]) -> tuple[float, s
     return None
 
 
-def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: TrainAll) -> dict[TrainingJob, TrainingRun]:
-    """Return the results of runs, from the cache or after training; store each before the next starts."""
-    results = {job: stored for job in jobs if (stored := work.stored(job)) is not None}
-    for job, stored in results.items():
-        if work.model_folder is not None:
-            work.model_folder.finished(work.digest(job), stored)
-        work.progress.noted(f"{job.name}: {_run_text(work, stored)} (from the cache)")
-    with closing(train_all(work, [job for job in jobs if job not in results])) as finished:
-        for job, result in finished:
+def _finished_run(work: FineTuning, job: TrainingJob, train_once: TrainOnce) -> TrainingRun:
+    """Return the result of a run, from the cache or after training. Keep its model if it is the best so far."""
+    result, source = work.stored(job), " (from the cache)"
+    if result is None:
+        result, source = _trained(work, job, train_once), ""
+    if work.model_folder is not None:
+        work.model_folder.finished(work.digest(job), result)
+    work.progress.noted(f"{job.name}: {_run_text(work, result)}{source}")
+    for note in () if source else result.notes:
+        work.progress.noted(f"{job.name}: {note}")
+    return result
+
+
+def _trained(work: FineTuning, job: TrainingJob, train_once: TrainOnce) -> TrainingRun:
+    """Train a run, or wait for another process that trains it, and store its result before its states are removed."""
+    note = f"{job.name}: another process trains it; waiting for its result"
+    waiting = partial(work.progress.noted, note)
+    try:
+        with locked_run(work.cache.root, work.digest(job), work.deadline, waiting) as folder:
+            result = work.stored(job)  # another process may have finished it in the meantime
+            if result is None:
+                with noted_while(work.progress, job.name):
+                    result = train_once(work, job, folder)
             # A run that the time limit ended is not a result of the recipe.
-            if result.validation is not None and result.unfinished is None:
-                work.cache.put_json(work.key(job), msgspec.to_builtins(result))
-            if work.model_folder is not None:
-                work.model_folder.finished(work.digest(job), result)
-            for line in (_run_text(work, result), *result.notes):
-                work.progress.noted(f"{job.name}: {line}")
-            results[job] = result
-    return results
+            if result.unfinished is None:
+                if result.validation is not None:
+                    work.cache.put_json(work.key(job), msgspec.to_builtins(result))
+                shutil.rmtree(folder, ignore_errors=True)
+            return result
+    except TimeoutError:
+        return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
 
 
-def train_here(
-    work: FineTuning, jobs: Sequence[TrainingJob], train_once: TrainOnce | None = None
-) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-    """Train one run after the other, by default in this process; a `TrainAll`."""
-    train_once = train_once or partial(_train_once, work, work.splits.with_images_in_memory())
-    for job in jobs:
-        note = f"{job.name}: another process trains it; waiting for its result"
-        waiting = partial(work.progress.noted, note)
-        try:
-            with locked_run(work.cache.root, work.digest(job), work.deadline, waiting) as folder:
-                result = work.stored(job)  # another process may have finished it in the meantime
-                if result is None:
-                    with noted_while(work.progress, job.name):
-                        result = train_once(job, folder)
-                yield job, result  # stored before its states are removed, and before others have the lock
-                if result.unfinished is None:
-                    shutil.rmtree(folder, ignore_errors=True)
-        except TimeoutError:
-            yield job, TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
-
-
-def _train_once(work: FineTuning, splits: Splits, job: TrainingJob, folder: Path) -> TrainingRun:
+def train_here(splits: Splits, work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
+    """Train one run in this process, with the splits of `work`, whose images may be in memory."""
     from hf_emms.finetune.training import run_job
 
-    return run_job(
-        job,
-        splits,
-        work.options.running,
-        folder,
-        models=work.models_of(job),
-        deadline=work.deadline,
-        progress=work.progress,
-    )
+    options, models = work.options.running, work.models_of(job)
+    return run_job(job, splits, options, folder, models=models, deadline=work.deadline, progress=work.progress)
 
 
 # ---- the results -------------------------------------------------------------------------------------------
@@ -459,7 +441,7 @@ def _runs_at(runs: Iterable[TrainingRun], learning_rate: float | None) -> list[T
     return [run for run in runs if run.learning_rate == learning_rate and run.validation is not None]
 
 
-def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_all: TrainAll) -> None:
+def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_once: TrainOnce) -> None:
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
@@ -468,12 +450,10 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_al
     if folder.model(digest, best) is None:
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
         anew = replace(work, deadline=None, options=replace(work.options, resume=False))
-        for _, best in train_all(anew, [job]):
-            if best.validation is None:
-                raise EmmsError(f"{job.name}: {best.error}", "run the same command again: finished runs are kept")
-            # If training returns another result this time, report the result of the model that is saved.
-            work.cache.put_json(work.key(job), msgspec.to_builtins(best))
-            work.progress.noted(f"{job.name}: {_run_text(work, best)}")
+        best = _trained(anew, job, train_once)  # if its result differs this time, the card reports this one
+        if best.validation is None:
+            raise EmmsError(f"{job.name}: {best.error}", "run the same command again: finished runs are kept")
+        work.progress.noted(f"{job.name}: {_run_text(work, best)}")
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     test, model = work.splits.test, folder.model(digest, best) or folder.folder
     files = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
+from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare, train_here
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.hub import resolve
@@ -16,8 +17,10 @@ from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
+from hf_emms.run.engines.in_worker import training_in_worker
 from hf_emms.run.plan import Session, reading_note
 from hf_emms.run.preflight import rate
+from hf_emms.run.worker import runs_in_worker
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -174,4 +177,8 @@ class NotConfirmedError(EmmsError):
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:
     """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned."""
-    return fine_tune(prepared(ranking, session), session.train_all)
+    work = prepared(ranking, session)
+    if not runs_in_worker():
+        return fine_tune(work, partial(train_here, work.splits.with_images_in_memory()))
+    with training_in_worker(work.splits) as train_once:
+        return fine_tune(work, train_once)

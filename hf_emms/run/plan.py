@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
@@ -15,8 +15,6 @@ import numpy as np
 from hf_emms.cache import Cache, Key, cache_key, default_cache
 from hf_emms.errors import EmmsError, Note, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
-from hf_emms.finetune.fine_tune import FineTuning, train_here
-from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import (
     DEFAULT_ENCODERS,
@@ -28,12 +26,12 @@ from hf_emms.options import (
 )
 from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
-from hf_emms.ranking import EMMS, Row, TrainingRun
+from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.in_worker import WorkerEngine, train_in_worker
+from hf_emms.run.engines.in_worker import WorkerEngine
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.worker import runs_in_worker
 from hf_emms.scoring.estimators import EstimatorList
@@ -105,12 +103,6 @@ class Session:
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
         return sample, seconds
-
-    def train_all(
-        self, work: FineTuning, jobs: Sequence[TrainingJob]
-    ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-        """Yield each job with its finished run from the engine of the options."""
-        return train_in_worker(work, jobs) if runs_in_worker() else train_here(work, jobs)
 
 
 def _engine_for(options: Options) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -154,7 +154,7 @@ def test_confirm_waits_for_another_process_until_the_time_limit(ranked_images: R
         locked_run(work.cache.root, work.digest(job), None, lambda: None),
         pytest.raises(EmmsError, match="not started: the time limit had passed"),
     ):
-        fine_tune(work, train_here)
+        fine_tune(work, partial(train_here, work.splits))
     assert f"{job.name}: another process trains it; waiting for its result" in notes.lines
 
 
@@ -195,16 +195,13 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     """A score of zero is not a failure."""
     scores = {0.1: 0.0, 0.2: -0.5, 0.3: None}
 
-    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-        for job in jobs:
-            score, run = scores[job.learning_rate], TrainingRun(job.learning_rate, job.seed, error="failed")
-            if score is not None:
-                errors = {
-                    "stderr": 0.2 + job.seed / 10,
-                    "baseline": BaselineScore("a guess", 0.5, 0.1, 0.3 + job.seed / 10),
-                }
-                run = TrainingRun(job.learning_rate, job.seed, score, {work.metric: score + job.seed}, **errors)
-            yield job, run
+    def train(work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
+        score = scores[job.learning_rate]
+        if score is None:
+            return TrainingRun(job.learning_rate, job.seed, error="failed")
+        baseline = BaselineScore("a guess", 0.5, 0.1, 0.3 + job.seed / 10)
+        errors = {"stderr": 0.2 + job.seed / 10, "baseline": baseline}
+        return TrainingRun(job.learning_rate, job.seed, score, {work.metric: score + job.seed}, **errors)
 
     work = planned(ranked_images, learning_rates=(0.2, 0.1, 0.3), seeds=3)
     result = fine_tune(work, train).rows[0].fine_tuned
@@ -231,11 +228,10 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
 def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
     ranked_images: Ranking, outcomes: tuple[str, str], another: float | None
 ) -> None:
-    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-        for job in jobs:
-            outcome = dict(zip((5e-4, 2e-3), outcomes, strict=True)).get(job.learning_rate, "learnt")
-            settings = {"has_diverged": outcome == "diverged", "has_learnt": outcome == "learnt"}
-            yield job, TrainingRun(job.learning_rate, job.seed, 0.5, {work.metric: 0.5}, **settings)
+    def train(work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
+        outcome = dict(zip((5e-4, 2e-3), outcomes, strict=True)).get(job.learning_rate, "learnt")
+        settings = {"has_diverged": outcome == "diverged", "has_learnt": outcome == "learnt"}
+        return TrainingRun(job.learning_rate, job.seed, 0.5, {work.metric: 0.5}, **settings)
 
     (row, *_) = fine_tune(planned(ranked_images), train).rows
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, *filter(None, [another])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import hf_emms
 from hf_emms.finetune.fine_tune import FineTuning, fine_tune
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import TrainingJob
-from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.training import Training
 from hf_emms.ranking import Ranking, TrainingRun
 from hf_emms.ranking.progress import Progress
@@ -45,15 +44,14 @@ def ranked_pairs(zoo: Path, tmp_path: Path) -> Ranking:
 def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, is_killed: bool
 ) -> None:
-    def end_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
+    def end_after_a_step(work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
         """Train in this process until a deadline in the first step, and simulate a kill if asked."""
-        for job in jobs:
-            with locked_run(work.cache.root, work.digest(job), None, lambda: None) as folder:
-                places = {"models": work.models_of(job), "deadline": 0.0}
-                training = Training(job, work.splits, folder, torch.device("cpu"), **places)
-                yield job, training.run(lambda job=job: load_network(job.spec, work.splits))
+        places = {"models": work.models_of(job), "deadline": 0.0}
+        training = Training(job, work.splits, folder, torch.device("cpu"), **places)
+        run = training.run(lambda: load_network(job.spec, work.splits))
         if is_killed:
             raise KeyboardInterrupt
+        return run
 
     ranked = request.getfixturevalue(kind)
     folder, settings = tmp_path / "best", {**FAST, "device": "cpu"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_emms.cache import Cache
-from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.fine_tune import FineTuning, TrainOnce
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import Splits
 from hf_emms.options import RunOptions
@@ -135,17 +135,16 @@ def _the_labels(labels: LabelTable) -> LabelTable:
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
-def train_in_worker(
-    work: FineTuning, jobs: Sequence[TrainingJob]
-) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-    """Train one run after the other in the worker process; a `TrainAll`."""
+@contextmanager
+def training_in_worker(splits: Splits) -> Iterator[TrainOnce]:
+    """Yield a function that trains a run in the worker process, on the same splits for all runs."""
     with TemporaryDirectory(prefix="hf-emms-", ignore_cleanup_errors=True) as folder:
-        splits = Path(folder, "splits")
-        splits.write_bytes(pickle.dumps(work.splits))
-        yield from train_here(work, jobs, partial(_train_once, work, splits))
+        path = Path(folder, "splits")
+        path.write_bytes(pickle.dumps(splits))
+        yield partial(_train_once, path)
 
 
-def _train_once(work: FineTuning, splits: Path, job: TrainingJob, folder: Path) -> TrainingRun:
+def _train_once(splits: Path, work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
     def receive(event: Event) -> None:
         _, name, values = event
         getattr(work.progress, name)(*values)
