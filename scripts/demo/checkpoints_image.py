@@ -127,15 +127,12 @@ def _drawings(rate: float = 3e-3) -> Fit:
     return partial(fit, examples=pictures.singles, rate=rate)
 
 
-def _checkpoint(name: str, seed: int, build: Any, fit: Fit | None = None, steps: int = 0) -> Checkpoint:
-    return Checkpoint(name, seed, build, pictures.save_processor, fit, steps)
-
-
 def _save_readers(folder: Path) -> None:
     pictures.save_processor(folder)
     texts.save_tokenizer(folder)
 
 
+_checkpoint = partial(Checkpoint, readers=pictures.save_processor)
 CHECKPOINTS = (
     _checkpoint("resnet-distilled", 0, lambda: _resnet(112), _distilled(), 2_000),
     _checkpoint("swin-distilled", 1, _swin, _distilled(), 1_000),
@@ -147,5 +144,5 @@ CHECKPOINTS = (
     _checkpoint("mobilenet-drawings-short", 7, _mobilenet, _drawings(5e-4), 250),
     _checkpoint("regnet-random", 8, lambda: new_model("regnet", {**_STAGES, "groups_width": 16})),
     _checkpoint("vit-random", 9, lambda: vit(48, 2, add_pooling_layer=False)),
-    Checkpoint("vit-gpt2-captions", 200, _captioner, _save_readers, _fit_captioner, 400),
+    Checkpoint("vit-gpt2-captions", 200, _captioner, _fit_captioner, 400, readers=_save_readers),
 )

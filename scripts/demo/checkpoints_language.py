@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -76,11 +75,7 @@ def checkpoint(
     name: str, seed: int, build: Callable[[], PreTrainedModel] = llama, fit: Fit | None = None, steps: int = 0
 ) -> Checkpoint:
     """Describe a language model."""
-    return Checkpoint(name, SEED + seed, build, _save_tokenizer, fit, steps)
-
-
-def _save_tokenizer(folder: Path) -> None:
-    texts.write_tokenizer(tokenizer(), folder)
+    return Checkpoint(name, SEED + seed, build, fit, steps, readers=lambda to: texts.write_tokenizer(tokenizer(), to))
 
 
 def fit(model: PreTrainedModel, steps: int, seed: int, corpus: Callable[[], Sequence[str]]) -> None:

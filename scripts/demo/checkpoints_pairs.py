@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from scripts.demo import checkpoints_image, noto, pictures, questions, shapes, sources, texts, words
-from scripts.demo.training import NO_DROPOUT, Checkpoint, Fit, new_model, train, transformer
+from scripts.demo.training import NO_DROPOUT, Checkpoint, new_model, train, transformer
 
 PATCH = 8
 GRID = pictures.SIDE // PATCH  # patches a side
@@ -421,30 +421,24 @@ _OWL_PROCESSOR = OwlViTImageProcessor(**pictures.SQUARE)
 _VIT_PROCESSOR, _BLIP_PROCESSOR = ViTImageProcessor(**pictures.SQUARE), BlipImageProcessor(**pictures.SQUARE)
 
 
-def _checkpoint(
-    name: str,
-    seed: int,
-    build: Callable[[], PreTrainedModel],
-    tokenizer: Callable[[], PreTrainedTokenizerFast],
-    processor: BaseImageProcessor,
-    fit: Fit | None = None,
-    steps: int = 0,
-) -> Checkpoint:
+def _readers(processor: BaseImageProcessor, tokenizer: Callable[[], PreTrainedTokenizerFast]) -> dict[str, Any]:
     def save(folder: Path) -> None:
         processor.save_pretrained(folder)
         texts.write_tokenizer(tokenizer(), folder)
 
-    return Checkpoint(name, seed, build, save, fit, steps)
+    return {"readers": save}
 
 
 _BYTES, _PIECES = words.byte_pairs, words.word_pieces
+_CLIP_READERS, _OWL_READERS = _readers(_CLIP_PROCESSOR, _BYTES), _readers(_OWL_PROCESSOR, _BYTES)
+_VIT_READERS, _VILT_READERS = _readers(_VIT_PROCESSOR, _PIECES), _readers(_VILT_PROCESSOR, _PIECES)
 CHECKPOINTS = (
-    _checkpoint("twotower-distilled", 301, _dual, _PIECES, _VIT_PROCESSOR, _fit_dual, 900 + DISTILLATION_STEPS),
-    _checkpoint("twotower-short", 302, lambda: _clip(40, 2), _BYTES, _CLIP_PROCESSOR, _fit_clip, 250),
-    _checkpoint("clip-random", 303, lambda: _clip(32, 1), _BYTES, _CLIP_PROCESSOR),
-    _checkpoint("vilt-vqa", 311, lambda: _vilt(48, 3), _PIECES, _VILT_PROCESSOR, _fit_answers, 1_000),
-    _checkpoint("blip-vqa", 313, lambda: _blip(32), _PIECES, _BLIP_PROCESSOR, _fit_answers, 800),
-    _checkpoint("vilt-random", 312, lambda: _vilt(32, 2), _PIECES, _VILT_PROCESSOR),
-    _checkpoint("owlvit-scenes", 321, lambda: _owl(48, 3), _BYTES, _OWL_PROCESSOR, _fit_boxes, 1_200),
-    _checkpoint("owlvit-random", 322, lambda: _owl(32, 1), _BYTES, _OWL_PROCESSOR),
+    Checkpoint("twotower-distilled", 301, _dual, _fit_dual, 900 + DISTILLATION_STEPS, **_VIT_READERS),
+    Checkpoint("twotower-short", 302, lambda: _clip(40, 2), _fit_clip, 250, **_CLIP_READERS),
+    Checkpoint("clip-random", 303, lambda: _clip(32, 1), **_CLIP_READERS),
+    Checkpoint("vilt-vqa", 311, lambda: _vilt(48, 3), _fit_answers, 1_000, **_VILT_READERS),
+    Checkpoint("blip-vqa", 313, lambda: _blip(32), _fit_answers, 800, **_readers(_BLIP_PROCESSOR, _PIECES)),
+    Checkpoint("vilt-random", 312, lambda: _vilt(32, 2), **_VILT_READERS),
+    Checkpoint("owlvit-scenes", 321, lambda: _owl(48, 3), _fit_boxes, 1_200, **_OWL_READERS),
+    Checkpoint("owlvit-random", 322, lambda: _owl(32, 1), **_OWL_READERS),
 )

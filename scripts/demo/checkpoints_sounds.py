@@ -42,7 +42,7 @@ def checkpoint(
     """
     build = partial({"ast": _ast, "wav2vec2": _wav2vec2}[family], width, layers)
     fit = partial(_train, source=source) if source else None
-    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, fit, steps)
+    return Checkpoint(name, seed, build, fit, steps, readers=_extractor(family).save_pretrained)
 
 
 def _extractor(family: str) -> ASTFeatureExtractor | Wav2Vec2FeatureExtractor:

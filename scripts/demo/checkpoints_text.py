@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from transformers import BertForMaskedLM, PreTrainedModel
 
 from scripts.demo import texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import NO_DROPOUT, Checkpoint, Fit, gpt2, new_model, train, transformer
+from scripts.demo.training import NO_DROPOUT, Checkpoint, gpt2, new_model, train, transformer
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4
@@ -152,12 +151,8 @@ def _pairs(seed: int) -> tuple[list[str], list[str]]:
     )
 
 
-def _checkpoint(name: str, seed: int, build: Any, fit: Fit | None = None, steps: int = 0) -> Checkpoint:
-    is_encoder = name.startswith("encoder")
-    save = partial(texts.save_tokenizer, framed=not is_encoder)
-    return Checkpoint(name, seed, build, save, fit, steps, "encoders" if is_encoder else "checkpoints")
-
-
+_checkpoint = partial(Checkpoint, readers=texts.save_tokenizer)
+_encoder = partial(Checkpoint, readers=partial(texts.save_tokenizer, framed=False), kind="encoders")
 CHECKPOINTS = (
     _checkpoint("bert-distilled", 0, lambda: _bert(64, 2), _distil, 2_000),
     _checkpoint("albert-distilled", 1, lambda: _albert(96, 3), _distil, 900),
@@ -165,7 +160,7 @@ CHECKPOINTS = (
     _checkpoint("distilbert-distilled-short", 3, _distilbert, _distil, 120),
     _checkpoint("bert-masked-short", 4, lambda: _bert(40, 2), _masked, 300),
     _checkpoint("bert-random", 5, lambda: _bert(32, 1)),
-    _checkpoint("encoder-minilm-static", 101, _static, _copy_minilm, 4_000),
-    _checkpoint("encoder-minilm-albert", 102, lambda: _albert(WIDTH, 2), _copy_minilm, 1_200),
-    _checkpoint("encoder-wordnet-gpt2", 103, _gpt2, _contrast, 2_000),
+    _encoder("encoder-minilm-static", 101, _static, _copy_minilm, 4_000),
+    _encoder("encoder-minilm-albert", 102, lambda: _albert(WIDTH, 2), _copy_minilm, 1_200),
+    _encoder("encoder-wordnet-gpt2", 103, _gpt2, _contrast, 2_000),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +81,19 @@ class Checkpoint:
         name: Repository name below emms-demo/.
         seed: Of the untrained weights and of the batches.
         build: Makes the untrained model.
-        readers: Writes tokenizer and processor into a folder.
         fit: Trains the model; None for random weights, as a control.
         steps: Optimiser steps of 64 examples.
+        readers: Writes tokenizer and processor into a folder.
         kind: The folder below the demo's.
     """
 
     name: str
     seed: int
     build: Callable[[], PreTrainedModel]
-    readers: Callable[[Path], object]
     fit: Fit | None = None
     steps: int = 0
+    _: KW_ONLY
+    readers: Callable[[Path], object]
     kind: str = "checkpoints"
 
     def make(self, folder: Path | None = None) -> None:
