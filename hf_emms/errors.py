@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple
 
 # Once hf-emms is on a package index, this is "hf-emms" without a note.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
@@ -180,26 +178,11 @@ class EmmsError(ValueError):
         return f"{self.message}\n  → {self.hint}" if self.remedy else self.message
 
 
-_TYPE_WORDS: dict[type, str] = {
-    str: "a text",
-    bytes: "bytes",
-    SupportsIndex: "a whole number",
-    os.PathLike: "a path",
-    Iterable: "a list",
-    bool: "True or False",
-    types.NoneType: "None",
-}
-
-
 def check_type(name: str, value: Any, *allowed: type) -> None:
-    """Check the type of an argument.
-
-    Raises:
-        EmmsError: The value has none of the allowed types.
-    """
+    """Raise an EmmsError if an argument has none of the allowed types."""
     if not isinstance(value, allowed):
-        words = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in allowed)
-        raise EmmsError(f"{name} is {value!r:.80}; it must be {words}")
+        words = " or ".join(kind.__name__ for kind in allowed)
+        raise EmmsError(f"{name} is {value!r:.80}; its type must be {words}")
 
 
 # Characters per reason, because validators of configurations print complete files.

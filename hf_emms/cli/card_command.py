@@ -25,7 +25,6 @@ _STATES = {
     cloup.option("--repo-id", metavar="ORG/NAME", help="Model whose card changes."),
     cloup.option("--dataset-id", metavar="ORG/NAME", help="Dataset whose card changes: it lists the best checkpoints."),
     cloup.option("--checkpoint", metavar="NAME", help="Name of the model in the ranking [default: --repo-id]."),
-    cloup.option("--leaderboard", metavar="ORG/SPACE", help="Space with the full ranking, to link to."),
 )
 @cloup.option_group(
     "Publishing",
@@ -39,7 +38,6 @@ def card(
     checkpoint: str | None,
     push: bool,
     create_pr: bool,
-    leaderboard: str | None,
 ) -> None:
     """Write a ranking into the README of a checkpoint or of a dataset.
 
@@ -64,7 +62,7 @@ def card(
     elif account is not None:
         hub.require_write_token(account, f"open a pull request at {id}")
     rankings = [Ranking.load(file) for file in files]
-    made = cards.card_of(rankings, id, kind, checkpoint=checkpoint, leaderboard=leaderboard)
+    made = cards.card_of(rankings, id, kind, checkpoint=checkpoint)
     if account is None:
         diff = made.preview()
         if diff:

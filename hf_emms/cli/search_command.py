@@ -62,7 +62,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
 def search(**options: Any) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Downloads only their descriptions.
 
-    Different architectures come first. If checkpoints have the same base model or weights, lists only the first.
+    Different architectures come first. If checkpoints have the same base model, lists only the first.
 
     In a pipe, prints ids: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -

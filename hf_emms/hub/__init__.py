@@ -22,8 +22,6 @@ from hf_emms.hub.model_info import (
     Sort,
     find_models,
     read_config,
-    weight_dtypes,
-    weight_hashes,
 )
 from hf_emms.hub.repos import (
     CANCELLED,

@@ -96,28 +96,6 @@ def find_models(
         yield model
 
 
-def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
-    """Return the hashes of files of a checkpoint, to recognize copies."""
-    from huggingface_hub.hf_api import RepoFile
-
-    infos = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
-    files = [info for info in infos if isinstance(info, RepoFile)]
-    return frozenset(file.lfs.sha256 if file.lfs else file.blob_id for file in files)
-
-
-def weight_dtypes(model: HubModel) -> dict[str, int]:
-    """Return type → number of parameters from the safetensors headers; empty without safetensors."""
-    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
-
-    try:
-        metadata = request(
-            lambda api: api.get_safetensors_metadata(model.id, revision=model.revision), model.id, "model"
-        )
-    except (NotASafetensorsRepoError, SafetensorsParsingError):
-        return {}
-    return {str(dtype): count for dtype, count in metadata.parameter_count.items()}
-
-
 def read_config(model: HubModel) -> dict[str, Any]:
     """Return the complete config.json of a checkpoint."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")

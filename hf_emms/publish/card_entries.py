@@ -86,12 +86,10 @@ class Entry:
     Attributes:
         ranking: The full ranking.
         row: The row of a model card's checkpoint; None for a dataset card.
-        leaderboard: The Space with the full ranking.
     """
 
     ranking: Ranking
     row: Row | None = None
-    leaderboard: str | None = None
 
     @property
     def key(self) -> str:
@@ -134,17 +132,17 @@ class Entry:
         return rank_command(self.ranking, [row.checkpoint for row in rows])
 
 
-def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None) -> Entry:
+def checkpoint_entry(ranking: Ranking, checkpoint: str) -> Entry:
     """Return the entry of a model card. Raises an EmmsError if the checkpoint has no score."""
     row = ranking.row(checkpoint)
     if row.rank is None:
         raise EmmsError(f"the ranking has no score for {checkpoint!r}: {row.error}", "choose a checkpoint with a score")
-    return Entry(ranking, row, leaderboard)
+    return Entry(ranking, row)
 
 
-def dataset_entry(ranking: Ranking, *, leaderboard: str | None) -> Entry:
+def dataset_entry(ranking: Ranking) -> Entry:
     """Return the entry of a dataset card. Raises an EmmsError if no checkpoint has a score."""
-    entry = Entry(ranking, None, leaderboard)
+    entry = Entry(ranking)
     if not entry.top:
         raise EmmsError("the ranking has no scored checkpoint", "read the errors in the rows of the ranking")
     return entry

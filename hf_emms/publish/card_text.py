@@ -11,7 +11,6 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -36,7 +35,6 @@ from hf_emms.ranking.columns import (
     title_of,
 )
 from hf_emms.ranking.expected_gap import gap_in_words
-from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.verdict import pick
 
 if TYPE_CHECKING:
@@ -59,21 +57,20 @@ _CALLS = (("@", f"@{_JOINER}"), ("://", f":{_JOINER}//"), ("www.", f"www{_JOINER
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
-def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
+def card(ranking: Ranking, checkpoint: str | None = None) -> str:
     """Return the Markdown section of a model card or, without `checkpoint`, of a dataset card.
 
     Args:
         ranking: The ranking to show.
         checkpoint: A checkpoint of the ranking, for its model card.
-        leaderboard: The Space (ORG/NAME) with the full ranking, to link to.
 
     Raises:
         EmmsError: The ranking does not contain the checkpoint, or has no score for it.
     """
     check_ranking(ranking)
     if checkpoint is None:
-        return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)], ranking.dataset_id)
-    entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
+        return card_section("dataset", [dataset_entry(ranking)], ranking.dataset_id)
+    entry = checkpoint_entry(ranking, checkpoint)
     return card_section("model", [entry], ranking.row(checkpoint).checkpoint)
 
 
@@ -161,9 +158,7 @@ def _environment() -> jinja2.Environment:
         block=_code_block,
         repo=_repo_link,
         is_commit=is_commit,
-        space=_space_link,
         discussions=_discussions,
-        on_leaderboard=_on_leaderboard,
         count="{:,}".format,
         rank=format_rank,
         with_baseline=_with_baseline,
@@ -215,18 +210,6 @@ def _discussions(id: str) -> str:
     """Return the address of a model's discussions; empty for a folder."""
     name = id.partition("@")[0]
     return f"{hub.repo_url(name, 'model')}/discussions" if _HUB_ID.fullmatch(name) else ""
-
-
-def _on_leaderboard(entry: Entry) -> str:
-    """Return the address of an entry's ranking on the leaderboard; empty without a leaderboard."""
-    if entry.leaderboard is None or not _HUB_ID.fullmatch(entry.leaderboard):
-        return ""
-    query = urlencode({"task": entry.ranking.task, "ranking": path_of(entry.ranking)})
-    return f"{hub.repo_url(entry.leaderboard, 'space')}?{query}"
-
-
-def _space_link(id: str) -> str:
-    return f"[{markdown_text(id)}]({hub.repo_url(id, 'space')})" if _HUB_ID.fullmatch(id) else _code_span(id)
 
 
 def _without_calls(line: str) -> str:

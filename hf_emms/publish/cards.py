@@ -73,7 +73,6 @@ def card_of(
     kind: CardKind,
     *,
     checkpoint: str | None = None,
-    leaderboard: str | None = None,
 ) -> Card:
     """Return the card of a model, or of a dataset that lists its best checkpoints.
 
@@ -82,7 +81,6 @@ def card_of(
         repo_id: The repository of the card.
         kind: "model" or "dataset".
         checkpoint: The name of the model in the rankings, if it differs from the repository.
-        leaderboard: The Space with the full rankings, to link to.
 
     Raises:
         EmmsError: A ranking is of another dataset, or has no score for the checkpoint.
@@ -91,14 +89,14 @@ def card_of(
     for ranking in rankings:
         if kind == "model":
             name = _row(ranking, repo_id, checkpoint).checkpoint
-            entries.append(checkpoint_entry(ranking, name, leaderboard=leaderboard))
+            entries.append(checkpoint_entry(ranking, name))
         elif ranking.dataset_id != repo_id:
             raise EmmsError(
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
                 setting_ref("dataset_id", ranking.dataset_id),
             )
         else:
-            entries.append(dataset_entry(ranking, leaderboard=leaderboard))
+            entries.append(dataset_entry(ranking))
     return Card(repo_id, kind, tuple(entries))
 
 

@@ -18,8 +18,6 @@ from hf_emms.hub import (
     logged_in,
     read_config,
     repo_url,
-    weight_dtypes,
-    weight_hashes,
 )
 from hf_emms.hub.model_info import SORTS
 from hf_emms.tasks import Task, get_task
@@ -47,7 +45,7 @@ def search(
 ) -> list[HubModel]:
     """Return checkpoints of the Hub that can be ranked for a task. Only their descriptions are downloaded.
 
-    Different architectures come first. If checkpoints have the same base model or weights, only the first counts.
+    Different architectures come first. If checkpoints have the same base model, only the first counts.
 
     Args:
         task: The task to rank them for.
@@ -132,17 +130,12 @@ class _ModelSearch:
 
     def _folded(self) -> Iterator[HubModel]:
         roots: dict[str, str] = {}
-        alike: dict[int | None, list[HubModel]] = {}
         for candidate in self._candidates():
             first = roots.setdefault(candidate.base_model or candidate.id, candidate.id)
             if first == candidate.id:
-                copies = (model.id for model in alike.get(candidate.parameters, ()) if _same_weights(model, candidate))
-                first = next(copies, first)
-            if first == candidate.id:
-                alike.setdefault(candidate.parameters, []).append(candidate)
                 yield candidate
             else:
-                self.on_dropped(candidate.id, f"near-duplicate of {first}")
+                self.on_dropped(candidate.id, f"has the same base model as {first}")
 
     def _described(self, model: HubModel) -> HubModel:
         """Return the checkpoint with its architecture and size.
@@ -154,8 +147,7 @@ class _ModelSearch:
             raise EmmsError("no weights for PyTorch")
         if model.gated and not logged_in():
             raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
-        architecture = _architecture(model, self.task)
-        model = replace(model, architecture=architecture, dtypes=model.dtypes or weight_dtypes(model))
+        model = replace(model, architecture=_architecture(model, self.task))
         size, memory = model.parameters, model.memory
         if size is None or memory is None:
             if self.max_parameters is not None or self.max_memory is not None:
@@ -165,15 +157,6 @@ class _ModelSearch:
         elif self.max_memory is not None and _OVERHEAD * memory > self.max_memory:
             raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
         return model
-
-
-def _same_weights(model: HubModel, other: HubModel) -> bool:
-    """Return whether two models have the same weights, by their hashes on the Hub."""
-    try:
-        first, second = (weight_hashes(copy, weight_files(copy.files)) for copy in (model, other))
-    except EmmsError:
-        return False
-    return bool(first) and first == second
 
 
 def _architecture(model: HubModel, task: Task) -> str:

@@ -53,16 +53,14 @@ def ranking_of(org: str, **changes: object) -> Ranking:
     return Ranking.from_json(text)
 
 
-def update_model_card(
-    readme: bytes | None, named: list[tuple[Ranking, str]], repo_id: str, leaderboard: str | None = None
-) -> bytes:
+def update_model_card(readme: bytes | None, named: list[tuple[Ranking, str]], repo_id: str) -> bytes:
     """Update a model's README with entries of rankings, each with the name of the checkpoint in it."""
-    entries = tuple(checkpoint_entry(ranking, name, leaderboard=leaderboard) for ranking, name in named)
+    entries = tuple(checkpoint_entry(ranking, name) for ranking, name in named)
     return Card(repo_id, "model", entries).updated(readme)
 
 
 def update_dataset_card(readme: bytes | None, rankings: list[Ranking], repo_id: str) -> bytes:
-    entries = tuple(dataset_entry(ranking, leaderboard=None) for ranking in rankings)
+    entries = tuple(dataset_entry(ranking) for ranking in rankings)
     return Card(repo_id, "dataset", entries).updated(readme)
 
 

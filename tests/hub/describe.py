@@ -43,7 +43,7 @@ def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
     """Return all metadata of a repository at a commit."""
     card = card_data(store, commit)
     config = _config(store, commit) if repo.kind == "model" else {}
-    weights = _safetensors(store, commit) if repo.kind == "model" and repo.headers_read else None
+    weights = _safetensors(store, commit) if repo.kind == "model" else None
     told = {
         "_id": repo.id,
         "id": repo.id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from urllib.parse import parse_qs
 
 from .access import commit_of, kind_of, may_see, readable
 from .describe import info
@@ -71,13 +70,6 @@ def tree(request: Request, kinds: str, repo: str, rev: str, path: str = "") -> R
         if request.flag("recursive") or not folders:
             entries[name] = _file_entry(commit, name)
     return reply([entries[name] for name in sorted(entries)])
-
-
-@route("POST", "/api/{kinds}/{repo}/paths-info/{rev}")
-def paths_info(request: Request, kinds: str, repo: str, rev: str) -> Response:
-    commit = commit_of(readable(request, kinds, repo), rev)
-    asked = parse_qs(request.body.decode()).get("paths", [])
-    return reply([_file_entry(commit, path) for path in asked if path in commit.files])
 
 
 def _file_entry(commit: Commit, path: str) -> dict[str, Any]:

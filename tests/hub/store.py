@@ -55,10 +55,7 @@ class Space(msgspec.Struct):
 
 
 class Repo(msgspec.Struct):
-    """A repository: commits by sha, and refs by their full name (refs/heads/main, refs/pr/1, …).
-
-    If `headers_read` is False, the Hub has not read the safetensors files, and does not return parameters.
-    """
+    """A repository: commits by sha, and refs by their full name (refs/heads/main, refs/pr/1, …)."""
 
     kind: Kind
     id: str
@@ -67,7 +64,6 @@ class Repo(msgspec.Struct):
     gated: Literal[False, "auto", "manual"] = False
     downloads: int = 0
     likes: int = 0
-    headers_read: bool = True
     commits: dict[str, Commit] = {}
     refs: dict[str, str] = {}
     discussions: list[Discussion] = []

@@ -38,8 +38,8 @@ TOKEN = "hf_" + "a1B2" * 8
 
 def sections() -> dict[str, str]:
     return {
-        "model_card_section.md": card(example(), "org/best", leaderboard="org/board"),
-        "dataset_card_section.md": card(example(), leaderboard="org/board"),
+        "model_card_section.md": card(example(), "org/best"),
+        "dataset_card_section.md": card(example()),
     }
 
 
@@ -66,7 +66,7 @@ def test_the_best_is_the_smallest_of_the_first_rank() -> None:
     names = ["./名前", *"abcdefghijk"]
     rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
-    assert "| [**=1** of 15](" in card(ranking, "j", leaderboard="org/board")
+    assert "| **=1** of 15 |" in card(ranking, "j")
     assert "[org/best](https://huggingface.co/org/best) is one of the 14 best of 15 checkpoints to fine-tune" in card(
         ranking
     )
@@ -92,9 +92,8 @@ def test_local_data_has_no_link_and_no_command() -> None:
 
 def test_links_use_the_current_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
-    section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
+    section = update_model_card(None, [(example(), "org/best")], "org/best").decode()
     assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
-    assert "(https://hub.example.org/spaces/org/board?task=" in section
     assert "huggingface.co" not in section
 
 
@@ -116,7 +115,7 @@ def test_unknown_task_and_estimator_are_shown() -> None:
 
 def test_newer_ranking_replaces_only_its_block() -> None:
     both = [(example(), "org/best"), (other(), "org/best")]
-    readme = update_model_card(b"# Mine\n", both, "org/best", leaderboard="org/board")
+    readme = update_model_card(b"# Mine\n", both, "org/best")
     assert readme.count(b"hf-emms:start") == 1
     edited = readme.replace(b"| [org/food](", b"| its owner says [org/food](")
     newer = example(rows=ranked([example().row("org/best"), example().row("org/worse")], "emms"))
@@ -152,7 +151,7 @@ def test_a_line_has_rank_estimate_points_behind_the_first_and_fine_tuned_score()
 def test_twelve_rankings_add_at_most_25_lines() -> None:
     named = [(example(dataset_id=f"org/{place}"), "org/best") for place in range(12)]
     title = b"# Mine\n"
-    readme = update_model_card(title, named, "org/best", leaderboard="org/board").removeprefix(title).decode()
+    readme = update_model_card(title, named, "org/best").removeprefix(title).decode()
     assert readme.count("hf-emms:entry") == 12
     assert len(readme.splitlines()) <= 25
     page = html(readme)
