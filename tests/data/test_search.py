@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,7 +276,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def put_datasets(hub: Hub, folder: Path) -> None:
-    """Put tables on a Hub as mteb, NanoBEIR and BEIR do; BeIR/alone lacks judgments."""
+    """Put tables on a Hub as mteb and NanoBEIR do; org/alone lacks judgments."""
 
     def put(id: str, files: dict[str, bytes], card: str = "") -> None:
         hub.store.put_files(id, {**files, "README.md": card.encode()} if card else files, "dataset")
@@ -288,13 +287,8 @@ def put_datasets(hub: Hub, folder: Path) -> None:
         write_jsonl(folder / "scifact" / f"{name}.jsonl", rows)
     tables = {"corpus": ["corpus=corpus.jsonl"], "queries": ["queries=queries.jsonl"]}
     put("mteb/scifact", files_of(folder / "scifact"), configurations(default=QRELS_OF_SPLITS, **tables))
-    of_beir = files_of(beir_compressed(folder / "beir"))
-    qrels = {name: of_beir.pop(f"qrels/{name}") for name in ("train.tsv", "test.tsv")}
-    card = configurations(corpus=["corpus=corpus.jsonl.gz"], queries=["queries=queries.jsonl.gz"])
-    for name in ("books", "alone", "nfcorpus"):
-        put(f"BeIR/{name}", of_beir, card)
-    for name in ("books", "nfcorpus"):
-        put(f"BeIR/{name}-qrels", qrels)
+    alone = {name: content for name, content in files_of(folder / "scifact").items() if "qrels" not in name}
+    put("org/alone", alone, configurations(**tables))
 
 
 def test_datasets_of_the_hub_are_read_over_http(hub: Hub, tmp_path: Path) -> None:
@@ -308,19 +302,15 @@ def test_datasets_of_the_hub_are_read_over_http(hub: Hub, tmp_path: Path) -> Non
             return [sample.fingerprint, len(sample), len(sample.inputs), sample.split, told]
         print(json.dumps([
             read("mteb/books"),
-            read("BeIR/books"),
-            report(lambda: read("BeIR/alone")),
-            *(read(name) for name in ("scifact", "nfcorpus", "nano_scifact")),
+            report(lambda: read("org/alone")),
+            *(read(name) for name in ("scifact", "nano_scifact")),
         ]))
         """
-    of_mteb, of_beir_hub, alone, *presets = run(code, hub, tmp_path / "home")
+    of_mteb, alone, *presets = run(code, hub, tmp_path / "home")
     assert of_mteb[1:4] == [N, 2 * N + 2, "train"]
     assert any("the configuration corpus" in told and "the configuration default" in told for told in of_mteb[4])
-    assert of_beir_hub[1:4] == [N, 2 * N + 2, "train"]
-    assert any(re.fullmatch("Judgments from BeIR/books-qrels at [0-9a-f]{7}.", n) for n in of_beir_hub[4])
     assert "no relevance judgments" in alone["message"]
-    assert [preset[1:4] for preset in presets] == [[N, 2 * N + 2, split] for split in ("train", "train", "NanoSciFact")]
-    assert "mteb/nfcorpus is no longer on the Hub. Using BeIR/nfcorpus instead." in presets[1][4]
+    assert [preset[1:4] for preset in presets] == [[N, 2 * N + 2, split] for split in ("train", "NanoSciFact")]
 
 
 def test_only_the_first_rows_of_a_stream_of_pairs_are_read() -> None:

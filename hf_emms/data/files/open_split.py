@@ -16,7 +16,7 @@ from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
 from hf_emms.errors import EmmsError, Note, Text, pluralize, setting_ref
-from hf_emms.hub import Repo, listing, repo_url, retried, translate_hub_errors
+from hf_emms.hub import Repo, repo_url, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
 
@@ -29,7 +29,10 @@ _BLOCK = 1 << 20
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _GENERATING = "An error occurred while generating the dataset"
 _NO_ROWS_HINT = "Choose another file or " + setting_ref("split", ...) + "."
-_SCRIPT_HINT = "Loading scripts no longer run; try @refs/convert/parquet after the id."
+_CONVERTED = "refs/convert/parquet"
+_SCRIPT_HINT = (
+    f"Choose a dataset with parquet, JSON or CSV files. Instead of a loading script, try ORG/NAME@{_CONVERTED}."
+)
 _USUAL_HINT = (
     "Check that its files are complete and have the same columns, or choose another "
     + setting_ref("config")
@@ -50,13 +53,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 class ConfigurationError(EmmsError):
-    """The dataset lacks this configuration, or has several and none is named; `names` if they are known."""
-
-    names: tuple[str, ...] = ()
-
-
-class NoReadableFileError(EmmsError):
-    """The repository contains a loading script, or no data at all."""
+    """The dataset lacks this configuration, or has several and none is named."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,6 @@ class DatasetFiles:
     builder: Any = None
     local: LocalFiles = field(default_factory=LocalFiles)
     folder: Path | None = None
-    notes: tuple[Note, ...] = ()
 
     def open(self, split: str | None, stream: SampleOptions | None = None) -> OpenSplit:
         """Open a split, by default a training split if there is one; the name of an only split is ignored.
@@ -143,7 +139,7 @@ class DatasetFiles:
             if self.builder is not None:
                 splits = tuple(map(str, self.builder.config.data_files or self.builder.info.splits or {}))
             split, notes = choose_split(self.name, splits, split if len(splits) > 1 else None)
-            notes = (*notes, *self.local.notes, *self.notes)
+            notes = (*notes, *self.local.notes)
             opened = OpenSplit(self.name, self.repo, self.config, split, None, None, splits, notes)
             if self.folder is not None:
                 opened = self._with_folders(opened)
@@ -179,28 +175,24 @@ class DatasetFiles:
         )
 
 
-def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
-    """Return the files of a Hub dataset, a folder or a file; the Hub's `converted` copy has a folder per `config`.
+def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
+    """Return the files of a Hub dataset, a folder or a file.
 
     Raises:
-        NoReadableFileError: The dataset contains a loading script, or nothing.
         EmmsError: The files cannot be read as a dataset.
     """
+    import datasets
+
     with translate_errors(name, repo, config):
         folder = repo.folder
         if folder is None:
-            return DatasetFiles(name, repo, config, _hub_builder(repo, config, converted))
-        if folder.is_file() and config:
-            raise EmmsError(f"A file has no configurations, such as {config!r}.", "Remove " + setting_ref("config"))
+            # The Hub's copy of a dataset with a loading script has a folder per configuration.
+            part = {"data_dir" if name.endswith(f"@{_CONVERTED}") else "name": config}
+            return DatasetFiles(name, repo, config, _hub_builder(repo, part))
         if folder.is_dir() and card_names_files(folder):
-            import datasets
-
             return DatasetFiles(name, repo, config, datasets.load_dataset_builder(str(folder), config), folder=folder)
-        if config and (folder / config).is_dir():
-            folder = folder / config
-        elif config:
-            names = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-            raise ConfigurationError(f"{name!r} has no configuration {config!r}.", f"Its folders: {names}.")
+        if config:
+            raise EmmsError(f"{name!r} has no configurations, such as {config!r}.", "Remove " + setting_ref("config"))
         return DatasetFiles(name, repo, config, local=find_local(folder), folder=folder)
 
 
@@ -270,11 +262,7 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     except EmmsError:
         raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise NoReadableFileError(
-            f"{dataset!r} contains no data file that can be read.",
-            "Choose a dataset with parquet, JSON or CSV files; for a loading script, try @refs/convert/parquet "
-            "after the id.",
-        ) from error
+        raise EmmsError(f"{dataset!r} contains no data file that can be read.", _SCRIPT_HINT) from error
     # Files that others wrote: the parsers raise errors of many types, such as StopIteration and TypeError.
     except Exception as error:
         raise reading_error(error, dataset, config) from error
@@ -295,8 +283,7 @@ def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsErr
     elif isinstance(error, ConnectionError):
         hint = "Check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
-    kind = NoReadableFileError if "script" in text else EmmsError
-    return kind(f"{dataset!r} cannot be read: {reason}", hint)
+    return EmmsError(f"{dataset!r} cannot be read: {reason}", hint)
 
 
 def configuration_names(repo: Repo) -> list[str]:
@@ -325,14 +312,14 @@ def _checked_downloads(builder: Any) -> Any:
     return CheckedDownloads(builder.dataset_name, download_config=settings, base_path=builder.base_path)
 
 
-def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
+def _hub_builder(repo: Repo, part: Mapping[str, str | None]) -> Any:
     import datasets
 
-    part: dict[str, Any] = {"data_dir": config} if converted and config else {"name": config}
-    part["storage_options"] = {"hf": {"block_size": _BLOCK}}
-    latest = None
+    latest, options = None, {"hf": {"block_size": _BLOCK}}
     try:
-        latest = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
+        latest = retried(
+            lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, storage_options=options, **part)
+        )
     except ValueError as error:
         if "Couldn't find cache" not in str(error):
             raise
@@ -349,11 +336,10 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
         )
         if Path(pinned.cache_dir).is_dir():
             return pinned
-    if f"{repo.id.rpartition('/')[2]}.py" in listing(repo):
-        raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs.", _SCRIPT_HINT)
     raise EmmsError(
-        f"Dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is).",
-        "Run once online, or name the cached revision: " + setting_ref("dataset", "ORG/NAME@REVISION"),
+        f"Dataset {repo.id!r} at {repo.revision!r} is a loading script, or is not in the local cache.",
+        "Run once online, or name another revision: "
+        + setting_ref("dataset", "ORG/NAME@REVISION", f"ORG/NAME@{_CONVERTED}"),
     )
 
 

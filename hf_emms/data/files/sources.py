@@ -13,7 +13,6 @@ from hf_emms.data.files.open_split import (
     ConfigurationError,
     DatasetFiles,
     JoinedImages,
-    NoReadableFileError,
     OpenSplit,
     choose_split,
     configuration_names,
@@ -22,13 +21,12 @@ from hf_emms.data.files.open_split import (
     translate_errors,
 )
 from hf_emms.errors import EmmsError, Note, setting_ref
-from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
+from hf_emms.hub import Repo, RepoNotFoundError, looks_like_path, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.tasks import get_task
 
-_CONVERTED = "refs/convert/parquet"
 _IN_MEMORY = "in-memory dataset"
 
 
@@ -39,7 +37,6 @@ class DatasetSource:
     Attributes:
         name: The dataset as the user typed it.
         repo: The repository; its revision is empty for a dataset in memory.
-        pinned: Whether the user named a revision.
         preset: The preset with that name, for the repository that is used.
         data: A dataset in memory.
     """
@@ -47,7 +44,6 @@ class DatasetSource:
     name: str
     repo: Repo
     config: str | None = None
-    pinned: bool = False
     preset: DatasetPreset | None = None
     notes: tuple[Note, ...] = ()
     data: Any = None
@@ -90,34 +86,21 @@ class DatasetSource:
         return self.files_of(self.config)
 
     def files_of(self, config: str | None) -> DatasetFiles:
-        """Return the files of a configuration; for a repository with a loading script, use the Hub's copy.
+        """Return the files of a configuration.
 
         Raises:
             ConfigurationError: The configuration does not exist, or several exist and none is named.
             EmmsError: The files cannot be read.
         """
-        try:
-            return find_files(self._name_on_hub, self.repo, config)
-        except NoReadableFileError as unreadable:
-            if self.pinned or self.repo.folder is not None:
-                raise
-            try:
-                copy = resolve(self.repo.id, "dataset", revision=_CONVERTED)
-            except EmmsError:
-                raise unreadable from None
-            config = config or _only_config(self.name, copy)
-            text = f"{self.repo.id} has no readable files. Reading the Hub's copy instead: {_CONVERTED}."
-            note = Note("converted-copy", text)
-            return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
+        return find_files(self._name_on_hub, self.repo, config)
 
     @cached_property
     def configurations(self) -> tuple[str, ...]:
-        """The names of all configurations; of the Hub's copy if only that can be read."""
+        """The names of all configurations."""
         try:
-            files = self._files
-        except ConfigurationError as error:
-            return error.names or tuple(configuration_names(self.repo))
-        return tuple(getattr(files.builder, "builder_configs", ()))
+            return tuple(getattr(self._files.builder, "builder_configs", ()))
+        except ConfigurationError:
+            return tuple(configuration_names(self.repo))
 
 
 def list_datasets(task: str | None = None) -> list[str]:
@@ -143,7 +126,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         return DatasetSource(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
-        return DatasetSource(dataset, _resolved(dataset), config, pinned="@" in dataset)
+        return DatasetSource(dataset, _resolved(dataset), config)
     preset.check_usable()
     missing: list[str] = []
     for candidate in preset.sources():
@@ -156,8 +139,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
             Note("fallback-repository", f"{id} is no longer on the Hub. Using {candidate.id} instead.")
             for id in missing
         )
-        pinned = candidate.revision is not None
-        return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
+        return DatasetSource(dataset, repo, config or candidate.config, candidate, notes)
     raise RepoNotFoundError(
         f"The preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer).",
         "Name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
@@ -169,18 +151,6 @@ def _checked(opened: OpenSplit, asked: str | None) -> OpenSplit:
     if opened.splits:
         choose_split(opened.name, opened.splits, asked)
     return opened
-
-
-def _only_config(dataset: str, copy: Repo) -> str | None:
-    """Return the only configuration of a parquet copy, which has a folder per configuration."""
-    names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
-    if len(names) > 1:
-        error = ConfigurationError(
-            f"{dataset!r} has several configurations: {', '.join(names)}.", setting_ref("config", *names)
-        )
-        error.names = tuple(names)
-        raise error
-    return names[0] if names else None
 
 
 def _resolved(dataset: str) -> Repo:

@@ -13,8 +13,7 @@ from hf_emms.data.files.lines import csv_rows, json_lines
 from hf_emms.data.files.open_split import OpenSplit, choose_split, open_memory
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.search.draw import Judgment, SearchData, text_key
-from hf_emms.errors import EmmsError, Note
-from hf_emms.hub import RepoNotFoundError, resolve
+from hf_emms.errors import EmmsError
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import TASKS, Task, get_task, use_column
@@ -208,31 +207,19 @@ def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables
     if _CORPUS not in names or queries is None or source.config not in (None, *_JUDGMENTS):
         return None
     judgments = source.config or next((name for name in _JUDGMENTS if name in names), None)
-    beside = source if judgments is not None else _repository_of_judgments(source)
-    opened = beside.files_of(judgments).open(source.split(options))
+    if judgments is None:
+        raise _no_judgments(source)
+    opened = source.files_of(judgments).open(source.split(options))
     choose_split(source.name, opened.splits, source.split(options))
-    judged = _dataset_table(f"the configuration {judgments}" if judgments else beside.repo.id, [opened])
+    judged = _dataset_table(f"the configuration {judgments}", [opened])
     if judged.find(_QUERY_IDS) is None and judgments == _JUDGMENTS[0]:
         return None  # rows of another kind
-    notes = (*opened.notes, *beside.notes)
-    opened = replace(opened, name=source.name, repo=source.repo, config=source.config, notes=notes)
+    opened = replace(opened, name=source.name, config=source.config, notes=(*opened.notes, *source.notes))
 
     def table(config: str) -> Table:
         return _of_split(f"the configuration {config}", opened, source.files_of(config).open)
 
     return _Tables(opened, table(queries), table(_CORPUS), judged)
-
-
-def _repository_of_judgments(source: DatasetSource) -> DatasetSource:
-    """Return the dataset with -qrels after its name, which contains the judgments of a BEIR dataset."""
-    if source.repo.folder is not None:
-        raise _no_judgments(source)
-    try:
-        repo = resolve(f"{source.repo.id}-qrels", "dataset")
-    except RepoNotFoundError as error:
-        raise _no_judgments(source) from error
-    note = Note("judgments-repository", f"Judgments from {repo.id} at {repo.revision[:7]}.")
-    return DatasetSource(source.name, repo, notes=(*source.notes, note))
 
 
 def _no_judgments(source: DatasetSource) -> EmmsError:
