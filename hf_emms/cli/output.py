@@ -195,29 +195,6 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
 
 
-def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
-    """Write a ranking, keep what others added to the file meanwhile, and return the file.
-
-    If a .json file contains another ranking, writes to a new file next to it and prints a message.
-    `before` is the ranking in the file when the work began.
-    """
-    from hf_emms.ranking import Ranking
-    from hf_emms.ranking.files import add_to_file
-
-    if output_format(path) != "json":
-        write_ranking(ranking, path)
-        return path
-    # Files contain no access tokens.
-    ranking, *earlier = (Ranking.from_json(rendered(each, "json")) for each in (ranking, before) if each is not None)
-    try:
-        file = add_to_file(ranking, path, write_ranking, *earlier)
-    except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
-    if file != path:
-        out.message(f"Kept {path}, which has another dataset, revision, task or setting. Results: {file}")
-    return file
-
-
 def check_output(path: Path, inputs: Iterable[str]) -> None:
     """Raise an EmmsError before the work if --output cannot be written, or would overwrite an input.
 

@@ -20,7 +20,6 @@ from hf_emms.cli.option_flags import (
 )
 from hf_emms.cli.output import (
     FORMATS,
-    add_ranking,
     cached_file,
     check_output,
     format_option,
@@ -78,9 +77,9 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
     if dry_run:
         _print_dry_run(options, job)
         return
-    ranking, kept = _ranked(options, job, results_repo, target)
+    ranking = _ranked(options, job, results_repo, target)
     out.ranking(ranking)
-    out.message(summary(ranking, _saved(ranking, target, options, kept)))
+    out.message(summary(ranking, _saved(ranking, target, options)))
     if results_repo is not None and job is None:
         from hf_emms.run.ranking_job import publish
 
@@ -93,10 +92,7 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
         push_best(options.training, out.message)
 
 
-def _ranked(
-    options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None
-) -> tuple[Ranking, Ranking | None]:
-    """Return the ranking, and the ranking that was saved before fine-tuning."""
+def _ranked(options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None) -> Ranking:
     from hf_emms import hub
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
@@ -105,32 +101,23 @@ def _ranked(
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
 
-    kept: Ranking | None = None
-
     def keep(ranking: Ranking) -> None:
-        nonlocal kept
         if options.confirm is not None:  # save it now: fine-tuning takes long
-            kept = ranking
             out.message(to_text(ranking))
             out.message(summary(ranking, _saved(ranking, target, options)))
 
     with StderrProgress() as progress, stdout_for_data_only():
         from hf_emms.run.rank import rank_with
 
-        return rank_with(options, progress, job, on_ranking=keep), kept
+        return rank_with(options, progress, job, on_ranking=keep)
 
 
-def _saved(ranking: Ranking, target: Path | None, options: Options, before: Ranking | None = None) -> Path | None:
-    """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None.
-
-    With --confirm, keeps what others added to the file after it contained `before`.
-    """
+def _saved(ranking: Ranking, target: Path | None, options: Options) -> Path | None:
+    """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None."""
     path = target or (cached_file(ranking) if options.cache else None)
     if path is None:
         return None
     try:
-        if options.confirm is not None:
-            return add_ranking(ranking, path, before)
         write_ranking(ranking, path)
     except EmmsError:
         if target is not None:
@@ -219,7 +206,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         required=True,
         metavar="FILE",
-        help="Ranking in JSON or Parquet, from hf-emms rank … --output FILE.",
+        help="Ranking in JSON, from hf-emms rank … --output FILE.",
     ),
     cloup.option(
         "--top",
@@ -253,7 +240,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
-    ranking = before = Ranking.load(file)
+    ranking = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress() as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
@@ -264,7 +251,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
         out.message("\n".join([*map(str, planned.notes), planned.forecast]))
         return
-    target = add_ranking(ranking, target, before)
+    write_ranking(ranking, target)
     if ranking.best is None:
         raise EmmsError("the ranking has no checkpoint with a score")
     out.ranking(ranking)

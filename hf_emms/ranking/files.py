@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from hf_emms.cache.files import locked, read_limited
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import text as views
-from hf_emms.ranking.merge import with_changes
 from hf_emms.ranking.records import RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
@@ -48,46 +44,6 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
     if problem is not None:
         raise EmmsError(f"this is not a ranking: {problem}", _WRITES_JSON)
     return ranking
-
-
-def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], before: R | None = None) -> Path:
-    """Add a ranking to the ranking in a .json file, and return the file.
-
-    Other processes that add to files of the folder wait. If the file contains a different ranking (see `with_changes`)
-    or something else, it stays unchanged, and the ranking is written to ``NAME-2.json`` next to it, or to the first of
-    ``NAME-3.json``, … that is free or contains the same ranking.
-
-    Args:
-        ranking: The ranking to add.
-        path: The file.
-        write: Writes a ranking to a path.
-        before: The content of the file when the work on `ranking` began, if it is known.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    real = Path(os.path.realpath(path))
-    with locked(real.with_name(LOCK)):
-        file, place = path, 1
-        while (whole := _added(ranking, file, before)) is None:
-            place += 1
-            file = real.with_stem(f"{real.stem}-{place}")
-        write(whole, file)
-    return file
-
-
-def _added(ranking: R, file: Path, before: R | None) -> R | None:
-    """Return the ranking merged with the content of a file; None if the file must stay unchanged."""
-    if not file.is_file() or not file.stat().st_size:
-        return ranking
-    try:
-        current = from_json(read_limited(file), type(ranking))
-    except (OSError, EmmsError):
-        return None
-    # In JSON, lists and tuples are equal.
-    if before is not None and to_json(current) == to_json(before):
-        return ranking
-    return with_changes(current, before, ranking)
 
 
 def problems(ranking: RankingData) -> Iterator[str]:

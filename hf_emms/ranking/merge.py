@@ -94,29 +94,6 @@ def merged(old: R | None, new: R) -> R:
     return old if _results(whole) == _results(old) else whole
 
 
-def with_changes(current: R, before: R | None, after: R) -> R | None:
-    """Return `current` with the rows and fine-tuned scores that `after` adds to `before`.
-
-    Return None if one ranking cannot contain both, because dataset, revision, task or settings differ, or because the
-    fine-tuned checkpoints have other revisions. If both have fine-tuned a checkpoint, `after` wins.
-    """
-    # Datasets in memory have no revision, so they cannot be compared.
-    if not current.dataset_revision or path_of(current) != path_of(after):
-        return None
-    earlier = {row.checkpoint: row.fine_tuned for row in before.rows} if before is not None else {}
-    measured = {row.checkpoint: row for row in after.rows if row.fine_tuned not in (None, earlier.get(row.checkpoint))}
-    theirs = {row.checkpoint: row for row in current.rows if row.fine_tuned is not None}
-    whole = merged(current, after)
-    revisions = {row.checkpoint: row.revision for row in whole.rows}
-    if any(row.revision != revisions[row.checkpoint] for row in (*theirs.values(), *measured.values())):
-        return None
-    fine_tuned = {name: row.fine_tuned for name, row in (theirs | measured).items()}
-    rows = tuple(
-        msgspec.structs.replace(row, fine_tuned=fine_tuned.get(row.checkpoint, row.fine_tuned)) for row in whole.rows
-    )
-    return msgspec.structs.replace(whole, rows=rows)
-
-
 def _slug(text: str) -> str:
     """Return a text as a part of a path that every file system accepts."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -29,12 +28,10 @@ from hf_emms.finetune.fine_tune import (
 )
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
-from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun, ranked
+from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun
 from hf_emms.ranking.advice import finetuning_summary
-from hf_emms.ranking.files import add_to_file
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.text import to_text
-from hf_emms.run import confirm as confirmation
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
@@ -363,32 +360,13 @@ def test_fine_tuning_uses_the_recorded_columns_and_revision(zoo: Path, tmp_path:
         assert work.splits.revision in note.text
 
 
-def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do other work when the next fine-tuning starts."""
-
-    def fine_tune_then(*arguments: Any) -> Ranking:
-        monkeypatch.setattr(confirmation, "fine_tune", fine_tune)
-        work()
-        return fine_tune(*arguments)
-
-    monkeypatch.setattr(confirmation, "fine_tune", fine_tune_then)
-
-
-def test_the_command_line_merges_concurrent_changes_of_the_file(
-    ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_line_adds_results_to_the_file(ranked_images: Ranking, tmp_path: Path) -> None:
     file = ranked_images.save(tmp_path / "ranking.json")
 
     def confirm(*words: str) -> Result:
         done = CliRunner().invoke(app, ["confirm", "--ranking", str(file), "--learning-rate", "0.01", *words])
         assert done.exit_code == 0, done.output
         return done
-
-    def others() -> None:
-        confirm("--top", "2", "--epochs", "1")
-        new = ranked([Row("org/new", "a" * 40, scores=ranked_images.rows[0].scores)], "emms")
-        later = msgspec.structs.replace(ranked_images, created="2026-12-01T00:00:00+00:00", rows=new)
-        assert add_to_file(later, file, Ranking.save) == file
 
     words = ["--top", "1", "--epochs", "2"]
     planned = confirm(*words, "--dry-run")
@@ -397,26 +375,9 @@ def test_the_command_line_merges_concurrent_changes_of_the_file(
     assert f"Reading {file}" in planned.stderr
     assert "1 run of up to 2 epochs" in planned.stderr
     assert Ranking.load(file) == ranked_images
-    meanwhile(others, monkeypatch)
+    confirm("--top", "2", "--epochs", "1")
     done, whole = confirm(*words), Ranking.load(file)
     assert "Measured by fine-tuning: " in done.stderr
-    assert len(whole) == len(ranked_images) + 1
     epochs = {row.checkpoint: row.fine_tuned and row.fine_tuned.recipe["epochs"] for row in whole}
-    assert epochs == {first: 2, second: 1, third: None, "org/new": None}
-    assert {path.name for path in tmp_path.glob("*.json")} == {"ranking.json"}
+    assert epochs == {first: 2, second: 1, third: None}
     assert "(from the cache)" in confirm(*words).stderr
-
-
-def test_another_ranking_in_the_file_is_kept_and_results_go_to_a_second_file(
-    ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, other = tmp_path / "ranking.json", example()
-    words = ["--ranking", str(ranked_images.save(file)), "--top", "1", "--learning-rate", "0.01", "--epochs", "1"]
-    meanwhile(lambda: file.write_text(other.to_json()), monkeypatch)
-    done = CliRunner().invoke(app, ["confirm", *words])
-    assert done.exit_code == 0, done.output
-    assert Ranking.load(file) == other
-    beside = tmp_path / "ranking-2.json"
-    assert Ranking.load(beside).best.fine_tuned.recipe["epochs"] == 1
-    assert f"Kept {file}, " in done.stderr
-    assert f"Results: {beside}" in done.stderr
