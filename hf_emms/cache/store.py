@@ -1,43 +1,71 @@
 """The cache: results in files of a folder.
 
-Each entry is a file, named by the SHA-256 of its key: safetensors for arrays, JSON for finished rows. It contains its
-key and a checksum. Damaged entries, or entries in an unexpected form, are removed and computed again. Entries that this
-user cannot read stay, and links are not followed.
+A key contains everything that changes the result, and nothing else. Each entry is a file, named by the SHA-256 of its
+key: safetensors for arrays, JSON for finished rows. It contains its key and a checksum. Damaged entries, or entries in
+an unexpected form, are removed and computed again. Entries that this user cannot read stay, and links are not followed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from hf_emms.cache.files import UNFINISHED, atomic_file, check_kind, folder_below, set_mode
-from hf_emms.cache.key import Key, digest_of
-from hf_emms.errors import EmmsError
+from hf_emms.cache.files import UNFINISHED, check_kind, folder_below, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
 
+# The result of `cache_key`, which JSON can store.
+Key = Mapping[str, Any]
+# Part of every digest. Increase it if the content of entries changes.
+LAYOUT_VERSION = 1
 # Exceptions while decoding a file of any content.
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
-# Error numbers for folders of other users, or read-only folders.
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LEFTOVER_SECONDS = 3600.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
+
+
+def cache_key(
+    kind: str,
+    id: str,
+    revision: str | None = None,
+    *settings: Mapping[str, Any],
+    versions: Mapping[str, str] | None = None,
+    code: int | None = None,
+    **inputs: Any,
+) -> Key:
+    """Build the key of a cached result.
+
+    Args:
+        kind: The folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
+        id: The repository that the result is of.
+        revision: Its commit, or the digest of a folder.
+        settings: Name → value of the settings that change the result, see `OptionsPart.in_keys`.
+        versions: Package → version, of the packages whose version changes the result.
+        code: A number that is increased when the same inputs produce another result.
+        inputs: Name → what else changes the result: digests of data, and plain values that JSON can represent.
+    """
+    key = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
+    key["settings"] = {name: value for part in settings for name, value in part.items()}
+    return {name: value for name, value in key.items() if value not in (None, {})}
+
+
+def digest_of(key: Key) -> str:
+    """Return the SHA-256 of a key in canonical JSON, as 64 hex digits."""
+    text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def default_root() -> Path:
@@ -49,20 +77,16 @@ def default_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "emms"
 
 
-@dataclass(frozen=True)
-class CacheEntry:
-    """A file of the cache.
+class CacheEntry(NamedTuple):
+    """A file of the cache. `used` is the time of the last read or write in seconds since the epoch."""
 
-    Its name is the `digest` of its `key`. The key is empty if the file cannot be read. `used` is the time of the last
-    read or write in seconds since the epoch.
-    """
-
-    kind: str
-    digest: str
     path: Path
     bytes: int
     used: float
-    key: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.path.parent.name
 
 
 class Cache:
@@ -71,11 +95,7 @@ class Cache:
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
         self.root = root  # created on first use; None stores nothing
         self._on_problem = on_problem  # called with messages about damaged or inaccessible entries
-        self._refused: set[str] = set()  # refused actions that were reported
-
-    @property
-    def enabled(self) -> bool:
-        return self.root is not None
+        self._failed: set[str] = set()  # failed actions that were reported
 
     def get(self, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
         """Read the arrays of a key and convert them by `made_of`. Returns None if they are missing or damaged.
@@ -87,11 +107,11 @@ class Cache:
     def holds(self, key: Key) -> bool:
         """Check whether arrays are stored for a key, without reading them."""
         path = self._path(key, "safetensors")
-        return path is not None and not path.parent.is_symlink() and _is_file(path)
+        return path is not None and path.is_file()
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Store named arrays for a key. Problems are reported and not raised."""
-        self._store(self._path(key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
+        self._store(self._path(key, "safetensors"), lambda: _array_bytes(key, arrays))
 
     def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
         """Read the JSON value of a key and convert it by `made_of`, see `get`."""
@@ -99,61 +119,31 @@ class Cache:
 
     def put_json(self, key: Key, value: Any) -> None:
         """Store a JSON value for a key. Problems are reported and not raised."""
-        self._store(self._path(key, "json"), lambda path: _write_json(path, key, value))
+        self._store(self._path(key, "json"), lambda: _json_bytes(key, value))
 
     def entries(self) -> list[CacheEntry]:
-        """List the entries, most recently used first."""
-        entries = []
-        for path in self._files():
-            with contextlib.suppress(FileNotFoundError):  # removed by another process
-                if _ENTRY_NAME.fullmatch(path.name):
-                    status = path.stat()
-                    entries.append(
-                        CacheEntry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
-                    )
-        return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
+        """List the entries."""
+        return [entry for entry in self._files() if _ENTRY_NAME.fullmatch(entry.path.name)]
 
-    def remove(self, prefix: str) -> list[CacheEntry]:
-        """Delete and return the entries of a checkpoint or encoder id, or with a prefix of their digest."""
-        matching = [
-            entry
-            for entry in self.entries()
-            if prefix and (entry.key.get("id") == prefix or entry.digest.startswith(prefix))
-        ]
-        if not matching:
-            raise EmmsError(
-                f"the cache {self.root} has no entry for {prefix!r}", "list the entries with hf-emms cache ls"
-            )
-        return [entry for entry in matching if self._unlink(entry.path)]
+    def prune(self, older_than: float) -> list[CacheEntry]:
+        """Delete and return entries unused for `older_than` seconds. Also delete unfinished files of killed runs."""
+        now = time.time()
+        for file in self._files():
+            if file.path.name.startswith(UNFINISHED) and now - file.used > _LEFTOVER_SECONDS:
+                self._unlink(file.path)
+        return [entry for entry in self.entries() if now - entry.used > older_than and self._unlink(entry.path)]
 
-    def clear(self) -> list[CacheEntry]:
-        """Delete all entries and the unfinished files of killed runs. Returns the entries."""
-        return self.prune(older_than=-math.inf)
-
-    def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Delete entries unused for `older_than` seconds, the oldest beyond `max_bytes`, and files of killed runs.
-
-        Returns the deleted entries.
-        """
-        now, size, removed = time.time(), 0, []
-        for path in self._files():
-            with contextlib.suppress(FileNotFoundError):  # finished or removed meanwhile
-                if path.name.startswith(UNFINISHED) and now - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    self._unlink(path)
-        for entry in self.entries():
-            too_old = older_than is not None and now - entry.used > older_than
-            too_much = max_bytes is not None and size + entry.bytes > max_bytes
-            if (too_old or too_much) and self._unlink(entry.path):
-                removed.append(entry)
-            else:
-                size += entry.bytes
-        return removed
-
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[CacheEntry]:
         """List the files in readable folders, without links, pipes and devices."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
-        return [path for folder in folders if os.access(folder, os.R_OK) for path in folder.iterdir() if _is_file(path)]
+        files = []
+        for path in (path for folder in folders if os.access(folder, os.R_OK) for path in folder.iterdir()):
+            with contextlib.suppress(OSError):  # not a file, or removed by another process
+                check_kind(path, is_folder=False)
+                status = path.stat()
+                files.append(CacheEntry(path, status.st_size, status.st_mtime))
+        return files
 
     def _path(self, key: Key, suffix: str) -> Path | None:
         return self.root / key["kind"] / f"{digest_of(key)}.{suffix}" if self.root else None
@@ -171,7 +161,7 @@ class Cache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._report(error, "read", f"Cannot read the cache entry {path} ({_reason(error)}). Computing it again.")
+            self._report("read", f"Cannot read the cache entry {path} ({_reason(error)}). Computing it again.")
             return None
         except (*_DAMAGE, SafetensorError) as error:
             self._on_problem(f"The cache entry {path} is damaged ({_reason(error)}). Computing it again.")
@@ -181,65 +171,35 @@ class Cache:
             os.utime(path)
         return value
 
-    def _store(self, path: Path | None, write: Callable[[Path], None]) -> None:
-        from safetensors import SafetensorError
-
+    def _store(self, path: Path | None, make: Callable[[], bytes]) -> None:
         if path is None:
             return
         try:
             folder_below(path.parent.parent, path.parent.name)
             if path.is_symlink() or path.is_fifo():
                 path.unlink()  # writing would go to their target
-            with atomic_file(path) as unfinished:
-                unfinished.touch()  # the errors of safetensors have no error number
-                mode = unfinished.stat().st_mode
-                write(unfinished)
-                set_mode(unfinished, mode)
-        except (OSError, SafetensorError) as error:
-            problem = f"Cannot write to the cache ({path}: {_reason(error)}), so this result is not cached"
-            if _is_refusal(error):
-                problem = (
-                    f"The cache folder {path.parent} is not writable ({_reason(error)}), so results are not cached"
-                )
-            self._report(error, "write", f"{problem}. Set HF_EMMS_CACHE to another folder.")
+            write_atomic(path, make())
+        except OSError as error:
+            problem = f"Cannot write to the cache folder {path.parent} ({_reason(error)}), so results are not cached."
+            self._report("write", f"{problem} Set HF_EMMS_CACHE to another folder.")
 
     def _unlink(self, path: Path) -> bool:
         """Delete a file. Returns False and reports the reason if that fails."""
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            self._report(error, "remove", f"Cannot remove {path} ({_reason(error)}).")
+            self._report("remove", f"Cannot remove {path} ({_reason(error)}).")
             return False
         return True
 
-    def _report(self, error: Exception, action: str, problem: str) -> None:
-        """Report a problem. Missing permissions are reported only once per action."""
-        if _is_refusal(error):
-            if action in self._refused:
-                return
-            self._refused.add(action)
-        self._on_problem(problem)
+    def _report(self, action: str, problem: str) -> None:
+        """Report the first problem of an action."""
+        if action not in self._failed:
+            self._failed.add(action)
+            self._on_problem(problem)
 
 
 NO_CACHE = Cache(None)
-
-
-def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
-    """Return the cache in `default_root`, or a cache that stores nothing if not `enabled`."""
-    return Cache(default_root() if enabled else None, on_problem)
-
-
-def _is_file(path: Path) -> bool:
-    """Check that a path is a regular file: links could point outside the cache, and pipes could block."""
-    try:
-        check_kind(path, is_folder=False)
-    except OSError:
-        return False
-    return True
-
-
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in _REFUSALS
 
 
 def _reason(error: Exception) -> str:
@@ -247,12 +207,13 @@ def _reason(error: Exception) -> str:
     return (reason.splitlines() or [type(error).__name__])[0]
 
 
-def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
+def _array_bytes(key: Key, arrays: Mapping[str, np.ndarray]) -> bytes:
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, {"key": json.dumps(dict(key)), "checksum": _checksum(contiguous)})
+    content: bytes = save(contiguous, {"key": json.dumps(dict(key)), "checksum": _checksum(contiguous)})
+    return content
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -276,9 +237,8 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _write_json(path: Path, key: Key, value: Any) -> None:
-    content = {"key": dict(key), "checksum": _json_checksum(value), "value": value}
-    path.write_text(json.dumps(content))
+def _json_bytes(key: Key, value: Any) -> bytes:
+    return json.dumps({"key": dict(key), "checksum": _json_checksum(value), "value": value}).encode()
 
 
 def _read_json(path: Path) -> Any:
@@ -297,16 +257,3 @@ def _check_key(path: Path, key: Key) -> None:
 
 def _json_checksum(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, allow_nan=False).encode(), digest_size=16).hexdigest()
-
-
-def _read_key(path: Path) -> dict[str, Any]:
-    """Read the key of an entry for listings. It is empty for damaged files, which the next use reports."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if path.suffix == ".json":
-            return dict(json.loads(path.read_text())["key"])
-        with safe_open(path, framework="numpy") as file:
-            return dict(json.loads((file.metadata() or {})["key"]))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return {}

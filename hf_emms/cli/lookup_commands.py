@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from hf_emms.errors import (
     EmmsError,
     format_bytes,
     format_count,
-    format_duration,
-    parse_bytes,
     parse_duration,
     pluralize,
 )
@@ -108,56 +105,31 @@ def _facts(preset: CheckpointPreset) -> tuple[Any, ...]:
 
 @cloup.group()
 def cache() -> None:
-    """List and remove entries of the cache (HF_EMMS_CACHE)."""
+    """Show and shrink the cache (HF_EMMS_CACHE)."""
 
 
 @cache.command("ls")
-@format_option()
 def list_entries() -> None:
-    """List cached features, label embeddings and rows, last used first."""
+    """Show how many results of each kind are cached, and their size."""
     entries = _open_cache().entries()
-    rows = [
-        (
-            entry.kind,
-            str(entry.key.get("id", "damaged")),
-            str(entry.key.get("revision", "")),
-            format_bytes(entry.bytes),
-            f"{format_duration(time.time() - entry.used)} ago",
-            entry.digest,
-        )
-        for entry in entries
-    ]
-    out.records(("kind", "id", "revision", "size", "used", "digest"), rows)
+    sizes: dict[str, list[int]] = {}
+    for entry in entries:
+        sizes.setdefault(entry.kind, []).append(entry.bytes)
+    rows = [(kind, len(sizes[kind]), format_bytes(sum(sizes[kind]))) for kind in sorted(sizes)]
+    out.records(("kind", "entries", "size"), rows)
     out.message(f"{_total(entries)} in {_open_cache().root}")
 
 
-@cache.command("rm")
-@cloup.argument("prefixes", nargs=-1, metavar="ID|DIGEST...")
-@cloup.option("--all", "everything", is_flag=True, help="Remove all entries; saved rankings stay.")
-def remove(prefixes: tuple[str, ...], everything: bool) -> None:
-    """Remove entries by checkpoint, label encoder, or the first characters of a digest."""
-    if everything == bool(prefixes):
-        raise click.UsageError("name checkpoints or digests, or pass --all")
-    opened = _open_cache()
-    removed = opened.clear() if everything else [entry for prefix in prefixes for entry in opened.remove(prefix)]
-    out.message(f"removed {_total(removed)}")
-
-
 @cache.command()
-@cloup.option("--older-than", metavar="TIME", help="Remove entries that were not used for this long, e.g. 30d.")
 @cloup.option(
-    "--max-size",
-    metavar="SIZE",
-    help="Shrink to this size, e.g. 5GB; entries that were not used for longest go first.",
+    "--older-than",
+    metavar="TIME",
+    required=True,
+    help="Remove entries that were not used for this long, e.g. 30d; 0d removes all.",
 )
-def prune(older_than: str | None, max_size: str | None) -> None:
-    """Remove old entries, and temporary files of killed runs."""
-    if older_than is None and max_size is None:
-        raise click.UsageError("pass --older-than 30d or --max-size 5GB")
-    removed = _open_cache().prune(
-        older_than=parse_duration(older_than) if older_than else None,
-        max_bytes=parse_bytes(max_size) if max_size else None,
-    )
+def prune(older_than: str) -> None:
+    """Remove old entries, and temporary files of killed runs. Saved rankings stay."""
+    removed = _open_cache().prune(parse_duration(older_than))
     out.message(f"removed {_total(removed)}")
 
 

@@ -136,13 +136,6 @@ def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
             module.forward = call  # type: ignore[method-assign]
 
 
-def packed_bytes(model: nn.Module) -> int:
-    """Return the bytes of the copies that `pack_linears` made."""
-    forwards: Iterator[Any] = (vars(module).get("forward") for module in model.modules())
-    packed = (call for call in forwards if getattr(call, "func", None) is _packed_forward)
-    return sum(call.keywords["packed"].nbytes for call in packed)
-
-
 def to_channels_last(model: nn.Module) -> None:
     """Convert the weights of convolutions to `channels_last`, which their maps follow."""
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)

@@ -3,85 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError, Note, setting_ref
-from hf_emms.features.checkpoint_files import read_json
+from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.features.checkpoint_files import check_inside, read_json
 from hf_emms.hub import Repo, replacement_hint
 
 # The `model_type` of a table of token vectors in model2vec.
 MODEL_TYPE = "model2vec"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-# Modes of a Pooling module → entries of `pooling.POOLINGS`. "+" joins several.
-_POOLINGS = {
-    "cls": "cls_token",
-    "max": "masked_max",
-    "mean": "masked_mean",
-    "mean_sqrt_len_tokens": "root_length_mean",
-    "weightedmean": "weighted_mean",
-    "lasttoken": "last_token",
-}
-# Flags of Pooling modules up to sentence-transformers 5.0, in the order of concatenation.
-_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-# Modules that tokenize and encode, supported modules after the pooling, and modules without effect.
+# Modes of a Pooling module → entries of `pooling.POOLINGS`.
+_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "lasttoken": "last_token"}
+# Modules that tokenize and encode, and supported modules after them, in this order. Dropout has no effect.
 _READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
-_BEHIND = ("Dense", "LayerNorm", "Normalize")
-_IDLE = ("Dropout",)
+_FOLLOWING = ("Pooling", "Dense", "Normalize")
+_DROPOUT = "Dropout"
 _LIMITS = "sentence_bert_config.json"
-# The `model_type` of rerankers.
-_RERANKER = "CrossEncoder"
-# Modules or `model_type`s of models that do not return one vector per text.
-_SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
-_SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
+# `model_type`s of embedding models and of rerankers.
+_EMBEDDER, _RERANKER = "SentenceTransformer", "CrossEncoder"
 _MAX_MODULES, _MAX_PROMPT = 50, 10_000
 # Names of the prompt for documents. The first that is not empty is used. `encode_document` of sentence-transformers 6.2
 # never uses the others, because its default is an empty prompt "document".
 _DOCUMENT = ("document", "passage", "corpus")
 
 
-@dataclass(frozen=True)
-class EmbeddingSettings:
-    """The fields of an `FeatureSpec` that a repository says of itself, and notes.
+def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> dict[str, Any]:
+    """Return the fields of a `FeatureSpec` that a repository sets. They are empty if it has no such files.
 
-    Attributes:
-        refused: The error for a checkpoint that does not return one vector per text, or None.
+    Args:
+        repo: The repository.
+        folder: Its files.
+        reranks: Whether it may be a reranker, whose modules after the pooling compute no embedding.
+
+    Raises:
+        EmmsError: It does not return one vector per text, or has modules that hf_emms does not read.
     """
-
-    fields: Mapping[str, Any]
-    notes: tuple[Note, ...] = ()
-    refused: EmmsError | None = None
-
-
-def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
-    """Read the settings from the configurations in a folder. The fields are empty if there are none."""
     about = _json(repo, folder / "config_sentence_transformers.json")
     if not (folder / "modules.json").is_file():
         config = _json(repo, folder / "config.json")
-        scaled = config.get("model_type") == MODEL_TYPE and bool(config.get("normalize"))
-        refused = _refused(repo, config.get("architectures") or ())
-        return EmbeddingSettings({"normalise": True} if scaled else {}, refused=refused)
-    modules = _modules(repo, folder / "modules.json")
+        return {"normalise": True} if config.get("model_type") == MODEL_TYPE and config.get("normalize") else {}
+    modules = [(name, path) for name, path in _modules(repo, folder / "modules.json") if name != _DROPOUT]
     names, paths = [name for name, _ in modules], dict(modules)
-    reader = names[0] if names else ""
-    refused = _refused(repo, [*names, about.get("model_type")])
-    if reader not in (*_READERS, *_SPARSE):
-        raise EmmsError(
-            f"{repo.id} starts with {reader or 'no module'} (modules.json), which hf_emms does not read",
-            f"it reads those that start with {', '.join(_READERS)}",
-        )
-    limits = next(iter(sorted((folder / paths[reader]).glob("sentence_*_config.json"))), None)
+    is_reranker = reranks and about.get("model_type") == _RERANKER
+    if not is_reranker:
+        _check_modules(repo, names, about.get("model_type") or _EMBEDDER)
+    reader, subfolder = modules[0]
+    limits = next(iter(sorted((folder / subfolder).glob("sentence_*_config.json"))), None)
     reading = {} if limits is None else _json(repo, limits)
     fields: dict[str, Any] = {
-        "subfolder": paths[reader],
+        "subfolder": subfolder,
         "max_length": _positive(repo, "max_seq_length", reading),
         "lower_case": bool(reading.get("do_lower_case")),
         "truncate_dim": _positive(repo, "truncate_dim", about),
@@ -95,12 +66,10 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
         fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
     # Towers such as CLIP's return one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
-    if "Pooling" in paths or is_tower:
-        fields |= _behind(modules)
-    used = (*_READERS, "Pooling", *_BEHIND, *_IDLE)
-    unused = [name for name in names if name not in used]
-    notes = (Note("modules-unused", f"not used of its modules.json: {', '.join(unused)}"),) if unused else ()
-    return EmbeddingSettings(fields, notes, refused)
+    if not is_reranker and ("Pooling" in paths or is_tower):
+        fields["behind"] = tuple(path for name, path in modules if name == "Dense")
+        fields["normalise"] = names[-1] == "Normalize"
+    return fields
 
 
 def reranker_parts(repo: Repo, folder: Path) -> str:
@@ -134,19 +103,12 @@ def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
     """Return class and folder of each module. Raises an `EmmsError` for a folder outside the repository."""
     try:
         modules = [(module["type"].rpartition(".")[2], str(module["path"])) for module in read_json(repo, path)]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise EmmsError(f"modules.json of {repo.id} lists no modules", replacement_hint(repo, path)) from error
-    if len(modules) > _MAX_MODULES:
-        raise EmmsError(
-            f"modules.json of {repo.id} lists {len(modules):,} modules, more than {_MAX_MODULES}",
-            "do not trust this checkpoint",
-        )
-    for _, folder in modules:
-        if Path(folder).is_absolute() or ".." in Path(folder).parts or "\\" in folder:
-            raise EmmsError(
-                f"modules.json of {repo.id} names {folder!r}, outside the repository",
-                "this is not how a checkpoint is saved: do not trust it",
-            )
+    except (TypeError, KeyError, AttributeError):
+        modules = []
+    if not 0 < len(modules) <= _MAX_MODULES:
+        problem = f"modules.json of {repo.id} lists {len(modules):,} modules instead of 1 to {_MAX_MODULES}"
+        raise EmmsError(problem, replacement_hint(repo, path))
+    check_inside(repo, path, [folder for _, folder in modules])
     return modules
 
 
@@ -183,38 +145,31 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
-    if "pooling_mode" in settings:
-        named = settings["pooling_mode"]
-        modes = [named] if isinstance(named, str) else list(named)
-    else:
-        modes = [mode for flag, mode in _FLAGS.items() if settings.get(flag) is True]
-        modes += [
-            flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on and flag not in _FLAGS
-        ]
-    unknown = [str(mode) for mode in modes if mode not in _POOLINGS]
-    if unknown or not modes:
+    """Return the pooling of a Pooling module. Its file names a mode, or has a flag per mode (before version 5.1)."""
+    named = settings.get("pooling_mode")
+    if named is None:
+        flags = [name.removeprefix("pooling_mode_") for name, value in settings.items() if value is True]
+        named = [flag.removesuffix("_tokens").removesuffix("_token") for flag in flags if flag != "include_prompt"]
+    modes = [named] if isinstance(named, str) else named
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise EmmsError(
-            f"{repo.id} pools with {', '.join(unknown) or 'nothing'} (config.json of its Pooling)",
-            f"hf_emms pools by {', '.join(_POOLINGS)}",
+            f"{repo.id} pools with {' and '.join(map(str, modes)) or 'nothing'} (config.json of its Pooling)",
+            f"hf_emms pools with one of {', '.join(_POOLINGS)}",
         )
-    return "+".join(_POOLINGS[mode] for mode in modes)
+    return _POOLINGS[modes[0]]
 
 
-def _behind(modules: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the layers after the pooling, and whether the last one normalises."""
-    behind = [(name, path) for name, path in modules if name in _BEHIND]
-    normalise = bool(behind) and behind[-1][0] == "Normalize"
-    return {"behind": tuple(behind[:-1] if normalise else behind), "normalise": normalise}
-
-
-def _refused(repo: Repo, names: Any) -> EmmsError | None:
-    hint = "choose a checkpoint that gives a vector for each text"
-    for name in names:
-        if name in _SPARSE:
-            return EmmsError(f"{repo.id} is a sparse encoder, as SPLADE is ({name}): a weight for each word", hint)
-        if name in _SEVERAL_VECTORS:
-            return EmmsError(f"{repo.id} gives a vector for each token, as ColBERT does ({name})", hint)
-        if name == _RERANKER:
-            reranks = "rank it as a reranker: " + setting_ref("task", "text-ranking")
-            return EmmsError(f"{repo.id} reads a query and a document together, as a {name} does", reranks)
-    return None
+def _check_modules(repo: Repo, names: list[str], model_type: str) -> None:
+    """Raise an `EmmsError` unless sentence-transformers computes one vector per text with supported modules."""
+    if model_type == _RERANKER:
+        reranks = "rank it as a reranker: " + setting_ref("task", "text-ranking")
+        raise EmmsError(f"{repo.id} reads a query and a document together, as a {model_type} does", reranks)
+    if model_type != _EMBEDDER:
+        raise EmmsError(f"{repo.id} is a {model_type}, which does not return one vector per text")
+    following = names[1:]
+    supported = sorted((name for name in following if name in _FOLLOWING), key=_FOLLOWING.index)
+    if not names or names[0] not in _READERS or following != supported:
+        raise EmmsError(
+            f"hf_emms does not read the modules of {repo.id} (modules.json: {', '.join(names) or 'none'})",
+            f"it reads {', '.join(_READERS)}, then {', '.join(_FOLLOWING)}, in this order",
+        )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.layers import JoinedLayers, LayerReader
 
-# Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
-MAX_IDLE_BYTES = 10**9
 # Errors that a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
@@ -126,14 +124,6 @@ class Extractor:
     def notes(self) -> tuple[Note, ...]:
         return self.info(next(iter(self.layer_slices))).notes
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights and their packed copies."""
-        from hf_emms.features.device import packed_bytes
-
-        tensors = (*self._model.parameters(), *self._model.buffers())
-        return sum(tensor.nbytes for tensor in tensors) + packed_bytes(self._model)
-
     def reset_counts(self) -> None:
         """Reset the counts of truncated inputs and inputs read in windows."""
         if self._reader is not None:
@@ -166,8 +156,7 @@ class Extractor:
 class ExtractorPool:
     """Checkpoints by name that stay loaded between uses."""
 
-    def __init__(self, max_idle_bytes: int = MAX_IDLE_BYTES) -> None:
-        self._max_idle_bytes = max_idle_bytes
+    def __init__(self) -> None:
         self._idle: dict[str, Extractor] = {}
 
     @contextmanager
@@ -181,21 +170,10 @@ class ExtractorPool:
             raise
         self._idle[name] = extractor
 
-    def retain(self, names: Sequence[str]) -> None:
-        """Keep the named checkpoints that fit in memory, the first names first, and close all others."""
-        free = self._max_idle_bytes
-        retained = {}
-        for name in names:
-            extractor = self._idle.get(name)
-            if extractor is not None and extractor.weight_bytes <= free:
-                free -= extractor.weight_bytes
-                retained[name] = self._idle.pop(name)
+    def close(self) -> None:
         for extractor in self._idle.values():
             extractor.close()
-        self._idle = retained
-
-    def close(self) -> None:
-        self.retain(())
+        self._idle = {}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,17 +14,17 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from safetensors import SafetensorError
 
-from hf_emms.errors import EmmsError, Note, Text, install_command, pluralize, setting_ref
-from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
+from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
+from hf_emms.features.architectures import INPUT_WORDS, Architecture, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import (
     ADAPTER,
     check_own_files,
     fetch_descriptions,
     read_json,
-    unreadable_json,
 )
-from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings, reranker_parts
+from hf_emms.features.embedding_settings import embedding_settings, reranker_parts
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.options.registry import installed_version, installed_versions
@@ -46,7 +46,7 @@ class FeatureSpec:
     repository are run. Folders of sentence-transformers set the following.
 
     Attributes:
-        behind: (name, folder) of the layers after the pooling.
+        behind: Folders of the Dense layers after the pooling.
         normalise: Whether to scale features to length 1 at the end.
         truncate_dim: The number of columns to keep after that, or None for all.
         max_length: Maximum length in tokens.
@@ -65,7 +65,7 @@ class FeatureSpec:
     dtype: str
     subfolder: str = ""
     normalise: bool = False
-    behind: tuple[tuple[str, str], ...] = ()
+    behind: tuple[str, ...] = ()
     truncate_dim: int | None = None
     max_length: int | None = None
     lower_case: bool = False
@@ -148,37 +148,24 @@ def plan_extraction(
         raise EmmsError(f"unknown dtype {dtype!r}", f"choose from {', '.join(DTYPES)}")
     dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
-    embedding = embedding_settings(repo, folder) if kind.sentence_settings else EmbeddingSettings({})
-    if embedding.refused is not None and "similarity" in kind.sentence_settings:
-        raise embedding.refused
+    reranks = "reranker_parts" in kind.sentence_settings
+    embedding = embedding_settings(repo, folder, reranks=reranks) if kind.sentence_settings else {}
     chosen = _chosen_prompts(prompts)
-    settings, notes = {**embedding.fields, **chosen}, [*embedding.notes]
-    name = settings.get("document_prompt_name", "document")
-    if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
-        text = f"Documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use."
-        notes = [Note("prompt-of-documents", text), *notes]
-    if "reranker_parts" in kind.sentence_settings and (parts := reranker_parts(repo, folder)):
-        # The layers after the pooling compute the output for a pair, and no features.
-        settings, notes = {**settings, "reranker_parts": parts, "behind": (), "normalise": False}, []
+    settings = {**embedding, **chosen}
+    if reranks:
+        settings["reranker_parts"] = reranker_parts(repo, folder)
     config = settings.get("config") or _read_config(repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
-    model_type = config["model_type"]
-    if config.get("auto_map") and not code:
-        text = f"Ignoring the code in its repository, as transformers implements {model_type!r}."
-        notes = [Note("code-not-run", text), *notes]
-    quantised = config.get("quantization_config")
-    if isinstance(quantised, dict) and not code:
-        method = quantised.get("quant_method", "its quantization_config")
-        text = f"Reading the weights as {dtype}, although config.json names a quantisation ({method})."
-        notes = [Note("quantisation-ignored", text), *notes]
-    if not architecture.family:
-        text = f"No row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}."
-        notes = [Note("fallback-pooling", text), *notes]
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
-    notes = [*_embedding_notes(kind, fields, described=bool(embedding.fields)), *notes]
     row = replace(architecture, family=_family(architecture, config))
-    return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, notes=tuple(notes), **fields)
+    spec = FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, **fields)
+    notes = [*_notes(spec, kind, is_described=bool(embedding))]
+    name = embedding.get("document_prompt_name", "document")
+    if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
+        text = f"Documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use."
+        notes.append(Note("prompt-of-documents", text))
+    return replace(spec, notes=tuple(notes))
 
 
 def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, str]:
@@ -188,21 +175,28 @@ def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, s
     return {name: prompt for name, prompt in chosen.items() if prompt is not None}
 
 
-def _embedding_notes(kind: Any, fields: Mapping[str, Any], *, described: bool) -> Iterator[Note]:
-    """Yield notes on the settings of a checkpoint that differ from its architecture."""
+def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note]:
+    """Yield notes on settings that differ from the architecture, and on what is read of the configuration."""
     if "similarity" in kind.sentence_settings:
-        if not described:
-            text = "No modules.json: using the pooling of its family."
-            yield Note("pooling-of-family", text)
-        prompts = [fields.get(name) or "" for name in ("query_prompt", "document_prompt")]
+        if not is_described:
+            yield Note("pooling-of-family", "No modules.json: using the pooling of its family.")
+        prompts = (spec.query_prompt, spec.document_prompt)
         queries, documents = (repr(prompt) if prompt else "nothing" for prompt in prompts)
         start = f"queries start with {queries}, documents with {documents}" if any(prompts) else "no prompts"
-        yield Note("prompts", f"{start}; compared by {fields.get('similarity', 'cosine')}")
-    elif fields.get("prompt"):
-        yield Note("prompts", f"texts start with its prompt {fields['prompt']!r}")
-    if fields.get("truncate_dim"):
-        text = f"Truncated features to {fields['truncate_dim']} columns, its truncate_dim."
-        yield Note("features-truncated", text)
+        yield Note("prompts", f"{start}; compared by {spec.similarity}")
+    elif spec.prompt:
+        yield Note("prompts", f"texts start with its prompt {spec.prompt!r}")
+    if spec.truncate_dim:
+        yield Note("features-truncated", f"Truncated features to {spec.truncate_dim} columns, its truncate_dim.")
+    if spec.architecture.loader == "AutoModel":
+        model_type = spec.config["model_type"]
+        text = f"No row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}."
+        yield Note("fallback-pooling", text)
+    quantised = spec.config.get("quantization_config")
+    if isinstance(quantised, dict) and not spec.code:
+        method = quantised.get("quant_method", "its quantization_config")
+        text = f"Reading the weights as {spec.dtype}, although config.json names a quantisation ({method})."
+        yield Note("quantisation-ignored", text)
 
 
 def _architecture(
@@ -213,14 +207,11 @@ def _architecture(
     row = find_architecture(model_type, kind.name)
     others = other_inputs(model_type, kind.name)
     if others:
-        words = " and ".join(INPUT_WORDS.get(part, part) for part in others)
-        hint: str | Text = "leave it out, or choose another " + setting_ref("task") + f" than {purpose}"
-        if kind.parts:
-            hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
+        words = " and ".join(INPUT_WORDS[part] for part in others)
         raise EmmsError(
             f"{repo.id} is a {model_type} checkpoint, which reads {words}, not {kind.plural}; {purpose} needs "
             f"{kind.plural}",
-            hint,
+            "leave it out, or choose another " + setting_ref("task") + f" than {purpose}",
         )
     if row is None:
         fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
@@ -294,22 +285,14 @@ class LayerError(EmmsError):
 # Errors that transformers raises for files that it cannot load.
 LOAD_FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError),
-    UnpicklingError,
+    *(UnpicklingError, SafetensorError),
 )
 
 
 def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
-    lines = str(error).splitlines() or [type(error).__name__]
-    if isinstance(error, ImportError):
-        reason = " ".join(" ".join(lines).split())
-        package = plan.architecture.requires
-        hint = f"pip install -U {package}" if package else None
-        return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
-    unreadable = unreadable_json(plan.repo, plan.model_folder)
-    if unreadable is not None:
-        return EmmsError(f"the {part} of {plan.repo.id} cannot be loaded: " + unreadable.problem, unreadable.remedy)
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return EmmsError(
-        f"the {part} of {plan.repo.id} cannot be loaded: {lines[0]}",
+        f"the {part} of {plan.repo.id} cannot be loaded: {reason}",
         f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
     )
 

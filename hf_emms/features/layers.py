@@ -14,7 +14,7 @@ from hf_emms.errors import pluralize, setting_ref
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.load import BEHIND, LoadedModel
-from hf_emms.features.pooling import Layered, Pooling, find_pooling
+from hf_emms.features.pooling import Pooling, find_pooling
 from hf_emms.options import LAST, MEAN, SPREAD
 
 # The layers that every checkpoint has; without hidden layers "spread" is the last layer alone.
@@ -24,7 +24,7 @@ _ALWAYS = (LAST, SPREAD)
 class LayerReader:
     """Features of one or more layers from a single forward pass, each scaled to unit length if `normalise`.
 
-    Of the feature itself the first `truncate_dim` columns are kept, None for all.
+    The feature itself passes through the layers `behind` its pooling, and keeps its first `truncate_dim` columns.
 
     "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden
     layer in front of it: full fine-tuning changes every layer (docs/evidence.md). "mean" is the average over hidden
@@ -40,14 +40,12 @@ class LayerReader:
         first: int,
         layers: tuple[str, ...],
         *,
-        normalise: bool,
-        truncate_dim: int | None,
+        behind: torch.nn.Module | None = None,
+        normalise: bool = False,
+        truncate_dim: int | None = None,
     ) -> None:
-        self._pooling = pooling
-        self._first = first
-        self._layers = layers
-        self._normalise = normalise
-        self._truncate_dim = truncate_dim
+        self._pooling, self._first, self._layers = pooling, first, layers
+        self._behind, self._normalise, self._truncate_dim = behind, normalise, truncate_dim
         self._shows_layers = True
         self._slices: dict[str, slice] = {}
         self._spread_layers: tuple[int, ...] = ()
@@ -75,7 +73,8 @@ class LayerReader:
     def describe(self, layer: str) -> str:
         """Describe the pooling of a layer."""
         scaled = ", scaled to length one" if self._normalise else ""
-        last, hidden = self._pooling.summary + scaled, self._pooling.layer_summary + scaled
+        behind = "" if self._behind is None else ", and the Dense layers behind it"
+        last, hidden = self._pooling.summary + behind + scaled, self._pooling.layer_summary + scaled
         if layer == LAST or (layer == SPREAD and not self._spread_layers):
             return last
         if layer == SPREAD:
@@ -107,11 +106,12 @@ class LayerReader:
         if layer == LAST:
             return self._last(last)
         if layer != SPREAD:
-            return self._scaled(pick(layer, last, states, self._first))
+            return self._scaled(pick(layer, states, self._first))
         hidden = [self._scaled(states[self._first + number - 1]) for number in self._spread_layers]
         return torch.cat([*hidden, self._last(last)], dim=1)
 
     def _last(self, features: Tensor) -> Tensor:
+        features = features if self._behind is None else self._behind(features)
         return self._scaled(features)[:, : self._truncate_dim]
 
     def _scaled(self, features: Tensor) -> Tensor:
@@ -122,25 +122,13 @@ def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool =
     """Create the reader of a checkpoint's layers. Without `spreads`, "spread" is only the last layer."""
     plan = loaded.plan
     pooling = find_pooling(loaded.pooling)
-    if plan.behind:
-        pooling = _followed_by(getattr(loaded.model, BEHIND), pooling, " and ".join(dict(plan.behind)))
-    pooling = replace(pooling, spreads=pooling.spreads and spreads)
-    first = plan.architecture.first_layer
-    return LayerReader(pooling, first, layers, normalise=plan.normalise, truncate_dim=plan.truncate_dim)
-
-
-def _followed_by(behind: torch.nn.Module, pooling: Pooling, names: str) -> Pooling:
-    """Return a pooling followed by the layers of sentence-transformers."""
-
-    def layers(model: Any, inputs: Inputs) -> Layered:
-        last, states = pooling.layers(model, inputs)
-        return behind(last), states
-
-    return replace(
-        pooling,
-        summary=f"{pooling.summary}, and the {names} layers behind it",
-        features=lambda model, inputs: behind(pooling.features(model, inputs)),
-        layers=layers,
+    return LayerReader(
+        replace(pooling, spreads=pooling.spreads and spreads),
+        plan.architecture.first_layer,
+        layers,
+        behind=getattr(loaded.model, BEHIND, None),
+        normalise=plan.normalise,
+        truncate_dim=plan.truncate_dim,
     )
 
 
@@ -175,39 +163,27 @@ def spread(hidden: int) -> tuple[int, ...]:
     return tuple(number for number in dict.fromkeys((1, hidden // 2 + 1)) if number < hidden)
 
 
-def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tensor:
-    """Return the feature of a layer other than "spread", (b, D).
+def pick(layer: str, states: Sequence[Tensor], first: int) -> Tensor:
+    """Return the feature of hidden layers, (b, D).
 
     Args:
-        layer: Its name.
-        last: The feature of the last layer, (b, D1).
+        layer: "mean" or a number.
         states: Hidden states as the model lists them, (b, D) each; widths may differ.
         first: The number of the first hidden layer among them: 1 after an embedding, else 0.
 
     Raises:
         LayerError: If the layer does not exist, or layers to average have different widths.
     """
-    if layer == LAST:
-        return last
     hidden = states[first:]
     if layer == MEAN:
-        if not hidden:
-            raise LayerError("it has no hidden layers to average", setting_ref("layers", LAST))
-        widths = [str(state.shape[1]) for state in hidden]
-        distinct = list(dict.fromkeys(widths))
-        if len(distinct) > 1:
-            raise LayerError(
-                f"its {len(widths)} hidden layers are {', '.join(distinct[:-1])} and {distinct[-1]} wide, "
-                "which cannot be averaged",
-                setting_ref("layers", LAST) + f", or a number from 1 to {len(widths)}",
-            )
+        if len({state.shape[1] for state in hidden}) != 1:
+            raise LayerError("it has no hidden layers of the same width to average", setting_ref("layers", LAST))
         return sum(hidden[1:], hidden[0]) / len(hidden)
     number = int(layer)
     position = first + number - 1 if number >= 0 else len(states) + number
     if not (0 if number >= 0 else first) <= position < len(states):
-        start = "0 (the input of the first one)" if first else "1"
         raise LayerError(
             f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
-            setting_ref("layers", LAST) + f", or a number from {start} to {len(hidden)}, or -{len(hidden)} to -1",
+            setting_ref("layers", LAST) + f", or a number from 1 to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]

@@ -7,20 +7,18 @@ import logging
 import pickle
 import re
 import shutil
-import sys
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, Note, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
@@ -50,9 +48,9 @@ class LoadedModel:
     pooling: str
 
 
-def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
+def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool) -> LoadedModel:
     """Load the model on the CPU. Raises an `EmmsError` if weights are unreadable, unsafe or do not fit the config."""
-    note = weights.note
+    note = "pickled weights (pytorch_model.bin), read by torch's loader that runs no code" if weights.pickled else None
     try:
         check_size(plan, weights)
         try:
@@ -81,7 +79,7 @@ def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache
     for part in plan.architecture.unused:
         setattr(model, part, None)
     if plan.behind:
-        model.add_module(BEHIND, torch.nn.Sequential(*(_load_behind(plan, *layer, cache) for layer in plan.behind)))
+        model.add_module(BEHIND, torch.nn.Sequential(*(_load_dense(plan, path) for path in plan.behind)))
     notes = plan.notes if note is None else (*plan.notes, Note("pickled-weights", note))
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
@@ -168,75 +166,35 @@ def _unpickle(folder: Path, to: Path) -> None:
 def _refused_pickle(plan: FeatureSpec, error: pickle.UnpicklingError) -> EmmsError:
     """Return the error for a pickle that contains more than tensors, or is damaged."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
-    if asked:
-        return EmmsError(
-            f"the pickled weights of {plan.repo.id} hold more than tensors ({asked[1]}), which could run code of their "
-            "author",
-            "choose a checkpoint with safetensors; if you trust it: " + setting_ref("allow_pickle", True),
-        )
-    reason = next(filter(None, reversed(str(error).partition("\n\nCheck the documentation")[0].splitlines())), "empty")
+    reason = f"they contain more than tensors: {asked[1]}" if asked else "they are damaged, or of an old format"
     return EmmsError(
-        f"the pickled weights of {plan.repo.id} cannot be read without running code ({reason})",
-        "they are damaged, or of an old format; if you trust them: " + setting_ref("allow_pickle", True),
+        f"the pickled weights of {plan.repo.id} cannot be read without running code: {reason}",
+        "choose a checkpoint with safetensors; if you trust it: " + setting_ref("allow_pickle", True),
     )
 
 
-class _UnitLength(torch.nn.Module):
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(features, dim=1)
-
-
-class _Dense(torch.nn.Module):
-    """A linear layer with an activation, and optionally a residual connection."""
-
-    def __init__(self, linear: torch.nn.Module, activation: torch.nn.Module, residual: torch.nn.Module | None) -> None:
-        super().__init__()
-        self.linear, self.activation, self.residual = linear, activation, residual
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        outputs = self.activation(self.linear(features))
-        return outputs if self.residual is None else outputs + self.residual(features)
-
-
-def _load_behind(plan: FeatureSpec, name: str, subfolder: str, cache: Cache) -> torch.nn.Module:
-    """Load a layer of sentence-transformers after the pooling: Dense, LayerNorm or Normalize."""
-    if name == "Normalize":
-        return _UnitLength()
+def _load_dense(plan: FeatureSpec, subfolder: str) -> torch.nn.Module:
+    """Load a Dense layer of sentence-transformers: a linear layer with an activation."""
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
+    name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+    activation = getattr(torch.nn, name, None)
+    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)) or settings.get("use_residual"):
+        raise EmmsError(
+            f"{plan.repo.id} has a Dense layer with the activation {name} or a residual ({subfolder}/config.json)",
+            "hf_emms reads activations of torch.nn without a residual",
+        )
     try:
         tensors = read_tensors(fetch_weights(plan.repo, subfolder=subfolder).single)
-        if name == "LayerNorm":
-            with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
-                layer: torch.nn.Module = torch.nn.LayerNorm(len(tensors["norm.weight"]))
-            layer.load_state_dict({name.removeprefix("norm."): tensor for name, tensor in tensors.items()}, assign=True)
-        else:
-            layer = _dense(plan, subfolder, settings, tensors)
-        return layer.to(getattr(torch, plan.dtype))
+        outputs, width = tensors["linear.weight"].shape
+        with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
+            linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
+            dense = torch.nn.Sequential(OrderedDict(linear=linear, activation=activation()))
+        dense.load_state_dict(tensors, assign=True)
+        return dense.to(getattr(torch, plan.dtype))
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
         raise load_error(plan, f"layer {subfolder}", error) from error
-
-
-def _dense(
-    plan: FeatureSpec, subfolder: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]
-) -> torch.nn.Module:
-    name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-    activation = getattr(torch.nn, name, None)
-    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)):
-        raise EmmsError(
-            f"{plan.repo.id} has the activation {name} behind its pooling ({subfolder}/config.json)",
-            "hf_emms knows those of torch.nn",
-        )
-    outputs, width = tensors["linear.weight"].shape
-    residual: torch.nn.Module | None = None
-    with torch.device("meta"):
-        linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
-        if settings.get("use_residual"):
-            residual = torch.nn.Identity() if width == outputs else torch.nn.Linear(width, outputs, bias=False)
-        dense = _Dense(linear, activation(), residual)
-    dense.load_state_dict(tensors, assign=True)
-    return dense
 
 
 def load_options(plan: FeatureSpec) -> dict[str, Any]:
@@ -254,41 +212,23 @@ def _timm_arguments(plan: FeatureSpec) -> dict[str, Any]:
     """Return the arguments in config.json that describe an architecture of timm.
 
     Raises:
-        EmmsError: config.json names a folder or a repository as the architecture, or an argument that no model of timm
-            is built with. `timm.create_model` takes paths too, and unpickles what lies there.
+        EmmsError: config.json names a folder or a repository as the architecture, or other files in its arguments.
+            `timm.create_model` takes paths too, and unpickles their files.
     """
-    architecture = str(plan.config.get("architecture", ""))
-    if ":" in architecture or "/" in architecture:
-        raise EmmsError(
-            f"config.json of {plan.repo.id} has the architecture {architecture!r}, which is no model of timm",
-            "the architecture is a name such as resnet50",
-        )
-    # timm 1.0.31 saves the number of classes there as well; the wrapper passes another and would fail on two.
-    arguments = {k: v for k, v in (plan.config.get("model_args") or {}).items() if k != "num_classes"}
-    refused = sorted(arguments.keys() - _timm_constructor_arguments())
-    if refused:
-        raise EmmsError(
-            f"config.json of {plan.repo.id} has model_args that describe no architecture: {', '.join(refused)}",
-            "they may read other files, and are not passed on to timm: choose a checkpoint without them",
-        )
-    return arguments
-
-
-@cache
-def _timm_constructor_arguments() -> frozenset[str]:
-    """Return the names of the arguments that constructors of timm's models take."""
     import timm
 
-    modules = {timm.models.model_entrypoint(name).__module__ for name in timm.list_models()}
-    models = [
-        value
-        for module in modules
-        for value in vars(sys.modules[module]).values()
-        if isinstance(value, type) and issubclass(value, torch.nn.Module)
-    ]
-    signatures = [inspect.signature(model).parameters for model in models]
-    names = {name for parameters in signatures if "num_classes" in parameters for name in parameters}
-    return frozenset(names - inspect.signature(timm.create_model).parameters.keys() - {"args", "kwargs"})
+    architecture = str(plan.config.get("architecture", ""))
+    # timm 1.0.31 saves the number of classes there as well; the wrapper passes another and would fail on two.
+    arguments = {k: v for k, v in (plan.config.get("model_args") or {}).items() if k != "num_classes"}
+    of_loading = inspect.signature(timm.create_model).parameters
+    refused = [name for name in arguments if name in of_loading or name.startswith("pretrained")]
+    refused += [architecture] if ":" in architecture or "/" in architecture else []
+    if refused:
+        raise EmmsError(
+            f"config.json of {plan.repo.id} may name other files: {', '.join(refused)}",
+            "choose a checkpoint whose architecture is a name such as resnet50, and whose model_args describe it",
+        )
+    return arguments
 
 
 def _check_complete(plan: FeatureSpec, missing: set[str]) -> str:
@@ -314,53 +254,23 @@ def is_tested(plan: FeatureSpec) -> bool:
     return not (plan.code or row.package or row.loader == "AutoModel")
 
 
-class _QuietTransformers:
-    """A count of the blocks that hide messages, so that the last to end restores the state before the first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks = 0
-        self._restore = ExitStack()
-
-    def enter(self) -> None:
-        from transformers.utils import logging as transformers_logging
-
-        with self._lock:
-            self._blocks += 1
-            if self._blocks > 1:
-                return
-            self._restore.callback(transformers_logging.set_verbosity, transformers_logging.get_verbosity())
-            if transformers_logging.is_progress_bar_enabled():
-                self._restore.callback(transformers_logging.enable_progress_bar)
-            self._restore.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            transformers_logging.set_verbosity(logging.CRITICAL)
-            transformers_logging.disable_progress_bar()
-
-    def leave(self) -> None:
-        with self._lock:
-            self._blocks -= 1
-            if not self._blocks:
-                self._restore.close()
-
-
-_QUIET = _QuietTransformers()
 # While loading, transformers replaces functions of torch, such as initialisers, for all threads.
 _LOADING = threading.RLock()
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hide progress bars and warnings of transformers, in all threads; what matters is an EmmsError."""
-    _QUIET.enter()
-    try:
-        yield
-    finally:
-        _QUIET.leave()
+    """Hide progress bars and warnings of transformers in this block, which no other thread enters meanwhile."""
+    from transformers.utils import logging as transformers_logging
 
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Load and build models in this block, quietly, while no other thread does."""
-    with _LOADING, quiet_transformers():
-        yield
+    with _LOADING, warnings.catch_warnings():
+        verbosity, shows_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        warnings.simplefilter("ignore")
+        transformers_logging.set_verbosity(logging.CRITICAL)
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if shows_bars:
+                transformers_logging.enable_progress_bar()

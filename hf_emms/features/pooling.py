@@ -10,20 +10,16 @@ from typing import Any, Never
 import torch
 from torch import Tensor
 
-from hf_emms.errors import setting_ref
-from hf_emms.features.captioners import ImageAndStates, read_blip, read_encoder_decoder, read_git, start_tokens
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.reductions import (
     average,
     first_token,
     last_token,
-    masked_max,
     masked_mean,
     mean_frames,
-    root_length_mean,
     two_tokens,
-    weighted_mean,
 )
 from hf_emms.options import LAST
 from hf_emms.options.registry import entry_or_reference
@@ -51,7 +47,6 @@ class Pooling:
         layer_summary: Describes how hidden layers are pooled.
         spreads: Whether "spread" adds hidden layers; not if their rows repeat a part of the feature.
         run: Returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
-        state: Returns the row of each text, of the states of a layer and the tensors of a batch.
     """
 
     summary: str
@@ -60,7 +55,6 @@ class Pooling:
     layer_summary: str = ""
     spreads: bool = True
     run: Callable[..., Any] = lambda model, inputs, **options: model(**inputs, **options)
-    state: Callable[[Tensor, Inputs], Tensor] = average
 
 
 def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
@@ -143,7 +137,7 @@ def _pooling(
         outputs = run(model, read, output_hidden_states=True)
         return feature(outputs, pooled), [state(hidden, pooled) for hidden in hidden_states(model, outputs)]
 
-    return Pooling(summary, features, layers, layer_summary, run=run, state=state)
+    return Pooling(summary, features, layers, layer_summary, run=run)
 
 
 def without_prompt(inputs: Inputs) -> tuple[Inputs, Inputs]:
@@ -167,11 +161,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
         return pooling.features(model, inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        if hasattr(model, tower):
-            raise LayerError(
-                f"{type(model).__name__} does not show the hidden layers of a tower", setting_ref("layers", LAST)
-            )
-        return pooling.layers(model, inputs)
+        return _no_layers(model) if hasattr(model, tower) else pooling.layers(model, inputs)
 
     return Pooling(pooling.summary, features, layers, pooling.layer_summary, run=pooling.run)
 
@@ -187,6 +177,48 @@ def _timm_layers(model: Any, inputs: Inputs) -> Layered:
     outputs = model(**inputs, output_hidden_states=True, **options)
     states = hidden_states(model, outputs)
     return _pooler(outputs, inputs), [state[1][:, 0] if by_token else average(state) for state in states]
+
+
+# --- captioners -------------------------------------------------------------------------------------------
+
+# They see the image and the token that starts every caption, never a caption: it would put the label into the features.
+# The decoder's state at the start token has attended to the image. It differs between captioners that share an encoder.
+
+ImageAndStates = tuple[Tensor, Sequence[Tensor]]
+"""The mean of the image's tokens (b, D), and hidden states of the decoder (b, T, D), the start token last."""
+
+
+def start_tokens(model: Any, pixels: Tensor) -> Tensor:
+    """Return the token that starts every caption, for each image: int64 (b, 1)."""
+    config = model.config
+    parts = [config, getattr(model, "generation_config", None)]
+    parts += [getattr(config, name, None) for name in ("decoder", "text_config")]
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        for part in parts:
+            value = getattr(part, name, None)
+            if value is not None:
+                return torch.full((len(pixels), 1), int(value), dtype=torch.int64, device=pixels.device)
+    raise EmmsError(
+        f"no configuration of the captioner ({config.model_type}) says which token starts a caption",
+        "set decoder_start_token_id in its config.json",
+    )
+
+
+def read_encoder_decoder(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
+    outputs = model(**inputs, decoder_input_ids=start, output_hidden_states=True)
+    return average(outputs.encoder_last_hidden_state), outputs.decoder_hidden_states
+
+
+def read_blip(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
+    tokens = model.vision_model(**inputs).last_hidden_state
+    outputs = model.text_decoder(input_ids=start, encoder_hidden_states=tokens, output_hidden_states=True)
+    return tokens.mean(1), outputs.hidden_states
+
+
+def read_git(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
+    # The input of GIT's decoder is [projected image tokens, caption].
+    outputs = model(**inputs, input_ids=start, output_hidden_states=True)
+    return outputs.hidden_states[0][:, :-1].mean(1), (*outputs.hidden_states[:-1], outputs.last_hidden_state)
 
 
 def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], ImageAndStates]) -> Pooling:
@@ -252,22 +284,7 @@ POOLINGS: dict[str, Pooling] = {
         _pooling("pooled output, or the mean of tokens or map", _TOKENS, average, _pooled_or_average),
     ),
     "masked_mean": _pooling(_LAST_MASKED, _MASKED, masked_mean),
-    "masked_max": _pooling(
-        "maximum of the last layer's tokens, padding left out",
-        "maximum of its tokens, padding left out",
-        masked_max,
-    ),
     "last_token": _pooling("last token of the last layer", _LAST, last_token),
-    "root_length_mean": _pooling(
-        "sum of the last layer's tokens by the root of their number, padding left out",
-        "sum of its tokens by the root of their number, padding left out",
-        root_length_mean,
-    ),
-    "weighted_mean": _pooling(
-        "mean of the last layer's tokens weighted by their places, padding left out",
-        "mean of its tokens weighted by their places, padding left out",
-        weighted_mean,
-    ),
     "encoder_masked_mean": _pooling(
         "mean of the encoder's last tokens, padding left out", _MASKED, masked_mean, run=_call_encoder
     ),
@@ -280,7 +297,7 @@ POOLINGS: dict[str, Pooling] = {
         "pooled output before the projection", "mean of its map", average, _pooler, _call_clap_audio
     ),
     "sound_fallback": _fallback("get_audio_features", _sound(_FRAMES, _FRAMES_OF_LAYER)),
-    "captioner_cross_attention": _captioner(_CAPTION, read_encoder_decoder),
+    "captioner": _captioner(_CAPTION, read_encoder_decoder),
     "captioner_blip": _captioner(_CAPTION, read_blip),
     "captioner_git": _captioner(
         "mean of the projected image tokens, and the decoder's state at the start token", read_git
@@ -289,39 +306,8 @@ POOLINGS: dict[str, Pooling] = {
 
 
 def find_pooling(name: str) -> Pooling:
-    """Return an entry of `POOLINGS`, or several side by side, "cls_token+masked_mean".
-
-    "package.module:NAME" is the `Pooling` of another package.
-    """
-    names = name.split("+") if ":" not in name else [name]
-    poolings = [entry_or_reference(part, POOLINGS, Pooling) for part in names]
-    return poolings[0] if len(poolings) == 1 else _joined(poolings)
-
-
-def _joined(poolings: Sequence[Pooling]) -> Pooling:
-    """Concatenate the rows of poolings of one forward pass."""
-
-    def state(hidden: Tensor, inputs: Inputs) -> Tensor:
-        return torch.cat([pooling.state(hidden, inputs) for pooling in poolings], dim=1)
-
-    summary = ", and ".join(pooling.summary for pooling in poolings)
-    return _pooling(summary, ", and ".join(pooling.layer_summary for pooling in poolings), state)
-
-
-def _last_states(run: Callable[..., Any]) -> States:
-    return lambda model, inputs: run(model, inputs).last_hidden_state
-
-
-STATES: dict[str, States] = {
-    "question_context": _last_states(_call),
-    "encoder_question_context": _last_states(_call_encoder),
-    "question_context_fallback": _last_states(_call_text),
-}
-
-
-def find_states(name: str) -> States:
-    """Return an entry of `STATES`, or a function of another package: "package.module:NAME"."""
-    return entry_or_reference(name, STATES, Callable)
+    """Return an entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME"."""
+    return entry_or_reference(name, POOLINGS, Pooling)
 
 
 def states_at_places(pooling: Pooling) -> Pooling:
@@ -352,4 +338,5 @@ def states_at_places(pooling: Pooling) -> Pooling:
 
 def token_states(name: str) -> States:
     """Return the function to the last layer's token states, by the name of a pooling, see `find_pooling`."""
-    return _last_states(find_pooling(name).run)
+    run = find_pooling(name).run
+    return lambda model, inputs: run(model, inputs).last_hidden_state

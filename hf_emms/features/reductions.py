@@ -20,22 +20,6 @@ def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
     return marked_mean(hidden, inputs["attention_mask"].to(hidden.dtype))
 
 
-def root_length_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the sum of the tokens with mask 1, divided by the square root of their number."""
-    weights = inputs["attention_mask"].to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1).sqrt()
-
-
-def weighted_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the tokens whose mask is 1, weighted by their places, from 1 (SGPT, arXiv 2202.08904)."""
-    places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
-    return marked_mean(hidden, (inputs["attention_mask"] * places).to(hidden.dtype))
-
-
-def masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
-    return hidden.masked_fill(inputs["attention_mask"][..., None] == 0, float("-inf")).amax(1)
-
-
 def first_token(hidden: Tensor, inputs: Inputs) -> Tensor:
     """Return the first token; of texts the first whose mask is 1."""
     mask = inputs.get("attention_mask")

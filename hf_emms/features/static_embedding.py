@@ -34,19 +34,12 @@ class StaticEmbedding(nn.Module):
         """Load the table of a folder, with a loading report in the format of transformers.
 
         Raises:
-            KeyError, ValueError: If the weights do not contain the table.
+            ValueError: If the weights are not one table; model2vec can also share rows and weight tokens.
         """
         tensors = read_tensors(Weights(folder, pickled=not use_safetensors).single)
-        vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]
-        if vectors.ndim != 2:
-            raise ValueError(f"its table has the shape {tuple(vectors.shape)}")
-        if "mapping" in tensors:  # token id → row of a table in which tokens share rows
-            rows = tensors["mapping"].long()
-            if rows.min() < 0 or rows.max() >= len(vectors):
-                raise ValueError("its mapping names rows that its table lacks")
-            vectors = vectors[rows]
-        if "weights" in tensors:
-            vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)) * tensors["weights"][:, None]
+        vectors = next(iter(tensors.values()))
+        if len(tensors) != 1 or vectors.ndim != 2:
+            raise ValueError(f"its weights are not one table of token vectors, but {', '.join(tensors) or 'nothing'}")
         return cls(vectors.to(dtype)), {"missing_keys": (), "mismatched_keys": ()}
 
     def save_pretrained(self, folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.features.device import choose_device, gather_batches, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
-from hf_emms.features.load import loading, quiet_transformers
+from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.heads import LabeledSplit
@@ -106,8 +106,7 @@ class CheckpointScorers:
         references = [sample.texts_of(int(label))[0] for label in sample.codes[rows].tolist()]
         load_jiwer()  # raises before the checkpoint runs
         with quiet_transformers():
-            with loading():
-                asr = load_asr_model(self._spec)
+            asr = load_asr_model(self._spec)
             asr.model.to(choose_device(self._options.device))
             sounds = [sample.inputs[number] for number in sample.input_of_row[rows].tolist()]
             texts = asr.transcribe(sounds, partial(self._on_inputs, 0))
@@ -139,8 +138,7 @@ class CheckpointScorers:
         """Return the output for each query with each of its candidates, float32 (n · c,), and the report."""
         pairs = candidate_pairs(split, candidates)
         with quiet_transformers():
-            with loading():
-                reranker = load_reranker(self._spec, choose_device(self._options.device))
+            reranker = load_reranker(self._spec, choose_device(self._options.device))
             with closing(reranker):
                 batches = self._reporting(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))
                 scores = gather_batches(batches, len(pairs))[:, 0]

@@ -48,7 +48,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     from safetensors.torch import load_file
 
     from hf_emms.features.device import choose_device, keep_freed_memory
-    from hf_emms.features.load import loading
+    from hf_emms.features.load import quiet_transformers
 
     repo = resolve(str(model), "model")
     folder = fetch(repo, (*DESCRIPTIONS, "*.safetensors"))
@@ -63,7 +63,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(spec, repo=replace(repo, folder=folder))
     keep_freed_memory()
-    with loading():
+    with quiet_transformers():
         network = head_of(task).open(saved, task.input, references, weights)
     network.model.eval().to(choose_device(device))
     return FineTunedModel(task, network)

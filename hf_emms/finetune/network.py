@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.features.load import loading
+from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.heads.head import Network
@@ -31,7 +31,7 @@ def load_network(spec: FeatureSpec, splits: Splits, method: str = "full", *, all
         EmmsError: The checkpoint cannot be loaded, or its family has no head for the task.
     """
     keep_freed_memory()
-    with loading():
+    with quiet_transformers():
         head = head_of(splits.task)
         network = head.build(spec, splits.task.input, splits.train, allow_pickle=allow_pickle)
     network.notes = [*spec.notes, *network.notes, *repaired(network.model)]
@@ -80,7 +80,7 @@ def apply_method(network: Network, method: str) -> None:
     if method == "head" and not head:
         raise EmmsError("the checkpoint has no head that could be trained alone", setting_ref("method", "full", "lora"))
     if method == "lora":
-        with loading():
+        with quiet_transformers():
             network.adapter = place_adapter(network.saved, head)
     elif method == "head":
         network.model.requires_grad_(False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
 from hf_emms.features.device import choose_device
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.features.load import loading, quiet_transformers
+from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
 from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
@@ -86,9 +86,8 @@ class ResponseScorer:
         spec, options = self._spec, self._options
         self._model = None
         device = choose_device(options.device)
-        with loading():
-            model = load_language_model(spec)
-            self._reader = self._sample.task.input.response_reader(spec, model)
+        model = load_language_model(spec)
+        self._reader = self._sample.task.input.response_reader(spec, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.features.load import LoadedModel
 
-# Prefixes of weights in sentence-transformers' layers after the pooling, which our layers do not have.
-_PREFIXES = {"LayerNorm": "norm."}
 # The factor of similarities in the losses of sentence-transformers.
 _SCALE = 20.0
 # The most hard negatives per query in a batch, and the marks of documents: ignored for a query, and correct for it.
@@ -149,11 +147,9 @@ class EmbeddingNetwork(Network):
         self.save_processors(place)
         if not copy_modules(spec, folder):
             self._describe(folder)
-        for (name, path), layer in zip(spec.behind, layers, strict=True):
-            prefix = _PREFIXES.get(name, "")
-            tensors = {f"{prefix}{part}": tensor.contiguous() for part, tensor in layer.state_dict().items()}
-            if tensors:
-                save_file(tensors, folder / path / SAFETENSORS_NAME)
+        for path, layer in zip(spec.behind, layers, strict=True):
+            tensors = {part: tensor.contiguous() for part, tensor in layer.state_dict().items()}
+            save_file(tensors, folder / path / SAFETENSORS_NAME)
 
     def _describe(self, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer, SimilarityFunction

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, Note
 from hf_emms.options import LAST
 
@@ -166,7 +165,6 @@ class Modality:
         allow_pickle: bool = False,
         layers: tuple[str, ...] = (LAST,),
         spans: bool = False,
-        cache: Cache = NO_CACHE,
     ) -> Extractor:
         """Load a checkpoint with its image processor or tokenizer. Close it to free the memory.
 
@@ -176,7 +174,6 @@ class Modality:
             allow_pickle: Whether to unpickle weights that torch refuses to load without running code.
             layers: The layers that become features, as `options.layer_names` writes them.
             spans: Whether the inputs will be `Spans` of pairs of texts instead of `Pairs`.
-            cache: Stores which weights were checked, and which the Hub has converted.
 
         Raises:
             EmmsError: The checkpoint is refused, incomplete, corrupt or unsuitable. The message names the file and the
@@ -185,13 +182,13 @@ class Modality:
         from hf_emms.features.checkpoint_files import fetch_weights
         from hf_emms.features.device import choose_device, prepare_for_cpu
         from hf_emms.features.extractor import Extractor
-        from hf_emms.features.load import is_tested, load_model, loading
+        from hf_emms.features.load import is_tested, load_model, quiet_transformers
 
         torch_device = choose_device(device)
         weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
-        with loading():
+        with quiet_transformers():
             processors = self.load_processors(spec, torch_device)
-            loaded = load_model(spec, weights, allow_pickle=allow_pickle, cache=cache)
+            loaded = load_model(spec, weights, allow_pickle=allow_pickle)
             notes = (*loaded.plan.notes, *self.reading_notes(loaded.plan, processors))
             loaded = replace(loaded, plan=replace(loaded.plan, notes=notes))
             model = loaded.model.to(torch_device).eval()

@@ -372,7 +372,7 @@ class _TextPair(TokenizedModality):
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:
         from hf_emms.features.layers import JoinedLayers
-        from hf_emms.features.pooling import find_states
+        from hf_emms.features.pooling import token_states
 
         if spans and not processors.is_fast:
             raise EmmsError(
@@ -382,12 +382,12 @@ class _TextPair(TokenizedModality):
         features = SpanFeatures if spans else PairFeatures
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
         joined = JoinedLayers(layers, loaded.plan.repo.id, features.summary)
-        return features(loaded.model, reader, find_states(loaded.pooling), joined)
+        return features(loaded.model, reader, token_states(loaded.pooling), joined)
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
-        from hf_emms.features.pooling import find_states
+        from hf_emms.features.pooling import token_states
 
-        return find_states(loaded.pooling)
+        return token_states(loaded.pooling)
 
 
 TEXT_PAIR = _TextPair(
@@ -395,7 +395,7 @@ TEXT_PAIR = _TextPair(
     singular="pair of texts",
     plural="pairs of texts",
     parts=(TEXT, TEXT),
-    fallback_pooling="question_context_fallback",
+    fallback_pooling=TEXT.fallback_pooling,
     fallback_summary="means of the last layer's tokens",
     sentence_settings=("subfolder", "max_length", "lower_case"),
     cpu_seconds=8e-10,

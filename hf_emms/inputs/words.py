@@ -162,7 +162,7 @@ class _Words(TokenizedModality):
         reader = word_reader(text_reader(spec, loaded.model, processors), spec.repo.id)
         pooling = states_at_places(find_pooling(loaded.pooling))
         first = spec.architecture.first_layer
-        states = LayerReader(pooling, first, layers, normalise=False, truncate_dim=None)
+        states = LayerReader(pooling, first, layers)
         return WordFeatures(loaded.model, reader, states)
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:

@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_emms.cache import NO_CACHE, Cache, Key, cache_key, digest_of
+from hf_emms.cache import Key, cache_key, digest_of
 from hf_emms.errors import EmmsError, Text, checkpoint_errors, pluralize, setting_ref
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import device_in_keys, plan_extraction
@@ -40,7 +39,6 @@ def embed_texts(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    cache: Cache = NO_CACHE,
     on_note: Callable[[str], None] = lambda note: None,
     pool: ExtractorPool | None = None,
 ) -> np.ndarray:
@@ -58,7 +56,7 @@ def embed_texts(
 
     def load() -> Extractor:
         plan = plan_extraction(encoder, TEXT, "label embedding", dtype=dtype, trust_remote_code=trust_remote_code)
-        return TEXT.load_extractor(plan, device=device, allow_pickle=allow_pickle, cache=cache)
+        return TEXT.load_extractor(plan, device=device, allow_pickle=allow_pickle)
 
     with pool_or_own(pool) as pool, pool.use(f"{encoder} {device} {dtype}", load) as extractor:
         extractor.reset_counts()
@@ -146,10 +144,7 @@ def _embed(encoder: Repo, plan: RankingPlan, results: Iterator[np.ndarray | Emms
 
 def _computed(encoder: Repo, plans: Sequence[RankingPlan]) -> Generator[np.ndarray | EmmsError, None, None]:
     """Yield the embeddings of each plan's label texts, or an error. If the worker ends, one plan has an error."""
-    requests = [
-        (place, plan.sample.label_texts, plan.options.running, plan.session.cache.root)
-        for place, plan in enumerate(plans)
-    ]
+    requests = [(place, plan.sample.label_texts, plan.options.running) for place, plan in enumerate(plans)]
 
     def receive(event: tuple[int, str]) -> None:
         place, note = event
@@ -174,14 +169,14 @@ def _computed(encoder: Repo, plans: Sequence[RankingPlan]) -> Generator[np.ndarr
 
 
 def embed_job(
-    emit: Emit, encoder: Repo, requests: Sequence[tuple[int, Sequence[str], RunOptions, Path | None]]
+    emit: Emit, encoder: Repo, requests: Sequence[tuple[int, Sequence[str], RunOptions]]
 ) -> Iterator[np.ndarray | EmmsError]:
     """Yield an encoder's embeddings for each request, or an error; a job for `Worker.run`.
 
-    A request is its place, which is emitted with each note, the texts, the options, and the folder of the cache.
+    A request is its place, which is emitted with each note, the texts and the options.
     """
     with closing(ExtractorPool()) as pool:
-        for place, texts, options, root in requests:
+        for place, texts, options in requests:
             result: np.ndarray | EmmsError
             try:
                 with checkpoint_errors():
@@ -191,7 +186,6 @@ def embed_job(
                         device=options.device,
                         allow_pickle=options.allow_pickle,
                         trust_remote_code=options.trust_remote_code,
-                        cache=Cache(root),
                         on_note=lambda note, place=place: emit((place, note)),  # type: ignore[misc]
                         pool=pool,
                     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, Key, cache_key, default_cache
+from hf_emms.cache import Cache, Key, cache_key, default_root
 from hf_emms.errors import EmmsError, Note, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.hub import Repo, resolve
@@ -63,7 +63,8 @@ class Session:
         Raises:
             EmmsError: The engine is not installed or contradicts other options.
         """
-        return cls(options, progress, default_cache(options.cache, progress.noted), _engine_for(options))
+        cache = Cache(default_root() if options.cache else None, progress.noted)
+        return cls(options, progress, cache, _engine_for(options))
 
     @property
     def preset(self) -> DatasetPreset | None:

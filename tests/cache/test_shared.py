@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,8 @@ from typing import Any
 import filelock  # noqa: F401 (other users may not be allowed to import it)
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from hf_emms.cache import Cache
-from hf_emms.cache.files import atomic_folder
-from hf_emms.finetune.resume_states import StorageError, locked_run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
 
@@ -89,13 +85,13 @@ def test_the_cache_of_another_user_is_read_and_said_once_to_be_not_writable(root
     assert len(stored) == 2
     assert as_user(BOB, lambda: read(root)) == (7, [7, 7, 7], [])
     (problem,) = as_user(BOB, lambda: store(root, 8))
-    assert "is not writable (Permission denied)" in problem
+    assert "(Permission denied)" in problem
     assert "HF_EMMS_CACHE" in problem
 
     def clear() -> tuple[int, list[str]]:
         problems: list[str] = []
         cache = Cache(root, problems.append)
-        return len([*cache.clear(), *cache.remove("org/model")]), problems
+        return len(cache.prune(-1)), problems
 
     removed, (problem,) = as_user(BOB, clear)
     assert removed == 0
@@ -110,8 +106,7 @@ def test_entries_that_may_not_be_read_are_left_alone_and_said_once(root: Path) -
         Path(path).chmod(0o600)
     row, features, problems = as_user(BOB, lambda: read(root))
     assert (row, features) == (None, None)
-    assert len(problems) == 1
-    assert "(Permission denied)" in problems[0]
+    assert ["(Permission denied)" in problem for problem in problems] == [True]
     assert files(root) == stored
     (root / "rows").chmod(0o700)
     assert as_user(BOB, lambda: [entry.kind for entry in Cache(root).entries()]) == ["features"]
@@ -127,36 +122,5 @@ def test_a_team_reads_replaces_and_prunes_what_each_has_stored(root: Path) -> No
     as_user(ALICE, lambda: read(root))
     used = [entry.used for entry in Cache(root).entries()]
     assert min(used) > 0  # an entry that one user reads does not count as old for the others
-    assert as_user(ALICE, lambda: len(Cache(root).clear())) == 2
+    assert as_user(ALICE, lambda: len(Cache(root).prune(-1))) == 2
     assert files(root) == {}
-
-
-def test_a_team_takes_the_locks_and_continues_the_runs_of_each_other(root: Path) -> None:
-    def begin() -> None:
-        with locked_run(root, "run", None, lambda: None) as run, atomic_folder(run / "checkpoint-1") as state:
-            save_file({"x": np.arange(3)}, state / "model.safetensors")
-
-    def go_on() -> str:
-        with locked_run(root, "run", time.time(), lambda: None) as folder:
-            (state,) = folder.iterdir()
-            assert load_file(state / "model.safetensors")["x"].tolist() == [0, 1, 2]
-            shutil.rmtree(folder)
-            return state.name
-
-    as_user(ALICE, begin)
-    assert as_user(BOB, go_on) == "checkpoint-1"
-    assert list((root / "unfinished").iterdir()) == []
-
-
-def test_a_lock_that_another_user_does_not_share_is_an_error_in_words(root: Path) -> None:
-    def lock() -> tuple[str, str | None]:
-        try:
-            with locked_run(root, "run", None, lambda: None):
-                return "locked", None
-        except StorageError as error:
-            return error.message, error.hint
-
-    assert as_user(ALICE, lock, umask=0o022)[0] == "locked"
-    message, hint = as_user(BOB, lock)
-    assert message == f"{root / 'locks' / 'run.lock'} cannot be written: Permission denied"
-    assert "choose another folder" in str(hint)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import subprocess
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +19,6 @@ from hf_emms.features import device
 from hf_emms.features.device import PIXELS, BatchedForward
 from hf_emms.inputs.image import ImageProcessor, ImageReader
 from tests.helpers.extracting import load, pictures, rows, some_pairs
-from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build
 from tests.helpers.tiny_families import family, timm_checkpoint
 from tests.helpers.tiny_pairs import build_pair
@@ -66,29 +63,18 @@ def test_a_prepared_model_gives_the_same_features(
 
 # --- layers -----------------------------------------------------------------------------------------------
 
-INPUTS = {
-    "rows": torch.randn(5, 512),
-    "one row": torch.randn(512),
-    "batches": torch.randn(2, 3, 4, 512),
-    "no rows": torch.randn(2, 0, 512),
-    "every other number": torch.randn(4, 1024)[:, ::2],
-    "transposed": torch.randn(3, 512, 6).transpose(1, 2),
-    "one for all": torch.randn(1, 1, 512).expand(2, 7, 512),
-}
-
 
 @packs
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_packed_layer_takes_inputs_of_any_form_and_is_gone_when_nobody_holds_it(bias: bool) -> None:
-    layer = nn.Linear(512, 384, bias=bias)
-    expected = {name: layer(inputs).detach() for name, inputs in INPUTS.items()}
+def test_a_packed_layer_gives_the_same_and_is_gone_when_nobody_holds_it(bias: bool) -> None:
+    layer, inputs = nn.Linear(512, 384, bias=bias), torch.randn(2, 3, 4, 1024)[..., ::2]
+    expected = layer(inputs).detach()
     device.pack_linears(layer)
     assert packed(layer) == [""]
     with torch.inference_mode():
-        for name, inputs in INPUTS.items():
-            torch.testing.assert_close(layer(inputs), expected[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(inputs), expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(RuntimeError, match="have the same dtype"):
-        layer(INPUTS["rows"].double())
+        layer(inputs.double())
     held = weakref.ref(layer)
     del layer
     assert held() is None  # without the collector: the next checkpoint needs the memory
@@ -134,14 +120,11 @@ def _linear(**attributes: Any) -> nn.Module:
     [
         lambda: Scaled(512, 512),
         lambda: nn.utils.parametrizations.weight_norm(nn.Linear(512, 512)),
-        lambda: nn.utils.spectral_norm(nn.Linear(512, 512)),
         lambda: _linear(weight=nn.Parameter(torch.ones(512, 512, dtype=torch.int8), requires_grad=False)),
         lambda: _linear(weight=nn.Parameter(torch.zeros(1, 1).expand(2**15, 2**14 + 1))),  # more than 2 GB
-        lambda: nn.Linear(512, 512, dtype=torch.float16),
         lambda: nn.Linear(512, 512, dtype=torch.float64),
         lambda: nn.Linear(512, 512, device="meta"),
         lambda: nn.Linear(64, 64),
-        lambda: nn.MultiheadAttention(512, 4),
         lambda: _linear(forward=lambda input: input),
     ],
 )
@@ -162,70 +145,8 @@ def test_only_code_that_tests_run_gets_channels_last(name: str, channels_last: b
 @packs
 def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> None:
     config = {**VISION, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
-    extractor = load(build(zoo, "large", lambda: transformers.ViTModel(transformers.ViTConfig(**config))))
-    model = extractor._model
+    model = load(build(zoo, "large", lambda: transformers.ViTModel(transformers.ViTConfig(**config))))._model
     assert {model.get_submodule(name).weight.numel() for name in packed(model)} == {256 * 512}
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    assert extractor.weight_bytes == weights + len(packed(model)) * 256 * 512 * 4
-
-
-@packs
-def test_so_many_layers_are_packed_as_the_copies_may_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = nn.Sequential(*(nn.Linear(512, 384) for _ in range(3)), nn.Linear(512, 256))
-    monkeypatch.setattr(device, "_MAX_PACKED_BYTES", 2 * 512 * 384 * 4)  # instead of 2 GB
-    device.pack_linears(model)
-    assert packed(model) == ["0", "1"]
-
-
-# --- memory -----------------------------------------------------------------------------------------------
-
-MEMORY = """
-import json, resource, torch
-from pathlib import Path
-from hf_emms.errors import EmmsError
-from hf_emms.features import device
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-
-def faults(rounds):
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(rounds):
-        held = [torch.ones(2**21) for _ in range(12)]
-        del held
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
-
-device.keep_freed_memory()
-faults(2)
-before = faults(2), resident()
-device.release_freed_memory()
-print(json.dumps([*before, resident()]))
-"""
-
-
-PAGES = 2 * 12 * 2**23 // 4096  # that the rounds touch
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
-def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def memory() -> list[float]:
-        """Page faults of a process that allocates and frees, and its resident MB before and after the release."""
-        return json.loads(subprocess.run([*python(), "-c", MEMORY], capture_output=True, check=True).stdout)
-
-    faults, held, left = memory()
-    assert faults < 0.25 * PAGES
-    assert left < held - 80  # 12 tensors of 8 MB
-    libc_unless_set = device._glibc.__wrapped__
-    assert libc_unless_set() is not None
-    for name, value in (("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7"), ("MALLOC_TRIM_THRESHOLD_", "131072")):
-        monkeypatch.setenv(name, value)
-        assert libc_unless_set() is None
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
-    faults, _, _ = memory()
-    assert faults > 0.5 * PAGES
 
 
 # --- batches ----------------------------------------------------------------------------------------------

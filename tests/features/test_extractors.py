@@ -36,14 +36,6 @@ def test_text_features_are_the_mean_of_the_last_layer(name: str, zoo: Path) -> N
     np.testing.assert_allclose(rows(load(folder, "text"), texts), torch.stack(expected), atol=1e-5)
 
 
-def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
-    folder = build(zoo, "clip")
-    whole = transformers.AutoModel.from_pretrained(folder)
-    extractor = load(folder)
-    assert extractor.parameters == sum(p.numel() for p in whole.vision_model.parameters())
-    assert extractor.plan.architecture.family == "CLIP vision tower"
-
-
 def test_images_of_any_mode_are_read_as_rgb(zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
     features = rows(load(build(zoo, "vit")), [gray.convert(mode) for mode in ("RGB", "L", "RGBA", "P")])
@@ -95,10 +87,6 @@ def test_counts_of_several_inputs_add_up_and_lengths_are_the_largest() -> None:
     counts = ReadCounts(*range(1, 15))
     counts.add(ReadCounts(*[8] * 14))
     assert msgspec.structs.astuple(counts) == (9, 10, 11, 12, 8, 14, 8, 16, 9, 18, 11, 20, 21, 14)
-    assert counts.documents_per_second == 20 / 21
-    counts = ReadCounts(8, cut=1, cut_length=40, cut_pairs=1, pair_length=41, windowed=1, window_length=1_042, parted=1)
-    said = ["inputs-windowed", "clips-split", "texts-truncated", "pairs-truncated"]
-    assert ([note.code for note in counts.notes()], counts.cut_share) == (said, 0.25)
 
 
 def test_a_tokenizer_without_a_sensible_limit_reads_512_tokens(zoo: Path) -> None:

@@ -133,12 +133,6 @@ def test_texts_of_large_datasets_are_read_in_chunks(
     np.testing.assert_allclose(rows(extractor, INPUTS[kind]), whole, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["image+text", "text+text", "text-pair", "words", "search"])
-def test_inputs_of_another_form_are_refused(kind: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="failed on its inputs"):
-        rows(load(build_pair(zoo, "clip") if kind == "image+text" else family(zoo, "bert"), kind), ["a"])
-
-
 def test_every_row_has_a_tiny_checkpoint_and_claims_what_no_other_claims() -> None:
     made = {kind: {*names} for kind, names in FAMILIES.items()}
     made["image"] |= {"timm_wrapper"}

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.fusion import image_embedding, projected_patches
+from hf_emms.features.fusion import projected_patches
 from hf_emms.inputs import Pairs
 from tests.helpers import extracting
 from tests.helpers.extracting import Reads, own_pixels, rows, some_pairs
@@ -72,18 +72,6 @@ def test_a_patch_that_is_the_whole_picture_is_as_similar_as_the_picture(name: st
         maps = [projected_patches(model, torch.zeros(1, tokens, hidden.shape[-1])) for tokens in (33, 34)]
     torch.testing.assert_close(patch.flatten(1), outputs.pooler_output, atol=1e-5, rtol=1e-4)
     assert [None if cells is None else cells.shape[2:] for cells in maps] == [(5, 5), None] or hidden.ndim == 4
-
-
-@pytest.mark.parametrize(("name", "cells"), [("clip", 16), ("dual-swin", 49)])
-def test_the_embedding_of_an_image_and_of_its_cells_has_unit_length(name: str, cells: int, zoo: Path) -> None:
-    model = load(build_pair(zoo, name))._model
-    pixels = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        whole = model.get_image_features(pixel_values=pixels).pooler_output
-        embedding = image_embedding(model, pixels)
-    assert embedding.shape == (2, 1 + cells, whole.shape[1])
-    torch.testing.assert_close(embedding[:, 0], whole / whole.norm(dim=1, keepdim=True))
-    assert embedding.norm(dim=2).max() < 1 + 1e-5  # a cell is the mean of unit vectors
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "dual-clip", "owlvit"])

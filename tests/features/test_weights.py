@@ -61,7 +61,7 @@ def test_pickled_tensors_are_read_and_what_is_more_than_tensors_with_the_flag(
 
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(folder: Path, tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2), "more": Harmful(tmp_path / "ran")}, folder / "pytorch_model.bin")
-    with pytest.raises(EmmsError, match=r"more than tensors \(posix\.system\)") as caught:
+    with pytest.raises(EmmsError, match=r"more than tensors: posix\.system") as caught:
         load(folder)
     assert "allow_pickle=True" in str(caught.value.hint)
     with pytest.raises(UnpicklingError):
@@ -99,11 +99,8 @@ def test_an_index_without_files_or_with_files_outside_its_folder_is_refused(
     assert refused.value.message == f"{index} of {folder} {problem}"
 
 
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax"), ("adapter_model.safetensors", "adapter")],
-)
-def test_weights_for_something_else_are_named(folder: Path, name: str, what: str) -> None:
+@pytest.mark.parametrize("name", ["tf_model.h5", "adapter_model.safetensors"])
+def test_weights_for_something_else_are_named(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"weights")
-    with pytest.raises(EmmsError, match=f"no weights for PyTorch, only weights .*{what}.*{name}"):
+    with pytest.raises(EmmsError, match=f"has no model.safetensors or pytorch_model.bin, only {name}"):
         load(folder)

@@ -42,10 +42,8 @@ def described(kind: str, zoo: Path, folder: Path) -> Path:
         layers: list[torch.nn.Module] = [modules.StaticEmbedding(tokenizer, embedding_dim=8)]
         settings: dict[str, Any] = {"similarity_fn_name": "cosine"}
     else:
-        norm = modules.LayerNorm(16)
-        torch.nn.init.normal_(norm.norm.weight)
-        layers = [modules.Transformer(bert, max_seq_length=9), modules.Pooling(16, "max", include_prompt=False)]
-        layers += [norm, modules.Dense(16, 8), modules.Normalize()]
+        layers = [modules.Transformer(bert, max_seq_length=9), modules.Pooling(16, "cls", include_prompt=False)]
+        layers += [modules.Dense(16, 8), modules.Normalize()]
         settings = {"prompts": {"query": "", "pair": "a photo of "}, "default_prompt_name": "pair"}
     st.SentenceTransformer(modules=layers, **settings).save_pretrained(str(folder), create_model_card=False)
     return folder

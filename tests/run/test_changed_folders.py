@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hf_emms
-from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 from tests.finetune.make import FAST, colours, ranking, save
 from tests.finetune.test_response_scorer import rows as prompts
+from tests.helpers.caching import cached_keys
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 
@@ -50,7 +50,7 @@ def train_on(folder: Path) -> None:
 
 
 def cached_kinds(cache: Path, folder: Path) -> set[str]:
-    return {entry.kind for entry in Cache(cache).entries() if entry.key.get("id") == str(folder)}
+    return {key["kind"] for key in cached_keys(cache) if key["id"] == str(folder)}
 
 
 @pytest.mark.parametrize(

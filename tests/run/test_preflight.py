@@ -72,7 +72,7 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
             0,
             [
                 "3 problems of this run:",
-                "checkpoint org/hollow: org/hollow has no weights for PyTorch, only weights for ONNX Runtime",
+                "checkpoint org/hollow: org/hollow has no model.safetensors or pytorch_model.bin, only model.onnx",
                 "checkpoint org/nowhere: ",
                 "emms-demo/bert-random is a bert checkpoint, which reads texts, not images",
             ],

@@ -21,6 +21,7 @@ from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.confirm import options_for
 from hf_emms.run.plan import Session, _check_groups, make_plan
+from tests.helpers.caching import cached_keys
 from tests.helpers.counting import counted_calls
 from tests.helpers.notes import codes
 from tests.helpers.progress import RecordedProgress
@@ -231,7 +232,7 @@ def test_invalid_cache_entries_are_computed_again(tiny: Path, emms_cache: Path) 
 
     expected = rank_again()[0].scores
     cache = Cache(emms_cache)
-    entries = {entry.kind: entry.key for entry in cache.entries()}
+    entries = {key["kind"]: key for key in cached_keys(emms_cache)}
     stored = cache.get_json(entries["rows"], lambda value: value)
     for change in (
         lambda row: [row],

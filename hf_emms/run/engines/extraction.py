@@ -197,7 +197,6 @@ def load(spec: FeatureSpec, engine_input: EngineInput, layers: tuple[str, ...] |
         allow_pickle=running.allow_pickle,
         layers=layers or engine_input.features.read_layers,
         spans=isinstance(sample.inputs, Spans),
-        cache=engine_input.cache,
     )
     spec.check_unchanged()
     return extractor

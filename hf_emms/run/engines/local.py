@@ -11,7 +11,7 @@ from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
 
 from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
+from hf_emms.features.extractor import ExtractorPool
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
@@ -25,6 +25,8 @@ from hf_emms.scoring.labels import LabelTable
 # Checkpoints that may be downloaded before they are needed: a slow download delays none, and an interrupted run leaves
 # few unused files.
 AHEAD = 2
+# Bytes of weights that stay loaded together.
+MAX_IDLE_BYTES = 10**9
 _NOTED_SECONDS = 1.0
 
 
