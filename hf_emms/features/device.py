@@ -50,22 +50,17 @@ def device_name(device: str) -> str:
     return f"GPU of {processor_name()}"
 
 
-class GpuPeak:
-    """The most memory on a CUDA device that tensors need in addition to those that exist now."""
+def gpu_peak(device: str) -> Callable[[], int | None]:
+    """Return a function that reports the most bytes on a CUDA device that tensors need in addition to those of now.
 
-    def __init__(self, device: str) -> None:
-        self._device = choose_device(device)
-        self._before = 0
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._before = torch.cuda.memory_allocated(self._device)
-
-    @property
-    def bytes(self) -> int | None:
-        """The bytes until now; None on other devices, whose memory also contains the inputs."""
-        if self._device.type != "cuda":
-            return None
-        return torch.cuda.max_memory_allocated(self._device) - self._before
+    It returns None for other devices, whose memory also contains the inputs.
+    """
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        return lambda: None
+    torch.cuda.reset_peak_memory_stats(chosen)
+    before = torch.cuda.memory_allocated(chosen)
+    return lambda: torch.cuda.max_memory_allocated(chosen) - before
 
 
 # --- preparing a CPU: features stay the same up to float32 rounding ---------------------------------------
@@ -88,7 +83,7 @@ def prepare_for_cpu(model: nn.Module, *, channels_last: bool) -> None:
     keep_freed_memory()
     pack_linears(model)
     if channels_last:
-        to_channels_last(model)
+        torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
 
 @cache
@@ -134,11 +129,6 @@ def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
             # Bound to tensors, not to the module: a cycle would keep its memory until the next garbage collection.
             call = partial(_packed_forward, packed=packed, weight=weight, bias=module.bias)
             module.forward = call  # type: ignore[method-assign]
-
-
-def to_channels_last(model: nn.Module) -> None:
-    """Convert the weights of convolutions to `channels_last`, which their maps follow."""
-    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
 
 def _packed_forward(input: Tensor, *, packed: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

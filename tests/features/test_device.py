@@ -55,7 +55,7 @@ def test_a_prepared_model_gives_the_same_features(
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
     before = rows(extractor, inputs)
     device.pack_linears(model, min_weights=1)
-    device.to_channels_last(model)
+    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
     linears = [module for module in model.modules() if type(module) is nn.Linear]
     assert len(packed(model)) == (len(linears) if PACKS else 0)
     np.testing.assert_allclose(rows(extractor, inputs), before, rtol=0, atol=SLACK * np.abs(before).max())

@@ -316,14 +316,6 @@ def test_queries_and_documents_are_embedded_with_their_prompts(
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS, prompt="cat "), atol=2e-6)
 
 
-def test_a_chosen_prompt_replaces_that_of_passages(zoo: Path, tmp_path: Path) -> None:
-    bert(zoo, tmp_path / "st", prompts={"passage": "the road "})
-    plan = plan_extraction(
-        repo_of(tmp_path / "st"), MODALITIES["search"], "t", prompts=FeatureOptions(document_prompt="a ")
-    )
-    assert (plan.document_prompt, codes(plan.notes)) == ("a ", ["prompts"])
-
-
 def test_the_similarity_of_a_checkpoint_is_used(sentences: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sentences, tmp_path / "st")
     edit_json(folder / ABOUT, similarity_fn_name="manhattan")

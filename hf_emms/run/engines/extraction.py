@@ -144,9 +144,9 @@ def _run(
     peaks = []
 
     def load_it() -> Extractor:
-        from hf_emms.features.device import GpuPeak
+        from hf_emms.features.device import gpu_peak
 
-        peaks.append(GpuPeak(running.device))
+        peaks.append(gpu_peak(running.device))
         return load(spec, engine_input, layers)
 
     clock = _Clock(on_inputs)
@@ -159,7 +159,7 @@ def _run(
         {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()},
         {layer: one_line(error) for layer, error in extractor.refused.items()},
         loading=clock.loading,
-        memory=peaks[0].bytes if peaks else None,  # not measured if the checkpoint was loaded before
+        memory=peaks[0]() if peaks else None,  # not measured if the checkpoint was loaded before
     )
 
 
