@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import shlex
 from pathlib import Path
@@ -22,9 +21,6 @@ from tests.helpers.rows import CLASSES, TEXTS, N, image_rows, pictures
 from tests.helpers.samples import load_sample
 
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
-DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
-YEARS = [1990 + i % 9 for i in range(N)]
-DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
 DOCCANO = {"id": 0, "label": "PER", "start_offset": 0, "end_offset": 4}
 OUTSIDE = {"start": 50, "end": 60, "label": "PER"}
 VIDEO = {"bytes": b"video", "path": None}
@@ -51,9 +47,6 @@ UNCLEAR: dict[str, Build] = {
     "choices beside a picture": with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
     "choices beside an answer": table({"question": TEXTS, "answer": OTHER_TEXTS, "choices": [["a"]] * N}),
     "numbered choices": table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
-    "a time series": csv_of("date,value", DATES, VALUES),
-    "values of days": table({"day": DAYS, "close": VALUES}),
-    "dates and scores": table({"when": DATES, "score": VALUES}),
     **{
         f"paths of absent {name}s": csv_of(f"{name},label", [f"absent/{i}.{suffix}" for i in range(N)], CLASSES)
         for name, suffix in (("image", "png"), ("audio", "wav"))
@@ -75,7 +68,6 @@ UNCLEAR: dict[str, Build] = {
     "tags of a text's words": table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
     "a text and prices": table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
     "ages": with_images(age=[20 + 7 * i % 60 for i in range(N)]),
-    "years": table({"text": TEXTS, "label": YEARS}),
     "a text and whole numbers": table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
     "a text and numbers that increase": table({"text": TEXTS[:2], "k": [1, 2]}),
     **{
@@ -87,7 +79,6 @@ UNCLEAR: dict[str, Build] = {
     },
     "pairs of ids": table({"text": TEXTS, "labels": [[0, 1], [1, 0]] * 12}),
     "many -1 beside classes": table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
-    "a text and days": table({"text": TEXTS, "day": DAYS}),
     "cities beside two numbers": table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES}),
     "a class and a key": table({"label": CLASSES, "row_id": [*range(N)]}),
     "a class as a text": table({"city": CLASSES, "label": BITS}),
@@ -101,7 +92,6 @@ UNCLEAR: dict[str, Build] = {
         f"{name} that cannot be named": table({name: TEXTS, "a.label" if "." in name else "label": CLASSES})
         for name in ("text, raw", "a.text")
     },
-    "digests": table({"hash": [f"{i * 7919:040x}" for i in range(N)], "label": CLASSES}),
     "two texts that repeat": table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
     "a translation that repeats": table({"en": TEXTS, "de": CLASSES}),
     "a text, a title and two marks": table({"text": TEXTS, "title": OTHER_TEXTS, "x": BITS, "y": BITS}),
@@ -147,7 +137,6 @@ UNCLEAR: dict[str, Build] = {
         {"essay": [f"{text}, on which more is said" for text in TEXTS], "set": BITS, "mark": [1, 2, 3] * 8}
     ),
     "a question, its answer and a score": table({"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES}),
-    "dates that are the only texts": table({"when": DATES, "label": CLASSES}),
 }
 LABELLED = table({"text": TEXTS, "label": CLASSES, "labels": BITS, "amount": VALUES, "other": OTHER_TEXTS})
 # Data with settings.

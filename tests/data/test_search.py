@@ -394,7 +394,6 @@ BAD_TABLES: dict[str, tuple[Any, ...]] = {
     ),
     "equal queries": ({"asked": [{**row, "text": "the same"} for row in QUERIES]}, "All queries are equal"),
     "no texts": ({"corpus": [{"_id": row["_id"], "url": "x"} for row in CORPUS]}, "corpus.jsonl has no column of text"),
-    "no ids": ({"asked": [{"text": row["text"]} for row in QUERIES]}, "queries.jsonl has no column of ids"),
     "an id is missing": ({"asked": [*QUERIES, {"_id": None, "text": "a"}]}, "Row 62 of queries.jsonl has no _id"),
     "grades are words": (
         {"qrels": [{**row, "score": "yes"} for row in QRELS]},
@@ -404,7 +403,6 @@ BAD_TABLES: dict[str, tuple[Any, ...]] = {
     "no ids of documents": ({"qrels": [{"query-id": "q1", "text": "d1"}] * 4}, "has no column of ids of documents"),
     "a negative": ({}, "have no negative", {"negative": "text"}),
     "an absent column": ({}, "queries.jsonl has no column 'absent': _id, text", {"query": "absent"}),
-    "an absent body": ({}, "corpus.jsonl has no column 'body': _id, title, text", {"document": "title,body"}),
 }
 
 
@@ -464,14 +462,6 @@ def test_rows_without_a_grade_are_skipped() -> None:
     sample = load_sample(datasets.Dataset.from_dict(rows))
     assert (len(sample), sample.skipped) == (N - 2, 2)
     assert sample.reading.reasons[0] == "row 1: no relevance in column 'score'"
-
-
-def test_the_seed_draws_the_other_documents() -> None:
-    tables = {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS[:5]}
-    first, second = (set(load_sample(tables, corpus_size=20, seed=seed).inputs.documents) for seed in (0, 1))
-    assert len(first) == len(second) == 20
-    assert first & second > set(BOOKS[:5])
-    assert first != second
 
 
 @pytest.mark.parametrize("layout", ["folder", "memory"])

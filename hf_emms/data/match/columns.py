@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +87,6 @@ class Columns:
             self._known[name, "repeats"] = several
         return bool(self._known[name, "repeats"])
 
-    def has_letters(self, name: str) -> bool:
-        """Return whether any text contains a letter. Numbers and dates do not."""
-        return any(char.isalpha() for text in self.first_texts(name) for char in text)
-
     def varies(self, name: str) -> bool:
         """Return whether the first cells differ."""
         cells = self.cells[name].slice(length=_TEXTS).to_pylist()
@@ -135,7 +131,6 @@ def read_columns(split: OpenSplit) -> Columns:
             types[name] = "integer"
         if type in ("string", "integer"):
             _recognize_files(columns, split, name, cells)
-    columns.word_tags.update(_aligned_tags(columns))
     return columns
 
 
@@ -297,20 +292,6 @@ def _flag_count(cells: pa.ChunkedArray, class_names: list[str] | None) -> int | 
     # The ids in a list are unique.
     are_flags = lengths[0] > _MIN_FLAGS or bool((ones != 1).any())
     return int(lengths[0]) if are_flags else None
-
-
-def _aligned_tags(columns: Columns) -> Iterator[str]:
-    """Yield columns of ids or numbers with one element per word in each row."""
-    types = columns.types
-    lengths = {
-        name: _lengths(cells.slice(length=_TEXTS))
-        for name, cells in columns.cells.items()
-        if types[name] in ("strings", "classes", "integers")
-    }
-    for name, counts in lengths.items():
-        words = (other for other in lengths if types[other] == "strings" and types[name] != "strings")
-        if len(np.unique(counts)) > 1 and any(np.array_equal(counts, lengths[other]) for other in words):
-            yield name
 
 
 def _are_whole(cells: pa.ChunkedArray) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -46,8 +45,7 @@ def with_columns(problem: str, columns: Columns) -> str:
 def check_exists(role: str, names: str, columns: Columns) -> None:
     for name in names_in(names, columns.types):
         if name not in columns.types and column_of(name, columns.types) not in columns.types:
-            close = difflib.get_close_matches(name, columns.types, n=1)
-            raise EmmsError(with_columns(f"The dataset has no column {name!r}", columns), use_column(role, *close))
+            raise EmmsError(with_columns(f"The dataset has no column {name!r}", columns), use_column(role))
 
 
 def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:

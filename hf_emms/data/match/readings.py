@@ -221,7 +221,7 @@ def _is_suitable(task: Task, column: Column, name: str, columns: Columns) -> boo
         return not columns.is_zero_one(name) and (type != "float" or len(columns.distinct(name)) > 1)
     if type == "strings":
         return (column is task.label and columns.varies(name)) or task.items is not None
-    return type == "string" and not columns.repeats(name) and columns.has_letters(name)
+    return type == "string" and not columns.repeats(name)
 
 
 def _flag_columns(task: Task, suitable: Sequence[str], columns: Columns) -> str | None:
