@@ -130,7 +130,7 @@ class DatasetFiles:
     folder: Path | None = None
 
     def open(self, split: str | None, stream: SampleOptions | None = None) -> OpenSplit:
-        """Open a split, by default a training split if there is one; the name of an only split is ignored.
+        """Open a split, by default a training split if there is one.
 
         `stream` are the options of a sample that is drawn from the first rows of a stream.
         """
@@ -138,7 +138,7 @@ class DatasetFiles:
             splits = tuple(self.local.splits)
             if self.builder is not None:
                 splits = tuple(map(str, self.builder.config.data_files or self.builder.info.splits or {}))
-            split, notes = choose_split(self.name, splits, split if len(splits) > 1 else None)
+            split, notes = choose_split(self.name, splits, split)
             notes = (*notes, *self.local.notes)
             opened = OpenSplit(self.name, self.repo, self.config, split, None, None, splits, notes)
             if self.folder is not None:

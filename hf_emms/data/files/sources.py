@@ -14,7 +14,6 @@ from hf_emms.data.files.open_split import (
     DatasetFiles,
     JoinedImages,
     OpenSplit,
-    choose_split,
     configuration_names,
     find_files,
     open_memory,
@@ -59,8 +58,8 @@ class DatasetSource:
         """
         split, is_streamed = self.split(options), options.streaming or self._is_large(options)
         if self.repo.id == _IN_MEMORY:
-            return _checked(open_memory(self.name, self.repo, self.data, split, options), split)
-        opened = _checked(self._files.open(split, options if is_streamed else None), split)
+            return open_memory(self.name, self.repo, self.data, split, options)
+        opened = self._files.open(split, options if is_streamed else None)
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
             notes.append(Note("streamed-preset", f"Streamed, because {self.preset.id} is large."))
@@ -144,13 +143,6 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         f"The preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer).",
         "Name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
     )
-
-
-def _checked(opened: OpenSplit, asked: str | None) -> OpenSplit:
-    """Raise an `EmmsError` if the dataset does not have the named split."""
-    if opened.splits:
-        choose_split(opened.name, opened.splits, asked)
-    return opened
 
 
 def _resolved(dataset: str) -> Repo:

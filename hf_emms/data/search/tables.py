@@ -210,7 +210,6 @@ def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables
     if judgments is None:
         raise _no_judgments(source)
     opened = source.files_of(judgments).open(source.split(options))
-    choose_split(source.name, opened.splits, source.split(options))
     judged = _dataset_table(f"the configuration {judgments}", [opened])
     if judged.find(_QUERY_IDS) is None and judgments == _JUDGMENTS[0]:
         return None  # rows of another kind
