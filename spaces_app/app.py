@@ -10,8 +10,6 @@ import os
 from typing import TYPE_CHECKING
 
 from gradio import Server
-from gradio.oauth import attach_oauth
-from gradio.utils import get_space
 from leaderboard.endpoints import ENDPOINTS, Endpoints, as_json
 from leaderboard.server import MIDDLEWARE, Pages, pages_of
 
@@ -42,15 +40,12 @@ def server_of(pages: Pages) -> Server:
     endpoints = Endpoints(pages.store)
     for name in ENDPOINTS:
         server.api(getattr(endpoints, name), name=name, queue=False)
-    if pages.sign_in:
-        attach_oauth(server)
     server.router.routes.extend(pages.routes())
     return server
 
 
 def main() -> None:
-    sign_in = get_space() is not None and "OAUTH_CLIENT_ID" in os.environ
-    server = server_of(pages_of(os.environ, sign_in=sign_in))
+    server = server_of(pages_of(os.environ))
     server.launch(
         mcp_server=importlib.util.find_spec("mcp") is not None,
         show_error=True,

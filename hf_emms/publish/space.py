@@ -35,9 +35,7 @@ _README = "README.md"
 _TASKS = "leaderboard/tasks.txt"
 _PAGE = "index.html"
 # Metadata of a static Space.
-_STATIC = {"sdk": "static", "app_file": _PAGE} | dict.fromkeys(
-    ("sdk_version", "python_version", "hf_oauth", "hf_oauth_scopes")
-)
+_STATIC = {"sdk": "static", "app_file": _PAGE, "sdk_version": None, "python_version": None}
 _TAGS = ("leaderboard", "emms")
 
 

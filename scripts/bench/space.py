@@ -54,7 +54,6 @@ BUDGETS = {
 }
 TABS = {
     "the heat map of all tasks": ("tab=across&scope=all", "table.heat tbody tr"),
-    "the shortlist": ("tab=choose", "table.plain tbody tr"),
     "the plot": ("tab=cost", "svg.plot"),
 }
 # As in Chromium's developer tools: bytes per second, and milliseconds.

@@ -127,7 +127,6 @@ def demo_rankings() -> Iterator[str]:
 
 
 _FASHION = "task=image-classification&ranking=fashion"
-_COMPARED = "with=emms-demo%2Fresnet-drawings&with=emms-demo%2Fswin-distilled&with=emms-demo%2Fresnet-distilled"
 PAGES = {
     "leaderboard-home": _leaderboard("home", (1280, 700)),
     "leaderboard-home-phone": _leaderboard("home-phone", (390, 844)),
@@ -135,7 +134,6 @@ PAGES = {
     "leaderboard-dark": _leaderboard("dark", (1280, 900), f"{_FASHION}&__theme=dark"),
     "leaderboard-phone": _leaderboard("phone", (390, 844), _FASHION),
     "leaderboard-across": _leaderboard("across", (1280, 900), f"{_FASHION}&tab=across&scope=all"),
-    "leaderboard-compare": _leaderboard("compare", (1280, 900), f"{_FASHION}&{_COMPARED}"),
     "leaderboard-checkpoint": _leaderboard("checkpoint", (1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
 }
 
@@ -162,7 +160,7 @@ def take_card(results: Path) -> None:
     from hf_emms.ranking import Ranking
 
     rankings = [Ranking.load(file) for file in sorted(results.glob("*.json"))]
-    holding = [ranking for ranking in rankings if CARD_CHECKPOINT in ranking]
+    holding = [ranking for ranking in rankings if ranking.rows_of([CARD_CHECKPOINT])]
     readme = card_of(holding, CARD_CHECKPOINT, "model").updated(None).decode()
     text = readme.removeprefix("\ufeff").split("---", 2)[2]
     file = results / "card.html"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -13,10 +12,9 @@ from hf_emms.errors import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup, values
-from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
-from leaderboard.selection import ORDERS, View, label, to_query
+from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 from leaderboard.wins import Wins
 
@@ -32,8 +30,8 @@ class Grid:
 
     Attributes:
         entries: The rankings, each a column.
-        rows: Checkpoint → entry id → row, for the entries that ranked the checkpoint; in the view's order.
-        lines: Checkpoint → its first line, by name.
+        rows: Checkpoint → entry id → row, for the entries that ranked the checkpoint; most wins first.
+        lines: Checkpoint → its first line, for all checkpoints.
         passing: The checkpoints that pass the filters.
         wins: Checkpoint → its share of wins over all rankings, hidden ones included.
         rankings: Number of rankings.
@@ -55,7 +53,7 @@ def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
 
 
 def grid(view: View, snapshot: Snapshot) -> Grid:
-    """Return the grid of a view in its order: all checkpoints, or the first that pass the filters if there are many."""
+    """Return the grid of a view: all checkpoints, or the first that pass the filters if there are many."""
     entries = of_scope(view, snapshot)
     won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
     # First the datasets that ranked the first checkpoints, so that the top left of the map is filled.
@@ -68,26 +66,22 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
         for line in lines(entry.ranking, snapshot):
             first.setdefault(line.row.checkpoint, line)
             rows.setdefault(line.row.checkpoint, {})[entry.id] = line.row
-    by_name = {name: first[name] for name in sorted(first, key=str.lower)}
+    names = [*won, *sorted(first.keys() - won.keys(), key=str.lower)]
     # Several datasets: it does not matter whether a checkpoint was trained on one of them.
-    passing = {line.row.checkpoint for line in matching([*by_name.values()], replace(view, trained=""))}
-    ordered = _ordered(by_name, won, view.order)
+    passing = {line.row.checkpoint for line in matching([*first.values()], replace(view, trained=""))}
     limit = min(view.rows, MAX_CHECKPOINTS)
-    if len(ordered) > limit:
-        ordered = [name for name in ordered if name in passing][:limit]
-    left_out = (len(entries) - len(shown), len(passing) - len(passing & {*ordered}))
+    if len(names) > limit:
+        names = [name for name in names if name in passing][:limit]
+    left_out = (len(entries) - len(shown), len(passing) - len(passing & {*names}))
     return Grid(
-        tuple(shown), {name: rows[name] for name in ordered}, by_name, frozenset(passing), won, len(entries), left_out
+        tuple(shown), {name: rows[name] for name in names}, first, frozenset(passing), won, len(entries), left_out
     )
 
 
 def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
-    """Render the grid; without a server, the browser filters and orders the rows that it has."""
+    """Render the grid; without a server, the browser filters the rows that it has."""
     cells = grid(view, snapshot)
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
-    starts = _starts_of_groups(cells) if view.order == "-wins" else frozenset()
-    sent = {name: line for name, line in cells.lines.items() if name in cells.rows}
-    places = {name: place for place, name in enumerate(sent)}
     rows = [
         TableRow(
             (
@@ -95,58 +89,17 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
                 *_won(cells, name),
                 *(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries),
             ),
-            "band" if name in starts else "",
-            places[name],
-            name not in cells.passing,
+            place=place,
+            is_hidden=name not in cells.passing,
         )
-        for name, rows in cells.rows.items()
+        for place, (name, rows) in enumerate(cells.rows.items())
     ]
-    columns = [*(_sorter(name, view) for name in ORDERS), *(_header(entry, view, snapshot) for entry in cells.entries)]
-    data = _values(sent, cells.wins) if is_static or len(sent) == len(cells.lines) else {}
+    fixed = [Column("Checkpoint", "checkpoint"), Column("Wins", "number"), Column("Rankings", "number")]
+    columns = [*fixed, *(_header(entry, view, snapshot) for entry in cells.entries)]
+    is_complete = is_static or len(cells.rows) == len(cells.lines)
+    data: dict[str, Any] = values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {}
     ranks = Table("Ranks across datasets", columns, rows, "board heat", "Ranks of checkpoints across datasets", data)
     return markup.draw("across.html", ranks=ranks, left_out=cells.left_out, shades=_SHADES, empty=not cells.passing)
-
-
-def _values(sent: Mapping[str, Line], wins: Mapping[str, Wins]) -> dict[str, Any]:
-    """Return the values by which the browser filters and orders the checkpoints."""
-    won = [_place(wins, name) for name in sent]
-    orders = {
-        "checkpoint": [name.lower() for name in sent],
-        "wins": won,
-        "rankings": [place[::-1] for place in won],
-    }
-    groups = [place[0] for place in won]
-    return {
-        "field": "order",
-        "usual": View.order,
-        "bands": groups,
-        "orders": markup.sort_keys(orders),
-        **values.of_filters([*sent.values()]),
-    }
-
-
-def _place(won: Mapping[str, Wins], name: str) -> tuple[float, float, float]:
-    """Return the values that order a checkpoint by its wins; in reverse, by its rankings."""
-    wins = won.get(name)
-    return (-wins.group, wins.share, wins.rankings) if wins else (-len(won), -1.0, 0)
-
-
-def _ordered(by_name: Mapping[str, Line], won: Mapping[str, Wins], order: str) -> list[str]:
-    if order.endswith("checkpoint"):
-        return [*by_name][:: -1 if order.startswith("-") else 1]
-    direction = 1 if order.endswith("wins") else -1
-    return sorted(by_name, key=lambda name: _place(won, name)[::direction], reverse=order.startswith("-"))
-
-
-def _starts_of_groups(cells: Grid) -> frozenset[str]:
-    """Return the first checkpoint of each group except the first group, in the order of wins."""
-    groups = [(name, _place(cells.wins, name)[0]) for name in cells.rows if name in cells.passing]
-    return frozenset(name for (_, before), (name, group) in pairwise(groups) if group != before)
-
-
-def _sorter(name: str, view: View) -> Column:
-    css, title = "checkpoint" if name == "checkpoint" else "number", ORDERS[name]
-    return markup.sorting_column(name, title, css, view.order, lambda order: to_query(replace(view, order=order)))
 
 
 def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:

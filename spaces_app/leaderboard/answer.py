@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from hf_emms.errors import format_count
 from hf_emms.options import to_flags
 from hf_emms.ranking import Ranking, Row, is_commit
-from hf_emms.ranking.advice import (
-    advice,
-    advised_verb,
-    baselines_in_words,
-    caveats,
-    finetuning_summary,
-    recommendation,
-)
+from hf_emms.ranking.advice import advice, advised_verb, baselines_in_words, recommendation
 from hf_emms.ranking.columns import ScoreFormatter
 from hf_emms.ranking.expected_gap import gaps_in_words
-from hf_emms.ranking.verdict import comparable, pick, preferences, smallest_of, verdict
+from hf_emms.ranking.verdict import pick, preferences
 from leaderboard import markup, values
-from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching, of_lines
-from leaderboard.markup import Link, Parts
-from leaderboard.selection import View, is_filtered, to_query, without_filters
+from leaderboard.markup import Parts
+from leaderboard.selection import View, checkpoint_link, is_filtered, to_query, without_filters
 from leaderboard.store import Snapshot
 
-_MAX_NAMED = 2
 _LOAD = {
     "timm": 'import timm\n\nmodel = timm.create_model("hf-hub:{id}", pretrained=True)',
     "sentence-transformers": (
@@ -51,7 +42,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
         "answer.html",
         sentence=sentence(ranking, view),
         verb=advised_verb(ranking),
-        beside=[*hint, *caveats(ranking), *gaps_in_words(ranking), *baselines_in_words(ranking)],
+        beside=[*hint, *gaps_in_words(ranking), *baselines_in_words(ranking)],
         is_filtered=is_filtered(view),
         clear=to_query(without_filters(view)),
         total=len(ranking.rows),
@@ -59,10 +50,20 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
     )
 
 
+def sentence(ranking: Ranking, view: View) -> Parts:
+    """Return the recommendation, with a link to the page of the checkpoint to fine-tune."""
+    text, row = recommendation(ranking), pick(ranking)
+    if row is None:
+        return text
+    # Another checkpoint's name may begin with this one.
+    parts = re.split(rf"(?<![\w./-]){re.escape(row.checkpoint)}(?![\w/@-]|\.\w)", text, maxsplit=1)
+    return [parts[0], checkpoint_link(row.checkpoint, view), *parts[1:]]
+
+
 def in_words(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the shown answer as a text, for previews."""
     if not is_filtered(view):
-        return "".join(part if isinstance(part, str) else part.text for part in sentence(ranking, view))
+        return recommendation(ranking)
     found = _of_filtered(view, ranking, snapshot)
     start = f"{advised_verb(ranking)} {found['pick'].text}{found['said']}. " if found["pick"] else ""
     return f"{start}{found['passing']:,} of {len(ranking.rows):,} checkpoints pass the filters."
@@ -111,37 +112,3 @@ def command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
         words += [flag] if value is None else [flag, value]
     listed = [f"--checkpoint {shlex.quote(name)}" for name in checkpoints if markup.is_id(name)]
     return (" \\\n  " if len(listed) > 1 else " ").join([shlex.join(words), *listed])
-
-
-def sentence(ranking: Ranking, view: View) -> Parts:
-    """Return a sentence that names the checkpoint to fine-tune."""
-    row = pick(ranking)
-    if row is None:
-        return recommendation(ranking)
-    if summary := finetuning_summary(ranking):
-        return [*_named(row, view), f". {summary}"]
-    estimator, judgment = ranking.estimators[0], verdict(ranking)
-    shown = ScoreFormatter(ranking, estimator)
-    score = shown.sentence(row.scores[estimator])
-    start = [f"{advised_verb(ranking)} ", *_named(row, view), f": {score}"]
-    others = [other for other in ranking.rows_of(judgment.first) if other is not row]
-    if others:
-        choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
-        return [*start, ", tied with ", *_names(others, view), f"{choice}."]
-    if judgment.lead == "alone":
-        return ["Only ", *_named(row, view), " has a score."]
-    behind = comparable(ranking)[1]
-    text = shown.text(behind.scores[estimator])
-    return [*start, f", {judgment.lead} of ", *_names([behind], view), f" ({text})."]
-
-
-def _named(row: Row, view: View) -> list[str | Link]:
-    size = f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else ""
-    return [checkpoint_link(row.checkpoint, view), size]
-
-
-def _names(rows: list[Row], view: View) -> list[str | Link]:
-    links = [checkpoint_link(row.checkpoint, view) for row in rows[:_MAX_NAMED]]
-    if more := len(rows) - len(links):
-        return [links[0], ", ", links[1], f" and {more} more"]
-    return [links[0], " and ", links[1]] if len(links) > 1 else [*links]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
 from hf_emms.errors import MISSING, format_count, pluralize
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Row
 from hf_emms.ranking.columns import (
     ScoreFormatter,
     format_finetuned,
@@ -19,7 +20,6 @@ from hf_emms.ranking.columns import (
     title_of,
 )
 from leaderboard import answer, markup
-from leaderboard.compare import back
 from leaderboard.home import task_name
 from leaderboard.lines import Line, places
 from leaderboard.markup import Cell, Link, Parts, Table
@@ -29,20 +29,15 @@ from leaderboard.store import Entry, Snapshot
 _MAX_NAMED = 3
 
 
-def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
-    """Render the page: how good the checkpoint is, its rankings with the best rank first, code and facts.
-
-    Args:
-        view: Has the name of the checkpoint.
-        snapshot: The data.
-        is_static: Whether the page has no server and no comparisons to link.
-    """
+def page(view: View, snapshot: Snapshot) -> Markup:
+    """Render the page: how good the checkpoint is, its rankings with the best rank first, code and facts."""
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
+    back = to_query(replace(view, checkpoint=""))
     if not best_first:
-        return markup.draw("checkpoint.html", checkpoint=view.checkpoint, rankings=None, back=back(view))
+        return markup.draw("checkpoint.html", checkpoint=view.checkpoint, rankings=None, back=back)
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
     entry, line = next((place for place in best_first if place[0].id == view.ranking), best_first[0])
-    cells = [_place(entry, line, is_static) for entry, line in best_first]
+    cells = [_place(entry, line) for entry, line in best_first]
     titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
     rows = [
         (Cell(_ranking_link(entry, snapshot), small=task_name(entry.ranking.task)), *(row[title] for title in titles))
@@ -52,7 +47,7 @@ def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     return markup.draw(
         "checkpoint.html",
         checkpoint=view.checkpoint,
-        back=back(view),
+        back=back,
         name=markup.hub_link(view.checkpoint, newest.row.revision),
         strengths=_strengths(best_first, snapshot),
         facts=dict(_facts(newest)),
@@ -74,16 +69,13 @@ def _count_ranked(entry: Entry) -> int:
 
 
 def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> Parts:
-    """Return in how many rankings the checkpoint is better than an average one, and in which it is first or best."""
+    """Return how often the checkpoint beats the others, and in which rankings it is first or best."""
     first = [entry for entry, line in best_first if line.row.rank == 1]
     entry, line = best_first[0]
-    above = snapshot.above_average[""].get(line.row.checkpoint)
+    won = snapshot.wins[""].get(line.row.checkpoint)
     start = ""
-    if above is not None:
-        start = (
-            f"Better than an average checkpoint in {above.count:,} of {pluralize(above.rankings, 'ranking')} "
-            f"(95 % interval: {above.low:.0%} to {above.high:.0%}). "
-        )
+    if won is not None:
+        start = f"Wins {won.share:.0%} (95 % interval: {won.low:.0%} to {won.high:.0%}). "
     if first:
         names: list[str | Link] = [f"{start}First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
         for place, entry in enumerate(first[:_MAX_NAMED]):
@@ -115,7 +107,7 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> Link:
     return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _place(entry: Entry, line: Line, is_static: bool) -> dict[str, str | Link]:
+def _place(entry: Entry, line: Line) -> dict[str, str]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     shown = ScoreFormatter(ranking, ranking.estimators[0])
@@ -123,24 +115,20 @@ def _place(entry: Entry, line: Line, is_static: bool) -> dict[str, str | Link]:
     return {
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
         "Score": MISSING if score is None else f"{shown.title} {shown.text(score)}",
-        "Fine-tuned": _fine_tuned(ranking, row),
+        "Fine-tuned": _fine_tuned(row),
         "Validation score while fine-tuning": _learning_curve(row),
         "Expected points behind the first": _expected_gap(line),
-        "Behind the best": _behind(entry, line, shown, is_static),
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
 
 
-def _fine_tuned(ranking: Ranking, row: Row) -> str:
-    """Return the fine-tuned score, and its rank among the fine-tuned checkpoints of the ranking."""
+def _fine_tuned(row: Row) -> str:
     result = row.fine_tuned
     if result is None:
         return MISSING
     if result.value is None:
         return f"failed: {result.error or MISSING}"
-    names = [other.checkpoint for other in ranking.fine_tuned]
-    place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
-    return f"{metric_title(result.metric)} {format_finetuned(result)}{place}"
+    return f"{metric_title(result.metric)} {format_finetuned(result)}"
 
 
 def _learning_curve(row: Row) -> str:
@@ -155,22 +143,6 @@ def _expected_gap(line: Line) -> str:
     """Return the expected gap in accuracy after fine-tuning, with its 80 % interval: "0.4 (-4.0 to 4.1)"."""
     gap = line.gap
     return MISSING if gap is None else f"{gap.points:z.1f} ({gap.low:z.1f} to {gap.high:z.1f})"
-
-
-def _behind(entry: Entry, line: Line, shown: ScoreFormatter, is_static: bool) -> str | Link:
-    """Return the gap to the best checkpoint, linked to the comparison of both if there is one."""
-    ranking, row = entry.ranking, line.row
-    best = next((other for other in ranking.rows if other.rank is not None), None)
-    if best is None or row.rank is None:
-        return MISSING
-    if best.checkpoint == row.checkpoint:
-        return "it is the best"
-    first = ranking.estimators[0]
-    text = "tied" if row.rank == best.rank else f"by {shown.gap(best.scores[first], row.scores[first])}"
-    if is_static:
-        return text
-    both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
-    return Link(text, to_query(both))
 
 
 def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> tuple[str, Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ _TABS_OF_A_DATASET = ("rankings", "cost")
 
 def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
     """Return the choices of the form; each filter shows how many checkpoints it alone lets pass."""
-    kept = ("tab", "sort", "order", *(("task", "ranking") if view.tab == "home" else ()))
+    kept = ("tab", "sort", "columns", *(("task", "ranking") if view.tab == "home" else ()))
     hidden = {name: value for name in kept if (value := getattr(view, name)) not in ("", getattr(View(), name))}
     if view.tab == "home":
         return {"hidden": hidden}
@@ -27,7 +27,7 @@ def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
     rankings = {entry.id: label(entry, snapshot) for entry in snapshot.of_task(view.task)}
     return {
         "hidden": hidden,
-        "is_open": is_filtered(replace(view, q="")) or view.tab == "choose",
+        "is_open": is_filtered(replace(view, q="")),
         "tasks": {task: f"{task} ({counts[task]:,})" for task in snapshot.tasks},
         "rankings": rankings if has_dataset else None,
         **_filters(view, snapshot, has_dataset=has_dataset),
@@ -41,16 +41,11 @@ def _filters(view: View, snapshot: Snapshot, *, has_dataset: bool) -> dict[str, 
 
     some = list({line.row.checkpoint: line for line in all_lines}.values())
     parameters = [line.row.parameters for line in some if line.row.parameters is not None]
-
-    def sizes(passes: Callable[[int, int], bool]) -> dict[str, str]:
-        counts = {size: sum(passes(count, limit) for count in parameters) for size, limit in SIZES.items()}
-        return {"": "any"} | {size: f"{size} ({count:,})" for size, count in counts.items()}
-
+    counts = {size: sum(count <= limit for count in parameters) for size, limit in SIZES.items()}
     unseen = sum(not line.seen for line in some)
     trained = {name: text + (f" ({unseen:,})" if name else "") for name, text in TRAINED.items()}
     return {
-        "at_most": sizes(int.__le__),
-        "at_least": sizes(int.__ge__),
+        "sizes": {"": "any"} | {size: f"{size} ({count:,})" for size, count in counts.items()},
         "trained": {} if view.tab == "across" else trained,
         "facts": {
             "license": _boxes(view.license, (line.facts.license for line in some)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,14 @@ from hf_emms.errors import format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup
-from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching, value
-from leaderboard.selection import COSTS, View, to_query
+from leaderboard.selection import COSTS, View, checkpoint_link, to_query
 from leaderboard.store import Snapshot
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
-_MAX_LABELS = 12
 _RADIUS = 6
-_CHARACTER = 8.7  # of a label
 _MORE_IS_CHEAPER = ("documents_per_second",)
-
-# Left, top, right, bottom.
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,6 @@ def _chart(
         "scores": [(round(up(at), 1), f"{written(at):z.{digits}f}") for at in score_ticks],
         "front": " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best),
         "points": [_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order],
-        "labels": list(_labels(best[-_MAX_LABELS:], drawn, across, up, canvas)),
     }
 
 
@@ -135,42 +128,6 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
         "low": round(up(value - error), 1),
         "high": round(up(value + error), 1),
     }
-
-
-def _labels(
-    best: Sequence[Point], drawn: Sequence[Point], across: Callable, up: Callable, canvas: Canvas
-) -> Iterator[tuple[float, float, str]]:
-    """Yield x, y and text of labels for the front, except for labels that would cover a point or another label."""
-    boxes = [_box(point, across, up) for point in drawn]
-    for point in reversed(best):
-        name = point.line.row.checkpoint.rpartition("/")[2]
-        name = name if len(name) <= 28 else f"{name[:27]}…"
-        left, top, right, bottom = _box(point, across, up)
-        width, middle = _CHARACTER * len(name), across(point.cost)
-        centred = min(max(middle - width / 2, _LEFT + 2), canvas.width - _RIGHT - width)
-        level = up(point.score.value) + 4
-        for x, y in ((centred, top - 5), (right + 3, level), (left - 3 - width, level), (centred, bottom + 14)):
-            box = (x, y - 13, x + width, y + 4)
-            is_inside = x > _LEFT and x + width <= canvas.width and y > 12 and y < canvas.height - _BOTTOM
-            if is_inside and not any(_overlap(box, other) for other in boxes):
-                boxes.append(box)
-                yield round(x, 1), round(y, 1), name
-                break
-
-
-def _box(point: Point, across: Callable, up: Callable) -> Box:
-    """Return the bounding box of a point and its error bar."""
-    x, value, error = across(point.cost), point.score.value, _error(point)
-    return (
-        x - _RADIUS,
-        min(up(value) - _RADIUS, up(value + error)),
-        x + _RADIUS,
-        max(up(value) + _RADIUS, up(value - error)),
-    )
-
-
-def _overlap(first: Box, second: Box) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 def _log_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
@@ -212,18 +169,16 @@ def _tick(at: float, view: View) -> str:
 
 
 def _cost(cost: float, line: Line, view: View) -> str:
-    """Return the cost of a checkpoint with its unit: "2.3 hours per million, 1.38 at 0.6 per hour"."""
+    """Return the cost of a checkpoint with its unit: "2.3 hours per million"."""
     if view.cost in ("memory", "bytes_per_million"):
         measured = ", measured" if view.cost == "memory" and line.row.memory else ""
         return f"{format_bytes(cost)}{measured}"
-    written = {
+    return {
         "parameters": f"{format_count(int(cost))} parameters",
         "seconds": f"{markup.seconds(cost)} s",
         "hours_per_million": f"{cost:,.3g} hours per million",
         "documents_per_second": f"{cost:,.0f} documents/s",
     }[view.cost]
-    money = f", {cost * view.price:,.2f} at {view.price:g} per hour"
-    return written + money * (view.cost == "hours_per_million" and view.price > 0)
 
 
 def _error(point: Point) -> float:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import combinations
 from typing import Any
 
 import msgspec
 
-from hf_emms.ranking import Ranking
+from hf_emms.ranking import Ranking, Row, gain_and_stderr, is_ahead
 from hf_emms.ranking.advice import advice, recommendation
 from hf_emms.ranking.columns import ScoreFormatter
 from hf_emms.ranking.expected_gap import at_stake, gaps_in_words
 from hf_emms.ranking.verdict import verdict
-from leaderboard import compare, lines, selection, shortlist, submit
+from leaderboard import lines, markup, selection, submit
 from leaderboard.selection import View
 from leaderboard.store import Entry, Snapshot, Store
 
@@ -79,7 +81,6 @@ class Endpoints:
         license: str = "",
         library: str = "",
         unseen: bool = False,
-        price_per_hour: float = 0,
         sort: str = "rank",
         limit: int = 20,
         offset: int = 0,
@@ -94,7 +95,6 @@ class Endpoints:
             license: Only checkpoints with this license, such as "apache-2.0"; empty for any.
             library: Only checkpoints of this library, such as "transformers"; empty for any.
             unseen: Skip checkpoints whose cards list the dataset as training data.
-            price_per_hour: Price of an hour on the machine, for cost_per_million in the rows; 0 for none.
             sort: Rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
                 downloads or seconds; "-" in front: largest first.
             limit: Maximum number of rows.
@@ -130,7 +130,9 @@ class Endpoints:
         head["points_at_stake"] = stake.points if (stake := at_stake(left)) else None
         head["seed"] = entry.ranking.settings.get("seed")
         best = lines.best_of(entry.ranking, passing)
-        rows = [lines.record(line, entry.ranking, best) | _more(line, price_per_hour) for line in ordered]
+        rows = [
+            lines.record(line, entry.ranking, best) | {"learning_curve": _learning_curve(line.row)} for line in ordered
+        ]
         return {**head, "matching": len(passing), "rows": rows}
 
     def compare_checkpoints(
@@ -153,27 +155,18 @@ class Endpoints:
         unknown = [name for name in checkpoints if all(row.checkpoint != name for row in entry.ranking.rows)]
         if unknown:
             raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking lists them")
-        if not compare.FEWEST <= len(set(checkpoints)) <= _MOST_COMPARED:
+        if not 2 <= len(set(checkpoints)) <= _MOST_COMPARED:
             raise ValueError(f"cannot compare {len(set(checkpoints))} checkpoints; pass 2 to {_MOST_COMPARED}")
-        some = [line for line in lines.lines(entry.ranking, snapshot) if line.row.checkpoint in checkpoints]
-        pairs = compare.pairs(entry.ranking, [line.row for line in some])
-        best = lines.best_of(entry.ranking, lines.lines(entry.ranking, snapshot))
+        every = lines.lines(entry.ranking, snapshot)
+        some = [line for line in every if line.row.checkpoint in checkpoints]
+        pairs = _pairs(entry.ranking, [line.row for line in some])
+        best = lines.best_of(entry.ranking, every)
         return {
             "dataset": entry.ranking.dataset,
             "task": entry.ranking.task,
             "rows": [lines.record(line, entry.ranking, best) for line in some],
             "matching": len(pairs),
-            "pairs": [
-                {
-                    "better": pair.first.checkpoint,
-                    "other": pair.second.checkpoint,
-                    "difference": pair.gain,
-                    "stderr": pair.stderr,
-                    "significant": pair.significant,
-                    "folds": list(pair.folds),
-                }
-                for pair in pairs[max(0, offset) :][: _within_limits(limit)]
-            ],
+            "pairs": pairs[max(0, offset) :][: _within_limits(limit)],
         }
 
     def recommend_checkpoints(
@@ -188,23 +181,14 @@ class Endpoints:
             limit: Maximum number of checkpoints.
 
         Returns:
-            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the
-            command that ranks it on the user's dataset.
+            The shortlist, largest share of wins first (the mean share of the other checkpoints of a ranking that it
+            beats), and the command that ranks it on the user's dataset.
         """
         snapshot = self._known_task(task)
         view = View(task=task, license=_one(license))
-        candidates = shortlist.shortlist(view, snapshot, length=_MOST)
-        small = [
-            candidate
-            for candidate in candidates
-            if not max_parameters or (candidate.row.parameters or _UNKNOWN) <= max_parameters
-        ]
-        best = small[: _within_limits(limit)]
-        return {
-            "task": task,
-            "checkpoints": [shortlist.as_data(candidate) for candidate in best],
-            "command": shortlist.command(view, best) if best else "",
-        }
+        listed = _shortlist(view, snapshot, max_parameters)[: _within_limits(limit)]
+        command = _command(task, [each["checkpoint"] for each in listed]) if listed else ""
+        return {"task": task, "checkpoints": listed, "command": command}
 
     def compare_datasets(self, task: str, limit: int = 20, offset: int = 0) -> dict[str, Any]:
         """Compare checkpoints over all rankings of a task: the share of wins of each, and its rank in each ranking.
@@ -215,16 +199,13 @@ class Endpoints:
             offset: Number of checkpoints to skip.
 
         Returns:
-            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the
-            probability to rank above an average checkpoint of its group, 0 to 1), its 95 % interval, its group
-            (checkpoints of different groups cannot be compared), the number of rankings that rank it, in how many of
-            them it is better than an average checkpoint (with the 95 % interval of this share), and ranking id → rank
-            (null if it failed).
+            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the mean
+            share of the other checkpoints of a ranking that it beats, 0 to 1), its 95 % interval, the number of
+            rankings that rank it, and ranking id → rank (null if it failed).
         """
         snapshot = self._known_task(task)
         won = snapshot.wins[task]
         entries = snapshot.of_task(task)
-        above = snapshot.above_average[task]
         names = list(won)[max(0, offset) :][: _within_limits(limit)]
         ranks: dict[str, dict[str, int | None]] = {name: {} for name in names}
         for entry in entries:
@@ -238,10 +219,7 @@ class Endpoints:
                 {
                     "checkpoint": name,
                     **won[name].as_data(),
-                    "group": won[name].group,
                     "ranked_in": won[name].rankings,
-                    "above_average": above[name].count,
-                    "above_average_interval": [round(above[name].low, 4), round(above[name].high, 4)],
                     "ranks": ranks[name],
                 }
                 for name in names
@@ -294,12 +272,68 @@ def _measure(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _more(line: lines.Line, price: float) -> dict[str, Any]:
-    result, hours = line.row.fine_tuned, lines.value(line, "hours_per_million")
-    return {
-        "learning_curve": list(result.learning_curve) if result else [],
-        "cost_per_million": price * hours if price > 0 and hours is not None else None,
-    }
+def _learning_curve(row: Row) -> list[float]:
+    return list(row.fine_tuned.learning_curve) if row.fine_tuned else []
+
+
+def _pairs(ranking: Ranking, rows: list[Row]) -> list[dict[str, Any]]:
+    """Compare all pairs of rows with scores, in the unit of the table, the better row first."""
+    estimator = ranking.estimators[0]
+    shown = ScoreFormatter(ranking, estimator)
+    scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
+    compared = []
+    for first, second in combinations(scored, 2):
+        better, other = first.scores[estimator], second.scores[estimator]
+        paired = zip(better.folds, other.folds, strict=True) if len(better.folds) == len(other.folds) else ()
+        gain, stderr = gain_and_stderr(better, other)
+        unit = shown.unit_of(better)
+        compared.append(
+            {
+                "better": first.checkpoint,
+                "other": second.checkpoint,
+                "difference": unit * gain,
+                "stderr": unit * stderr,
+                "significant": is_ahead(better, other),
+                "folds": [unit * (a - b) for a, b in paired],
+            }
+        )
+    return compared
+
+
+def _shortlist(view: View, snapshot: Snapshot, max_parameters: float) -> list[dict[str, Any]]:
+    """Return the checkpoints of a task that pass the view's filters, largest share of wins first."""
+    places: dict[str, list[tuple[Entry, lines.Line]]] = {}
+    for entry in snapshot.of_task(view.task):
+        for line in _within(lines.matching(lines.lines(entry.ranking, snapshot), view), max_parameters):
+            if line.row.rank is not None:
+                places.setdefault(line.row.checkpoint, []).append((entry, line))
+    listed = []
+    for name, won in snapshot.wins[view.task].items():
+        if name in places:
+            row, facts = places[name][0][1].row, places[name][0][1].facts
+            ranks = [
+                {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": line.row.rank, "tied": line.row.tied}
+                for entry, line in places[name]
+            ]
+            listed.append(
+                {
+                    "checkpoint": name,
+                    "revision": row.revision,
+                    "parameters": row.parameters,
+                    "license": facts.license,
+                    "library": facts.library,
+                    "downloads": facts.downloads,
+                    **won.as_data(),
+                    "rankings": ranks,
+                }
+            )
+    return listed
+
+
+def _command(task: str, checkpoints: list[str]) -> str:
+    """Return the command that ranks the Hub's checkpoints on the user's dataset."""
+    start = shlex.join(["hf-emms", "rank", "--dataset", "./my-dataset", "--task", task])
+    return " \\\n  ".join([start, *(f"--checkpoint {name}" for name in checkpoints if markup.is_id(name))])
 
 
 def _within_limits(limit: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -18,10 +17,9 @@ from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.expected_gap import ExpectedGap, at_stake
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
 from leaderboard import markup
-from leaderboard.compare import checkpoint_link
 from leaderboard.lines import alternatives
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
-from leaderboard.selection import View, label, to_query
+from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
 _LEADS: dict[Lead, Callable[[Verdict], str]] = {
@@ -45,13 +43,10 @@ _HEADS = {
     "How sure": "text sure",
     "Size": "number",
     "License": "text",
-    "Best at each size": "text chart",
     "Points at stake": "number stake",
     "Checkpoints": "number count",
 }
 _STAKE = "points of accuracy by which the last checkpoint is expected to trail the first after fine-tuning"
-# Of the small charts.
-_WIDTH, _HEIGHT, _PAD = 90, 24, 3
 
 
 class Answer(NamedTuple):
@@ -126,9 +121,7 @@ def _values(every: list[Answer]) -> dict[str, Any]:
         for row in answer.entry.ranking.rows:
             places.setdefault(row.checkpoint.lower(), []).append(place)
     return {
-        "field": "order",
-        "usual": "",
-        "orders": {"": [*range(len(every))]},
+        "orders": {"rank": [*range(len(every))]},
         "bands": [answer.entry.ranking.task for answer in every],
         "sizes": {},
         "parameters": [],
@@ -151,7 +144,6 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
         "text sure": Cell(lead if answer.judgment.outcome is None else outcome),
         "number": format_count(row.parameters) if row else MISSING,
         "text": (snapshot.facts_of(row).license if row else None) or MISSING,
-        "text chart": Cell(chart=_chart(ranking, row)),
         "number stake": f"{answer.stake.points:.0f}" if answer.stake else MISSING,
         "number count": f"{sum(row.rank is not None for row in ranking.rows):,}",
     }
@@ -162,30 +154,3 @@ def _score(ranking: Ranking, row: Row) -> str:
         return measured_in_words(row.fine_tuned)
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     return f"{shown.title} {shown.text(row.scores[ranking.estimators[0]])}"
-
-
-def _chart(ranking: Ranking, pick: Row | None) -> tuple[str, float, float] | None:
-    """Return the path of the Pareto front of size and score, and the coordinates of the pick; None without sizes."""
-    first = ranking.estimators[0]
-    sized = [
-        (math.log10(row.parameters), row.scores[first].value, row)
-        for row in ranking.rows
-        if row.parameters and first in row.scores
-    ]
-    front: list[tuple[float, float]] = []
-    for size, score, _ in sorted(sized, key=lambda point: (point[0], -point[1])):
-        if not front or score > front[-1][1]:
-            front.append((size, score))
-    if len(front) < 2:
-        return None
-    left, low = min(point[0] for point in sized), min(point[1] for point in sized)
-    right, high = max(point[0] for point in sized), max(point[1] for point in sized)
-
-    def at(size: float, score: float) -> tuple[float, float]:
-        x = _PAD + (size - left) / (right - left or 1) * (_WIDTH - 2 * _PAD)
-        return round(x, 1), round(_HEIGHT - _PAD - (score - low) / (high - low or 1) * (_HEIGHT - 2 * _PAD), 1)
-
-    points = [at(*point) for point in front]
-    steps = "".join(f"H{x}V{y}" for x, y in points[1:])
-    dot = next((at(size, score) for size, score, row in sized if row is pick), points[-1])
-    return f"M{points[0][0]},{points[0][1]}{steps}H{_WIDTH - _PAD}", *dot

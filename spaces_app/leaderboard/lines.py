@@ -94,13 +94,11 @@ def alternatives(search: str) -> list[list[str]]:
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
     """Return the lines that pass the view's filters; lines with an unknown value do not pass."""
     found = alternatives(view.q)
-    least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
+    most = SIZES.get(view.max)
 
     def passes(line: Line) -> bool:
         name, parameters = line.row.checkpoint.lower(), line.row.parameters
         if found and not any(all(word in name for word in words) for words in found):
-            return False
-        if least is not None and (parameters is None or parameters < least):
             return False
         if most is not None and (parameters is None or parameters > most):
             return False

@@ -62,10 +62,7 @@ class Cell:
         hub_name: The checkpoint of the small link.
         seen: Evidence that the checkpoint was trained on the dataset.
         problem: An error message.
-        tick: The checkpoint that a box in the cell ticks.
-        is_ticked: Whether it is ticked.
         bar: Per cent of the row's width: end of the bar, start and width of its error.
-        chart: The path of a small chart, and the coordinates of its point.
     """
 
     content: Parts = ""
@@ -76,10 +73,7 @@ class Cell:
     hub_name: str = ""
     seen: str = ""
     problem: str = ""
-    tick: str = ""
-    is_ticked: bool = False
     bar: tuple[float, float, float] | None = None
-    chart: tuple[str, float, float] | None = None
 
 
 @dataclass(frozen=True)

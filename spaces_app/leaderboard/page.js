@@ -3,14 +3,13 @@
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
   const main = () => byId("emms");
-  const TYPED = ["search", "text"];
   const PAUSE = 120; // milliseconds after a letter, before the view is asked for
   let request = null; // an AbortController, while a view is on its way
   let typing = null; // the field in which the last step of the history is being typed
 
   // What only filters and orders rows. The browser does it with the rows that it has; all else is fetched.
-  const FILTERS = ["q", "min", "max", "library", "license", "language", "trained"];
-  const LOCAL = [...FILTERS, "sort", "order", "rows"];
+  const FILTERS = ["q", "max", "library", "license", "language", "trained"];
+  const LOCAL = [...FILTERS, "sort", "rows"];
   const isStatic = main().hasAttribute("data-static"); // a page without a server: a view is a file
   const rest = (query) => `${new URLSearchParams([...query].filter(([name]) => !LOCAL.includes(name)))}`;
   const address = () => {
@@ -24,7 +23,7 @@
   async function fileOf(query) {
     const of = (name) => query?.get(name) ?? "", tab = of("tab") || "rankings";
     let key = [tab, of("ranking") || of("task"), tab === "cost" ? of("cost") || "parameters" : ""];
-    if (!query || of("with")) key = ["missing"];
+    if (!query) key = ["missing"];
     else if (of("checkpoint")) key = ["checkpoint", of("checkpoint")];
     else if (tab === "across") key = [tab, of("scope") === "all" ? "" : of("task"), of("scope") || "task"];
     else if (["home", "about"].includes(tab)) key = [tab, "", ""];
@@ -87,6 +86,7 @@
       if (field.type === "checkbox") field.checked = values.includes(field.value);
       else if (field.value.trim() !== value) field.value = [...field.options ?? [{ value }]].some((one) => one.value === value) ? value : "";
     }
+    for (const link of shown.querySelectorAll("a[data-kind]")) link.href = `export?${query}&kind=${link.dataset.kind}`;
     if (!data) return;
     const table = shown.querySelector("table.board"), values = JSON.parse(data.dataset.values), order = orderOf(values, query);
     const column = order.replace(/^-/, ""), keys = values.orders[column], down = order.startsWith("-");
@@ -102,7 +102,7 @@
     const most = values.texts ? Infinity : Number(query.get("rows")) || 200, visible = new Set(passing.slice(0, most));
     let above;
     for (const place of places) {
-      const row = rows[place], group = values.bands[place], isBand = order === values.usual && above !== undefined && group !== above;
+      const row = rows[place], group = values.bands[place], isBand = order === "rank" && above !== undefined && group !== above;
       row.hidden = !visible.has(place);
       row.classList.toggle("band", isBand && !row.hidden && !row.classList.contains("failed"));
       if (!row.hidden) above = group ?? above;
@@ -112,7 +112,7 @@
       head.toggleAttribute("aria-sort", isHere);
       if (isHere) head.setAttribute("aria-sort", down ? "descending" : "ascending");
     }
-    const unknown = order === values.usual ? 0 : passing.filter((place) => keys[place] === null).length;
+    const unknown = order === "rank" ? 0 : passing.filter((place) => keys[place] === null).length;
     const isFiltered = FILTERS.some((name) => allowed(values, query, name).length);
     fill(shown, {
       all: !isFiltered, filtered: isFiltered, empty: !passing.length, passing: passing.length, unknown,
@@ -121,21 +121,21 @@
   }
 
   const orderOf = (values, query) => {
-    const order = query.get(values.field)?.trim() ?? "";
-    return order.replace(/^-/, "") in values.orders ? order : values.usual;
+    const order = query.get("sort")?.trim() ?? "";
+    return order.replace(/^-/, "") in values.orders ? order : "rank";
   };
 
   // The values of a filter, without those that mean nothing.
   function allowed(values, query, name) {
     const some = query.getAll(name).map((text) => text.trim()).filter(Boolean);
-    return some.filter((text) => ({ min: text in values.sizes, max: text in values.sizes, trained: text === "unseen" })[name] ?? true);
+    return some.filter((text) => ({ max: text in values.sizes, trained: text === "unseen" })[name] ?? true);
   }
 
   // What is not known of a checkpoint passes no filter on it.
   function passes(values, query, nameOf) {
     const of = (name) => allowed(values, query, name);
     const parts = (of("q").at(-1) ?? "").toLowerCase().split("|").map((part) => part.split(/\s+/).filter(Boolean)).filter((part) => part.length);
-    const [[least], [most]] = ["min", "max"].map((name) => of(name).map((size) => values.sizes[size]));
+    const most = values.sizes[of("max").at(-1)];
     const lists = values.texts ? [] : ["library", "license", "language"].map((name) => [values[name], of(name)]);
     const datasets = new Map(); // word → places of the datasets that ranked such a checkpoint
     for (const word of values.texts ? parts.flat() : []) {
@@ -143,10 +143,10 @@
     }
     const has = (place, name, word) => values.texts
       ? values.texts[place].includes(word) || datasets.get(word).has(place) : name.includes(word);
-    const isUnseen = of("trained").length > 0 && values.field === "sort";
+    const isUnseen = of("trained").length > 0 && values.preferred;
     return (place) => {
       const size = values.parameters[place] ?? NaN, name = parts.length ? nameOf(place).toLowerCase() : "";
-      if ((least && !(size >= least)) || (most && !(size <= most)) || (isUnseen && values.seen[place])) return false;
+      if ((most && !(size <= most)) || (isUnseen && values.seen[place])) return false;
       if (parts.length && !parts.some((part) => part.every((word) => has(place, name, word)))) return false;
       return lists.every(([facts, some]) => !some.length || some.some((value) => facts[place].includes(value)));
     };
@@ -176,16 +176,15 @@
     }
   }
 
-  const tabOf = (shown) => shown.querySelector("nav [aria-current]")?.textContent;
+  // The field that has the focus and opened filters stay.
   function show(view) {
-    if (tabOf(main()) !== tabOf(view.main)) { // what was opened there says nothing about what is here
-      for (const details of main().querySelectorAll("#emms-view details[open]")) details.open = false;
-    }
+    const focused = document.activeElement?.id;
+    if (byId("emms-filters")?.open) view.main.querySelector("#emms-filters")?.setAttribute("open", "");
     arrange(view.main);
-    patch(main(), view.main);
+    main().replaceWith(view.main);
+    if (focused) byId(focused)?.focus({ preventScroll: true });
     document.title = view.title;
     said();
-    if (main().dataset.version === byId("emms-news").dataset.version) byId("emms-news").hidden = true;
     afterwards();
   }
 
@@ -211,29 +210,6 @@
     document.title = "Not loaded · EMMS leaderboard";
   }
 
-  // Makes `old` like `fresh` with as few changes as needed: focus, typed text and scrolling stay where they are.
-  function patch(old, fresh) {
-    if (old.nodeName !== fresh.nodeName || (old.id || "") !== (fresh.id || "")) {
-      old.replaceWith(fresh);
-      return;
-    }
-    if (old.nodeType !== Node.ELEMENT_NODE) {
-      if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
-      return;
-    }
-    const { checked, value } = fresh;
-    for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name) && !(old.nodeName === "DETAILS" && name === "open")) old.removeAttribute(name);
-    }
-    for (const { name, value: text } of fresh.attributes) if (old.getAttribute(name) !== text) old.setAttribute(name, text);
-    const rest = [...fresh.childNodes];
-    for (const child of [...old.childNodes]) rest.length ? patch(child, rest.shift()) : child.remove();
-    old.append(...rest);
-    if (old.nodeName === "SELECT") old.value = value;
-    else if (old.nodeName === "INPUT" && old.type === "checkbox") old.checked = checked;
-    else if (old.nodeName === "INPUT" && TYPED.includes(old.type) && old.value.trim() !== value) old.value = value;
-  }
-
   // The history, and the frame of huggingface.co around a Space, whose address follows.
   function go(query, { replace = false, ...how } = {}) {
     for (const [name, value] of new URLSearchParams(location.search)) {
@@ -241,17 +217,10 @@
     }
     const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
     const same = address === location.pathname + location.search;
-    if (!same && !replace) history.replaceState({ top: scrollY, link: focused() }, "");
+    if (!same && !replace) history.replaceState({ top: scrollY }, "");
     history[replace || same ? "replaceState" : "pushState"](null, "", address);
     if (window.parent !== window) window.parent.postMessage({ queryString: `${query}` }, "https://huggingface.co");
     return load(how);
-  }
-
-  // The link that has the focus, by where it leads and which of several such links it is.
-  const linksTo = (href) => [...document.querySelectorAll("a")].filter((link) => link.getAttribute("href") === href);
-  function focused() {
-    const href = document.activeElement?.getAttribute("href");
-    return href ? [href, linksTo(href).indexOf(document.activeElement)] : null;
   }
 
   // A link says what it changes of the view for which it was drawn; the address may have other filters by now.
@@ -268,8 +237,8 @@
       const values = JSON.parse(main().querySelector("[data-values]")?.dataset.values ?? "null"), { first } = head.dataset;
       if (!values) return target;
       const flipped = first.startsWith("-") ? first.slice(1) : `-${first}`;
-      query.set(values.field, orderOf(values, query) === first ? flipped : first);
-      if (query.get(values.field) === values.usual) query.delete(values.field);
+      query.set("sort", orderOf(values, query) === first ? flipped : first);
+      if (query.get("sort") === "rank") query.delete("sort");
     } else {
       for (const name of new Set([...target.keys(), ...before.keys()])) {
         const [old, fresh] = [before.getAll(name), target.getAll(name)];
@@ -283,10 +252,10 @@
     return query;
   }
 
-  const PLACES = ["tab", "ranking", "checkpoint", "with"]; // other ones are other things, which begin at their top
+  const PLACES = ["tab", "ranking", "checkpoint"]; // other ones are other things, which begin at their top
   function follow(link) {
     const before = new URLSearchParams(main().dataset.query), query = destination(link);
-    if (link.closest("#emms-news, [role=alert]")) drawn = null; // asks again
+    if (link.closest("[role=alert]")) drawn = null; // asks again
     const elsewhere = PLACES.some((name) => `${before.getAll(name)}` !== `${query.getAll(name)}`);
     typing = null;
     go(query, {
@@ -298,59 +267,42 @@
     });
   }
 
-  const OF_ANOTHER = { task: ["ranking", "q", "tick", "with", "rows"], ranking: ["task", "tick", "with", "rows"] };
+  const OF_ANOTHER = { task: ["ranking", "q", "rows"], ranking: ["task", "rows"] };
   function change(control) {
     const { name, form } = control, query = address();
     const values = new FormData(form).getAll(name).filter(Boolean);
     for (const other of [name, ...(OF_ANOTHER[name] ?? ["rows"])]) query.delete(other);
-    if (name === "columns") query.set(name, values.join(","));
-    else values.forEach((value) => query.append(name, value));
-    const typed = TYPED.includes(control.type);
+    values.forEach((value) => query.append(name, value));
+    const typed = control.type === "search";
     go(query, { replace: typed && typing === name, pause: typed ? PAUSE : 0 });
     typing = typed ? name : null; // every letter of a search is not a step to go back to
   }
 
-  document.addEventListener("input", ({ target }) => {
-    if (target.form?.id === "emms-form" && TYPED.includes(target.type)) change(target);
-  });
-  document.addEventListener("change", ({ target }) => {
-    if (target.form?.id === "emms-form" && !TYPED.includes(target.type)) change(target);
-  });
+  for (const name of ["input", "change"]) {
+    document.addEventListener(name, ({ target }) => {
+      if (target.form?.id === "emms-form" && (target.type === "search") === (name === "input")) change(target);
+    });
+  }
   document.addEventListener("submit", (event) => {
     if (event.target.id === "emms-form") event.preventDefault();
   });
   window.addEventListener("popstate", ({ state }) => {
     typing = null;
-    load({
-      then: () => {
-        const [href, place] = state?.link ?? [];
-        if (href) linksTo(href)[place]?.focus({ preventScroll: true });
-        scrollTo(0, state?.top ?? 0);
-      },
-    });
+    load({ then: () => scrollTo(0, state?.top ?? 0) });
   });
 
-  // Other programs that open a link, and downloads, get the filters, too.
-  document.addEventListener("pointerdown", ({ target }) => {
-    const link = target.closest?.('a[href^="?"], a[data-kind]');
-    if (link) link.href = link.dataset.kind ? `export?${address()}&kind=${link.dataset.kind}` : `?${destination(link)}`;
-  });
-
-  let tapped = null;
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="?"]');
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    const point = link.closest("svg.plot");
-    if (point && event.pointerType === "touch" && tapped !== link) tapped = link; // the tap has shown what it is
-    else follow(link);
+    follow(link);
   });
 
   // Buttons.
-  async function copy(button, text) {
+  async function copy(button) {
     let done = "Copied";
     try {
-      await navigator.clipboard.writeText(await text());
+      await navigator.clipboard.writeText(button.parentNode.querySelector("code").textContent);
     } catch {
       done = "The browser forbids copying";
     }
@@ -360,10 +312,7 @@
   }
 
   document.addEventListener("click", ({ target }) => {
-    if (target.matches?.("[data-copy]")) copy(target, () => target.parentNode.querySelector("code").textContent);
-    if (target.id === "emms-copy") {
-      copy(target, async () => (await fetch(`export?${address()}&kind=tsv`)).text());
-    }
+    if (target.matches?.("[data-copy]")) copy(target);
     if (target.id === "emms-theme") {
       const dark = getComputedStyle(root).colorScheme === "dark" || (!root.dataset.theme && DARK.matches);
       root.dataset.theme = dark ? "light" : "dark";
@@ -371,21 +320,6 @@
     }
   });
   const DARK = matchMedia("(prefers-color-scheme: dark)");
-
-  // What a point of a chart is, under the pointer and with the keyboard's focus.
-  const tip = byId("emms-tip");
-  function point({ target }) {
-    const link = target.closest?.("svg.plot a");
-    tip.hidden = !link;
-    if (!link) return;
-    tip.textContent = link.getAttribute("aria-label");
-    const box = link.getBoundingClientRect();
-    tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 4))}px`;
-    tip.style.top = `${box.bottom + 6}px`;
-  }
-  for (const name of ["pointerover", "focusin"]) document.addEventListener(name, point);
-  window.addEventListener("scroll", () => { tip.hidden = true; }, true);
-  document.addEventListener("keydown", ({ key }) => { if (key === "Escape") tip.hidden = true; });
 
   // A table that fits the window scrolls with the page, under a header that stays at the window's top.
   function afterwards() {
@@ -400,16 +334,4 @@
     drawn = null;
     load();
   }
-
-  const every = 1000 * main().dataset.every;
-  if (every) setInterval(async () => {
-    if (document.hidden || request) return;
-    const version = await fetch("version").then((answer) => answer.ok && answer.text()).catch(() => null);
-    const news = byId("emms-news");
-    if (!version || request || version === main().dataset.version || version === news.dataset.version) return;
-    news.dataset.version = version;
-    news.innerHTML = "New results have arrived. <a>Show them</a>";
-    news.firstElementChild.href = location.search || "?";
-    news.hidden = false;
-  }, every);
 })();

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from leaderboard import controls
 from leaderboard.cost import known_costs
 from leaderboard.markup import HUB, draw
 from leaderboard.render import Shown
-from leaderboard.selection import COLUMNS, SCOPES, STATIC_TABS, TABS, WITHOUT_SELECTION, View, to_query
+from leaderboard.selection import SCOPES, STATIC_TABS, TABS, WITHOUT_SELECTION, View, to_query
 from leaderboard.store import Snapshot
 
-HOST = os.environ.get("SPACE_HOST", "")  # set in a Space; previews need an absolute address
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
 SCRIPT = (HERE / "page.js").read_text(encoding="utf-8").replace("https://huggingface.co", HUB)
@@ -48,9 +46,7 @@ def page(shown: Shown, main: Markup) -> str:
         "page.html",
         policy=POLICY,
         title=shown.title,
-        embed=shown.view.embed,
         description=shown.description or _DESCRIPTION,
-        preview=f"https://{HOST}/preview.png?{shown.query}" if HOST else "",
         start=Markup(_START),
         style=Markup(STYLE),
         main=main,
@@ -58,27 +54,22 @@ def page(shown: Shown, main: Markup) -> str:
     )
 
 
-def main_part(
-    shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", every: float = 0.0, origin: str = ""
-) -> Markup:
+def main_part(shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", origin: str = "") -> Markup:
     """Render the part of the page that changes with the view.
 
     Args:
         shown: The view.
         snapshot: The data.
         content: HTML that replaces the view's own content.
-        every: Seconds between two requests of the browser for newer data.
         origin: The results dataset of a page without a server; empty for a page with one.
     """
     view = shown.view
-    has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint and not view.compare
+    has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint
     has_table = view.tab == "rankings" and has_controls and shown.entry is not None
     return draw(
         "main.html",
         shown=shown,
         view=view,
-        version=snapshot.version,
-        every=f"{every:g}",
         origin=origin,
         tabs=[(name, TABS[name], query) for name, query in _tabs(view).items() if not origin or name in STATIC_TABS],
         tab=TABS[view.tab],
@@ -86,7 +77,6 @@ def main_part(
         form=controls.form(view, snapshot) if has_controls else None,
         scopes=SCOPES,
         costs=known_costs(shown.entry.ranking, snapshot) if view.tab == "cost" and shown.entry else {},
-        columns=COLUMNS if has_table and not origin else {},
         content=content or shown.content,
     )
 
@@ -94,6 +84,6 @@ def main_part(
 def _tabs(view: View) -> dict[str, str]:
     """Return the queries of the same selection in each tab."""
     # The home page searches datasets, all others checkpoints.
-    selection = replace(view, checkpoint="", compare=(), rows=View.rows)
+    selection = replace(view, checkpoint="", rows=View.rows)
     other = replace(selection, q="")
     return {name: to_query(replace(other if "home" in (name, view.tab) else selection, tab=name)) for name in TABS}

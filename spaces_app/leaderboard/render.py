@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from leaderboard import across, answer, api_page, checkpoint, compare, cost, home, markup, shortlist, table
+from leaderboard import across, answer, api_page, checkpoint, cost, home, markup, table
 from leaderboard.lines import places
 from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
@@ -53,12 +53,9 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", is_static: bool =
     view, entry = resolved(view, snapshot)
     exists = _exists(view, entry, snapshot)
     description, shown_answer = "", Markup()
-    if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint and not view.compare:
+    if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint:
         description = answer.in_words(view, entry.ranking, snapshot)
         shown_answer = answer.answer(view, entry.ranking, snapshot)
-    if view.tab == "choose":
-        shown_answer = markup.draw("sentence.html", sentence=shortlist.sentence(view, snapshot))
-        description = shown_answer.striptags()
     content = _content(view, entry, snapshot, repo_id, is_static)
     notice = markup.draw("notice.html", missing="" if exists else _asked(view), snapshot=snapshot)
     return Shown(view, entry, to_query(view), title(view, entry), description, shown_answer, content, notice, exists)
@@ -87,14 +84,10 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
         return home.page(view, snapshot)
     if view.tab == "across" and snapshot.entries:
         return across.heat_map(view, snapshot, is_static=is_static)
-    if view.tab == "choose" and snapshot.entries:
-        return shortlist.answer(view, snapshot)
     if view.checkpoint and snapshot.entries:
-        return checkpoint.page(view, snapshot, is_static=is_static)
+        return checkpoint.page(view, snapshot)
     if entry is None:
         return markup.draw("nothing.html", snapshot=snapshot)
-    if view.compare:
-        return compare.page(view, entry.ranking, snapshot)
     if view.tab == "cost":
         return cost.plot(view, entry.ranking, snapshot)
     return table.table(view, entry.ranking, snapshot, is_static=is_static)

@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, urlencode
 import msgspec
 
 from hf_emms.ranking import Ranking, columns
+from leaderboard.markup import Link
 from leaderboard.store import Entry, Snapshot
 
 TABS = {
     "home": "Home",
     "rankings": "Rankings",
     "across": "Across datasets",
-    "choose": "Which one for me?",
     "cost": "Score vs cost",
     "submit": "Submit",
     "about": "About",
@@ -26,7 +26,7 @@ TABS = {
 # The tabs of a page without a server.
 STATIC_TABS = ("home", "rankings", "across", "cost", "about")
 WITHOUT_SELECTION = ("submit", "about", "api")
-FILTERS = ("q", "at_least", "at_most", "library", "license", "language", "trained")
+FILTERS = ("q", "max", "library", "license", "language", "trained")
 
 SIZES = {
     "100k": 100_000,
@@ -42,103 +42,64 @@ SIZES = {
 
 _TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
 _FACTS = ("memory", "downloads", "library", "license")
-_TITLES |= {"other": "Other scores", "speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
-_FIRST = (
-    "fine_tuned",
-    "parameters",
-    "license",
-    "memory",
-    "speed",
-    "other",
-    "static",
-    "downloads",
-    "library",
-    "seconds",
-)
-# Columns to choose from, with their titles; rank, checkpoint and the ordering score are always shown.
-COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
-# The default columns, in this order.
+_TITLES |= {"speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
+# The default columns, in this order; rank, checkpoint and the ordering score are always shown.
 DEFAULT_COLUMNS = (
     *("fine_tuned", "static", "parameters", "license", "memory", "speed"),
     *("bytes_per_million", "documents_per_second", "longest_input"),  # of searches
 )
-# Orders of the tab Across datasets, with titles.
-ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
+# All columns, with their titles.
+COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*DEFAULT_COLUMNS, *_TITLES))}
 _COSTS = ("parameters", "memory", "seconds", "hours_per_million", "bytes_per_million", "documents_per_second")
 COSTS = {name: _TITLES[name] for name in _COSTS}
 TRAINED = {"": "any", "unseen": "not known to be trained on the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
-# Text of a field that the user types.
-Typed = Annotated[str, msgspec.Meta(max_length=120)]
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of the page. Empty text and empty tuples do not restrict it.
+    """A view of the page, by the names of its fields in addresses. Empty text and tuples do not restrict it.
 
     Attributes:
         tab: A key of TABS.
         task: The Hub's task id.
         ranking: Id of an entry.
         checkpoint: Shows the page of a checkpoint.
-        compare: Shows these checkpoints side by side.
-        ticked: Checkpoints that the user has ticked for a comparison.
         q: Words that a checkpoint's name must contain; "|" separates alternatives.
-        at_least: Smallest size, a key of SIZES.
-        at_most: Largest size, a key of SIZES.
+        max: Largest size, a key of SIZES.
         library: Accepted libraries.
         license: Accepted licenses.
         language: Accepted languages, in the codes of cards ("en").
         trained: A key of TRAINED.
-        columns: Keys of COLUMNS.
+        columns: "all" shows all columns and estimators.
         sort: A name in `sorts` of the ranking, with "-" in front for largest first.
-        order: A key of ORDERS, likewise.
         rows: Number of rows to draw.
         scope: The compared datasets, a key of SCOPES.
         cost: The horizontal axis of the plot, a key of COSTS.
-        price: The price of an hour on the machine, in any currency; 0 if it is unknown.
-        data: The user's dataset, for the command.
-        embed: "1" hides the head of the page and the form, for a frame in another page.
     """
 
     tab: Literal[*TABS] = "rankings"
     task: str = ""
     ranking: str = ""
     checkpoint: str = ""
-    compare: tuple[str, ...] = ()
-    ticked: tuple[str, ...] = ()
-    q: Typed = ""
-    at_least: Literal["", *SIZES] = ""
-    at_most: Literal["", *SIZES] = ""
+    q: Annotated[str, msgspec.Meta(max_length=120)] = ""
+    max: Literal["", *SIZES] = ""
     library: tuple[str, ...] = ()
     license: tuple[str, ...] = ()
     language: tuple[str, ...] = ()
     trained: Literal[*TRAINED] = ""
-    columns: tuple[str, ...] = DEFAULT_COLUMNS
+    columns: Literal["", "all"] = ""
     sort: Annotated[str, msgspec.Meta(min_length=1)] = "rank"
-    order: Annotated[str, msgspec.Meta(pattern=f"^-?({'|'.join(ORDERS)})$")] = "-wins"
     rows: Annotated[int, msgspec.Meta(gt=0, lt=10**7)] = ROWS_AT_ONCE
     scope: Literal[*SCOPES] = "task"
     cost: Literal[*COSTS] = "parameters"
-    price: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
-    data: Typed = ""
-    embed: Literal["", "1"] = ""
 
 
-# Field of a view → its name in addresses, if that differs.
-PARAMETERS = {
-    "at_least": "min",
-    "at_most": "max",
-    "license": "license",
-    "compare": "with",
-    "ticked": "tick",
-}
-MAX_COMPARED = 5
-# Fields that can be repeated, with the maximum number of values. One tick too many gets a message.
-_LISTS = {"library": None, "license": None, "language": None, "compare": MAX_COMPARED, "ticked": MAX_COMPARED + 1}
+# Fields that can be repeated.
+_LISTS = ("library", "license", "language")
 _MAX_QUERY = 8000
-_TYPES = {name: kind for name, kind in get_type_hints(View, include_extras=True).items() if name != "columns"}
+_TYPES = get_type_hints(View, include_extras=True)
 
 
 def to_query(view: View) -> str:
@@ -146,13 +107,8 @@ def to_query(view: View) -> str:
     usual = View()
     pairs: list[tuple[str, str]] = []
     for name, value in vars(view).items():
-        if value == getattr(usual, name):
-            continue
-        key = PARAMETERS.get(name, name)
-        if name in _LISTS:
-            pairs += [(key, item) for item in value]
-        else:
-            pairs.append((key, ",".join(value) if name == "columns" else str(value)))
+        if value != getattr(usual, name):
+            pairs += [(name, str(item)) for item in (value if name in _LISTS else (value,))]
     return urlencode(pairs or [("tab", view.tab)])  # an address without fields is the home page
 
 
@@ -161,20 +117,16 @@ def from_query(query: str) -> View:
     fields = parse_qs(query.removeprefix("?"), keep_blank_values=True) if len(query) < _MAX_QUERY else {}
     values: dict[str, Any] = {"tab": "home"} if _names_nothing(fields) else {}
     for name, kind in _TYPES.items():
-        if texts := fields.get(PARAMETERS.get(name, name)):
-            value = [*dict.fromkeys(filter(None, texts))][: _LISTS[name]] if name in _LISTS else texts[-1].strip()
+        if texts := fields.get(name):
+            value = [*dict.fromkeys(filter(None, texts))] if name in _LISTS else texts[-1].strip()
             with suppress(msgspec.ValidationError):
                 values[name] = msgspec.convert(value, kind, strict=False)
-    if "columns" in fields:
-        # Links join the columns, forms repeat the field. A form also sends an empty field, in case no box is ticked.
-        names = ",".join(fields["columns"]).split(",")
-        values["columns"] = tuple(name for name in COLUMNS if name in names)
     return View(**values)
 
 
 def sorts(ranking: Ranking) -> tuple[str, ...]:
     """Return the names by which a ranking can be sorted: its estimators and the columns of the table."""
-    return ("rank", "checkpoint", *ranking.estimators, *(name for name in COLUMNS if name != "other"))
+    return ("rank", "checkpoint", *ranking.estimators, *COLUMNS)
 
 
 def _names_nothing(fields: Collection[str]) -> bool:
@@ -193,7 +145,7 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
         return view, None
     entry = snapshot.entries.get(view.ranking)
     if entry is not None and view.task in snapshot.tasks and view.task != entry.ranking.task:
-        view = replace(view, ranking="", compare=(), ticked=())
+        view = replace(view, ranking="")
     if view.ranking:
         entry = snapshot.entries.get(view.ranking)
     elif view.task:
@@ -217,6 +169,12 @@ def without_filters(view: View) -> View:
     return replace(view, **{name: getattr(usual, name) for name in FILTERS})
 
 
+def checkpoint_link(name: str, view: View) -> Link:
+    """Return a link to the page of a checkpoint, which links back to the view."""
+    there = replace(view, tab="rankings", checkpoint=name, rows=View.rows)
+    return Link(name, to_query(there), is_name=True)
+
+
 def label(entry: Entry, snapshot: Snapshot) -> str:
     """Return a name of the ranking that is unique within its task."""
     ranking = entry.ranking
@@ -232,9 +190,8 @@ def title(view: View, entry: Entry | None) -> str:
     dataset = entry.ranking.dataset if entry else "no such ranking"
     parts = {
         "home": "all datasets",
-        "rankings": view.checkpoint or " or ".join(view.compare) or dataset,
+        "rankings": view.checkpoint or dataset,
         "across": "all tasks" if view.scope == "all" else view.task,
-        "choose": view.task,
         "cost": dataset,
     }
     return " · ".join(filter(None, [parts.get(view.tab, ""), TABS[view.tab], "EMMS leaderboard"]))

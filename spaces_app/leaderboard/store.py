@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +23,7 @@ from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
-from leaderboard.wins import AboveAverage, Wins, above_average, wins
+from leaderboard.wins import Wins, wins
 
 MAX_FILE_BYTES = 20_000_000
 MAX_FILES = 5_000
@@ -58,7 +58,6 @@ class Snapshot:
         problems: The skipped files, each with the reason.
         remarks: Suspicious files that are shown, and files that were merged.
         origin: Source of the rankings, for display.
-        wins: Task ("" for all) → checkpoint → its share of wins.
         facts: Checkpoint id → facts from the Hub.
         read: Whether the rankings have been read.
         failure: The error of the last refresh; empty if it succeeded.
@@ -71,7 +70,6 @@ class Snapshot:
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     origin: str = ""
-    wins: Mapping[str, Mapping[str, Wins]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
     read: bool = False
     failure: str = ""
@@ -87,9 +85,14 @@ class Snapshot:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
 
     @cached_property
-    def above_average(self) -> Mapping[str, Mapping[str, AboveAverage]]:
-        """Task ("" for all) → checkpoint → in how many rankings it is better than an average checkpoint."""
-        return {task: above_average(some) for task, some in _ranks(self.entries.values()).items()}
+    def wins(self) -> Mapping[str, Mapping[str, Wins]]:
+        """Task ("" for all) → checkpoint → its share of wins, largest first."""
+        ranks: dict[str, list[dict[str, int]]] = {"": []}
+        for entry in self.entries.values():
+            ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
+            for task in ("", entry.ranking.task):
+                ranks.setdefault(task, []).append(ranked)
+        return {task: wins(some) for task, some in ranks.items()}
 
     def facts_of(self, row: Row) -> Facts:
         """Return facts about the checkpoint of a row: from the file, or else from the Hub."""
@@ -188,23 +191,6 @@ def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {entry.id: entry for entry in order}
 
 
-def _ranks(entries: Collection[Entry]) -> dict[str, list[dict[str, int]]]:
-    """Return task ("" for all) → checkpoint → rank, of each ranking."""
-    ranks: dict[str, list[dict[str, int]]] = {}
-    for entry in entries:
-        ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
-        for task in {"", entry.ranking.task}:
-            ranks.setdefault(task, []).append(ranked)
-    return ranks
-
-
-def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
-    ranks = _ranks(entries)
-    if len(ranks) == 2:  # All rankings are for one task.
-        return dict.fromkeys(ranks, wins(ranks[""]))
-    return {task: wins(some) for task, some in ranks.items()}
-
-
 class Store:
     """Keep the current snapshot, and replace it in the background.
 
@@ -247,10 +233,8 @@ class Store:
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
             entries, problems, remarks = self._reader.read()
-            # Computed here, so that no visitor waits for it.
-            won = self._snapshot.wins if entries == self._snapshot.entries else _wins(entries.values())
             self._read_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-            self._change(entries=entries, wins=won, problems=problems, remarks=remarks, read=True, failure="", as_of="")
+            self._change(entries=entries, problems=problems, remarks=remarks, read=True, failure="", as_of="")
 
     def refresh_facts(self) -> None:
         """Request facts about the checkpoints from the Hub."""

@@ -1,18 +1,17 @@
-"""Submit a ranking: check it as files of a folder are checked, then open a pull request on the results dataset."""
+"""The tab Submit: check a ranking as files of a folder are checked, and show the command that publishes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from hf_emms.errors import EmmsError, pluralize
 from hf_emms.ranking import Ranking, is_commit
-from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+from leaderboard.markup import HUB, Link, draw, is_id
 
 MAX_BYTES = 3_000_000
 MAX_ROWS = 2_000
@@ -44,64 +43,31 @@ def checked(content: bytes | str) -> Checked:
     return Checked(accepted.ranking, (*accepted.remarks, *_remarks(accepted.ranking)))
 
 
-def file_of(ranking: Ranking) -> str:
-    """Return the path of a ranking in a results dataset, the same as that of `hf-emms publish results`."""
-    return f"{JSON_FOLDER}/{path_of(ranking)}.json"
+def form(pasted: str = "", result: Markup | str = "") -> Markup:
+    """Render the form, with the content of its text field and the HTML of the last result."""
+    return draw("submit.html", pasted=pasted, result=result, megabytes=MAX_BYTES // 1_000_000, most=MAX_ROWS)
 
 
-def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
-    """Open a pull request on the results dataset as the user of the token; return its address.
-
-    Raises:
-        SubmissionError: The Hub refused, or cannot be reached. The message does not contain the token.
-    """
-    from huggingface_hub import CommitOperationAdd, HfApi, errors
-
-    api, path = HfApi(token=token), file_of(ranking)
+def checked_in_words(content: bytes | str, repo_id: str) -> Markup:
+    """Check a ranking, and render the result with the command that opens a pull request on the results dataset."""
     try:
-        head = api.repo_info(repo_id, repo_type="dataset").sha
-        published = _published(api, repo_id, path, head)
-        whole = merged(published, ranking)
-        if whole is published:
-            raise SubmissionError("the dataset already contains this ranking")
-        commit = api.create_commit(
-            repo_id,
-            [CommitOperationAdd(path, whole.to_json().encode())],
-            commit_message=f"Add ranking: {ranking.dataset_id}, {ranking.task}"[:120],
-            commit_description=f"{pluralize(len(ranking.rows), 'checkpoint')}, n {ranking.n}.",
-            repo_type="dataset",
-            create_pr=True,
-            parent_commit=head,
-        )
-    except EmmsError as error:
-        raise SubmissionError(f"{path} in the dataset cannot be merged with: {error.message}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise SubmissionError(f"the dataset {repo_id} does not exist, or you cannot read it") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "an error"
-        hint = {401: "sign in again", 403: "your account cannot open pull requests there"}.get(
-            status, "try again later"
-        )
-        raise SubmissionError(f"the Hub answered {status}: {hint}") from error
-    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        raise SubmissionError("the Hub cannot be reached: try again later") from error
-    return str(commit.pr_url)
+        accepted = checked(content)
+    except SubmissionError as error:
+        return refused(str(error))
+    address = f"{HUB}/datasets/{repo_id}" if is_id(repo_id) else None
+    command = _command(accepted.ranking, repo_id) if repo_id else ""
+    return draw("submitted.html", accepted=accepted, dataset=Link(repo_id, address=address), command_text=command)
 
 
-def command(ranking: Ranking, repo_id: str) -> str:
-    """Return the command that opens the same pull request."""
-    return f"hf upload {repo_id} ranking.json {file_of(ranking)} --repo-type dataset --create-pr"
+def refused(text: str) -> Markup:
+    """Render the reason why a submission was rejected."""
+    return draw("submitted.html", accepted=None, text=text[:1].upper() + text[1:])
 
 
-def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ranking | None:
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return Ranking.from_json(
-            Path(api.hf_hub_download(repo_id, path, repo_type="dataset", revision=revision)).read_bytes()
-        )
-    except EntryNotFoundError:
-        return None
+def _command(ranking: Ranking, repo_id: str) -> str:
+    """Return the command that opens a pull request."""
+    file = f"{JSON_FOLDER}/{path_of(ranking)}.json"
+    return f"hf upload {repo_id} ranking.json {file} --repo-type dataset --create-pr"
 
 
 def _known_tasks() -> list[str]:

@@ -1,4 +1,4 @@
-"""The Rankings tab: a ranking as an HTML table, and as text to copy or to keep."""
+"""The Rankings tab: a ranking as an HTML table, and as a file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,9 @@ from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup, values
-from leaderboard.compare import MOST, checkpoint_link
 from leaderboard.lines import PAGE_COLUMNS, Line, best_of, lines, matching, record, sorted_lines, value
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
-from leaderboard.selection import (
-    COLUMNS,
-    DEFAULT_COLUMNS,
-    ROWS_AT_ONCE,
-    View,
-    sorts,
-    to_query,
-)
+from leaderboard.selection import COLUMNS, DEFAULT_COLUMNS, ROWS_AT_ONCE, View, checkpoint_link, sorts, to_query
 from leaderboard.store import Snapshot
 
 CellOf = Callable[[Line], str | Link | Cell]
@@ -59,28 +51,25 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
         view: The selection.
         ranking: The ranking.
         snapshot: Has facts about the checkpoints.
-        is_static: Whether the page has no server, and no boxes to compare rows.
+        is_static: Whether the page has no server, and no other columns.
     """
     every, passing = lines(ranking, snapshot), chosen(view, ranking, snapshot)
     is_complete = is_static or len(every) <= values.MOST_ROWS
-    columns = _columns(view, ranking, every, ticks=not is_static)
+    columns = _columns(view, ranking, every)
     data: dict[str, Any] = {}
     if is_complete:
         names = [*(column.name for column, _ in columns if column.name), *ranking.estimators]
         orders = markup.sort_keys({name: [value(line, name) for line in every] for name in names})
         data = {
-            "field": "sort",
-            "usual": View.sort,
-            "bands": [line.row.rank for line in every],
-            "orders": orders,
             **values.of_filters(every),
             **values.of_answer(ranking),
+            "bands": [line.row.rank for line in every],
+            "orders": orders,
         }
     sent = sorted_lines(every, view.sort) if is_complete else passing[: view.rows]
     rows = _rows(sent, every, passing[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank")
     caption = f"Checkpoints for {ranking.dataset}, {ranking.task}, ranked by {title_of(ranking.estimators[0])}"
     ranked = [row.checkpoint for row in ranking.rows if row.rank is not None]
-    ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked[:MOST]]
     return markup.draw(
         "ranking.html",
         board=Table("Ranking", [column for column, _ in columns], list(rows), caption=caption, data=data),
@@ -94,28 +83,19 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
         numbers=[each.numbers for each in ranking.encoders if each.numbers],
         settings=settings_text(ranking),
         command_text=answer.command(ranking, ranked[:_MAX_RANKED]),
-        switch="" if is_static or len(ranking.estimators) < 2 else to_query(replace(view, columns=_switched(view))),
+        switch="" if is_static else to_query(replace(view, columns="" if view.columns else "all")),
         first=ScoreFormatter(ranking, ranking.estimators[0]),
         summary=ESTIMATORS[ranking.estimators[0]].summary + "." if ranking.estimators[0] in ESTIMATORS else "",
-        ticked=ticked,
-        most=MOST,
-        compared=to_query(replace(view, compare=tuple(ticked), ticked=())),
-        unticked=to_query(replace(view, ticked=())),
     )
 
 
-def _switched(view: View) -> tuple[str, ...]:
-    """Return the columns with the other estimators shown instead of hidden, or the reverse."""
-    return tuple(name for name in COLUMNS if (name in view.columns) != (name == "other"))
-
-
-def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:
+def to_csv(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the shown rows as CSV, all columns, numbers unrounded; texts that a spreadsheet would run get a '."""
     shown = chosen(view, ranking, snapshot)
     best = best_of(ranking, shown)
     records = [record(line, ranking, best) for line in shown]
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(record(lines(ranking, snapshot)[0], ranking, best))
     writer.writerows([_harmless(cell) for cell in values.values()] for values in records)
     return text.getvalue()
@@ -134,14 +114,14 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks: bool) -> list[tuple[Column, CellOf]]:
-    """Return the shown columns, each with the function that returns its cells; default columns need a value."""
+def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line]) -> list[tuple[Column, CellOf]]:
+    """Return the shown columns that have a value, each with the function that returns its cells."""
     first, *others = ranking.estimators
     shown_scores = {name: ScoreFormatter(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
 
     def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Column, CellOf]:
-        if name not in sorts(ranking):
+        if name not in sorts(ranking) or name == "n":
             return Column(title, css), cell
         hint = _HINTS.get(name, "")
         if name == "static" and ranking.static_table is not None:
@@ -150,7 +130,7 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks
         return markup.sorting_column(name, title, css, view.sort, query, hint), cell
 
     columns = [
-        column("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
+        column("rank", "Rank", "number", lambda line: format_rank(line.row)),
         column("checkpoint", "Checkpoint", "checkpoint", _checkpoint(view)),
         column(first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
     ]
@@ -164,15 +144,15 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
         "revision": ("text", _revision),
     }
-    others_only = {name for name, column in PAGE_COLUMNS.items() if not column.applies(ranking, "page")}
-    for name in (name for name in view.columns if name not in others_only):
-        if name == "other":
-            columns += [
-                column(other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
-                for other in others
-                if shown_scores[other].is_informative
-            ]
-        elif view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines):
+    if view.columns:
+        columns += [
+            column(other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
+            for other in others
+            if shown_scores[other].is_informative
+        ]
+    for name in COLUMNS if view.columns else DEFAULT_COLUMNS:
+        applies = name not in PAGE_COLUMNS or PAGE_COLUMNS[name].applies(ranking, "page")
+        if applies and any(value(line, name) is not None for line in shown_lines):
             title = _fine_tuned_title(ranking) if name == "fine_tuned" else COLUMNS[name]
             columns.append(column(name, title, *cells[name]))
     return columns
@@ -226,18 +206,6 @@ def _checkpoint(view: View) -> CellOf:
             return Cell(page, problem=row.error)
         hub = markup.hub_address(row.checkpoint, row.revision)
         return Cell(page, hub=hub, hub_name=row.checkpoint, seen=line.seen)
-
-    return cell
-
-
-def _ranks(view: View) -> CellOf:
-    """Return the content of the rank column, with a box that ticks the checkpoint for a comparison."""
-
-    def cell(line: Line) -> str | Cell:
-        name = line.row.checkpoint
-        if line.row.rank is None:
-            return format_rank(line.row)
-        return Cell(format_rank(line.row), tick=name, is_ticked=name in view.ticked[:MOST])
 
     return cell
 

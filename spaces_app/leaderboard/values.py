@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hf_emms.errors import format_count
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.advice import label_with_size
 from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.verdict import Preference, comparable, preferences
 from leaderboard.lines import Line
@@ -17,7 +17,7 @@ MOST_ROWS = 1000
 
 
 def of_filters(lines: Sequence[Line]) -> dict[str, Any]:
-    """Return the facts of checkpoints by which filters decide, a list for each."""
+    """Return the facts of checkpoints by which filters decide, a list for each, and the order of the rows."""
     return {
         "sizes": SIZES,
         "parameters": [line.row.parameters for line in lines],
@@ -25,6 +25,8 @@ def of_filters(lines: Sequence[Line]) -> dict[str, Any]:
         "license": [[line.facts.license] for line in lines],
         "language": [line.facts.languages for line in lines],
         "seen": [bool(line.seen) for line in lines],
+        "orders": {"rank": [*range(len(lines))]},
+        "bands": [None] * len(lines),
     }
 
 
@@ -50,12 +52,7 @@ def of_answer(ranking: Ranking) -> dict[str, Any]:
 def said(estimator: str, preferred: Preference, shown: ScoreFormatter) -> str:
     """Return the end of a sentence on a checkpoint: its size, and its fine-tuned score or else its estimate."""
     row = preferred.row
+    size = label_with_size(row).removeprefix(row.checkpoint)
     if preferred.is_measured and row.fine_tuned is not None:
-        measure = f"{measured_in_words(row.fine_tuned)} after fine-tuning"
-    else:
-        measure = shown.sentence(row.scores[estimator])
-    return f"{_size(row)}: {measure}"
-
-
-def _size(row: Row) -> str:
-    return f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else ""
+        return f"{size}: {measured_in_words(row.fine_tuned)} after fine-tuning"
+    return f"{size}: {shown.sentence(row.scores[estimator])}"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import pytest
 
 from tests.helpers.browser import violations
 from tests.helpers.space import BEANS, checkpoints, expect
 
-TABS = ("rankings", "across", "choose", "cost", "submit", "about", "api")
+TABS = ("rankings", "across", "cost", "submit", "about", "api")
 VIEWS = (
     *(f"{BEANS}&tab={tab}" for tab in TABS),
-    f"{BEANS}&tick=org%2Fbest&tick=org%2Fworse&q=best",
+    f"{BEANS}&columns=all&q=best",
     "checkpoint=org%2Fbest",
-    f"{BEANS}&with=org%2Fbest&with=org%2Fworse",
 )
 
 
@@ -71,25 +68,6 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(show, space):
         )
 
 
-def test_what_the_keyboard_ticks_is_compared(show):
-    page = show(BEANS)
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.getAttribute('aria-label')") == "compare org/best":
-            break
-    page.keyboard.press("Space")
-    page.keyboard.press("Tab")
-    expect(page.get_by_text("Tick one more to compare")).to_be_visible()
-    expect(page.get_by_label("compare org/best")).to_be_checked()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="org/best")).to_be_visible()
-    expect(page.locator("#emms-view")).to_be_focused()
-    assert page.evaluate(
-        "[...document.querySelectorAll('input, textarea, button, select')].every("
-        "e => e.type === 'hidden' || e.labels?.length || e.ariaLabel || e.textContent.trim())"
-    )
-
-
 def test_rows_begin_high_on_the_first_screen_and_nothing_moves_where_motion_is_reduced(show):
     page = show(BEANS, viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
     assert page.locator("tbody tr").first.bounding_box()["y"] <= 300
@@ -102,19 +80,18 @@ def test_rows_begin_high_on_the_first_screen_and_nothing_moves_where_motion_is_r
 
 def test_the_page_works_without_scripts(show):
     """The form sends all that was chosen before."""
-    page = show(f"{BEANS}&sort=-parameters&tick=org%2Fbest", java_script_enabled=False)
+    page = show(f"{BEANS}&sort=-parameters", java_script_enabled=False)
     send = page.get_by_role("button", name="Show")
     expect(checkpoints(page)).to_have_text(["org/close", "org/worse", "org/best", "org/broken"])
     page.get_by_label("Search").fill("org/b")
     send.click()
     expect(checkpoints(page)).to_have_text(["org/best", "org/broken"])
-    expect(page.get_by_label("compare org/best")).to_be_checked()
     page.get_by_role("columnheader", name="Checkpoint").get_by_role("link").click()
     page.get_by_label("Search").fill("")
     page.get_by_label("Dataset", exact=True).select_option("food")
     send.click()
     expect(checkpoints(page)).to_have_text(["org/best", "org/close", "org/small", "org/worse"])
-    page.get_by_text("Filters and columns").click()
+    page.get_by_text("Filters", exact=True).click()
     page.get_by_label("Parameters, at most").select_option("1M")
     send.click()
     expect(checkpoints(page)).to_have_text(["org/best", "org/small"])
@@ -135,51 +112,8 @@ def test_what_changed_is_announced(visit):
     expect(page.locator("#emms-said")).to_contain_text("1 of 4 checkpoints")
 
 
-def test_focus_returns_to_the_link_that_was_followed_and_escape_closes_the_tip_of_a_chart(visit):
-    page = visit(BEANS)
-    link = page.get_by_role("row").get_by_role("link", name="org/best", exact=True)
-    link.focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="org/best")).to_be_visible()
-    page.go_back()
-    expect(link).to_be_focused()
-    page.get_by_role("link", name="Score vs cost").click()
-    page.locator("svg.plot.wide a").first.focus()
-    expect(page.locator("#emms-tip")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.locator("#emms-tip")).to_be_hidden()
-
-
-def test_forced_colours_keep_shades_and_print_leaves_controls_out(show):
+def test_forced_colours_keep_shades(show):
     page = show("tab=across&task=image-classification", forced_colors="active", color_scheme="dark")
     shades = page.locator(".heat tbody td[class*=shade]")
     colours = shades.evaluate_all("cells => new Set(cells.map(cell => getComputedStyle(cell).backgroundColor)).size")
     assert colours > 1
-    page.emulate_media(media="print", forced_colors="none")
-    expect(page.get_by_role("navigation", name="Views")).to_be_hidden()
-    expect(page.locator("table.heat")).to_be_visible()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-
-
-NAMES = ("timm/eva02_large_patch14_448.mim_m38m_ft_in22k_in1k", "./" + 20 * "long-name_")
-
-
-def test_a_name_takes_at_most_two_lines_and_the_page_keeps_its_width(show):
-    page = show(BEANS)
-    shown = page.locator("table.board tbody .name").first
-    for width, name in product((1280, 390), NAMES):
-        page.set_viewport_size({"width": width, "height": 800})
-        lines, is_whole, fits = shown.evaluate(
-            """(element, name) => {
-                element.textContent = name;
-                return [
-                    element.offsetHeight / parseFloat(getComputedStyle(element).lineHeight),
-                    element.scrollHeight <= element.clientHeight + 1,
-                    document.documentElement.scrollWidth <= innerWidth,
-                ];
-            }""",
-            name,
-        )
-        assert lines < 2.1
-        assert is_whole or name != NAMES[0]
-        assert fits

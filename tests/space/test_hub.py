@@ -1,4 +1,4 @@
-"""The Space and the Hub: published by a command, fed by a results dataset, answering with pull requests."""
+"""The Space and the Hub: published by a command, fed by a results dataset."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import sys
 import textwrap
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
 import pytest
 import yaml
 
 from hf_emms.publish.space import files, write_files
-from hf_emms.ranking import Ranking
 from tests.helpers.browser import served
 from tests.helpers.hub_client import commands
 from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
-from tests.helpers.space import SPACE, of_rows, scored, write
+from tests.helpers.space import SPACE, of_rows, scored
 from tests.helpers.waiting import eventually
 from tests.hub.faults import RESET
 from tests.hub.fixtures import client_environment
@@ -92,7 +90,7 @@ def test_the_space_is_made_as_planned_in_one_commit(hub, command, publish, resul
             assert content == files()[path]
             assert path in SHIPPED or content == (SPACE / path).read_bytes()
     card = front_matter(hub, "ada/board", "space")
-    assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
+    assert (card["sdk"], card["app_file"]) == ("gradio", "app.py")
 
 
 def test_an_update_follows_the_results_and_leaves_the_owners_files(hub, publish, results):
@@ -184,7 +182,7 @@ def test_zero_gpu_finds_a_function_for_it_and_other_hardware_none(tmp_path):
 
 def hub_settings(hub, tmp_path, **extra):
     settings = client_environment(hub, tmp_path / "space", **extra)
-    wanted = ("HF_", "EMMS_", "SPACE_", "OAUTH_", "OPENID_")
+    wanted = ("HF_", "EMMS_", "SPACE_")
     return {name: value for name, value in settings.items() if name.startswith(wanted)} | {"HF_HUB_OFFLINE": "0"}
 
 
@@ -210,106 +208,3 @@ def test_the_page_follows_the_results_and_the_hub_and_outlives_both(hub, results
 def text_of(url, query="tab=rankings"):
     with urllib.request.urlopen(f"{url}/?{query}") as answer:
         return answer.read().decode()
-
-
-PROPOSE = """
-import json, sys
-sys.path.insert(0, {space!r})
-from pathlib import Path
-from leaderboard import submit
-ranking = submit.checked(Path({file!r}).read_bytes()).ranking
-answers = [{{"path": submit.file_of(ranking)}}]
-for token, repo_id in {asked!r}:
-    try:
-        answers.append({{"url": submit.open_pull_request(ranking, repo_id, token)}})
-    except submit.SubmissionError as error:
-        answers.append({{"error": str(error)}})
-print(json.dumps(answers))
-"""
-
-
-@pytest.fixture
-def propose(client, tmp_path):
-    """Propose the example to datasets with several tokens; return its path, and the results."""
-
-    def run(*asked):
-        file = tmp_path / "ranking.json"
-        file.write_text(example().to_json())
-        path, *answers = client(PROPOSE.format(space=str(SPACE), file=str(file), asked=asked))
-        return path["path"], answers
-
-    return run
-
-
-def proposed_in(hub, answer, path):
-    return Ranking.from_json(hub.store.read(RESULTS, path, "dataset", f"refs/pr/{answer['url'].rpartition('/')[2]}"))
-
-
-def names(ranking):
-    return [row.checkpoint for row in ranking.rows]
-
-
-def test_a_submission_becomes_a_pull_request_of_the_user_that_adds_to_what_is_there(hub, results, propose):
-    token = hub.token(user="eve")
-    path, (answer,) = propose((token, RESULTS))
-    assert re.fullmatch(rf"{hub.url}/datasets/{RESULTS}/discussions/1", answer["url"])
-    assert hub.store.repo(RESULTS, "dataset").discussion(1).author == "eve"
-    assert names(proposed_in(hub, answer, path)) == names(example())
-    assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
-    other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id=example().dataset_id)
-    hub.store.put_files(RESULTS, {path: other.to_json().encode()}, "dataset")
-    wrong, reader = "hf_wrong" + "0" * 30, hub.token(user="eve", role="read")
-    _, (added, *refused) = propose((token, RESULTS), (wrong, RESULTS), (reader, RESULTS), (token, "ada/nothing"))
-    whole = proposed_in(hub, added, path)
-    assert {*names(whole)} == {"org/other", *names(example())}
-    hub.store.put_files(RESULTS, {path: whole.to_json().encode()}, "dataset")
-    refused += propose((token, RESULTS))[1]
-    said = (
-        "sign in again",
-        "cannot open pull requests",
-        "the dataset ada/nothing does not exist",
-        "already contains this ranking",
-    )
-    for text, answer in zip(said, refused, strict=True):
-        assert text in answer["error"]
-        assert not [secret for secret in (token, wrong, reader) if secret in answer["error"]]
-
-
-def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path):
-    pytest.importorskip("authlib", reason="signing in needs gradio[oauth]")
-    oauth = {"OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": "secret-of-the-app", "OAUTH_SCOPES": "openid profile"}
-    settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results)
-    settings |= oauth | {"SYSTEM": "spaces", "SPACE_ID": "ada/board", "OPENID_PROVIDER_URL": hub.url}
-    with served(SPACE / "app.py", **settings) as url:
-        for path in ("/?tab=submit", "/config"):
-            with urllib.request.urlopen(url + path) as answer:
-                text = answer.read().decode()
-            assert "secret-of-the-app" not in text
-            assert ("Sign in with Hugging Face" in text) == (path != "/config")
-        form = urllib.parse.urlencode({"pasted": example().to_json(), "propose": "yes"}).encode()
-        for origin in ("same-origin", "cross-site"):
-            asked = urllib.request.Request(f"{url}/?tab=submit", form, {"sec-fetch-site": origin})
-            with urllib.request.urlopen(asked) as answer:
-                assert "Sign in first" in answer.read().decode()
-
-
-@pytest.mark.slow
-def test_the_published_folder_runs_by_itself(hub, publish, tmp_path):
-    """In a fresh environment with only its requirements, from the index that pip uses."""
-    publish()
-    folder = tmp_path / "board"
-    paths = hub.store.paths("ada/board", "space")
-    write_files(folder, {path: hub.store.read("ada/board", path, "space") for path in paths})
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(folder / "requirements.txt")]
-    installed = subprocess.run(install, capture_output=True, text=True, check=False)
-    if installed.returncode and "No matching distribution" not in installed.stderr:
-        pytest.skip(f"pip reaches no index here: {installed.stderr.strip().splitlines()[-1]}")
-    assert installed.returncode == 0, installed.stderr
-    write(tmp_path / "shown", "beans", example())
-    with served(folder / "app.py", python=[python], EMMS_RESULTS=str(tmp_path / "shown"), PYTHONPATH="") as url:
-        assert "org/best" in text_of(url)
-        with urllib.request.urlopen(f"{url}/gradio_api/mcp/schema") as answer:
-            assert b"recommend_checkpoints" in answer.read()
-    assert not (Path(os.environ["HF_HOME"]) / "token").exists()

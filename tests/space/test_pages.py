@@ -8,18 +8,16 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode
-from xml.etree import ElementTree
 
 import pytest
 from leaderboard.checks import recomputed
 from leaderboard.page import POLICY
-from PIL import Image
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
-from tests.helpers.space import BEANS, HOSTILE, client_of
+from tests.helpers.space import BEANS, HOSTILE
 
-TABS = ("rankings", "across", "choose", "cost", "submit", "about", "api")
+TABS = ("rankings", "across", "cost", "submit", "about", "api")
 
 
 def page(pages, query=""):
@@ -46,13 +44,12 @@ def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_
     here = "task=image-classification&amp;ranking=image%2Fbeans"
     for part in (
         '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">',
-        'og:description" content="Fine-tune org/best (309k parameters): explained 0.50 ± 0.01 of the variance, tied',
+        'og:description" content="org/best and org/close tie: take the smallest, org/best (309k parameters).',
         "failed: the weights are truncated",
         '<option value="image/beans" selected>beans</option>',
         *(f">{option}</option>" for option in ("100M (2)", "any", "image-classification (2)")),
-        f'<p class="answer">Fine-tune <a href="?{here}&amp;checkpoint=org%2Fbest">',
-        "tied with <a href",
-        "; it is the smallest.",
+        f'<p class="answer"><a href="?{here}&amp;checkpoint=org%2Fbest">',
+        "and org/close tie: take the smallest, org/best",
         "hf-emms rank --dataset AI-Lab-Makerere/beans --split train --task image-classification --image-column image",
     ):
         assert part in text
@@ -72,7 +69,7 @@ def test_the_part_that_scripts_fetch_is_that_of_the_page(pages):
         query = f"{BEANS}&tab={tab}&q=best"
         part, whole = pages.get(f"/view?{query}").text, page(pages, query)
         assert part[part.index("<main") : part.index("</main>")] in whole
-        (title,) = re.findall("<title>.*?</title>", part)
+        title = re.findall("<title>.*?</title>", part)[0]
         assert title in whole
 
 
@@ -101,13 +98,13 @@ def harmful(text):
 
 
 HOSTILE_QUERIES = {
-    "many ticks": "&".join(f"tick={number}" for number in range(150)),
+    "many licenses": "&".join(f"license={number}" for number in range(150)),
     "very many fields": "a=&" * 4000,
     "no text": "ranking=" + "%00%ff" * 50,
-    "no choice": "sort=-&order=&rows=-1&columns=a,b&tab=x&cost=x&scope=x",
+    "no choice": "sort=-&rows=-1&columns=a,b&tab=x&cost=x&scope=x",
     "names": urlencode([("ranking", name) for name in HOSTILE] + [("q", name) for name in HOSTILE]),
     "a checkpoint": urlencode([("checkpoint", HOSTILE[0])]),
-    "filters": urlencode({"data": HOSTILE[4], "tab": "choose", "license": HOSTILE[1], "library": HOSTILE[5]}),
+    "filters": urlencode({"tab": "across", "license": HOSTILE[1], "library": HOSTILE[5]}),
 }
 
 
@@ -123,12 +120,10 @@ def test_no_address_is_an_error_and_what_it_says_is_only_text(pages, case):
 
 
 def test_hostile_names_are_only_text_in_every_view_and_no_script_but_the_pages_own_is_allowed(pages):
-    ticked, compared = (urlencode([(name, hostile) for hostile in HOSTILE]) for name in ("tick", "with"))
     for tab in TABS:
-        for more in ("", ticked, compared):
-            text = page(pages, f"task=feature-extraction&ranking=hostile&tab={tab}&{more}")
-            assert not harmful(text)
-            assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == POLICY
+        text = page(pages, f"task=feature-extraction&ranking=hostile&tab={tab}")
+        assert not harmful(text)
+        assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == POLICY
     assert "unsafe-inline" not in POLICY.partition("style-src")[0]
     rows = csv.DictReader(io.StringIO(pages.get("/export?ranking=hostile&kind=csv").text))
     checkpoints = [row["checkpoint"] for row in rows]
@@ -181,8 +176,6 @@ def test_submitting_tells_good_from_bad(pages):
     good = post(files={"file": ("ranking.json", example().to_json())})
     assert "This is a ranking of 4 checkpoints for beans, image-classification." in good
     assert "hf upload org/emms-results ranking.json rankings/image-classification/" in good
-    assert "Open a pull request" not in page(pages, "tab=submit")  # nobody can sign in here
-    assert "Sign in first" in post(data={"pasted": example().to_json(), "propose": "yes"})
     assert "<script>window" not in pages.post("/?tab=submit", data={"pasted": HOSTILE[1]}).text
 
 
@@ -207,45 +200,10 @@ def test_a_body_is_cut_at_the_limit_whether_or_not_it_says_its_length(pages):
         assert "limit of 3 MB" in cut.text
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/?ranking=gone", "/?tab=submit", "/view?tab=across", "/export?kind=csv", "/version"]
-)
+@pytest.mark.parametrize("path", ["/", "/?ranking=gone", "/?tab=submit", "/view?tab=across", "/export?kind=csv"])
 def test_a_head_request_has_the_status_and_headers_of_a_get_request(pages, path):
     head, get = pages.head(path), pages.get(path)
     assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
-
-
-def test_a_new_version_of_the_data_is_shown_and_named(tmp_path):
-    pages = client_of(tmp_path)
-    assert "does not contain rankings" in page(pages)
-    version = pages.get("/version").text
-    assert f'data-version="{version}"' in page(pages)
-
-
-def test_a_badge_has_the_rank_of_a_checkpoint_as_text_only(pages):
-    answer = pages.get("/badge.svg?ranking=image/beans&checkpoint=org/best")
-    assert answer.headers["content-type"] == "image/svg+xml"
-    picture = ElementTree.fromstring(answer.content)
-    assert [*picture.itertext()].count("tied for rank 1 of 3 on beans") == 1
-    asked = {"task": "feature-extraction", "ranking": "hostile", "checkpoint": HOSTILE[0]}
-    hostile = ElementTree.fromstring(pages.get("/badge.svg", params=asked).content)
-    assert [each.tag for each in hostile.iter()] == [each.tag for each in picture.iter()]
-    for query in ("", "ranking=image/beans&checkpoint=org/failed", "ranking=gone&checkpoint=org/best"):
-        assert pages.get(f"/badge.svg?{query}").status_code == 404
-
-
-@pytest.mark.parametrize("query", [BEANS, "tab=home", f"{BEANS}&checkpoint=org/best"])
-def test_a_link_to_a_space_has_a_picture(pages, monkeypatch, query):
-    monkeypatch.setattr("leaderboard.page.HOST", "org-board.hf.space")
-    (address,) = re.findall('og:image" content="https://org-board.hf.space([^"]*)"', page(pages, f"{query}&max=3B"))
-    assert Image.open(io.BytesIO(pages.get(unescape(address)).content)).size == (1200, 630)
-
-
-def test_links_of_an_embedded_page_are_embedded(pages):
-    text = page(pages, f"{BEANS}&embed=1")
-    (link, *_) = re.findall(r'href="\?([^"]*checkpoint=org%2Fbest[^"]*)"', text)
-    for embedded in (text, page(pages, unescape(link))):
-        assert '<html lang="en" class="embedded">' in embedded
 
 
 def test_pages_come_compressed(pages):

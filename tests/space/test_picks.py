@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import itertools
-import json
 import random
 import re
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from urllib.parse import urlencode
 
@@ -196,29 +192,3 @@ def test_page_files_and_endpoints_agree_for_sixty_combinations_of_filters(tmp_pa
             assert verdict(file).checkpoint == best, query
         found.add(best)
     assert len(found) > 5
-
-
-@pytest.mark.slow
-def test_mcp_answers_as_the_api_for_twenty_combinations_of_filters(space) -> None:
-    pytest.importorskip("mcp", reason="gradio's MCP server needs mcp: pip install 'gradio[mcp]'")
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamable_http_client
-
-    async def ask(all_arguments):
-        async with (
-            streamable_http_client(f"{space.url}/gradio_api/mcp/") as (read, write_to, _),
-            ClientSession(read, write_to) as session,
-        ):
-            await session.initialize()
-            tool = next(tool.name for tool in (await session.list_tools()).tools if tool.name.endswith("get_ranking"))
-            answers = [await session.call_tool(tool, each) for each in all_arguments]
-            return [json.loads(answer.content[0].text) for answer in answers]
-
-    rng = random.Random(1)
-    asked = [arguments(filters(rng)) | {"ranking": "image/food"} for _ in range(20)]
-    with ThreadPoolExecutor(1) as thread:  # in this one the browser's event loop may be running
-        answers = thread.submit(asyncio.run, ask(asked)).result(200)
-    for each, found in zip(asked, answers, strict=True):
-        query = urlencode(each | {"unseen": str(each["unseen"]).lower()})
-        with urllib.request.urlopen(f"{space.url}/api/get_ranking?{query}", timeout=100) as response:
-            assert json.load(response) == found

@@ -12,7 +12,6 @@ import pytest
 
 from hf_emms import EmmsError
 from hf_emms.publish.space import static_files
-from tests.helpers.browser import violations
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, expect, fill, of_rows, scored, snapshot_of
 from tests.space.test_hub import command, front_matter, publish, results
@@ -62,7 +61,7 @@ def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, 
     assert len(views(hub)) == 3 * 5 + 3 + len(example().rows) + 3  # tables and plots; heat maps; checkpoints; others
     card = front_matter(hub, "ada/board", "space")
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
-    assert not {"sdk_version", "python_version", "hf_oauth"} & set(card)
+    assert not {"sdk_version", "python_version"} & set(card)
     assert "org/best" in card["models"]
     file = of_rows("food", scored("org/new", -0.1, 10), task="text-classification").save(tmp_path / "ranking.json")
     done = command("publish", "results", "--repo-id", results, "--ranking", file, token=hub.token(user="ada"))
@@ -108,11 +107,10 @@ def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, board):
     page = show(BEANS)
     ranking = board[2].entries["image/beans"].ranking
     expect(checkpoints(page)).to_have_text([row.checkpoint for row in ranking.rows])
-    expect(page.locator(".answer:visible")).to_contain_text("Fine-tune org/best")
+    expect(page.locator(".answer:visible")).to_contain_text("take the smallest, org/best")
     page.get_by_role("row").get_by_role("link", name="org/best", exact=True).click()
     expect(page.get_by_role("heading", name="org/best")).to_be_visible()
     assert "checkpoint=org%2Fbest" in page.url
-    assert page.locator('a[href*="with="]').count() == 0  # there are no comparisons
     page.go_back()
     expect(page.locator("table.board caption")).to_contain_text("beans")
     page.get_by_label("Dataset").select_option("food")
@@ -153,8 +151,8 @@ def test_rows_are_sorted_and_searched_and_the_filters_of_an_address_answered(sho
     expect(page.get_by_label("Parameters, at most")).to_have_value("1M")
     page.get_by_role("link", name="clear filters").click()
     expect(shown).to_have_count(4)
-    page.goto(f"{start}?tab=across&task=image-classification&order=-checkpoint")
-    expect(checkpoints(page)).to_have_text(["org/worse", "org/small", "org/close", "org/broken", "org/best"])
+    page.goto(f"{start}?tab=across&task=image-classification&q=s")
+    expect(shown).to_have_text(["org/close", "org/best", "org/worse", "org/small"])
 
 
 def test_the_home_page_is_searched_and_finds_every_checkpoint(show):
@@ -193,7 +191,6 @@ def filters(rng):
     chosen = {
         "q": rng.choice(SEARCHES),
         "max": rng.choice(["1M", "100M", "31M"]),
-        "min": rng.choice(["100k", "1M"]),
         "sort": rng.choice(["-", ""]) + rng.choice(columns),
         "trained": "unseen",
     }
@@ -221,16 +218,6 @@ def test_what_a_ranking_says_is_only_text(show):
     page = show("ranking=hostile")
     expect(checkpoints(page)).to_have_count(len(HOSTILE) + 1)
     assert page.evaluate("window.ran") is None
-    for query in ("ranking=gone", "task=nope", "with=a&with=b", "checkpoint=org/gone", "tab=submit"):
+    for query in ("ranking=gone", "task=nope", "checkpoint=org/gone", "tab=submit"):
         page.goto(f"{page.url.partition('?')[0]}?{query}")
         expect(page.get_by_text("This page has no such view")).to_be_visible()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_complain_about(show, scheme):
-    page = show(color_scheme=scheme, bypass_csp=True)
-    for query in ("", f"{BEANS}&sort=-parameters", "tab=across", "tab=cost", "checkpoint=org%2Fbest"):
-        page.goto(f"{page.url.partition('?')[0]}?{query}")
-        expect(page.locator("main:not([aria-busy])")).to_be_visible()
-        assert not violations(page, scheme), query

@@ -67,16 +67,9 @@ BAD = {
     "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
     "a time": (changed(created="yesterday"), "created should be a time"),
     "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "listed twice"),
-    "twice by revision": (first_row_changed(checkpoint="org/close@main", revision="d" * 40), "see rows.0."),
     "a score above 0": (first_row_changed(scores={"emms": {"value": 5, "folds": [5, 5, 5]}}), "should be 0 or less"),
     "an accuracy of 2": (first_row_changed(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
     "negative parameters": (first_row_changed(parameters=-5), "Expected `int` >= 1"),
-    "no parameters": (first_row_changed(parameters=0), "Expected `int` >= 1 - at `..rows.0..parameters`"),
-    "negative seconds": (
-        first_row_changed(seconds={"features": -1}),
-        "Expected `float` >= 0.0 - at `..rows.0..seconds.features`",
-    ),
-    "more rows than there are": (first_row_changed(n=5000), "at most the 1,034 rows"),
     "other folds": (
         first_row_changed(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}),
         "rows should have the same number of folds",
@@ -84,22 +77,15 @@ BAD = {
     "no id": (first_row_changed(checkpoint="org/../name"), "rows.0..checkpoint .* is not a Hub id"),
     "no dataset": (changed(dataset_id="a b/c"), "dataset_id .* is not a Hub id"),
     "NaN": (example().to_json().replace("-0.31,", "NaN,", 1), "NaN is not a number"),
-    "beyond all bounds": (first_row_changed(scores={"emms": {"value": -1e308}}), "should be between"),
     "an accuracy of 2 after fine-tuning": (fine_tuned("accuracy", 2), "fine_tuned.value should be between 0 and 1"),
-    "an F1 below 0": (fine_tuned("macro F1", -0.1), "as each macro F1 is, but is -0.1"),
     "a correlation below -1": (fine_tuned("Spearman", -1.5), "between -1 and 1"),
     "R² above 1": (fine_tuned("R²", 1.5), "fine_tuned.value should be between"),
-    "a validation of 2": (fine_tuned("accuracy", 0.5, validation=2), "fine_tuned.validation should be between 0 and 1"),
     "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"macro F1": 2}), "between 0 and 1"),
-    "an empty task": (changed(task=""), "task should have 1 to 200 characters"),
-    "a long license": (first_row_changed(license="x" * 300), "license should have 1 to 200"),
-    "1e300 seconds": (first_row_changed(seconds={"features": 1e300}), "Expected `float` <= 1"),
     "not UTF-8": (changed(dataset="caf\u00e9").replace("caf\\u00e9", "café").encode("latin-1"), "not a ranking"),
     "twice but for case": (
         first_row_changed(checkpoint="Org/Close", revision="d" * 40),
         "listed twice",
     ),
-    "no rows": (changed(n=0), "Expected `int` >= 1 - at `..n`"),
     "many": (
         example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])
         .to_json(indent=None)
