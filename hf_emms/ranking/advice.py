@@ -10,7 +10,6 @@ from hf_emms.ranking.columns import (
     ScoreFormatter,
     estimator_named,
     format_measured,
-    format_percent,
     measured_in_words,
     metric_title,
 )
@@ -21,22 +20,16 @@ from hf_emms.ranking.verdict import (
     comparable,
     direct_measure,
     is_above_baseline,
-    is_significantly_better,
     pick,
     smallest_of,
     verdict,
 )
 from hf_emms.scoring import SMALLEST_GAP, Score
-from hf_emms.scoring.generative import CUT_RESPONSES
 
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _NAMED = 3
 # The noise of the folds falls with the square root of the rows: this many times the rows halve it.
 _HALVES_NOISE = 4
-# From this share of unknown tokens on, the tokenizer may be for another language.
-_MANY_UNKNOWN = 0.1
-# From this share on, truncated responses are reported.
-_MANY_CUT = 0.25
 
 
 # ---- fine-tuned scores ---------------------------------------------------------------------------------------------
@@ -48,71 +41,53 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     "Confirmed by fine-tuning: swin-tiny: accuracy 91.2 (resnet-50: 84.9), after up to 5 epochs; the estimate's first
     was second."
     """
-    rows = ranking.fine_tuned
+    rows, decision = ranking.fine_tuned, verdict(ranking)
     results = [row.fine_tuned for row in rows if row.fine_tuned is not None]
-    decision = verdict(ranking)
-    outcome = decision.outcome
-    if outcome is None:
+    if decision.outcome is None:
         return None
-    if outcome == "no better than the baseline":
+    if decision.outcome == "no better than the baseline":
         return _nothing_learnt(results)
     best = results[0]
-    pairs = list(zip(rows, results, strict=True))
-    scores = "; ".join(f"{row.checkpoint}: {format_measured(result.metric, result.value)}" for row, result in pairs[1:])
-    sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
-    budget = f"after {_budget(best)}"
-    if best.is_untrained:
-        trained = format_measured(best.metric, best.discarded_value)
-        budget = f"with its original weights, because fine-tuning did not help (fine-tuned: {trained})"
-    sentence += (f" ({scores})" if scores else "") + f", {budget}"
-    better = [row for row, result in pairs if is_significantly_better(result, best)]
-    near = [row for row in rows[1:] if row.checkpoint in decision.near and row not in better]
-    place, doubtful = next((place for place, row in enumerate(rows) if row.rank == 1), None), [*near, *better]
-    if place is not None and len(rows) > 1 and (rows[place] not in doubtful if place else not doubtful):
+    scores = "; ".join(
+        f"{row.checkpoint}: {format_measured(result.metric, result.value)}"
+        for row, result in zip(rows[1:], results[1:], strict=True)
+    )
+    sentence = f"{decision.outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
+    sentence += (f" ({scores})" if scores else "") + f", {_budget(best)}"
+    near = [row for row in rows[1:] if row.checkpoint in decision.near]
+    place = next((place for place, row in enumerate(rows) if row.rank == 1), None)
+    if place is not None and len(rows) > 1 and (rows[place] not in near if place else not near):
         first = "one of the estimate's first" if rows[place].tied else "the estimate's first"
         ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
         sentence += f"; {first} " + (f"was {ordinal}" if place else "is the best")
-    relations = ((near, "not significantly worse"), (better, "better on the test rows, which do not decide"))
-    for others, relation in relations:
-        if others:
-            sentence += f"; {_names(others)} {'is' if len(others) == 1 else 'are'} {relation}"
-    if best.baseline is None and len(rows) > 1 and not doubtful:
-        sentence += "; no baseline was measured"
+    if near:
+        sentence += f"; {_names(near)} {'is' if len(near) == 1 else 'are'} not significantly worse"
     if best.baseline is not None and not is_above_baseline(best):
-        baseline = format_measured(best.metric, best.baseline.value)
-        sentence += f"; it is not better than the baseline ({best.baseline.name}: {baseline})"
+        sentence += f"; it is not better than the baseline ({_baseline(best)})"
     return sentence + "."
 
 
 def _budget(result: FineTuned) -> str:
+    if result.is_untrained:
+        trained = format_measured(result.metric, result.discarded_value)
+        return f"with its original weights, because fine-tuning did not help (fine-tuned: {trained})"
     steps, epochs = (result.recipe.get(name) for name in ("steps", "epochs"))
     budget = f"up to {pluralize(epochs, 'epoch')}" if epochs else "fine-tuning"
-    return (f"{steps:,} steps" if steps else budget) + (" (a quick budget)" if result.recipe.get("budget") else "")
+    quick = " (a quick budget)" if result.recipe.get("budget") else ""
+    return f"after {steps:,} steps{quick}" if steps else f"after {budget}{quick}"
 
 
 def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     """Return the sentence for fine-tunings that are all not significantly above the baseline."""
     best = results[0]
-    runs = [run for result in results for run in result.runs if run.validation is not None]
-    tests: list[float | None] = [run.scores[best.metric] for run in runs]
-    tests = tests or [result.value for result in results]
-    validations = [run.validation for run in runs] or [result.validation for result in results]
-    rates = sorted({run.learning_rate for run in runs})
-    name = metric_title(best.metric)
-    sentence = f"Fine-tuning did not beat the baseline: {name} {_span(best.metric, tests)} over all runs, "
-    sentence += f"validation {_span(best.metric, validations)}, after {_budget(best)}"
-    if len(rates) > 1:
-        sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
-    if best.baseline is not None:
-        sentence += f"; the baseline ({best.baseline.name}) is {format_measured(best.metric, best.baseline.value)}"
-    return sentence + "."
+    scores = ", ".join(format_measured(result.metric, result.value) for result in results)
+    sentence = f"Fine-tuning did not beat the baseline: {metric_title(best.metric)} {scores}, {_budget(best)}"
+    return sentence + (f"; the baseline ({_baseline(best)})." if best.baseline is not None else ".")
 
 
-def _span(metric: str, shares: Sequence[float | None]) -> str:
-    """Return the worst and the best of scores, or the score if all are equal."""
-    values = [share for share in shares if share is not None]
-    low, high = format_measured(metric, min(values)), format_measured(metric, max(values))
-    return low if low == high else f"{low} to {high}"
+def _baseline(result: FineTuned) -> str:
+    assert result.baseline is not None
+    return f"{result.baseline.name}: {format_measured(result.metric, result.baseline.value)}"
 
 
 # ---- estimates -----------------------------------------------------------------------------------------------------
@@ -183,7 +158,7 @@ def recommendation(ranking: RankingData) -> str:
         answer = f"Only {label_with_size(best)} has a score"
     else:
         answer = f"{advised_verb(ranking)} {label_with_size(best)}: {_ahead(ranking, decision, best, rows[1])}"
-    first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
+    first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}."
     return " ".join([first, *caveats(ranking)])
 
 
@@ -221,34 +196,15 @@ def _left_out(ranking: RankingData, best: Row) -> str:
     return f"; {_names(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
 
 
-def _cut_responses(ranking: RankingData) -> str:
-    """Return the share of truncated responses; empty if it is small."""
-    scores = (score for row in ranking.rows for score in row.scores.values())
-    share = max((score.details.get(CUT_RESPONSES, 0.0) for score in scores), default=0.0)
-    return f"; up to {format_percent(share)} of the responses are truncated" * (share > _MANY_CUT)
-
-
 def _nothing_explained(ranking: RankingData) -> str:
-    """Return that no estimate is above its own noise, and possible reasons."""
+    """Return that no estimate is above its own noise."""
     best = ranking.row(verdict(ranking).first[0])
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    sentence = (
+    return (
         f"No checkpoint's features predict the labels: {shown.sentence(best.scores[ranking.estimators[0]])} "
         f"at best. Check that the labels match their inputs, and that {pluralize(ranking.n, 'row')} are enough for "
         f"{pluralize(ranking.n_labels, 'label text')}."
     )
-    unknown = max((row.unknown_tokens or 0.0 for row in ranking.rows), default=0.0)
-    if unknown >= _MANY_UNKNOWN:
-        sentence += (
-            f" Up to {format_percent(unknown)} of the tokens are unknown to these tokenizers: rank checkpoints for "
-            "this language."
-        )
-    cut = max((row.cut_texts or 0.0 for row in ranking.rows), default=0.0)
-    if cut >= _MANY_UNKNOWN:
-        sentence += (
-            f" Up to {format_percent(cut)} of the texts are truncated, so that the deciding part may be missing."
-        )
-    return sentence
 
 
 def _choice(ranking: RankingData, row: Row) -> str:
@@ -292,34 +248,26 @@ def advice(ranking: RankingData) -> str | None:
     shared = f"{_names(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
     obstacle = _obstacle(ranking, scores[0], are_equal=are_equal)
-    end = f"{_choice(ranking, best)}{_direct(ranking, best)}{_cut_responses(ranking)}"
+    choice = f"{_choice(ranking, best)}{_direct(ranking, best)}"
     if obstacle is not None:
-        return f"{shared}: more rows are unlikely to separate them ({obstacle}); take {end}"
-    available, more = _available_rows(ranking), _HALVES_NOISE * _sampled_rows(ranking)
+        return f"{shared}: more rows are unlikely to separate them ({obstacle}); take {choice}"
+    sampled, available = _rows(ranking)
+    more = _HALVES_NOISE * sampled
+    help = f"{more:,} rows halve the noise and"
     if available is not None and available < more:
-        about = "about " * _counts_items(ranking)
-        more_rows = setting_ref("max_samples", available)
-        help = f"the split has {about}{available:,} rows, which may separate them: {more_rows}"
-    else:
-        help = f"{more:,} rows halve the noise and may separate them: {setting_ref('max_samples', more)}"
-    return f"{shared}; {help}; else take {end}"
+        more, help = available, f"the split has {available:,} rows, which"
+    return f"{shared}; {help} may separate them: {setting_ref('max_samples', more)}; else take {choice}"
 
 
-def _sampled_rows(ranking: RankingData) -> int:
-    """Return the rows of the sample as `max_samples` counts them: each word, but all spans of a question together."""
-    is_items = ranking.settings.get("label_form") == "spans"
-    return ranking.n_inputs if is_items and not _counts_items(ranking) else ranking.n
-
-
-def _available_rows(ranking: RankingData) -> int | None:
-    """Return the rows of the split as `max_samples` counts them. Words are extrapolated from the sample."""
-    if ranking.available is None or not _counts_items(ranking):
-        return ranking.available
-    return round(ranking.available * ranking.n / max(1, ranking.n_inputs))
-
-
-def _counts_items(ranking: RankingData) -> bool:
-    return ranking.settings.get("sampled") == "words"
+def _rows(ranking: RankingData) -> tuple[int, int | None]:
+    """Return the rows of the sample and of the split as `max_samples` counts them: each word, but all spans of a
+    question together. The words of a split are extrapolated from the sample.
+    """
+    if ranking.settings.get("sampled") == "words":
+        available = ranking.available and round(ranking.available * ranking.n / max(1, ranking.n_inputs))
+        return ranking.n, available
+    is_span = ranking.settings.get("label_form") == "spans"
+    return ranking.n_inputs if is_span else ranking.n, ranking.available
 
 
 def _obstacle(ranking: RankingData, score: Score, *, are_equal: bool) -> str | None:
@@ -328,9 +276,9 @@ def _obstacle(ranking: RankingData, score: Score, *, are_equal: bool) -> str | N
     if SMALLEST_GAP in score.details:
         smallest = ScoreFormatter(ranking, ranking.estimators[0]).format(score.details[SMALLEST_GAP])
         return f"gaps below {smallest} points are ties"
-    drawn, available = _sampled_rows(ranking), _available_rows(ranking)
+    sampled, available = _rows(ranking)
     if limit is not None:
         return f"the score uses at most {limit} rows"
-    if available is not None and drawn >= available:
-        return f"all {drawn:,} rows are used"
+    if available is not None and sampled >= available:
+        return f"all {sampled:,} rows are used"
     return "their scores are equal" if are_equal else None

@@ -17,7 +17,9 @@ from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 # "text": terminal, notebooks and Markdown. "file": CSV and DataFrames. "results": Parquet files of a
 # results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".
 Table = Literal["text", "file", "results", "dataset card", "page", "dimensions"]
+# Return the value of a column in a row, and the text of its cell.
 Value = Callable[[RankingData, Row], Any]
+Cell = Callable[[RankingData, Row], str]
 
 # Titles of R²: of the first EMMS estimator, and of `emms` next to `emms_knn`.
 EXPLAINED, RIDGE = "explained", "ridge"
@@ -48,11 +50,6 @@ def title_of(estimator: str) -> str:
 def single_line(value: Any) -> str:
     """Return a value as a single line of text. Control characters are escaped."""
     return "" if value is None else printable(" ".join(str(value).split()))
-
-
-def format_text(value: Any) -> str:
-    """Return a text or whole number on one line; a dash if it is missing or empty."""
-    return single_line(value) if value else MISSING
 
 
 def format_rank(row: Row) -> str:
@@ -142,10 +139,6 @@ class ScoreFormatter:
             return stderr / score.stderr if stderr and score.stderr else 1.0
         return self.quantity.error(score.value, 1e-6) / 1e-6
 
-    def gap(self, better: Score, worse: Score) -> str:
-        """Format the difference of two scores. It is not negative if the better score comes first."""
-        return self._rounded(abs(self._written(better).value - self._written(worse).value))
-
     def sentence(self, score: Score) -> str:
         """Return a description of a score: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
         return f"{self.title} {self.text(score)}{self.quantity.in_words}"
@@ -164,11 +157,6 @@ def explained_title(estimator: str, estimators: Sequence[str]) -> str:
     if estimator == next(name for name in estimators if name in EMMS):
         return EXPLAINED
     return RIDGE if estimator == "emms" else title_of(estimator)
-
-
-def format_percent(share: float | None) -> str:
-    """Format a share as per cent: 0.125 is "12%"."""
-    return MISSING if share is None else f"{share:.0%}"
 
 
 def format_finetuned(result: FineTuned | None) -> str:
@@ -206,41 +194,49 @@ class TableColumn:
         name: The name in files and in addresses of the leaderboard. If `read` is None, also the attribute of `Row`.
         tables: The tables with this column.
         read: Returns the unrounded value of a row. None without a value.
-        format: Formats the value.
+        format: Formats the value. By default a text on one line.
+        type: The type of the value.
         title: The title for people. By default the name.
         titles: Other titles for some tables.
+        optional: Whether tables of a ranking omit the column if no row has a value.
         applies: Whether such a table of a ranking has the column.
-        formatted: Returns the argument of `format`. By default the value.
+        cell: Returns the text for people, if it is not the formatted value.
         importance: A narrow terminal omits the least important columns first.
     """
 
     name: str
     tables: tuple[Table, ...]
     read: Value | None = None
-    format: Callable[[Any], str] = format_text
+    format: Callable[[Any], str] | None = None
     type: type[bool | int | float | str] = str
     title: str | None = None
     titles: Mapping[Table, str] = field(default_factory=dict)
+    optional: bool = False
     applies: Callable[[RankingData, Table], bool] = lambda ranking, table: True
-    formatted: Value | None = None
+    cell: Cell | None = None
     importance: float = 0
 
     def value(self, ranking: RankingData, row: Row) -> Any:
         return self.read(ranking, row) if self.read else getattr(row, self.name)
 
     def text(self, ranking: RankingData, row: Row) -> str:
-        return self.format(self.formatted(ranking, row) if self.formatted else self.value(ranking, row))
+        if self.cell is not None:
+            return self.cell(ranking, row)
+        value = self.value(ranking, row)
+        return MISSING if value in (None, "") else self.format(value) if self.format else single_line(value)
 
     def title_in(self, table: Table) -> str:
         return self.titles.get(table, self.title or self.name)
 
+    def is_in(self, ranking: RankingData, table: Table) -> bool:
+        """Return whether a table of a ranking has the column."""
+        if table not in self.tables or not self.applies(ranking, table):
+            return False
+        return not self.optional or any(self.value(ranking, row) is not None for row in ranking.rows)
+
 
 def _of_fine_tuned(name: str) -> Value:
     return lambda ranking, row: getattr(row.fine_tuned, name) if row.fine_tuned else None
-
-
-def _score(ranking: RankingData, row: Row) -> float | None:
-    return row.score
 
 
 def _seconds(ranking: RankingData, row: Row) -> float | None:
@@ -264,29 +260,18 @@ def summaries_of_runs(estimators: Sequence[str]) -> list[str]:
     return [f"{estimator.title}: {estimator.summary}" for estimator in named if estimator.needs_model]
 
 
-def _shows_minutes(ranking: RankingData, table: Table) -> bool:
-    return runs_models(ranking)
-
-
-def _shows_seconds(ranking: RankingData, table: Table) -> bool:
-    return table != "text" or not runs_models(ranking)
-
-
-def _searches(ranking: RankingData, table: Table) -> bool:
+def _embeds_documents(ranking: RankingData) -> bool:
     """Return whether the checkpoints embed a corpus."""
-    return any(estimator_named(name).needs_search for name in ranking.estimators)
+    named = [estimator_named(name) for name in ranking.estimators]
+    return any(each.needs_search for each in named) and not any(each.reranks for each in named)
 
 
 def _has_width(ranking: RankingData, table: Table) -> bool:
     return table != "text" or not all(estimator_named(name).reranks for name in ranking.estimators)
 
 
-def _searches_embeddings(ranking: RankingData, table: Table) -> bool:
-    return _searches(ranking, table) and not any(estimator_named(name).reranks for name in ranking.estimators)
-
-
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
-    return _million_embeddings(row.width) if row.width is not None and _searches_embeddings(ranking, "text") else None
+    return _million_embeddings(row.width) if row.width is not None and _embeds_documents(ranking) else None
 
 
 def _million_embeddings(width: int) -> int:
@@ -308,14 +293,18 @@ def _hours_per_million(ranking: RankingData, row: Row) -> float | None:
     return 1_000_000 / 3600 / speed if speed else None
 
 
+def _static_text(ranking: RankingData, row: Row) -> str:
+    """Return the published value, with the number of tasks trained on in parentheses: "56.7 (11)"."""
+    if row.static is None:
+        return MISSING
+    return f"{row.static:.1f}" + (f" ({row.static_trained_on})" if row.static_trained_on else "")
+
+
 def _truncated(width: int) -> TableColumn:
     """Return the column of the scores at a number of dimensions."""
 
     def value(ranking: RankingData, row: Row) -> float | None:
         return row.dimensions.get(str(width))
-
-    def applies(ranking: RankingData, table: Table) -> bool:
-        return any(str(width) in row.dimensions for row in ranking.rows)
 
     return TableColumn(
         f"score_{width}",
@@ -323,126 +312,82 @@ def _truncated(width: int) -> TableColumn:
         value,
         type=float,
         title=f"at {width} ({format_bytes(_million_embeddings(width))})",
-        applies=applies,
-        formatted=lambda ranking, row: ScoreFormatter(ranking, ranking.estimators[0]).format(value(ranking, row)),
+        optional=True,
+        cell=lambda ranking, row: ScoreFormatter(ranking, ranking.estimators[0]).format(value(ranking, row)),
     )
 
 
-def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
-    return any(row.fine_tuned is not None for row in ranking.rows)
-
-
-def _has_static_order(ranking: RankingData, table: Table) -> bool:
-    return ranking.static_table is not None
-
-
-def _format_static(row: Row) -> str:
-    """Return the published value, with the number of tasks trained on in parentheses: "56.7 (11)"."""
-    if row.static is None:
-        return MISSING
-    return f"{row.static:.1f}" + (f" ({row.static_trained_on})" if row.static_trained_on else "")
-
-
-def _has_license(ranking: RankingData, table: Table) -> bool:
-    return any(row.license is not None for row in ranking.rows)
-
-
-def _format_tokens(count: int | None) -> str:
+def _format_tokens(count: int) -> str:
     """Return the maximum number of tokens; "any" without a limit."""
-    return MISSING if count is None else "any" if count >= _NO_LIMIT else f"{count:,}"
+    return "any" if count >= _NO_LIMIT else f"{count:,}"
 
 
-def _format_tenths(time: float | None) -> str:
-    return MISSING if time is None else f"{time:.1f}"
+def _format_hours(hours: float) -> str:
+    return f"{hours:,.2g}" if hours < 10 else f"{hours:,.0f}"
 
 
 _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
-_EVERYWHERE: tuple[Table, ...] = (*_EVERY, "dimensions")
 _FILES: tuple[Table, ...] = ("file", "results")
 _SEARCHED: tuple[Table, ...] = ("text", "file", "page")
-_SCORES_SHOWN: tuple[Table, ...] = ("text", "dataset card")
-_SCORES: tuple[Table, ...] = (*_SCORES_SHOWN, "file")
+_SHOWN: tuple[Table, ...] = ("text", "dataset card")
+_TENTHS = "{:.1f}".format
 
 # The first columns; the scores of the ranking's estimators follow, then `COLUMNS`.
 IDENTITY: tuple[TableColumn, ...] = (
-    TableColumn(
-        "rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row, importance=ALWAYS_SHOWN
-    ),
+    TableColumn("rank", _EVERY, type=int, cell=lambda ranking, row: format_rank(row), importance=ALWAYS_SHOWN),
     TableColumn("tied", _FILES, type=bool),
-    TableColumn("checkpoint", _EVERYWHERE, importance=ALWAYS_SHOWN),
+    TableColumn("checkpoint", (*_EVERY, "dimensions"), importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("minutes", _SCORES_SHOWN, _minutes, _format_tenths, float, applies=_shows_minutes, importance=1),
-    TableColumn(
-        "static",
-        (*_SCORES, "page"),
-        format=_format_static,
-        type=float,
-        applies=_has_static_order,
-        formatted=lambda ranking, row: row,
-    ),
-    TableColumn("static_trained_on", ("file",), type=int, applies=_has_static_order),
-    TableColumn("score", ("page",), _score, format_number, float),
+    TableColumn("minutes", _SHOWN, _minutes, _TENTHS, applies=lambda ranking, _: runs_models(ranking), importance=1),
+    TableColumn("static", (*_SHOWN, "file", "page"), type=float, optional=True, cell=_static_text),
+    TableColumn("static_trained_on", ("file",), type=int, optional=True),
+    TableColumn("score", ("page",), lambda ranking, row: row.score, format_number, float),
     TableColumn(
         "fine_tuned",
         ("text", "file", "results", "page"),
         _of_fine_tuned("value"),
-        format_finetuned,
-        float,
+        type=float,
         title="fine-tuned",
-        applies=_has_fine_tuning,
-        formatted=lambda ranking, row: row.fine_tuned,
+        applies=lambda ranking, table: any(row.fine_tuned is not None for row in ranking.rows),
+        cell=lambda ranking, row: format_finetuned(row.fine_tuned),
         importance=2,
     ),
-    TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, applies=_has_fine_tuning),
-    TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), applies=_has_fine_tuning),
-    TableColumn("layer", ("text", "file"), applies=lambda ranking, table: bool(ranking.settings.get("layers"))),
-    TableColumn(
-        "n",
-        ("file",),
-        lambda ranking, row: None if row.error is not None else ranking.n,
-        lambda count: MISSING if count is None else f"{count:,}",
-        int,
-    ),
-    TableColumn(
-        "parameters",
-        _EVERY,
-        format=format_count,
-        type=int,
-        title="params",
-        titles={"dataset card": "parameters"},
-        importance=1,
-    ),
-    TableColumn("license", ("text", "file"), title="license", applies=_has_license, importance=1),
+    TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, optional=True),
+    TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), optional=True),
+    TableColumn("layer", ("text", "file"), optional=True),
+    TableColumn("n", ("file",), lambda ranking, row: None if row.error is not None else ranking.n, type=int),
+    TableColumn("parameters", _EVERY, None, format_count, int, "params", {"dataset card": "parameters"}, importance=1),
+    TableColumn("license", ("text", "file"), optional=True, importance=1),
     TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",
         (*_SEARCHED, "dimensions"),
         _bytes_per_million,
-        lambda count: MISSING if count is None else format_bytes(count),
+        format_bytes,
         int,
-        title="a million",
-        titles={"page": "bytes of a million embeddings"},
-        applies=_searches_embeddings,
+        "a million",
+        {"page": "bytes of a million embeddings"},
+        optional=True,
     ),
     TableColumn(
         "documents_per_second",
         _SEARCHED,
-        format=lambda speed: MISSING if speed is None else f"{speed:,.0f}",
+        format="{:,.0f}".format,
         type=float,
         title="docs/s",
         titles={"page": "documents/s"},
-        applies=_searches,
+        optional=True,
     ),
     TableColumn(
         "hours_per_million",
         _SEARCHED,
         _hours_per_million,
-        lambda hours: MISSING if hours is None else f"{hours:,.2g}" if hours < 10 else f"{hours:,.0f}",
+        _format_hours,
         float,
-        title="h/million",
-        titles={"page": "hours per million"},
-        applies=lambda ranking, table: table != "text" or _searches_embeddings(ranking, table),
+        "h/million",
+        {"page": "hours per million"},
+        applies=lambda ranking, table: table != "text" or _embeds_documents(ranking),
     ),
     *map(_truncated, DIMENSIONS),
     TableColumn(
@@ -452,13 +397,20 @@ COLUMNS: tuple[TableColumn, ...] = (
         type=int,
         title="tokens",
         titles={"page": "longest input"},
-        applies=_searches,
+        optional=True,
     ),
-    TableColumn("seconds", ("text", "page"), _seconds, _format_tenths, float, applies=_shows_seconds),
+    TableColumn(
+        "seconds",
+        ("text", "page"),
+        _seconds,
+        _TENTHS,
+        float,
+        applies=lambda ranking, table: table != "text" or not runs_models(ranking),
+    ),
     TableColumn("architecture", ("file", "results", "page")),
     TableColumn("pooling", _FILES),
-    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.forward, _format_tenths, float),
-    TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_tenths, float),
+    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.forward, type=float),
+    TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, type=float),
     TableColumn("machine", ("file",)),
     TableColumn("memory", ("file",), type=int),
     TableColumn("cached", ("file",)),
@@ -472,84 +424,63 @@ _FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision", "n")
 
 def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
     """Return the columns of a table of a ranking, in order."""
-    with_stderr = {name for row in ranking.rows for name, score in row.scores.items() if score.stderr is not None}
-    every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr, ranking), *COLUMNS)
-    columns = [column for column in every if table in column.tables and column.applies(ranking, table)]
+    if table == "file":
+        with_stderr = {name for row in ranking.rows for name, score in row.scores.items() if score.stderr is not None}
+        scores = score_columns(ranking.estimators, with_stderr)
+    else:
+        scores = _shown_scores(ranking)
+    columns = [column for column in (*IDENTITY, *scores, *COLUMNS) if column.is_in(ranking, table)]
     if table == "file":
         places = {name: place for place, name in enumerate(_FIRST_IN_FILES)}
         columns.sort(key=lambda column: places.get(column.name, len(places)))
     return columns
 
 
-def score_columns(
-    estimators: Sequence[str], with_stderr: Collection[str], ranking: RankingData | None = None
-) -> list[TableColumn]:
-    """Return the columns of estimators, for one ranking or, if `ranking` is None, for any.
-
-    Tables for people show R² of EMMS, else the score. Only the first estimator has its standard error.
-    """
+def score_columns(estimators: Sequence[str], with_stderr: Collection[str]) -> list[TableColumn]:
+    """Return the columns of estimators in files: scores, R² of EMMS, and their standard errors."""
     columns = []
     for name in estimators:
-        first = name == estimators[0]
-        fixed = ScoreFormatter(ranking, name) if ranking else None
-        details: dict[str, Any] = {
-            "tables": (*_SCORES, "dimensions") if first else _SCORES,
-            "type": float,
-            "formatted": _score_text(name, fixed, with_error=first),
-            "importance": ALWAYS_SHOWN if first else 0,
-        }
-        columns.append(
-            TableColumn(
-                name,
-                read=_of_score(name, "value"),
-                title=f"{title_of(name)} {fixed.quantity.arrow}".rstrip() if fixed else title_of(name),
-                applies=_applies(name, fixed, explains=False),
-                **details,
-            )
-        )
-        if name in with_stderr:
-            columns.append(TableColumn(f"{name}_stderr", ("file",), _of_score(name, "stderr"), type=float))
+        values = {name: _of_score(name, "value"), f"{name}_stderr": _of_score(name, "stderr")}
         if name in EMMS:
             title = explained_title(name, estimators)
             r2 = title if title in (EXPLAINED, RIDGE) else f"{name}_r2"
-            applies = _applies(name, fixed, explains=True)
-            columns.append(TableColumn(r2, read=_r2_of(name), title=title, applies=applies, **details))
-            if name in with_stderr:
-                columns.append(TableColumn(f"{r2}_stderr", ("file",), _r2_stderr_of(name), type=float))
+            values |= {r2: _of_r2(name, "value"), f"{r2}_stderr": _of_r2(name, "stderr")}
+        columns += [
+            TableColumn(column, ("file",), read, type=float)
+            for column, read in values.items()
+            if name in with_stderr or not column.endswith("_stderr")
+        ]
     return columns
 
 
-def _score_text(name: str, fixed: ScoreFormatter | None, *, with_error: bool) -> Value:
-    def text(ranking: RankingData, row: Row) -> str:
-        return (fixed or ScoreFormatter(ranking, name)).text(row.scores.get(name), with_error=with_error)
+def _shown_scores(ranking: RankingData) -> list[TableColumn]:
+    """Return the columns of estimators for people: R² of EMMS, else the score. The first has its standard error."""
+    columns = []
+    for name in ranking.estimators:
+        first, shown = name == ranking.estimators[0], ScoreFormatter(ranking, name)
+        if first or shown.is_informative:
+            columns.append(
+                TableColumn(
+                    name,
+                    (*_SHOWN, "dimensions") if first else _SHOWN,
+                    title=f"{shown.title} {shown.quantity.arrow}".rstrip(),
+                    cell=_score_text(name, shown, with_error=first),
+                    importance=ALWAYS_SHOWN if first else 0,
+                )
+            )
+    return columns
 
-    return text
 
-
-def _applies(name: str, fixed: ScoreFormatter | None, *, explains: bool) -> Callable[[RankingData, Table], bool]:
-    def applies(ranking: RankingData, table: Table) -> bool:
-        if table == "file":
-            return True
-        shown = fixed or ScoreFormatter(ranking, name)
-        return shown.explains == explains and (name == ranking.estimators[0] or shown.is_informative)
-
-    return applies
+def _score_text(name: str, shown: ScoreFormatter, *, with_error: bool) -> Cell:
+    return lambda ranking, row: shown.text(row.scores.get(name), with_error=with_error)
 
 
 def _of_score(name: str, field: str) -> Value:
     return lambda ranking, row: getattr(row.scores[name], field) if name in row.scores else None
 
 
-def _r2_of(name: str) -> Value:
-    return lambda ranking, row: row.scores[name].details.get("r2") if name in row.scores else None
-
-
-def _r2_stderr_of(name: str) -> Value:
-    def value(ranking: RankingData, row: Row) -> float | None:
-        share = explained(row.scores.get(name))
-        return share.stderr if share else None
-
-    return value
+def _of_r2(name: str, field: str) -> Value:
+    return lambda ranking, row: getattr(explained(row.scores.get(name)), field, None)
 
 
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:

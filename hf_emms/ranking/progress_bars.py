@@ -28,9 +28,6 @@ from hf_emms.ranking.columns import EXPLAINED, estimator_named
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
 
-# A cluster may run more checkpoints at once than a terminal has lines.
-_MAX_BARS = 12
-
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -94,8 +91,7 @@ class StderrProgress(EventReceiver):
         self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        shown = sum(task.visible for task in self._bars.tasks)
-        bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
+        bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0)
         self._running[checkpoint] = (bar, time.perf_counter())
         self._bars.update(self._stage, visible=False)
 

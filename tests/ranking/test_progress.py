@@ -120,9 +120,5 @@ def test_a_terminal_shows_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             progress.finished(msgspec.structs.replace(example().rows[0], checkpoint=name))
         eventually(lambda: shows("2/2", without="org/a: 6s"))
         eventually(lambda: shows("2/2", without="samples/s"))  # checkpoints are none
-        for number in range(10, 22):  # one more than fit, below the bar of all
-            progress.started(f"org/{number}", 2000)
-        progress.advanced("org/10", 1200)
-        eventually(lambda: shows("1200/2000", "org/20", without="org/21"))
         capsys.readouterr()
     assert capsys.readouterr().err.endswith("\x1b[2K")  # the bars go at the end
