@@ -53,9 +53,9 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
     reading = {} if limits is None else _json(repo, limits)
     fields: dict[str, Any] = {
         "subfolder": subfolder,
-        "max_length": _positive(repo, "max_seq_length", reading),
+        "max_length": reading.get("max_seq_length"),
         "lower_case": bool(reading.get("do_lower_case")),
-        "truncate_dim": _positive(repo, "truncate_dim", about),
+        "truncate_dim": about.get("truncate_dim"),
         "similarity": next((name for name in SIMILARITIES if name == about.get("similarity_fn_name")), "cosine"),
         **_prompts(repo, about),
     }
@@ -112,22 +112,10 @@ def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
     return modules
 
 
-def _positive(repo: Repo, name: str, settings: Mapping[str, Any]) -> int | None:
-    value = settings.get(name)
-    if value is None or (isinstance(value, int) and value > 0):
-        return value
-    raise EmmsError(f"{name} of {repo.id} is {value!r:.40}", "it is a whole number from 1 on")
-
-
 def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
     named = about.get("prompts")
     prompts = {name: text for name, text in named.items() if isinstance(text, str)} if isinstance(named, dict) else {}
     default = about.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise EmmsError(
-            f"config_sentence_transformers.json of {repo.id} has the default prompt {default!r}, and no such prompt",
-            f"its prompts are {', '.join(prompts) or 'none'}",
-        )
     document = next(filter(prompts.get, _DOCUMENT), _DOCUMENT[0])
     used = {
         "prompt": prompts.get(default, ""),

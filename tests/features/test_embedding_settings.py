@@ -176,10 +176,7 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
 @pytest.mark.parametrize(
     ("file", "content", "problem"),
     [
-        (ABOUT, {"default_prompt_name": "q"}, "the default prompt 'q', and no such prompt"),
         (ABOUT, {"prompts": {"document": "a" * 10_001}}, "the document prompt of .* has 10,001 characters"),
-        (ABOUT, {"truncate_dim": -3}, "truncate_dim of .* is -3"),
-        (ABOUT, {"truncate_dim": 0}, "truncate_dim of .* is 0"),
         (ABOUT, {"model_type": "SparseEncoder"}, "is a SparseEncoder, which does not return one vector per text"),
         (ABOUT, {"model_type": "CrossEncoder"}, "reads a query and a document together"),
         (
@@ -195,7 +192,6 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
         ("modules.json", [{"path": "../other", "type": "a.Transformer"}], "outside the repository"),
         ("modules.json", [{"path": "/other", "type": "a.Transformer"}], "outside the repository"),
         ("modules.json", [{"path": "..\\other", "type": "a.Transformer"}], "outside the repository"),
-        ("sentence_bert_config.json", {"max_seq_length": "long"}, "max_seq_length of .* is 'long'"),
         (POOLING, ["mean"], "pools with nothing"),
         (POOLING, {"pooling_mode": "median"}, "pools with median"),
         (POOLING, {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}, "pools with cls and max"),
