@@ -98,7 +98,7 @@ EDITS = {
         ("options/__init__.py", "    dimensions: bool = setting(", OPTION),
         ("run/rank.py", "    dimensions: bool = False,", "    warmup: int = 3,\n"),
         ("run/rank.py", "        dimensions: Also score", "        warmup: Rows to omit.\n"),
-        ("run/engines/rows.py", "*info.notes,", 'Note("warm-up", f"{engine_input.scoring.warmup} rows are omitted"), '),
+        ("run/rows.py", "*info.notes,", 'Note("warm-up", f"{inputs.scoring.warmup} rows are omitted"), '),
     ),
     "an estimator": (
         ("scoring/estimators.py", "ESTIMATORS: tuple[Estimator, ...] = (", FUNCTION),
@@ -107,7 +107,7 @@ EDITS = {
     "a column of the tables": (("ranking/columns.py", FIRST_COLUMN, COLUMN),),
     "a column with new data": (
         ("ranking/records.py", "    layer: str | None = None\n", "    bytes: int = 0\n"),
-        ("run/engines/rows.py", "width=info.width or None,", "bytes=4 * info.width, "),
+        ("run/rows.py", "width=info.width or None,", "bytes=4 * info.width, "),
         ("ranking/columns.py", FIRST_COLUMN, DATA_COLUMN),
     ),
     "a task": (
@@ -213,7 +213,7 @@ def test_the_table_names_each_edited_file(thing: str) -> None:
     assert int(count) == len(touched)
     named = re.findall("`(hf_emms/[^`]*)`", places)
     unnamed = {file for file in touched if file not in named and f"{file.rpartition('/')[0]}/" not in named}
-    assert unnamed == ({"hf_emms/run/engines/rows.py"} if "where it acts" in places else set())
+    assert unnamed == ({"hf_emms/run/rows.py"} if "where it acts" in places else set())
 
 
 def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: dict[str, Any]) -> None:

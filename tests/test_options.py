@@ -57,7 +57,7 @@ def test_the_command_line_contains_changed_settings_only() -> None:
     ("name", "value", "reason"),
     [
         *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("prompt", "a", "'a'")),
-        ("seed", 2**63, rf"{2**63}\n.*seed is a number from -{2**63} on, below 2\*\*63"),
+        ("seed", 2**63, rf"{2**63}\n.*seed is a number from 0 on, below 2\*\*63"),
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
         *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
@@ -118,14 +118,13 @@ def test_rankings_record_the_settings_that_affect_scores() -> None:
 def test_numbers_below_the_minimum_raise_errors() -> None:
     smallest = {
         **dict.fromkeys(("folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
-        **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": -(2**63)},
+        **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": 0},
     }
     assert smallest.keys() == {name for name, setting in SETTINGS.items() if setting.minimum is not None}
     for name, value in smallest.items():
-        confirm = None if name == "seed" else 1  # fine-tuning accepts fewer seeds
-        Options.of("org/data", **{"confirm": confirm, name: value})
+        Options.of("org/data", **{"confirm": 1, name: value})
         with pytest.raises(EmmsError, match=f"{name} is {value - 1}"):
-            Options.of("org/data", **{"confirm": confirm, name: value - 1})
+            Options.of("org/data", **{"confirm": 1, name: value - 1})
 
 
 def test_settings_of_fine_tuning_require_confirm() -> None:

@@ -140,7 +140,7 @@ SNIPPETS = {
     "a dry run": """
         planned = hf_emms.rank(frame, [POOR, "none/such", path], dry_run=True, **quick)
         assert [row[0] for row in planned.records()[1]] == [POOR, "none/such", str(path)]
-        assert [problem.what for problem in planned.problems] == ["checkpoint none/such"]
+        assert [problem.partition(":")[0] for problem in planned.problems] == ["checkpoint none/such"]
         assert len(repr(planned)) < 200 and "<table>" in planned._repr_html_()
         if not torch.cuda.is_available():
             with pytest.raises(hf_emms.EmmsError, match="cuda"):

@@ -119,24 +119,18 @@ def test_plugin_entries_are_listed(installed_example: CommandLine) -> None:
 
 @pytest.fixture(scope="module")
 def faulty(folder: Path) -> Iterator[CommandLine]:
-    """Commands in an environment with packages that fail to import, have the wrong type, or reuse names."""
+    """Commands in an environment with packages that fail to import, or have the wrong type or name."""
     packages = folder / "packages"
     packages.mkdir()
     tasks, estimators, architectures = "hf_emms.tasks", "hf_emms.estimators", "hf_emms.architectures"
     add_package(packages, "broken-task", tasks, "sorting = broken_task:TASK", "import no_such_module")
     add_package(packages, "broken-score", estimators, "luck = broken_score:LUCK", "LUCK = 7")
-    add_package(packages, "rival-score", estimators, "hscore = rival_score:HSCORE", "HSCORE = 7")
-    add_package(packages, "rival-task", tasks, "image-captioning = rival_task:TASK")
     imports = "from dataclasses import replace\nfrom hf_emms.scoring.estimators import ESTIMATORS\n"
     add_package(packages, "two-scores", estimators, "pair = two_scores:PAIR", f"{imports}PAIR = ESTIMATORS[:2]")
     renamed = f"{imports}SCORE = replace(ESTIMATORS[0], name='chance')"
     add_package(packages, "misnamed-score", estimators, "fate = misnamed_score:SCORE", renamed)
-    imports = "from dataclasses import replace\nfrom hf_emms.tasks.text_classification import TEXT_CLASSIFICATION\n"
-    alias = f"{imports}TASK = replace(TEXT_CLASSIFICATION, id='mood', aliases=('tone', 'vqa'))"
-    add_package(packages, "greedy-task", tasks, "mood = greedy_task:TASK", alias)
     imports = "from hf_emms.features.architectures import Architecture\n"
     row = imports + "ROW = Architecture('Mine', ({!r},), 'BertModel', 'masked_mean', 'mine', 'text')"
-    add_package(packages, "rival-model", architectures, "distilbert = rival_model:ROW", row.format("distilbert"))
     add_package(packages, "misnamed-model", architectures, "electra = misnamed_model:ROW", row.format("opt"))
     add_package(packages, "broken-model", architectures, "albert = broken_model:ROW", "1 / 0")
     cli = CommandLine(environment(folder, packages), folder)
@@ -149,11 +143,8 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
     [
         ("--task", "sorting", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'", "broken-task"),
         ("--estimator", "luck", "is of type int, not hf_emms.scoring.estimators.Estimator", "broken-score"),
-        ("--estimator", "hscore", "comes from hf_emms itself and from the package rival-score", "rival-score"),
-        ("--task", "image-captioning", "comes from hf_emms itself and from the package rival-task", "rival-task"),
         ("--estimator", "pair", "is 2 objects, not a single object", "two-scores"),
         ("--estimator", "fate", "calls itself 'chance'", "misnamed-score"),
-        ("--task", "mood", "has the alias 'vqa', which hf_emms or another package uses", "greedy-task"),
     ],
 )
 def test_errors_of_plugins_name_the_package(
@@ -169,7 +160,6 @@ def test_errors_of_plugins_name_the_package(
 def test_a_faulty_architecture_fails_only_its_checkpoints(faulty: CommandLine) -> None:
     problems = {
         "bert-random": None,
-        "distilbert-distilled-short": "'distilbert' comes from hf_emms itself and from the package rival-model",
         "electra-distilled": "of the package misnamed-model 1.0 is for opt",
         "albert-distilled": "of the package broken-model 1.0 cannot be loaded: ZeroDivisionError",
     }
@@ -186,9 +176,9 @@ def test_lists_omit_faulty_entries_with_a_warning(faulty: CommandLine) -> None:
     done = faulty.run("presets", "--format", "csv")
     assert done.code == 0
     assert "estimator,logme," in done.out
-    assert not any(f"estimator,{name}," in done.out for name in ("luck", "hscore"))
+    assert not any(f"estimator,{name}," in done.out for name in ("luck", "pair"))
     said = "".join(one.err for one in faulty.done)
-    for package in ("broken-score", "rival-score", "broken-task", "rival-task", "greedy-task"):
+    for package in ("broken-score", "two-scores", "broken-task"):
         assert f"pip uninstall {package}" in said
 
 

@@ -15,7 +15,7 @@ from hf_emms import __version__
 from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import validate
-from hf_emms.cli.lookup_commands import cache, jobs, presets
+from hf_emms.cli.lookup_commands import cache, presets
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
 from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results
@@ -57,7 +57,7 @@ publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, sweep, confirm, score)
 app.section("Check", validate)
 app.section("Publish", card, publish, leaderboard, metric)
-app.section("Look up", jobs, presets, cache)
+app.section("Look up", presets, cache)
 
 
 def main() -> None:

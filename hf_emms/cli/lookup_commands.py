@@ -1,4 +1,4 @@
-"""hf-emms jobs, presets and cache."""
+"""hf-emms presets and cache."""
 
 from __future__ import annotations
 
@@ -26,23 +26,6 @@ _HEADER = (
     *("kind", "name", "task", "what", "parameters", "bytes", "license"),
     *("verified", "released", "value", "table"),
 )
-
-
-@cloup.command(short_help="List your Hugging Face Jobs of hf-emms.")
-@format_option()
-def jobs() -> None:
-    """List the jobs that you started with --engine jobs, latest first.
-
-    Use the ids with hf jobs logs ID and hf jobs cancel ID.
-    """
-    from hf_emms import hub
-    from hf_emms.run.ranking_job import LABELS
-
-    rows = [
-        (job.id, job.stage, job.created, job.flavor, job.labels.get("subject", ""), job.url)
-        for job in hub.list_jobs(hub.who_am_i(), LABELS)
-    ]
-    out.records(("id", "stage", "created", "flavor", "subject", "url"), rows)
 
 
 @cloup.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")

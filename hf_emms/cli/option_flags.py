@@ -28,7 +28,6 @@ JOB_FLAGS = [
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
     cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),
     cloup.option("--jobs-package", metavar="SPEC", help="Package that a job installs [default: this version]."),
-    cloup.option("--jobs-bucket", metavar="ORG/NAME", help="Bucket that keeps the cache of a job for later jobs."),
 ]
 checkpoints_file_option = cloup.option(
     "--checkpoints-file", metavar="FILE|-", help="File with one checkpoint per line."
@@ -36,7 +35,7 @@ checkpoints_file_option = cloup.option(
 
 
 # Job arguments whose flags have the prefix --jobs-.
-_JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package", "bucket")}
+_JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package")}
 
 
 def _as_flag(reference: SettingRef) -> str:
@@ -82,7 +81,7 @@ def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
 
 def sweep_flags() -> list[Decorator]:
     """Return the flags of the settings that apply to all datasets of a sweep."""
-    return [_flag(name, setting) for name, setting in SETTINGS.items() if setting.sweep in ("flag", "whole")]
+    return [_flag(name, setting) for name, setting in SETTINGS.items() if setting.in_sweep]
 
 
 def confirm_flags(*groups: str) -> list[Decorator]:
@@ -113,7 +112,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
     """Return the typed settings of a job, or None for other engines."""
-    names = ("flavor", "timeout", "package", "bucket")
+    names = ("flavor", "timeout", "package")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default
     if engine != "jobs":

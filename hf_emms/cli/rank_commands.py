@@ -161,7 +161,7 @@ def _labels(ranking: Ranking) -> list[str]:
 
 
 def _print_dry_run(options: Options, job: JobSettings | None) -> None:
-    """Print the job, or the plan and problems of a run; exit with 1 if the run could not start."""
+    """Print the job, or the plan and problems of a run."""
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
     from hf_emms.run.ranking_job import job_spec
@@ -173,11 +173,6 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
         checked = preflight(options, progress)
     out.message("\n".join(checked.lines()))
     out.records(*checked.records())
-    for line in checked.fine_tuning_and_problems():
-        out.message(line)
-    for problem in checked.problems:
-        if problem.fatal:
-            raise EmmsError(f"this run could not start: {problem.what}: {problem.message}", problem.hint)
 
 
 def print_spec(spec: JobSpec, job: JobSettings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hf_emms.options.registry import Plugin, check_unique, plugins
+from hf_emms.options.registry import plugins
 
 
 @dataclass(frozen=True)
@@ -232,11 +232,10 @@ _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in ro
 
 
 def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
-    """Return the row of a `model_type` for a kind of input, or None. Raises an `EmmsError` if packages disagree."""
-    built_in = _BUILT_IN.get((input_kind, model_type))
-    added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
-    check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
-    return added[0][1] if added else built_in
+    """Return the row of a `model_type` for a kind of input, or None."""
+    if (input_kind, model_type) in _BUILT_IN:
+        return _BUILT_IN[input_kind, model_type]
+    return next((row for row in _plugin_rows(model_type) if row.input_kind == input_kind), None)
 
 
 def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
@@ -245,7 +244,7 @@ def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
     Families that read images with texts may still have an image tower that the fallback uses.
     """
     kinds = {kind for kind, name in _BUILT_IN if name == model_type}
-    kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
+    kinds |= {row.input_kind for row in _plugin_rows(model_type)}
     if input_kind in kinds:
         return ()
     kinds -= {"prompt"}  # a family that writes may read anything else
@@ -262,12 +261,13 @@ def families(input_kind: str) -> tuple[str, ...]:
     return tuple(row.family for row in ARCHITECTURES if row.input_kind == input_kind)
 
 
-def _plugin_rows(model_type: str) -> list[tuple[Plugin, Architecture]]:
-    """Return the rows of other packages for a `model_type`, which is the name of their entry point."""
-    rows = []
-    for plugin in plugins("hf_emms.architectures").get(model_type, ()):
-        for row in plugin.load(Architecture):
-            if model_type not in row.model_types:
-                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs such a name")
-            rows.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
-    return rows
+def _plugin_rows(model_type: str) -> list[Architecture]:
+    """Return the rows of another package for a `model_type`, which is the name of its entry point."""
+    plugin = plugins("hf_emms.architectures").get(model_type)
+    if plugin is None:
+        return []
+    rows = plugin.load(Architecture)
+    for row in rows:
+        if model_type not in row.model_types:
+            raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs such a name")
+    return [replace(row, package=f"{plugin.package} {plugin.version}") for row in rows]

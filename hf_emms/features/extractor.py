@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -151,33 +150,3 @@ class Extractor:
             )
         self.reset_counts()
         return features.shape[1]
-
-
-class ExtractorPool:
-    """Checkpoints by name that stay loaded between uses."""
-
-    def __init__(self) -> None:
-        self._idle: dict[str, Extractor] = {}
-
-    @contextmanager
-    def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
-        """Use a checkpoint, and load it first if necessary. It is closed if the block raises an error."""
-        extractor = self._idle.pop(name, None) or load()
-        try:
-            yield extractor
-        except BaseException:
-            extractor.close()
-            raise
-        self._idle[name] = extractor
-
-    def close(self) -> None:
-        for extractor in self._idle.values():
-            extractor.close()
-        self._idle = {}
-
-
-@contextmanager
-def pool_or_own(pool: ExtractorPool | None) -> Iterator[ExtractorPool]:
-    """Use the pool, or a new pool that is closed at the end of the block."""
-    with nullcontext(pool) if pool is not None else closing(ExtractorPool()) as chosen:
-        yield chosen

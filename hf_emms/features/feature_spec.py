@@ -6,7 +6,6 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -410,10 +409,3 @@ class FeatureInfo(msgspec.Struct, frozen=True):
     @property
     def notes(self) -> tuple[Note, ...]:
         return (*self.general_notes, *self.counts.notes())
-
-    def merge(self, other: FeatureInfo) -> FeatureInfo:
-        """Combine the reports about two sets of inputs of the same checkpoint. An input in both counts twice."""
-        counts = copy(self.counts)
-        counts.add(other.counts)
-        notes = tuple(dict.fromkeys((*self.general_notes, *other.general_notes)))
-        return msgspec.structs.replace(self, general_notes=notes, counts=counts)

@@ -47,7 +47,6 @@ from hf_emms.hub.spaces_and_jobs import (
     hardware,
     job_log,
     job_stage,
-    list_jobs,
     publish_space,
     start_job,
 )

@@ -97,8 +97,6 @@ class JobSpec:
     environment: dict[str, str]  # visible to everybody who sees the job
     secrets: tuple[str, ...] = ("HF_TOKEN",)  # names; HF_TOKEN is the token in use
     labels: dict[str, str] = field(default_factory=dict)
-    bucket: str | None = None  # "ORG/NAME" of persistent storage
-    mount: str = "/bucket"  # mount point of the bucket
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,6 @@ class Job:
     id: str
     namespace: str
     url: str
-    stage: str = ""  # a stage of the Hub, such as `JOB_SUCCEEDED`
-    flavor: str = ""
-    created: str = ""  # ISO 8601
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 def hardware() -> dict[str, Hardware]:
@@ -123,17 +117,12 @@ def hardware() -> dict[str, Hardware]:
 
 
 def start_job(account: Account, spec: JobSpec) -> Job:
-    """Start a job for an account, and return it. If its bucket does not exist, create it as a private one.
+    """Start a job for an account, and return it.
 
     Sends the request once, because a repeated request might start a second paid job.
     """
-    from huggingface_hub import Volume, get_token
+    from huggingface_hub import get_token
 
-    volumes = []
-    if spec.bucket is not None:
-        bucket = spec.bucket
-        request(lambda api: api.create_bucket(bucket, private=True, exist_ok=True), f"the bucket {bucket!r}")
-        volumes.append(Volume(type="bucket", source=bucket, mount_path=spec.mount))
     values = {"HF_TOKEN": get_token()}
     job = request(
         lambda api: api.run_job(
@@ -144,24 +133,13 @@ def start_job(account: Account, spec: JobSpec) -> Job:
             flavor=spec.flavor,
             timeout=parse_duration(spec.timeout, bare_seconds=True),
             labels=spec.labels,
-            volumes=volumes or None,
             namespace=account.name,
         ),
         "a job",
         tries=1,
         hint=_JOB_HINT,
     )
-    return _job(job, account)
-
-
-def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
-    """Return the jobs of an account with these labels, latest first."""
-    jobs = request(
-        lambda api: [_job(job, account) for job in api.list_jobs(labels=labels, namespace=account.name)],
-        "the list of jobs",
-        hint=_JOB_HINT,
-    )
-    return sorted(jobs, key=lambda job: job.created, reverse=True)
+    return Job(job.id, account.name, job.url)
 
 
 def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
@@ -177,17 +155,7 @@ def job_stage(job: Job) -> tuple[str, str]:
     status = request(
         lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hint=_JOB_HINT
     )
-    return _stage(status), status.message or ""
-
-
-def _job(info: Any, account: Account) -> Job:
-    created = info.created_at.isoformat(timespec="seconds") if info.created_at else ""
-    labels = dict(info.labels or {})
-    return Job(info.id, account.name, info.url, _stage(info.status), str(info.flavor or ""), created, labels)
-
-
-def _stage(status: Any) -> str:
-    return str(getattr(status.stage, "value", status.stage))
+    return str(getattr(status.stage, "value", status.stage)), status.message or ""
 
 
 def _hardware(flavor: Any) -> Hardware:

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError, parse_count, parse_duration, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, parse_count, parse_duration, setting_ref
 
 if TYPE_CHECKING:
     import datasets
 
 Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
-SweepUse = Literal["flag", "dataset", "whole", "never"]
 ConfirmUse = Literal["flag", "kept", "never"]
 References = Literal["mean", "first", "all"]
 Sampling = Literal["balanced", "proportional"]
@@ -37,8 +36,6 @@ DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_ENCODERS = "base"
-# The largest seed that NumPy accepts, plus 1, and the most seeds per checkpoint in fine-tuning.
-_MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # The default folder for pulled results and for sweeps.
 DEFAULT_RESULTS = "emms-results"
 
@@ -69,8 +66,7 @@ class Setting:
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings
     compared: bool = True  # scores are comparable only if the setting is equal
-    # In a sweep: a "flag" that a dataset may override, only for a "dataset", or a flag for the "whole" sweep.
-    sweep: SweepUse = "flag"
+    in_sweep: bool = True  # a flag of ``hf-emms sweep``, for all datasets
     confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
     job: bool = True  # also for the same command on another machine
     flag_name: str = ""  # by default the name, with hyphens
@@ -97,7 +93,7 @@ def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
 
 def fine_tuning(default: Any, help: str, **details: Any) -> Any:
     """Define a field of `TrainingOptions`: a setting of fine-tuning. The arguments are those of `setting`."""
-    return setting(default, help, "Confirm", sweep="never", in_key=False, **{"confirm": "flag", **details})
+    return setting(default, help, "Confirm", in_sweep=False, in_key=False, **{"confirm": "flag", **details})
 
 
 def _seed() -> Any:
@@ -105,7 +101,7 @@ def _seed() -> Any:
         0,
         "Seed of the sample and of the folds.",
         "Scoring",
-        minimum=-(2**63),
+        minimum=0,
         recorded=True,
         confirm="kept",
     )
@@ -134,14 +130,14 @@ class SampleOptions(OptionsPart):
         "Data",
         metavar="NAME",
         everyday=True,
-        sweep="dataset",
+        in_sweep=False,
         in_key=False,
     )
     _: KW_ONLY
     task: str | None = setting(None, "The Hub's task id [default: inferred].", "Data", metavar="ID", everyday=True)
-    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="dataset", in_key=False)
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", in_sweep=False, in_key=False)
     split: str | None = setting(
-        None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="dataset", in_key=False
+        None, "Dataset split.", "Data", metavar="NAME", everyday=True, in_sweep=False, in_key=False
     )
     columns: Mapping[str, str] = setting(
         {},
@@ -149,7 +145,7 @@ class SampleOptions(OptionsPart):
         "Data",
         flag_name="--column",
         metavar="ROLE=NAME",
-        sweep="dataset",
+        in_sweep=False,
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -172,7 +168,7 @@ class SampleOptions(OptionsPart):
         confirm="kept",
     )
     sampling: Sampling | None = setting(
-        None, "Sampling of rows.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="dataset"
+        None, "Sampling of rows.", "Data", choices=("balanced", "proportional"), recorded=True, in_sweep=False
     )
     references: References = setting(
         "mean",
@@ -180,7 +176,7 @@ class SampleOptions(OptionsPart):
         "Labels",
         choices=("mean", "first", "all"),
         recorded=True,
-        sweep="dataset",
+        in_sweep=False,
     )
     prompt: str | None = setting(
         None,
@@ -188,7 +184,7 @@ class SampleOptions(OptionsPart):
         "Labels",
         metavar="TEXT",
         recorded=True,
-        sweep="dataset",
+        in_sweep=False,
     )
     label_form: LabelForm | None = setting(
         None,
@@ -196,7 +192,7 @@ class SampleOptions(OptionsPart):
         "Labels",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
-        sweep="dataset",
+        in_sweep=False,
     )
     box_format: str | None = setting(
         None,
@@ -205,7 +201,7 @@ class SampleOptions(OptionsPart):
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
         confirm="kept",
-        sweep="dataset",
+        in_sweep=False,
     )
     group_column: str | None = setting(
         None,
@@ -214,7 +210,7 @@ class SampleOptions(OptionsPart):
         metavar="NAME",
         recorded=True,
         confirm="kept",
-        sweep="dataset",
+        in_sweep=False,
     )
     streaming: bool = setting(
         False,
@@ -377,23 +373,9 @@ class TrainingOptions(OptionsPart):
         changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
         if changed and self.confirm is None:
             raise EmmsError(setting_ref(changed[0]) + " is for fine-tuning, which is off", setting_ref("confirm", ...))
-        if self.confirm is not None:
-            self._check_fine_tuning()
-
-    def _check_fine_tuning(self) -> None:
-        """Raise an EmmsError for contradictory settings, invalid rates and times, and seeds that NumPy rejects."""
-        seeds = self.seeds or 1
         if self.epochs and self.steps:
             hint = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
             raise EmmsError("epochs and steps exclude each other", hint)
-        if seeds > _MAX_SEEDS:
-            hint = setting_ref("seeds", 3) + f", {_MAX_SEEDS} at most"
-            raise EmmsError(f"{seeds:,} runs of each checkpoint are too many", hint)
-        if not 0 <= self.seed <= _MAX_SEED - seeds:
-            refs = setting_refs(setting_ref("seed", self.seed), setting_ref("seeds", seeds))
-            raise EmmsError(
-                f"seeds of fine-tuning must be from 0 to {_MAX_SEED - 1:,}: " + refs, setting_ref("seed", 0)
-            )
         for rate in self.learning_rates:
             if not _is_rate(rate):
                 hint = setting_ref("learning_rates", "1e-4")
@@ -459,7 +441,7 @@ class RunOptions(OptionsPart):
         "Where checkpoints run: this machine or a Hugging Face Job.",
         "Running",
         choices=("local", "jobs"),
-        sweep="whole",
+        in_sweep=False,
         job=False,
         in_key=False,
     )
@@ -478,7 +460,10 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
-        """Return options from a user's arguments. A name may replace a list, and None means the default."""
+        """Return options from a user's arguments. A name may replace a list, and None means the default.
+
+        For some settings 0 means None.
+        """
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
@@ -488,7 +473,7 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
             elif name == "max_params" and isinstance(value, int):
                 arguments[name] = str(value)
             elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
-                arguments[name] = operator.index(value)
+                arguments[name] = operator.index(value) or (None if setting.zero_is_none else 0)
         return cls(_as_text(dataset), **arguments)
 
     @property

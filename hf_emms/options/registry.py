@@ -63,14 +63,13 @@ class Plugin:
 
 
 @cache
-def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
-    """Return the entry points of a group by name. Several packages may use the same name."""
-    by_name: dict[str, tuple[Plugin, ...]] = {}
-    for entry in metadata.entry_points(group=group):
-        if entry.dist is not None:
-            plugin = Plugin(entry.dist.name, entry.dist.version, entry)
-            by_name[entry.name] = (*by_name.get(entry.name, ()), plugin)
-    return by_name
+def plugins(group: str) -> dict[str, Plugin]:
+    """Return the entry points of a group by name."""
+    return {
+        entry.name: Plugin(entry.dist.name, entry.dist.version, entry)
+        for entry in metadata.entry_points(group=group)
+        if entry.dist is not None
+    }
 
 
 @cache
@@ -90,8 +89,7 @@ def installed_versions(*packages: str) -> dict[str, str]:
 
 def plugin_versions() -> dict[str, str]:
     """Return the versions of packages with entry points of hf_emms. Scores may depend on them."""
-    added = (plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name)
-    return {plugin.package: plugin.version for plugin in added}
+    return {plugin.package: plugin.version for group in GROUPS for plugin in plugins(group).values()}
 
 
 def versions() -> dict[str, str]:
@@ -99,23 +97,11 @@ def versions() -> dict[str, str]:
     return {"hf_emms": __version__, **{name: installed_version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
-def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
-    """Raise an EmmsError for a name that several packages define. hf_emms may be one of them."""
-    same_name = list(same_name)
-    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {plugin.package}" for plugin in same_name)]
-    if len(owners) > 1:
-        last = same_name[-1]
-        raise EmmsError(
-            f"the {GROUPS[last.entry.group]} {last.name!r} comes from {' and from '.join(owners)}",
-            f"rename it in the entry points of {last.package}, or: pip uninstall {last.package}",
-        )
-
-
 class Registry(Mapping[str, T], Generic[T]):
-    """Built-in entries and entries of other packages, by name.
+    """Built-in entries and entries of other packages, by name. A built-in name cannot be redefined.
 
-    If several packages define a name, or its package cannot be loaded, looking it up raises an EmmsError. Iteration
-    skips it with a warning. `names` returns the name of an entry, then its aliases.
+    If a package cannot be loaded, looking its name up raises an EmmsError. Iteration skips it with a warning. `names`
+    returns the name of an entry, then its aliases.
     """
 
     def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
@@ -127,14 +113,10 @@ class Registry(Mapping[str, T], Generic[T]):
         self._warned: set[str] = set()
 
     def __getitem__(self, name: str) -> T:
-        added = plugins(self._group).get(name, ())
-        check_unique(added, built_in=name in self.built_in or name in self._aliases)
         if name in self.built_in:
             return self.built_in[name]
         if name not in self._loaded:
-            if not added:
-                raise KeyError(name)
-            self._loaded[name] = self._load(added[0])
+            self._loaded[name] = self._load(plugins(self._group)[name])
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
@@ -156,22 +138,19 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def find(self, name: str) -> T | None:
         """Return the entry with this name or alias, or None."""
+        if name in self.built_in or name in self._aliases:
+            return self.built_in.get(name) or self._aliases[name]
         if name in self:
             return self[name]
-        if name in self._aliases:
-            return self._aliases[name]
         return next((entry for entry in self.values() if name in self._names(entry)), None)
 
     def _load(self, plugin: Plugin) -> T:
         entries = plugin.load(self._kind)
         if len(entries) != 1:
             raise plugin.error(f"is {len(entries)} objects, not a single object")
-        name, *aliases = self._names(entries[0])
+        name, *_ = self._names(entries[0])
         if name != plugin.name:
             raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")
-        taken = {*self.built_in, *self._aliases, *plugins(self._group)}.intersection(aliases)
-        if taken:
-            raise plugin.error(f"has the alias {min(taken)!r}, which hf_emms or another package uses")
         return entries[0]
 
 

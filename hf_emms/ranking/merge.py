@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -31,39 +31,19 @@ def path_of(ranking: RankingData) -> str:
     columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts as
     absent.
     """
-    return results_path(
-        task=ranking.task,
-        dataset=(ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split),
-        columns=ranking.columns,
-        sizes=(ranking.n, ranking.n_inputs, ranking.n_labels),
-        encoders=[(encoder.id, encoder.revision) for encoder in ranking.encoders],
-        estimators=ranking.estimators,
-        settings=ranking.settings,
-    )
-
-
-def results_path(
-    *,
-    task: str,
-    dataset: tuple[str, str, str | None, str],
-    columns: Mapping[str, str],
-    sizes: tuple[int, int, int],
-    encoders: Iterable[tuple[str, str]],
-    estimators: Sequence[str],
-    settings: Mapping[str, Any],
-) -> str:
-    """Return the path of `path_of`. `dataset` is id, revision, config and split; `sizes` are rows, inputs and
-    labels.
-    """
     compared = {
-        name: value for name, value in settings.items() if value and (name not in SETTINGS or SETTINGS[name].compared)
+        name: value
+        for name, value in ranking.settings.items()
+        if value and (name not in SETTINGS or SETTINGS[name].compared)
     }
-    content = [task, dataset, columns, sizes, list(encoders), estimators, compared]
+    encoders = [(encoder.id, encoder.revision) for encoder in ranking.encoders]
+    sizes = (ranking.n, ranking.n_inputs, ranking.n_labels)
+    dataset = (ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split)
+    content = [ranking.task, dataset, ranking.columns, sizes, encoders, ranking.estimators, compared]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    id, _, config, split = dataset
-    seed = _slug(str(settings.get("seed")))
-    name = f"{_slug(config or 'default')}-{_slug(split)}-n{sizes[0]}-seed{seed}-{digest}"
-    return f"{_slug(task)}/{_slug(id)}/{name}"
+    seed = _slug(str(ranking.settings.get("seed")))
+    name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{seed}-{digest}"
+    return f"{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}"
 
 
 def merged(old: R | None, new: R) -> R:

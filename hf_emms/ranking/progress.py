@@ -23,7 +23,7 @@ class Progress:
     """
 
     def expect(self, count: int, what: str) -> None:
-        """Receive the number of checkpoints, or cells of a sweep, of the run."""
+        """Receive the number of checkpoints of the run."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
         """Receive that a checkpoint starts, and the number of its inputs."""

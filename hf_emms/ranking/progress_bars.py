@@ -87,7 +87,9 @@ class StderrProgress(EventReceiver):
 
     def expect(self, count: int, what: str) -> None:
         """Show from now on how many of `count` are finished, and the remaining time."""
-        self._expected = count
+        self._expected, self._done = count, 0
+        if self._all is not None:
+            self._bars.remove_task(self._all)
         self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:

@@ -1,1 +1,1 @@
-"""From options to a ranking: plans and their cost, the ranking itself, sweeps, jobs and engines."""
+"""From options to a ranking: plans and their cost, the ranking itself, sweeps and jobs."""

@@ -13,8 +13,7 @@ from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.options.registry import versions
 from hf_emms.ranking import Row, Seconds
-from hf_emms.run.engines.extraction import whole_sample
-from hf_emms.run.engines.rows import plain_score
+from hf_emms.run.rows import groups_of_queries, plain_score
 from hf_emms.scoring.bm25 import SCORES, word_search
 
 NAME = "BM25 (no checkpoint)"
@@ -56,9 +55,9 @@ def _key(sample: Sample, names: list[str]) -> Key:
 
 
 def _scored(sample: Sample, names: list[str]) -> Row:
-    started, part = time.perf_counter(), whole_sample(sample)
+    started = time.perf_counter()
     texts = cast(SearchCollection, sample.inputs)
-    search = word_search(texts.queries, texts.documents, texts.judgments, part.groups_of_inputs(len(texts.queries)))
+    search = word_search(texts.queries, texts.documents, texts.judgments, groups_of_queries(sample))
     scores = {name: plain_score(SCORES[name](search)) for name in names}
     return Row(
         NAME,

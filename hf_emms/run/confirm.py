@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare, train_here
-from hf_emms.finetune.recipe import check_head
+from hf_emms.finetune.fine_tune import (
+    DEFAULT_TOP,
+    FineTuning,
+    TrainOnce,
+    check_settings,
+    fine_tune,
+    prepare,
+    train_here,
+)
+from hf_emms.finetune.recipe import TrainingJob, check_head
 from hf_emms.finetune.saving import push_best
+from hf_emms.finetune.splits import Splits
 from hf_emms.hub import resolve
-from hf_emms.options import SETTINGS, Options, settings_of
+from hf_emms.options import SETTINGS, Options, RunOptions, settings_of
 from hf_emms.presets import dataset_preset
-from hf_emms.ranking import Ranking, check_ranking, is_commit
+from hf_emms.ranking import Ranking, TrainingRun, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
-from hf_emms.run.engines.in_worker import training_in_worker
 from hf_emms.run.plan import Session, reading_note
 from hf_emms.run.preflight import rate
-from hf_emms.run.worker import runs_in_worker
+from hf_emms.run.worker import Emit, EmittingProgress, Event, WorkerError, run_in_worker, runs_in_worker
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -118,7 +130,7 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
     kept = {
-        name: ranking.settings[name] or None if setting.zero_is_none else ranking.settings[name]
+        name: ranking.settings[name]
         for name, setting in SETTINGS.items()
         if setting.confirm == "kept" and ranking.settings.get(name) is not None
     }
@@ -182,3 +194,51 @@ def confirmed(ranking: Ranking, session: Session) -> Ranking:
         return fine_tune(work, partial(train_here, work.splits.with_images_in_memory()))
     with training_in_worker(work.splits) as train_once:
         return fine_tune(work, train_once)
+
+
+# ---- in the worker process -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def training_in_worker(splits: Splits) -> Iterator[TrainOnce]:
+    """Yield a function that trains a run in the worker process, on the same splits for all runs."""
+    with TemporaryDirectory(prefix="hf-emms-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "splits")
+        path.write_bytes(pickle.dumps(splits))
+        yield partial(_train_once, path)
+
+
+def _train_once(splits: Path, work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
+    def receive(event: Event) -> None:
+        name, values = event
+        getattr(work.progress, name)(*values)
+
+    arguments = (job, splits, work.options.running, folder, work.models_of(job), work.deadline)
+    try:
+        (run,) = run_in_worker(work.options.stall_limit, train_job, *arguments, on_event=receive)
+    except WorkerError as error:
+        return TrainingRun(job.learning_rate, job.seed, error=str(error.problem))
+    return run
+
+
+def train_job(
+    emit: Emit,
+    job: TrainingJob,
+    splits: Path,
+    options: RunOptions,
+    folder: Path,
+    models: Path | None,
+    deadline: float | None,
+) -> Iterator[TrainingRun]:
+    """Yield the result of a run; a job for `run_in_worker`."""
+    from hf_emms.finetune.training import run_job
+
+    progress = EmittingProgress(emit)
+    yield run_job(job, _splits(splits), options, folder, models=models, deadline=deadline, progress=progress)
+
+
+@lru_cache(maxsize=1)
+def _splits(path: Path) -> Splits:
+    """Return the splits of a file, whose images are decoded once for all runs of this process."""
+    splits: Splits = pickle.loads(path.read_bytes())
+    return splits.with_images_in_memory()

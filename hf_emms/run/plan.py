@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
@@ -30,10 +30,7 @@ from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
-from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.in_worker import WorkerEngine
-from hf_emms.run.engines.local import LocalEngine
-from hf_emms.run.worker import runs_in_worker
+from hf_emms.run.engine import or_failed_row
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
 
@@ -49,22 +46,28 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class Session:
-    """The options, dataset, cache and engine that ranking and fine-tuning share."""
+    """The options, dataset and cache that ranking and fine-tuning share."""
 
     options: Options
     progress: Progress
     cache: Cache
-    engine: Engine
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
         """Return a session.
 
         Raises:
-            EmmsError: The engine is not installed or contradicts other options.
+            EmmsError: The estimators need more folds, or this machine lacks the device.
         """
-        cache = Cache(default_root() if options.cache else None, progress.noted)
-        return cls(options, progress, cache, _engine_for(options))
+        for estimator in get_estimators(options.estimators):
+            if estimator.folds and options.folds < 2:
+                problem = f"{estimator.name} needs at least two folds, not {options.folds}"
+                raise EmmsError(problem, setting_ref("folds", 5))
+        if options.device not in ("auto", "cpu"):  # import torch only if the user named a device
+            from hf_emms.features.device import choose_device
+
+            choose_device(options.device)
+        return cls(options, progress, Cache(default_root() if options.cache else None, progress.noted))
 
     @property
     def preset(self) -> DatasetPreset | None:
@@ -104,25 +107,6 @@ class Session:
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
         return sample, seconds
-
-
-def _engine_for(options: Options) -> Engine:
-    for estimator in get_estimators(options.estimators):
-        if estimator.folds and options.folds < 2:
-            raise EmmsError(
-                f"{estimator.name} needs at least two folds, not {options.folds}",
-                setting_ref("folds", 5),
-            )
-    _check_device(options.device)
-    return WorkerEngine(LocalEngine()) if runs_in_worker() else LocalEngine()
-
-
-def _check_device(name: str) -> None:
-    """Raise an `EmmsError` if this machine lacks the device. Import torch only if the user named a device."""
-    if name not in ("auto", "cpu"):
-        from hf_emms.features.device import choose_device
-
-        choose_device(name)
 
 
 @dataclass(frozen=True)
@@ -180,15 +164,7 @@ class RankingPlan:
         return {candidate.id: candidate.spec for candidate in waiting if candidate.spec}
 
 
-ModelResolver = Callable[[str], Repo]
-
-
-def find_model(id: str) -> Repo:
-    """Return the model repository or folder of a name, at its exact revision."""
-    return resolve(id, "model")
-
-
-def make_plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> RankingPlan:
+def make_plan(options: Options, progress: Progress) -> RankingPlan:
     """Return the plan of a ranking. Checkpoints are resolved in several threads.
 
     Raises:
@@ -200,7 +176,7 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
         preset.check_usable()
     # If encoders are surely needed, resolve them now, so that a wrong name fails before a long download.
     at_once = _surely_embeds_texts(options, preset)
-    encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
+    encoders = _resolve_encoders(options.features, preset) if at_once else ()
     sample = session.sample
     estimators = _estimators_for(sample.task, options.scoring)
     options = replace(options, estimators=estimators.names)
@@ -208,7 +184,7 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
-        encoders = _resolve_encoders(options.features, preset, resolver)
+        encoders = _resolve_encoders(options.features, preset)
     ids = checkpoint_names(options.features, preset, sample.task.id)
     notes: list[Note] = [*sample.notes]
     if options.encoders and not embeds:
@@ -222,7 +198,7 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
     names = tuple(dict.fromkeys(ids))
     if repeated := len(ids) - len(names):
         notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
-    candidates = _candidates(names, session, options, sample, encoders, resolver)
+    candidates = _candidates(names, session, options, sample, encoders)
     return RankingPlan(session, options, sample, encoders, candidates, tuple(notes))
 
 
@@ -340,11 +316,9 @@ def reading_note(options: SampleOptions) -> str:
     return f"reading {name}" + ("" if options.streaming else f" ({setting_ref('streaming', True)} reads only a part)")
 
 
-def _resolve_encoders(
-    options: FeatureOptions, preset: DatasetPreset | None, resolver: ModelResolver
-) -> tuple[Repo, ...]:
+def _resolve_encoders(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[Repo, ...]:
     try:
-        return tuple(map(resolver, encoder_names(options, preset)))
+        return tuple(resolve(name, "model") for name in encoder_names(options, preset))
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
         hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
@@ -357,10 +331,9 @@ def _candidates(
     options: Options,
     sample: Sample,
     encoders: tuple[Repo, ...],
-    resolver: ModelResolver,
 ) -> tuple[Candidate, ...]:
     """Return the checkpoints. Resolve several at a time, because the Hub answers slowly."""
-    resolve_it = partial(_resolved, options=options, task=sample.task, resolver=resolver)
+    resolve_it = partial(_resolved, options=options, task=sample.task)
     # The threads are daemons, so that an interrupted program can end.
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = list(pool.imap(resolve_it, ids))
@@ -375,9 +348,9 @@ def _candidates(
     return tuple(candidates.values())
 
 
-def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
+def _resolved(id: str, options: Options, task: Task) -> Candidate:
     name = printable(redacted(id))
-    repo = or_failed_row(name, None, lambda: resolver(id))
+    repo = or_failed_row(name, None, lambda: resolve(id, "model"))
     if isinstance(repo, Row):
         return Candidate(name, None, repo)
     if repo.folder is None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import html
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
-from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.forecast import PlannedRuns, forecast_text
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
@@ -28,7 +24,6 @@ from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, html_table
@@ -36,7 +31,6 @@ from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
 from hf_emms.run.plan import Candidate, RankingPlan, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
-from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -48,11 +42,8 @@ _IMPORT_SECONDS, _LOAD_SECONDS, _LOAD_BYTE_SECONDS = 4.0, 0.2, 1e-9
 _ROW_SECONDS = 0.001
 # Most checkpoints of texts truncate them to 512 tokens, which are about as many characters.
 _LONGEST_TEXT = 2300
-# Overhead in seconds per input, and the largest ratio of sizes of checkpoints whose speed is comparable.
-_INPUT_SECONDS, _NEAR = 0.0003, 4
-# Overhead dominates shorter runs, so that they do not measure a rate.
-_MIN_SECONDS = 1.0
-_MAX_RANKINGS = 50
+# Overhead in seconds per input.
+_INPUT_SECONDS = 0.0003
 _BYTES_PER_PARAMETER = 4
 
 
@@ -82,50 +73,29 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per input by the size of a checkpoint: measured, else by a rule of thumb.
+    """Seconds per input by the size of a checkpoint, by a rule of thumb.
 
     Attributes:
-        seconds_per_parameter: By the rule of thumb, in addition to `_INPUT_SECONDS`. Token embeddings do not count.
+        seconds_per_parameter: In addition to `_INPUT_SECONDS`. Token embeddings do not count.
         unit: The unit of inputs.
-        measured: Parameters and seconds per input of checkpoints in earlier rankings of the dataset.
     """
 
     seconds_per_parameter: float
     unit: str
-    measured: tuple[tuple[float, float], ...] = ()
 
     def seconds(self, parameters: float, embedding: float = 0) -> float:
         """Return the seconds per input for a checkpoint of this size, of which a part only embeds tokens."""
-        near = [(size, seconds) for size, seconds in self.measured if 1 / _NEAR <= parameters / size <= _NEAR]
-        if near:
-            return median(seconds * parameters / size for size, seconds in near)
         return _INPUT_SECONDS + self.seconds_per_parameter * max(0, parameters - embedding)
 
-    @property
-    def source(self) -> str:
-        rule = f"rule of thumb: {self.seconds_per_parameter * 1e9:.2g} ns × parameters × {self.unit}"
-        return (
-            f"{pluralize(len(self.measured), 'checkpoint')} before, else by a {rule}" if self.measured else f"a {rule}"
-        )
+    def __str__(self) -> str:
+        return f"a rule of thumb: {self.seconds_per_parameter * 1e9:.2g} ns × parameters × {self.unit}"
 
 
-def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
-    """Return how fast checkpoints run here: as in earlier rankings of the dataset on this device, or by a rule of
-    thumb.
-
-    The rule scales with `bytes_of_text`, the mean size of an input text.
-    """
-    measured = tuple(
-        (float(row.parameters), row.seconds.forward / ranking.n_inputs)
-        for ranking in _earlier_rankings()
-        if ranking.settings.get("device") == device and _kind_of(ranking) is kind and ranking.dataset_id == dataset
-        if ranking.n_inputs
-        for row in ranking.rows
-        if row.parameters and row.cached != "features" and row.seconds.forward >= _MIN_SECONDS
-    )
+def rate(device: str, kind: Modality, bytes_of_text: float | None = None) -> Rate:
+    """Return how fast checkpoints run. The rate scales with `bytes_of_text`, the mean size of an input text."""
     gpu = device.startswith(("cuda", "mps"))
     scale = 1.0 if bytes_of_text is None or kind.text_bytes is None else bytes_of_text / kind.text_bytes
-    return Rate(kind.cpu_seconds * scale / (_GPU_SPEEDUP if gpu else 1), kind.plural, measured)
+    return Rate(kind.cpu_seconds * scale / (_GPU_SPEEDUP if gpu else 1), kind.plural)
 
 
 def text_bytes(sample: Sample) -> float | None:
@@ -151,10 +121,11 @@ def embedding_parameters(config: Mapping[str, Any]) -> int:
 def cost_of(
     repo: Repo,
     options: RunOptions,
-    inputs: Sequence[tuple[int, Rate]] = (),
+    inputs: int = 0,
+    speed: Rate | None = None,
     config: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cost:
-    """Return download and time of a checkpoint with a configuration, for numbers of inputs and their rates."""
+    """Return download and time of a checkpoint with a configuration, for a number of inputs at a rate."""
     try:
         files = listing(repo)
         needed = needed_files(repo, files, code=options.trust_remote_code)
@@ -162,10 +133,9 @@ def cost_of(
     except EmmsError as error:
         return Cost(problem=error.message)
     seconds = None
-    if inputs:
-        parameters, embedding = weights / _BYTES_PER_PARAMETER, embedding_parameters(config)
-        seconds = _LOAD_SECONDS + _LOAD_BYTE_SECONDS * weights
-        seconds += sum(count * rate.seconds(parameters, embedding) for count, rate in inputs)
+    if speed is not None:
+        per_input = speed.seconds(weights / _BYTES_PER_PARAMETER, embedding_parameters(config))
+        seconds = _LOAD_SECONDS + _LOAD_BYTE_SECONDS * weights + inputs * per_input
     return Cost(
         len(needed),
         _total(file for file in needed if not file.cached),
@@ -177,7 +147,7 @@ def cost_of(
 
 def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate of its seconds."""
-    speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
+    speed = rate(plan.options.device, plan.sample.task.input, text_bytes(plan.sample))
     costs = {encoder: _cost_of_encoder(encoder, plan) for encoder in plan.encoders}
     estimators = plan.estimators
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
@@ -186,7 +156,7 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
         queries = len(np.unique(plan.sample.input_of_row))
         rows += count_pairs(queries, plan.sample.n_read - queries)
     for spec in plan.to_run.values():
-        cost = cost_of(spec.repo, plan.options.running, [(rows, speed)], spec.config)
+        cost = cost_of(spec.repo, plan.options.running, rows, speed, spec.config)
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         costs[spec.repo] = cost
@@ -198,11 +168,8 @@ def _cost_of_encoder(encoder: Repo, plan: RankingPlan) -> Cost:
     options, texts = plan.options.running, plan.sample.label_texts
     if plan.session.cache.holds(labels_key(encoder, texts, options)):
         return cost_of(encoder, options)
-    try:
-        config = plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code).config
-    except EmmsError:
-        config = {}  # its problems are reported separately
-    return cost_of(encoder, options, [(len(texts), rate(options.device, TEXT, None, _mean_length(texts)))], config)
+    config = plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code).config
+    return cost_of(encoder, options, len(texts), rate(options.device, TEXT, _mean_length(texts)), config)
 
 
 def seconds_of(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> dict[str, float]:
@@ -223,111 +190,48 @@ def costs_in_words(seconds: Mapping[str, float], speed: Rate) -> str:
     """Return the time of a run by its parts as text."""
     parts = ", ".join(f"{part} {taken:,.0f} s" for part, taken in seconds.items() if taken >= 0.5)
     total = f"about {sum(seconds.values()):,.0f} s on an idle machine" + f" ({parts})" * bool(parts)
-    return f"{total}, without downloads; checkpoints by {speed.source}"
-
-
-def _kind_of(ranking: Ranking) -> Modality | None:
-    try:
-        return get_task(ranking.task).input
-    except EmmsError:  # the package of the task is not installed
-        return None
+    return f"{total}, without downloads; checkpoints by {speed}"
 
 
 def _total(files: Iterable[RepoFile]) -> int:
     return sum(file.bytes for file in files)
 
 
-def _earlier_rankings() -> list[Ranking]:
-    """Return the latest rankings that the command line has saved."""
-    paths = sorted((default_root() / "rankings").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    rankings = []
-    for path in paths[-_MAX_RANKINGS:]:
-        try:
-            rankings.append(Ranking.from_json(path.read_text(encoding="utf-8")))
-        except (EmmsError, OSError):
-            continue  # unreadable, or removed in the meantime
-    return rankings
-
-
-# ---- problems --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem of a run.
-
-    Attributes:
-        what: The affected part: "fine-tuning", "label encoder ID", "checkpoint ID", "checkpoints" or "disk".
-        message: What is wrong.
-        hint: What to do.
-        fatal: Whether the run cannot start. Otherwise a checkpoint will be a failed row.
-    """
-
-    what: str
-    message: str
-    hint: str | None = None
-    fatal: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.message}" + (f"\n    → {self.hint}" if self.hint else "")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The free bytes on the disk of the Hub's cache, the total bytes of memory, and the folder of the cache."""
-
-    disk: int
-    memory: int
-    folder: Path
-
-    @classmethod
-    def here(cls) -> Machine:
-        from huggingface_hub import constants
-
-        folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        return cls(shutil.disk_usage(existing).free, total_main_memory(), folder)
+# ---- the dry run -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """A plan with its costs, and all its problems.
+    """A plan with its costs.
 
     Attributes:
         plan: The plan of the ranking.
         costs: Checkpoint or encoder → its cost.
         rate: The rate of the seconds.
-        problems: The problems that the run will have.
+        problems: Why checkpoints will be failed rows, and what is too little for the downloads.
         fine_tuning: The maximum time of fine-tuning, as text.
     """
 
     plan: RankingPlan
     costs: Mapping[Repo, Cost]
     rate: Rate
-    problems: tuple[Problem, ...]
+    problems: tuple[str, ...] = ()
     fine_tuning: str | None = None
 
     def __str__(self) -> str:
-        header, cells = self._cells()
+        header, rows = self.records()
         reading = self.plan.sample.reading
-        lines = [*(reading.lines() if reading else []), *self.lines(), *aligned(header, cells, left=header[:3])]
-        return "\n".join([*lines, *self.fine_tuning_and_problems()])
+        table = aligned(header, [list(map(single_line, row)) for row in rows], left=header[:3])
+        return "\n".join([*(reading.lines() if reading else []), *self.lines(), *table])
 
     def __repr__(self) -> str:
         sample, checkpoints = self.plan.sample, len(self.plan.candidates)
         return f"Preflight(dataset={sample.dataset!r}, checkpoints={checkpoints}, problems={len(self.problems)})"
 
     def _repr_html_(self) -> str:
-        header, cells = self._cells()
-        above, below = (
-            "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
-            for lines in (self.lines(), self.fine_tuning_and_problems())
-        )
-        return above + html_table(header, cells, left=header[:3]) + "\n" + below
-
-    def _cells(self) -> tuple[tuple[str, ...], list[list[str]]]:
         header, rows = self.records()
-        return header, [[single_line(value) for value in row] for row in rows]
+        lines = "".join(f"<p>{html.escape(line)}</p>\n" for line in self.lines())
+        return lines + html_table(header, [list(map(single_line, row)) for row in rows], left=header[:3])
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return a copy with the names of models in memory instead of their folders."""
@@ -335,7 +239,7 @@ class Preflight:
         return replace(self, plan=replace(self.plan, candidates=candidates))
 
     def lines(self) -> list[str]:
-        """Return how the dataset was read, the label encoders, notes, downloads and time as lines of text."""
+        """Return the size of the sample, label encoders, notes, downloads, time and problems as lines of text."""
         plan, sample = self.plan, self.plan.sample
         default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
         encoders = (
@@ -355,66 +259,70 @@ class Preflight:
             *map(str, plan.notes),
             f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
             costs_in_words(seconds_of(plan, self.costs), self.rate),
+            *filter(None, [self.fine_tuning]),
+            *([f"{pluralize(len(self.problems), 'problem')} of this run:"] if self.problems else []),
+            *(f"  {problem}" for problem in self.problems),
         ]
 
     def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return the header, and state, files, bytes and seconds of each checkpoint."""
-        header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
+        header = ("checkpoint", "revision", "state", "files", "download_bytes", "seconds")
         return header, [self._record(candidate) for candidate in self.plan.candidates]
 
-    def fine_tuning_and_problems(self) -> list[str]:
-        """Return the maximum cost of fine-tuning, and all problems, as lines of text."""
-        count = len(self.problems)
-        return [
-            *([self.fine_tuning] if self.fine_tuning is not None else []),
-            *([f"{pluralize(count, 'problem')} of this run:"] if count else []),
-            *(f"  {problem}" for problem in self.problems),
-        ]
-
     def _record(self, candidate: Candidate) -> tuple[Any, ...]:
-        repo, row = candidate.repo, candidate.row
-        cost = self.costs.get(repo) if repo else None
-        problem = row.error if row else cost.problem if cost else None
-        if problem:
-            state = "cannot be used"  # `problems` contains the reason
-        elif row:
-            state = "finished earlier"
-        else:
-            state = "local folder" if repo and repo.folder else "to download" if cost and cost.bytes else "cached"
-        numbers: tuple[float | None, ...] = (None, None, None, None)
-        if cost and not problem:
-            numbers = cost.files, cost.bytes, cost.cached, cost.seconds and round(cost.seconds, 1)
-        return candidate.id, repo and repo.revision, state, *numbers
+        revision = candidate.repo.revision if candidate.repo else None
+        if _problem_of(candidate, self.costs) is not None:
+            return candidate.id, revision, "cannot be used", None, None, None
+        if candidate.row is not None or candidate.repo is None:
+            return candidate.id, revision, "finished earlier", None, None, None
+        cost = self.costs[candidate.repo]
+        state = "local folder" if candidate.repo.folder else "to download" if cost.bytes else "cached"
+        return candidate.id, revision, state, cost.files, cost.bytes, round(cost.seconds or 0.0, 1)
 
 
-def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:
-    """Return the plan of a run, and the problems of its encoders, checkpoints, disk and memory.
+def preflight(options: Options, progress: Progress) -> Preflight:
+    """Return the plan of a run with its costs and problems.
 
     Raises:
-        EmmsError: The run cannot be planned.
+        EmmsError: The run cannot start.
     """
-    plan = make_plan(options, progress)
-    costs, rate = plan_costs(plan)
-    problems = list[Problem]()
-    fine_tuning = list[str]()
     if options.confirm is not None:
-        problems += _check_fine_tuning(plan)
-        if not problems:
-            problems += _problem_if_raises(
-                "fine-tuning", lambda: fine_tuning.append(_fine_tuning_at_most(plan, costs, rate))
+        check_settings(options)
+    plan = make_plan(options, progress)
+    costs, speed = plan_costs(plan)
+    for encoder in plan.encoders:
+        if (problem := costs[encoder].problem) is not None:
+            raise EmmsError(
+                f"the label encoder {encoder.id} cannot be used: {problem}", setting_ref("encoders", "demo")
             )
-    problems += [*_check_repos(plan, costs), *_check_machine(plan, costs, machine or Machine.here())]
-    bad = {problem.what for problem in problems}
-    if all(f"checkpoint {candidate.id}" in bad for candidate in plan.candidates):
-        problems.append(
-            Problem("checkpoints", "no checkpoint can be ranked", str(setting_ref("checkpoints", "ORG/NAME")))
-        )
-    return Preflight(plan, costs, rate, tuple(problems), *fine_tuning)
+    reasons = {candidate.id: _problem_of(candidate, costs) for candidate in plan.candidates}
+    problems = [f"checkpoint {id}: {reason}" for id, reason in reasons.items() if reason is not None]
+    if len(problems) == len(plan.candidates):
+        problem = f"no checkpoint can be ranked: {'; '.join(problems)}"
+        raise EmmsError(problem, setting_ref("checkpoints", "ORG/NAME"))
+    fine_tuning = None
+    if options.confirm is not None:
+        check_head(plan.sample.task, plan.options.training)
+        fine_tuning = _fine_tuning_at_most(plan, costs, speed)
+    return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
 
 
-def _check_fine_tuning(plan: RankingPlan) -> Iterator[Problem]:
-    yield from _problem_if_raises("fine-tuning", partial(check_settings, plan.options))
-    yield from _problem_if_raises("fine-tuning", partial(check_head, plan.sample.task, plan.options.training))
+def _problem_of(candidate: Candidate, costs: Mapping[Repo, Cost]) -> str | None:
+    """Return why a checkpoint will be a failed row, or None."""
+    if candidate.row is not None or candidate.repo is None:
+        return candidate.row.error if candidate.row is not None else None
+    return costs[candidate.repo].problem
+
+
+def _too_full(costs: Mapping[Repo, Cost]) -> Iterator[str]:
+    """Yield a problem if the disk has too little space for the downloads."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    total = sum(cost.bytes for cost in costs.values())
+    if total > free:
+        yield f"disk: {format_bytes(total)} to download, {format_bytes(free)} free in {folder} (HF_HUB_CACHE)"
 
 
 def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
@@ -436,52 +344,4 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         forward = rate.seconds(parameters, embedding_parameters(spec.config))
         shortlist.append(PlannedRuns(recipe, forward))
-    if not shortlist:
-        raise EmmsError("no checkpoint can be fine-tuned", setting_ref("checkpoints", "ORG/NAME"))
     return f"fine-tuning, at most: {forecast_text(shortlist, splits)}"
-
-
-def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
-    for encoder in plan.encoders:
-        what = f"label encoder {encoder.id}"
-        if problem := costs[encoder].problem:
-            yield Problem(what, problem)
-        else:
-            trust = plan.options.trust_remote_code
-            yield from _problem_if_raises(
-                what, partial(plan_extraction, encoder, TEXT, "label embedding", trust_remote_code=trust)
-            )
-    for candidate in plan.candidates:
-        error = candidate.row.error if candidate.row is not None else None
-        if candidate.spec is not None and candidate.row is None:
-            error = costs[candidate.spec.repo].problem
-        if error is not None:
-            yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
-
-
-def _check_machine(plan: RankingPlan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
-    encoders = sum(costs[encoder].bytes for encoder in plan.encoders)
-    total = sum(cost.bytes for cost in costs.values())
-    if total > machine.disk:
-        yield Problem(
-            "disk",
-            f"{format_bytes(total)} to download, {format_bytes(machine.disk)} free in {machine.folder}",
-            "free some space, or set HF_HUB_CACHE to a folder on a larger disk",
-            fatal=encoders > machine.disk,
-        )
-    for repo, cost in costs.items():
-        if cost.weights > machine.memory:
-            kind = "label encoder" if repo in plan.encoders else "checkpoint"
-            yield Problem(
-                f"{kind} {repo.id}",
-                f"its weights are {format_bytes(cost.weights)}, more than the {format_bytes(machine.memory)} of memory",
-                f"choose a smaller checkpoint, or {setting_ref('engine', 'jobs')} with larger hardware",
-                fatal=kind == "label encoder",
-            )
-
-
-def _problem_if_raises(what: str, check: Callable[[], Any]) -> Iterator[Problem]:
-    try:
-        check()
-    except EmmsError as error:
-        yield Problem(what, error.message, error.hint)

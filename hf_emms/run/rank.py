@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -20,13 +19,13 @@ from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.options.registry import versions
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.merge import results_path
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.public_results import with_static_order
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
-from hf_emms.run.engines import EngineInput
+from hf_emms.run.engine import run_checkpoints
+from hf_emms.run.extraction import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import RankingPlan, make_plan, row_key
@@ -239,7 +238,7 @@ def rank_with(
         prepare()
     if job is not None:
         spec = ranking_job.job_spec(options, job)
-        return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)[-1]
+        return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)
     if options.confirm is not None:
         check_settings(options)
     plan = make_plan(options, progress)
@@ -264,50 +263,24 @@ def rank_with(
 
 def execute_plan(plan: RankingPlan) -> Ranking:
     """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
-    labels = functools.cache(lambda: label_table(plan))
+    options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
     rows = []
     for candidate in plan.candidates:
         if candidate.row is not None:
-            plan.session.progress.started(candidate.id, 0)
-            plan.session.progress.finished(candidate.row)
+            progress.started(candidate.id, 0)
+            progress.finished(candidate.row)
             rows.append(candidate.row)
-    progress = plan.session.progress
-    with (
-        noted_while(progress, "ranking"),
-        closing(plan.session.engine.rows([engine_input(plan, labels)])) as finished,
-    ):
-        for _, row in finished:
-            store_row(row, plan)
-            rows.append(row)
-    return ranking_of(plan, labels(), rows)
-
-
-def engine_input(plan: RankingPlan, labels: Callable[[], LabelTable]) -> EngineInput:
-    options, session = plan.options, plan.session
-    parts = options.features, options.scoring, options.running
-    return EngineInput(plan.to_run, plan.sample, labels, *parts, session.cache, session.progress)
-
-
-def store_row(row: Row, plan: RankingPlan) -> None:
-    """Cache the row of a checkpoint that was scored."""
-    if row.error is not None:
-        return
-    spec, cache = plan.to_run[row.checkpoint], plan.session.cache
-    cache.put_json(row_key(spec, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
-
-
-def path_in_results(plan: RankingPlan) -> str:
-    """Return the path of a plan's ranking in a results dataset, see `path_of`."""
-    sample, revisions = plan.sample, _revisions(plan)
-    return results_path(
-        task=sample.task.id,
-        dataset=(sample.repo.id, sample.repo.revision, sample.config, sample.split),
-        columns=dict(sample.columns),
-        sizes=(len(sample.codes), sample.n_read, len(sample.label_texts)),
-        encoders=[(name, revisions.get(name, "")) for name in label_names(plan)],
-        estimators=plan.options.estimators,
-        settings=_recorded_settings(plan),
-    )
+    with noted_while(progress, "ranking"):
+        labels = label_table(plan)
+        parts = options.features, options.scoring, options.running
+        inputs = EngineInput(plan.to_run, sample, labels, *parts, cache, progress)
+        with closing(run_checkpoints(inputs)) as finished:
+            for row in finished:
+                if row.error is None:
+                    key = row_key(inputs.checkpoints[row.checkpoint], options, sample, plan.encoders)
+                    cache.put_json(key, msgspec.to_builtins(row))
+                rows.append(row)
+    return ranking_of(plan, labels, rows)
 
 
 def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
@@ -318,10 +291,6 @@ def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
         "corpus_size": (plan.options.corpus_size or 0) if task.input.is_collection else None,
     }
     return plan.options.recorded() | of_task
-
-
-def _revisions(plan: RankingPlan) -> dict[str, str]:
-    return {encoder.id: encoder.revision for encoder in plan.encoders}
 
 
 def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
@@ -377,7 +346,7 @@ def _described(row: Row, facts: HubFacts | None) -> Row:
 
 
 def _encoders(plan: RankingPlan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    names, revisions = label_names(plan), _revisions(plan)
+    names, revisions = label_names(plan), {encoder.id: encoder.revision for encoder in plan.encoders}
     weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
     return tuple(

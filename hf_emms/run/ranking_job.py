@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError, parse_duration, setting_ref
@@ -16,17 +13,17 @@ from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
-from hf_emms.publish.destinations import IN_JOB, PublishedRanking
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from hf_emms.ranking.progress import Progress
 
 # Debian with Python and uv; huggingface_hub also uses it for scripts.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
-# The label of the jobs that `hf-emms jobs` lists.
-LABELS = {"app": "hf-emms"}
-# The folder of the bucket in the job.
-_CACHE = "/hf-emms-cache"
+# Set in the environment of a job.
+IN_JOB = "HF_EMMS_JOB"
+# The line in a job's log with the path of the published ranking.
+_PUBLISHED = "published ranking: "
 # Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
 
@@ -41,14 +38,12 @@ class JobSettings:
         timeout: The time limit: seconds, or a number with s, m, h, d or w.
         package: The package that the job installs. None for this version of hf-emms, whose wheel is uploaded to
             `results_repo`.
-        bucket: A bucket, "ORG/NAME", that keeps the cache with features for later jobs. None for no cache.
     """
 
     results_repo: str
     flavor: str = "cpu-basic"
     timeout: str = "2h"
     package: str | None = None
-    bucket: str | None = None
 
     def __post_init__(self) -> None:
         _ = self.minutes  # raises an error for an invalid timeout
@@ -72,38 +67,26 @@ def check_job(engine: str, job: JobSettings | None) -> None:
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
-    """Return the job for the ranking of these options."""
+    """Return the job for the ranking of these options, which publishes the ranking."""
     if options.save_model is not None:
         raise EmmsError(
             "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
-    words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
-    return command_spec(words, settings, packages, subject=str(options.dataset))
-
-
-def command_spec(
-    words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
-) -> JobSpec:
-    """Return the job for a command (words after ``hf-emms``) that publishes its results."""
     package = settings.package or wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
-    requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
-    command = ("uv", "run", *requirements, "hf-emms", *words)
+    packages = (package, *(_FINE_TUNING if options.confirm is not None else ()))
+    requirements = [word for requirement in packages for word in ("--with", requirement)]
+    command = ("uv", "run", *requirements, "hf-emms", "rank", *rank_argv(options))
     environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
-    if settings.bucket is not None:
-        environment["HF_EMMS_CACHE"] = _CACHE
-    label = re.sub(r"[^\w.-]+", "--", subject, flags=re.ASCII)[:63].strip("-._")
     return JobSpec(
         IMAGE,
         (*command, "--results-repo", settings.results_repo),
         settings.flavor,
         settings.timeout,
         environment,
-        labels=LABELS | {"subject": label},
-        bucket=settings.bucket,
-        mount=_CACHE,
+        labels={"app": "hf-emms"},
     )
 
 
@@ -118,11 +101,11 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_per_minute * settings.minutes
 
 
-def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
-    """Check what can be checked, start a job, wait for it, and return its rankings.
+def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> Ranking:
+    """Check what can be checked, start a job, wait for it, and return its ranking.
 
-    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. Returns the
-    published rankings. They include checkpoints that others ranked with the same settings.
+    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. The published
+    ranking includes checkpoints that others ranked with the same settings.
     """
     account = hub.who_am_i()
     hub.require_write_token(account, "start jobs")
@@ -136,53 +119,42 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     job = hub.start_job(account, spec)
     progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
     try:
-        return _follow(job, progress)
+        path = _followed(job, progress)
     except KeyboardInterrupt:
         progress.noted(
             f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it. Its ranking goes to {repo}: "
+            f"  hf jobs cancel {job.id} ends it. Its ranking goes to {repo}: "
             f"hf download {repo} --repo-type dataset --local-dir results"
         )
         raise
-
-
-def _follow(job: Job, progress: Progress) -> list[Ranking]:
-    records = []
-    for line in hub.job_log(job):
-        published = _published(line)
-        progress.noted(line if published is None else published.in_words)
-        records += [published] if published is not None else []
-    stage, message = hub.job_stage(job)
-    if stage != hub.JOB_SUCCEEDED:
-        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"read its log: {job.url}")
-    # The last lines are missing if the connection broke near the end.
-    records = records or list(filter(None, map(_published, hub.job_log(job, follow=False))))
-    if not records:
-        raise EmmsError("the job has ended, but its log does not name a ranking", f"read the log: {job.url}")
-    return [_read(published) for published in records]
-
-
-def _published(line: str) -> PublishedRanking | None:
-    try:
-        return msgspec.json.decode(line, type=PublishedRanking)
-    except msgspec.MsgspecError:
-        return None
-
-
-def _read(published: PublishedRanking) -> Ranking:
-    content = hub.read_file(published.repo_id, "dataset", published.path)
+    content = hub.read_file(repo, "dataset", path)
     if content is None:
         raise EmmsError(
-            f"{published.repo_id} has no file {published.path} with the ranking of the job",
-            f"hf download {published.repo_id} --repo-type dataset --local-dir results",
+            f"{repo} has no file {path} with the ranking of the job",
+            f"hf download {repo} --repo-type dataset --local-dir results",
         )
     return Ranking.from_json(content)
 
 
+def _followed(job: Job, progress: Progress) -> str:
+    """Report the log of a job until it ends, and return the path of the published ranking."""
+    for line in hub.job_log(job):
+        progress.noted(line)
+    stage, message = hub.job_stage(job)
+    if stage != hub.JOB_SUCCEEDED:
+        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"read its log: {job.url}")
+    # Read the log again: its last lines are missing if the connection broke near the end.
+    paths = [line.removeprefix(_PUBLISHED) for line in hub.job_log(job, follow=False) if line.startswith(_PUBLISHED)]
+    if not paths:
+        raise EmmsError("the job has ended, but its log does not name a ranking", f"read the log: {job.url}")
+    return paths[-1]
+
+
 def publish(ranking: Ranking, results_repo: str) -> str:
-    """Publish a ranking and return a line with its address. In a job the line is a record."""
+    """Publish a ranking, and return a line with its address, which a job writes to its log."""
     results.publish([ranking], results_repo)
-    return PublishedRanking.of(results_repo, ranking).line
+    path = f"{JSON_FOLDER}/{path_of(ranking)}.json"
+    return f"{_PUBLISHED}{path}" if os.environ.get(IN_JOB) else f"published in {results_repo}: {path}"
 
 
 def rank_argv(options: Options) -> list[str]:

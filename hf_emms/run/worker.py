@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError, HintStyle, current_hint_style, format_duration, hint_style, setting_ref
+from hf_emms.ranking import Row
+from hf_emms.ranking.progress import Progress
 
 # Libraries that the fork server imports once, so that a new worker starts in a fraction of a second.
 _PRELOADED = ("torch", "transformers", "hf_emms.run.worker")
@@ -46,6 +48,8 @@ _SIGNALS = {
 # A generator function that the worker runs: a function that sends an event, and the arguments → results.
 Job = Callable[..., Iterator[Any]]
 Emit = Callable[[Any], None]
+# The name of a method of `Progress`, and its arguments.
+Event = tuple[str, tuple[Any, ...]]
 
 
 class WorkerError(EmmsError):
@@ -157,15 +161,39 @@ def runs_in_worker() -> bool:
 _idle: list[Worker] = []
 
 
-@contextmanager
-def borrowed_worker(stall_limit: float) -> Iterator[Worker]:
-    """Yield a worker with this stall limit that no other thread uses during the block."""
+def run_in_worker(stall_limit: float, job: Job, *arguments: Any, on_event: Emit) -> Generator[Any, None, None]:
+    """Yield the results of a job from a worker that no other thread uses meanwhile.
+
+    If checkpoints do not run in the worker (see `runs_in_worker`), the job runs in this process.
+    """
+    if not runs_in_worker():
+        yield from job(on_event, *arguments)
+        return
     worker = _idle.pop() if _idle else Worker()
     worker.stall_limit = stall_limit
     try:
-        yield worker
+        yield from worker.run(job, *arguments, on_event=on_event)
     finally:
         _idle.append(worker)
+
+
+class EmittingProgress(Progress):
+    """A `Progress` that emits its events: the name of a method, and the arguments."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+
+    def started(self, checkpoint: str, inputs: int) -> None:
+        self._emit(("started", (checkpoint, inputs)))
+
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self._emit(("advanced", (checkpoint, inputs)))
+
+    def finished(self, row: Row) -> None:
+        self._emit(("finished", (row,)))
+
+    def noted(self, message: str) -> None:
+        self._emit(("noted", (message,)))
 
 
 def prepare() -> None:

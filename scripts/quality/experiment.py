@@ -25,10 +25,9 @@ from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import Extraction, extract, whole_sample
-from hf_emms.run.engines.rows import retrieval_of
+from hf_emms.run.extraction import EngineInput, Extraction, extract
 from hf_emms.run.plan import spec_for
+from hf_emms.run.rows import search_scores
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.retrieval import SearchScores
 from scripts.demo import sources
@@ -217,7 +216,7 @@ def searches(options: Options, checkpoints: Iterable[str], tokens: int | None = 
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # searches do not use them
     for spec, extraction in _extracted(options, sample, labels, checkpoints, tokens):
         (features,) = extraction.features.values()
-        yield retrieval_of(features, whole_sample(sample), options.scoring, spec.similarity)
+        yield search_scores(features, sample, options.scoring, spec.similarity)
 
 
 def _extracted(
@@ -227,7 +226,7 @@ def _extracted(
     for id in checkpoints:
         spec = spec_for(resolve(id, "model"), options, sample.task)
         spec = spec if tokens is None else replace(spec, max_length=tokens)
-        yield spec, extract(spec, EngineInput({}, sample, lambda: labels, *parts))
+        yield spec, extract(spec, EngineInput({}, sample, labels, *parts))
 
 
 def _labels(sample: Sample, embedded: Collection[np.ndarray]) -> LabelTable:

@@ -19,7 +19,7 @@ from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, registry
 from hf_emms.run import label_embeddings, plan
-from hf_emms.run.engines.extraction import features_key
+from hf_emms.run.extraction import features_key
 from tests.helpers.rows import image_rows, pictures, texts
 
 KINDS = ("features", "labels", "rows", "finetunings")

@@ -142,16 +142,6 @@ def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
     assert {*sets.values()} >= {"demo", "paper"}
 
 
-def test_sweep_fails_for_unusable_dataset(cli: Cli, rank: list[str], tmp_path: Path) -> None:
-    words = ("sweep", *rank[3:], "-c", "./nowhere", "-o", tmp_path, "--datasets")
-    lenient = cli(*words, "demo_captions")
-    assert (lenient.code, GOOD in lenient.out) == (0, True)
-    partly = cli(*words, "demo_captions, ./no-such-folder")
-    assert (partly.code, partly.out) == (1, lenient.out)
-    assert "\n./no-such-folder: " in partly.err
-    assert "Error: 1 dataset could not be used" in partly.err
-
-
 def test_error_is_one_line_with_hint_and_debug_prints_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("rank", "--dataset", "./no-such-folder")
     plain = cli(*words)

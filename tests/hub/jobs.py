@@ -56,11 +56,6 @@ class Job:
         environment |= {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
         environment |= {"HF_HOME": str(self.folder / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment |= self.spec.get("environment", {}) | self.spec.get("secrets", {})
-        # Tests cannot mount volumes, so variables get the path of a folder instead.
-        for volume in self.spec.get("volumes", ()):
-            for name, value in environment.items():
-                if value == volume["mountPath"]:
-                    environment[name] = str(self.folder.parents[1] / "buckets" / volume["source"])
         self.process = subprocess.Popen(
             [*python(), "-c", "from hf_emms.cli.app import main; main()", *arguments],
             env=environment,
@@ -118,7 +113,6 @@ def _told(job: Job) -> dict[str, Any]:
         "secrets": dict.fromkeys(job.spec.get("secrets", {}), ""),
         "flavor": job.spec["flavor"],
         "labels": job.spec.get("labels", {}),
-        "volumes": job.spec.get("volumes", []),
         "status": {"stage": job.stage, "message": job.message},
         "owner": {"id": job.namespace, "name": job.namespace, "type": "user"},
     }
@@ -139,23 +133,6 @@ def start(request: Request, namespace: str) -> Response:
     job = request.hub.jobs[id] = Job(id, namespace, request.json(), folder)
     job.start(request.base)
     return reply(_told(job))
-
-
-@route("GET", "/api/jobs/{namespace}")
-def list_jobs(request: Request, namespace: str) -> Response:
-    _allowed(request, namespace)
-    wanted = {tuple(label.split("=", 1)) for label in request.all("label")}
-    jobs = [job for job in request.hub.jobs.values() if job.namespace == namespace]
-    return reply([_told(job) for job in jobs if wanted <= job.spec.get("labels", {}).items()])
-
-
-@route("POST", "/api/buckets/{namespace}/{name}")
-def create_bucket(request: Request, namespace: str, name: str) -> Response:
-    folder, url = request.hub.store.folder / "buckets" / namespace / name, f"{request.base}/buckets/{namespace}/{name}"
-    if folder.is_dir():
-        return reply({"error": "You already created this bucket", "url": url}, 409)
-    folder.mkdir(parents=True)
-    return reply({"url": url, "id": f"{namespace}/{name}"})
 
 
 @route("GET", "/api/jobs/{namespace}/{id}")

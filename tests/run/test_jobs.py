@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
 import hf_emms
@@ -22,16 +20,14 @@ from hf_emms.cli.rank_commands import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
-from hf_emms.publish.destinations import PublishedRanking
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.progress import Progress
-from hf_emms.run import ranking_job, sweep
+from hf_emms.run import ranking_job
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.cache.test_keys import CHANGES
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import hub
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.quick_python import python
-from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -104,11 +100,10 @@ def test_timeouts_have_the_format_of_the_hub() -> None:
 
 
 def test_job_settings_require_the_jobs_engine() -> None:
-    for function in (hf_emms.rank, hf_emms.sweep):
-        with pytest.raises(EmmsError, match="the engine is 'local'"):
-            function(["demo_fashion"], job=JobSettings(RESULTS))
-        with pytest.raises(EmmsError, match="job"):
-            function(["demo_fashion"], engine="jobs")
+    with pytest.raises(EmmsError, match="the engine is 'local'"):
+        hf_emms.rank("demo_fashion", job=JobSettings(RESULTS))
+    with pytest.raises(EmmsError, match="job"):
+        hf_emms.rank("demo_fashion", engine="jobs")
 
 
 # ---- over HTTP -------------------------------------------------------------------------------------------------
@@ -131,12 +126,10 @@ def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandL
 
 
 @pytest.mark.slow
-def test_a_job_returns_its_ranking_and_a_bucket_keeps_features(
-    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
-) -> None:
+def test_a_job_returns_its_ranking(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     here, there, before = tmp_path / "here.json", tmp_path / "there.json", set(hub.jobs)
-    checkpoints, bucket = ["-c", POOR, "-c", GOOD, "-c", "lab/nowhere"], ["--jobs-bucket", "ada/emms-cache"]
-    done = cli.run(*WORDS, *JOB, *checkpoints, *bucket, "-o", there, token=token)
+    checkpoints = ["-c", POOR, "-c", GOOD, "-c", "lab/nowhere"]
+    done = cli.run(*WORDS, *JOB, *checkpoints, "-o", there, token=token)
     assert done.code == 0, done
     (job,) = (job for id, job in hub.jobs.items() if id not in before)
     assert job.stage == "COMPLETED"
@@ -153,80 +146,17 @@ def test_a_job_returns_its_ranking_and_a_bucket_keeps_features(
         assert row.scores["emms"].value == pytest.approx(alone.row(row.checkpoint).scores["emms"].value, abs=1e-6)
     assert far.rows[2].error
 
-    def kept() -> dict[Path, bytes]:
-        folder = hub.store.folder / "buckets" / "ada" / "emms-cache"
-        paths = (path for kind in ("features", "rows") for path in (folder / kind).rglob("*") if path.is_file())
-        return {path: path.read_bytes() for path in paths}
-
-    stored = kept()
-    assert len(stored) == 4
-    again = cli.run(*WORDS, *JOB, "-c", POOR, *bucket, token=token)
-    assert again.code == 0, again
-    assert kept() == stored
-    first, second = (job for id, job in hub.jobs.items() if id not in before)
-    assert [volume["source"] for volume in second.spec["volumes"]] == ["ada/emms-cache"]
-    hub.jobs["f" * 24] = dataclasses.replace(first, id="f" * 24, spec={**first.spec, "labels": {}})
-    listed = cli.run("jobs", "--format", "csv", token=token)
-    del hub.jobs["f" * 24]
-    assert listed.code == 0, listed
-    assert {first.id, second.id} <= {line.split(",")[0] for line in listed.out.splitlines()}
-    assert "f" * 24 not in listed.out  # it is not of hf-emms
-    assert "demo_captions" in listed.out
-
-
-def test_a_sweep_job_contains_its_datasets_and_finds_its_rankings() -> None:
-    datasets = ["org/a", {"dataset": "org/a", "config": "one", "folds": 3}, {"dataset": "org/a", "split": "test"}]
-    settings = {"engine": "jobs", "max_samples": 0, "checkpoints": ["org/best"], "seed": 1}
-    options_of = sweep.sweep_options(datasets, settings)
-    spec = sweep.job_spec(options_of, JobSettings(RESULTS, package="hf-emms"))
-    shared = {"max_samples": None, "checkpoints": ["org/best"], "seed": 1}
-    assert json.loads(spec.command[6]) == {**shared, "datasets": [{"dataset": "org/a"}, *datasets[1:]]}
-    assert spec.command[:6] == ("uv", "run", "--with", "hf-emms", "hf-emms", "sweep")
-    of_a = [("org/a", "one", "train"), ("org/a", "two", "train"), ("org/a", "two", "test")]
-    rankings = [example(dataset=a, config=b, split=c) for a, b, c in (*of_a, ("org/b", None, "train"))]
-    by_name = sweep._by_name(rankings, options_of)
-    best, every = ["org/best"], [row.checkpoint for row in example()]
-    expected = {"org/a one": best, "org/a": best, "org/a test": best, "org/b": every}
-    assert {name: [row.checkpoint for row in ranking] for name, ranking in by_name.items()} == expected
-
 
 def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    job, record = SimpleNamespace(url="hub/job"), PublishedRanking(RESULTS, "a.json")
-    lines: list[str] = []
+    job, heard = SimpleNamespace(url="hub/job"), RecordedProgress()
     monkeypatch.setattr(ranking_job.hub, "job_log", lambda job, follow=True: ["started"] if follow else lines)
     monkeypatch.setattr(ranking_job.hub, "job_stage", lambda job: (ranking_job.hub.JOB_SUCCEEDED, ""))
-    monkeypatch.setattr(ranking_job.hub, "read_file", lambda *place: stored.get(place))
-    stored: dict[tuple[str, ...], str] = {}
+    lines: list[str] = []
     with pytest.raises(EmmsError, match=r"\n.*read the log: hub/job"):
-        ranking_job._follow(job, Progress())
-    lines += ["done", msgspec.json.encode(record).decode()]
-    with pytest.raises(EmmsError, match=r"ada/emms-results has no file a\.json"):
-        ranking_job._follow(job, Progress())
-    stored[RESULTS, "dataset", "a.json"] = example().to_json()
-    assert ranking_job._follow(job, Progress()) == [example()]
-
-
-@pytest.mark.slow
-def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: CommandLine, token: str) -> None:
-    repo = "ada/swept"
-    plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}
-    plan["datasets"] = ["demo_fashion", {"dataset": "demo_captions", "max_samples": 50}]
-    (cli.folder / "plan.json").write_text(json.dumps(plan))
-    words = ["sweep", "plan.json", "--results-repo", repo, "--format", "csv"]
-    done = cli.run(*words, "--engine", "jobs", token=token)
-    assert done.code == 0, done
-    assert sorted(done.out.splitlines()) == [
-        "checkpoint,demo_fashion,demo_captions",
-        f"{GOOD},1,1",
-        f"{POOR},2,2",
-    ]
-    # What is published does not run again, neither here nor in a job.
-    again = cli.run(*words, "--dry-run", token=token)
-    assert "2 datasets: 0 cells to run, 4 there already" in again.err
-    with_nothing_new = cli.run(*words, "--engine", "jobs", token=token)
-    assert (with_nothing_new.code, len(with_nothing_new.out.splitlines())) == (0, 3)
-    priced = cli.run(*words, "--engine", "jobs", "--dry-run", token=token)
-    assert "USD if cpu-basic is as fast as this machine" in priced.err
+        ranking_job._followed(job, heard)  # type: ignore[arg-type]
+    lines += ["done", "published ranking: a.json"]
+    assert ranking_job._followed(job, heard) == "a.json"  # type: ignore[arg-type]
+    assert heard.notes == ["started", "started"]
 
 
 @pytest.mark.slow
@@ -305,8 +235,7 @@ def test_a_fine_tuning_job_installs_packages_and_saves_no_model() -> None:
     packages = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
     assert {("--with", package) for package in packages} <= {*pairwise(command)}
     assert "--confirm" in command
-    long = job_spec(Options(f"org/{'c' * 80}"), JobSettings(RESULTS))
-    assert long.labels == {"app": "hf-emms", "subject": f"org--{'c' * 58}"}
-    assert not {*pairwise(long.command)} & {("--with", package) for package in packages}
+    alone = job_spec(Options("org/data"), JobSettings(RESULTS))
+    assert not {*pairwise(alone.command)} & {("--with", package) for package in packages}
     with pytest.raises(EmmsError, match="cannot save a model"):
         job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))

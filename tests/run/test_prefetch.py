@@ -4,57 +4,70 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.presets import demo
-from hf_emms.run.engines.local import Prefetch
+from hf_emms.run import engine
+from hf_emms.run.engine import Prefetch
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.hub import Hub
 from tests.hub.fixtures import run_client
 
-REPOS = [Repo(f"org/model-{number}", "model", "0" * 40) for number in range(6)]
+NAMES = [f"org/model-{number}" for number in range(6)]
+
+
+def prefetch(bring: Callable[[str], object], folder: Path | None = None) -> Prefetch:
+    """A `Prefetch` that calls a function instead of downloading."""
+    specs = {name: SimpleNamespace(repo=Repo(name, "model", "0" * 40, folder)) for name in NAMES}
+    inputs: Any = SimpleNamespace(checkpoints=specs, progress=RecordedProgress())
+    return Prefetch(inputs, lambda spec, inputs: bring(spec.repo.id))
 
 
 def test_prefetch_downloads_a_limited_number_ahead() -> None:
-    brought: dict[Repo, int] = {}
-    with Prefetch(REPOS, lambda repo: brought.update({repo: threading.get_ident()})) as prefetch:
-        for place, repo in enumerate(REPOS):
-            eventually(lambda place=place: len(brought) == min(place + 2, len(REPOS)))
+    brought: dict[str, int] = {}
+    with prefetch(lambda name: brought.update({name: threading.get_ident()})) as ahead:
+        for place, name in enumerate(NAMES):
+            eventually(lambda place=place: len(brought) == min(place + 2, len(NAMES)))
             time.sleep(0.05)
-            assert list(brought) == REPOS[: place + 2]
-            prefetch.wait_for(repo)
+            assert list(brought) == NAMES[: place + 2]
+            ahead.wait_for(name)
     assert len(set(brought.values())) == 1  # one after the other
 
 
 def test_an_error_of_prefetch_is_raised_in_its_turn() -> None:
-    def bring(repo: Repo) -> None:
-        if repo is REPOS[1]:
+    def bring(name: str) -> None:
+        if name == NAMES[1]:
             raise EmmsError("broken")
 
-    with Prefetch(REPOS[:3], bring) as prefetch:
-        prefetch.wait_for(REPOS[0])
+    with prefetch(bring) as ahead:
+        ahead.wait_for(NAMES[0])
         with pytest.raises(EmmsError, match="broken"):
-            prefetch.wait_for(REPOS[1])
-        prefetch.wait_for(REPOS[2])
+            ahead.wait_for(NAMES[1])
+        ahead.wait_for(NAMES[2])
 
 
-def test_waiting_is_reported_and_local_folders_do_not_wait(tmp_path: Path) -> None:
-    local = Repo("./folder", "model", "local-0", tmp_path)
-    slow, told = threading.Event(), []
-    with Prefetch([local, REPOS[0]], lambda repo: slow.wait() and None, told.append) as prefetch:
-        prefetch.wait_for(local)
-        threading.Timer(1.5, slow.set).start()
-        prefetch.wait_for(REPOS[0])
-    assert told == ["org/model-0"]
+def test_waiting_is_no_stall_and_local_folders_do_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_WAIT_SECONDS", 0.01)
+    slow = threading.Event()
+    with prefetch(lambda name: slow.wait()) as ahead:
+        threading.Timer(0.2, slow.set).start()
+        ahead.wait_for(NAMES[0])
+        assert NAMES[0] in ahead._inputs.progress.inputs
+    with prefetch(lambda name: pytest.fail("it is here"), tmp_path) as local:
+        local.wait_for(NAMES[0])
 
 
 def test_leaving_the_block_cancels_downloads() -> None:
     called_off: list[threading.Event | None] = []
-    with Prefetch(REPOS, lambda repo: called_off.append(CANCELLED.get())):
+    with prefetch(lambda name: called_off.append(CANCELLED.get())):
         eventually(lambda: called_off)
     assert called_off[0] is not None
     assert called_off[0].is_set()

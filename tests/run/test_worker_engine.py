@@ -136,18 +136,6 @@ def test_a_chat_template_that_does_not_end_on_one_row_is_one_failed_row(zoo: Pat
     assert ranking.row(str(good)).error is None
 
 
-def test_a_sweep_loads_a_label_encoder_once(texts: str, tmp_path: Path) -> None:
-    loads, rows = tmp_path / "loads", tmp_path / "rows.csv"
-    rows.write_text("text,label\n" + "".join(f"row {n},{'xy'[n % 2]}\n" for n in range(60)))
-    act = f"if not hasattr(self, 'seen'): self.seen = open({str(loads)!r}, 'a').write('x')"
-    encoder = own_code(tmp_path / "encoder", act)
-    found = hf_emms.sweep(
-        [texts, str(rows)], GOOD, encoders=encoder, cache=False, trust_remote_code=True, output=tmp_path / "results"
-    )
-    assert [row.error for ranking in found.rankings.values() for row in ranking.rows] == [None, None]
-    assert loads.read_text() == "x"
-
-
 def test_rankings_are_equal_with_and_without_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"encoders": ENCODER, "max_samples": 60, "cache": False}
     checkpoints = [GOOD, "emms-demo/bert-random"]

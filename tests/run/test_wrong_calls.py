@@ -34,7 +34,6 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
     [
         (lambda: hf_emms.confirm(None), "ranking is None"),
         (lambda: hf_emms.sweep(None), "datasets is None"),
-        (lambda: hf_emms.sweep(["demo_glosses"], output=5), "output is 5"),
         (lambda: hf_emms.card(None), "ranking is None"),
         (lambda: hf_emms.push_to_hub("a.json", "org/emms-results"), "ranking is 'a.json'"),
         (lambda: hf_emms.expected_gap(None), "ranking is None"),
