@@ -1,4 +1,4 @@
-"""The wheel that Spaces and jobs install has the same contents as the wheel of a release."""
+"""The wheel that jobs install has the same contents as the wheel of a release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build a wheel of this installation, which Spaces and jobs install, because no package index has hf-emms yet."""
+"""Build a wheel of this installation, which jobs install, because no package index has hf-emms yet."""
 
 from __future__ import annotations
 
