@@ -20,7 +20,6 @@ RETRY_HINT = "run the same command again later; finished work is kept"
 _RETRY_LATER_HINT = f"{RETRY_HINT}; to wait longer, set HF_EMMS_DEADLINE=SECONDS"
 _LOGIN = "hf auth login"
 
-_PUBLIC = "https://huggingface.co"
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 # The Hub limits requests per five minutes, so a client waits at most five minutes.
 _DEADLINE_SECONDS = 420.0
@@ -57,11 +56,6 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
-
-
-def endpoint_environment() -> dict[str, str]:
-    """Return the environment variable that makes another program use the same Hub; none for huggingface.co."""
-    return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 
 
 def repo_url(id: str, kind: Kind) -> str:

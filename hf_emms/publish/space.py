@@ -121,6 +121,7 @@ def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, p
             f"no ranking of {results} can be read: {problems[0]}", "publish it again: hf-emms publish results"
         )
     sdk = "static" if static else "gradio"
+    endpoint = {"HF_ENDPOINT": os.environ["HF_ENDPOINT"]} if os.environ.get("HF_ENDPOINT") else {}
     content = {_README: files()[_README]} | static_files(data, results) if static else files()
     card = RepoCard(content[_README].decode())
     for name, value in ((_STATIC if static else {}) | links(rankings.values(), results)).items():
@@ -137,6 +138,6 @@ def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, p
             hardware=hardware,
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
-            variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
+            variables={"EMMS_RESULTS_REPO": results, **endpoint},
         )
     return Published(hub.repo_url(repo_id, "space"), commit, tuple(problems))
