@@ -40,13 +40,8 @@ UNCLEAR: dict[str, Build] = {
     "two answers and the better one": table(
         {"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}
     ),
-    "answers of two kinds beside a label": table(
-        {"question": TEXTS, "response_a": TEXTS, "response_b": OTHER_TEXTS, "label": CLASSES}
-    ),
     "choices": table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}),
     "choices beside a picture": with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
-    "choices beside an answer": table({"question": TEXTS, "answer": OTHER_TEXTS, "choices": [["a"]] * N}),
-    "numbered choices": table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
     **{
         f"paths of absent {name}s": csv_of(f"{name},label", [f"absent/{i}.{suffix}" for i in range(N)], CLASSES)
         for name, suffix in (("image", "png"), ("audio", "wav"))
@@ -59,9 +54,6 @@ UNCLEAR: dict[str, Build] = {
     "stance": table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
     "two texts": table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, "label": BITS}),
     "numbered texts": table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
-    "numbered texts beside another": table(
-        {"text": MORE_TEXTS, "headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}
-    ),
     "lists of texts that may be classes": table(
         {"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}
     ),
@@ -69,7 +61,6 @@ UNCLEAR: dict[str, Build] = {
     "a text and prices": table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
     "ages": with_images(age=[20 + 7 * i % 60 for i in range(N)]),
     "a text and whole numbers": table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
-    "a text and numbers that increase": table({"text": TEXTS[:2], "k": [1, 2]}),
     **{
         f"{values[0]} as a label": table({"text": TEXTS, "label": (values * N)[:N]})
         for values in (
@@ -79,8 +70,6 @@ UNCLEAR: dict[str, Build] = {
     },
     "pairs of ids": table({"text": TEXTS, "labels": [[0, 1], [1, 0]] * 12}),
     "many -1 beside classes": table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
-    "cities beside two numbers": table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES}),
-    "a class and a key": table({"label": CLASSES, "row_id": [*range(N)]}),
     "a class as a text": table({"city": CLASSES, "label": BITS}),
     "structures written as texts": table(
         {"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}
@@ -95,8 +84,6 @@ UNCLEAR: dict[str, Build] = {
     "two texts that repeat": table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
     "a translation that repeats": table({"en": TEXTS, "de": CLASSES}),
     "a text, a title and two marks": table({"text": TEXTS, "title": OTHER_TEXTS, "x": BITS, "y": BITS}),
-    "marks that all rows have": table({"text": TEXTS, "x": [0] * N, "y": [1] * N}),
-    "a key, a text and tables": table({"id": [i * 7 % 30 for i in range(N)], "text": TEXTS, "x": [[[1]]] * N}),
     "scores that are missing": table({"text": TEXTS, "score": [float("nan")] * N}),
     "one text": table(
         {"text": [f"It begins with the {text}. It goes on with {text}. At last it ends with {text}." for text in TEXTS]}
@@ -108,27 +95,20 @@ UNCLEAR: dict[str, Build] = {
     "sentences with too few tags": table({"tokens": [["a", f"b{i}"] for i in range(N)], "upos": [["DET"]] * N}),
     "sentences with the same tags": table({"tokens": [["a", f"b{i}"] for i in range(N)], "ner_tags": [["O", "O"]] * N}),
     "entities that are not in their text": table({"text": TEXTS, "entities": [[OUTSIDE]] * N}),
-    "a pair of any names": table({"left": TEXTS, "right": OTHER_TEXTS, "match": BITS}),
     "a pair as one text": table({"headline": TEXTS, "body": OTHER_TEXTS, "stance": CLASSES}),
     "a pair with values": table({"left": TEXTS, "right": OTHER_TEXTS, "how near": VALUES}),
-    "texts of a pair beside a label of another name": table(
-        {"premise": TEXTS, "hypothesis": OTHER_TEXTS, "kind": CLASSES}
-    ),
     "texts alone": table({"title": TEXTS, "body": OTHER_TEXTS}),
     "names with spaces": table({"User said": TEXTS, "Bot's": OTHER_TEXTS}),
     "three texts": table({"a": TEXTS, "b": OTHER_TEXTS, "c": MORE_TEXTS, "kind": CLASSES}),
     "one label among codes": table(
         {"text": TEXTS, "binary_label": BITS} | {f"code{k}": [i * k % 5 for i in range(N)] for k in range(1, 14)}
     ),
-    "one label among numbers": table({"text": TEXTS, "label_name": CLASSES, "length": [*range(N)], "width": VALUES}),
     "several classes in a column of another name": table(
         {"plot": TEXTS, "genres": [bar.replace("|", ", ") for bar in BARS]}
     ),
-    "a class for every two texts": table({"v1": [f"class {i // 2}" for i in range(N)], "v2": TEXTS}),
     "choices that are left out": table(
         {"question": TEXTS, "options": [["a", "b"]] * N, "answer": ["a", "b"] * (N // 2)}
     ),
-    "judged answers": table({"prompt": TEXTS, "completion": OTHER_TEXTS, "label": [*map(bool, BITS)]}),
     "responses and whether they are right": table({"instruction": TEXTS, "output": OTHER_TEXTS, "label": BITS}),
     "a response that may be a class": table(
         {"text": TEXTS, "target": CLASSES, "stance": ["for", "against"] * (N // 2)}

@@ -22,7 +22,7 @@ from hf_emms.options import SampleOptions
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 # Rows in the shuffle buffer of a stream, and one further row for so many, because some may be skipped.
-_BUFFER, _SPARE = 1_000, 10
+_BUFFER, _SPARE = 500, 10
 # Bytes that fsspec reads ahead; its default of 5 MiB exceeds most columns of a row group.
 _BLOCK = 1 << 20
 # Types of polars for which Arrow has few functions → equivalent types.
