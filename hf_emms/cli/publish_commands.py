@@ -107,7 +107,7 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
 @cloup.option("--results", required=True, metavar="DIR|REPO", help="Folder with rankings, or a results dataset.")
 @cloup.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
 def leaderboard(results: str, port: int) -> None:
-    """Serve the leaderboard on this machine: tables, comparisons, a shortlist, and the same as JSON.
+    """Serve the leaderboard on this machine: rankings, ranks across datasets, costs, and the same as JSON.
 
     New rankings in the folder appear at once. Press Ctrl-C to stop.
     """

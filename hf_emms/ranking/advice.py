@@ -30,6 +30,8 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _NAMED = 3
 # The noise of the folds falls with the square root of the rows: this many times the rows halve it.
 _HALVES_NOISE = 4
+# From this share of unknown tokens or truncated texts on, they may be the reason for low scores.
+_MANY = 0.1
 
 
 # ---- fine-tuned scores ---------------------------------------------------------------------------------------------
@@ -197,14 +199,22 @@ def _left_out(ranking: RankingData, best: Row) -> str:
 
 
 def _nothing_explained(ranking: RankingData) -> str:
-    """Return that no estimate is above its own noise."""
+    """Return that no estimate is above its own noise, and possible reasons."""
     best = ranking.row(verdict(ranking).first[0])
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    return (
+    sentence = (
         f"No checkpoint's features predict the labels: {shown.sentence(best.scores[ranking.estimators[0]])} "
         f"at best. Check that the labels match their inputs, and that {pluralize(ranking.n, 'row')} are enough for "
         f"{pluralize(ranking.n_labels, 'label text')}."
     )
+    reasons = {
+        "of the tokens are unknown to these tokenizers: rank checkpoints for this language": "unknown_tokens",
+        "of the texts are truncated, so that the deciding part may be missing": "cut_texts",
+    }
+    for reason, name in reasons.items():
+        share = max((getattr(row, name) or 0.0 for row in ranking.rows), default=0.0)
+        sentence += f" Up to {share:.0%} {reason}." * (share >= _MANY)
+    return sentence
 
 
 def _choice(ranking: RankingData, row: Row) -> str:

@@ -111,6 +111,9 @@ CASES: dict[str, Ranking] = {
     "none of a shared rank explains something": of_rows(
         row("large", 0.02, 0.02, parameters=1000), row("small", 0.01, 0.02, 0.2, parameters=10)
     ),
+    "unknown tokens and truncated texts": of_rows(
+        row("a", 0.0, 0.02, unknown_tokens=0.1, cut_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)
+    ),
     "the first has no head": of_rows(AST, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech"),
     "none has a head": of_rows(AST, task="speech"),
     "without the first, the second ties": of_rows(
