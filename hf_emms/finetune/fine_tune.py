@@ -31,7 +31,7 @@ from hf_emms.errors import (
 )
 from hf_emms.features.architectures import STATIC
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
-from hf_emms.finetune.forecast import LOAD_SECONDS, PlannedRuns, forecast_text
+from hf_emms.finetune.forecast import LOAD_SECONDS, forecast_text, seconds_of_runs
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
@@ -103,19 +103,19 @@ class FineTuning:
     @property
     def forecast(self) -> str:
         """Return the number of runs, their length, and about how long they take as text."""
-        return forecast_text(self.planned_runs(), self.splits)
+        return forecast_text(list(map(self.recipe, self.shortlist)), self.seconds, self.splits)
 
-    def planned_runs(self) -> list[PlannedRuns]:
-        return [
-            PlannedRuns(
-                self.recipe(row),
-                self._seconds_per_forward(row),
-                row.seconds.loading or LOAD_SECONDS,
+    @property
+    def seconds(self) -> float:
+        """Return about how long all runs take."""
+        return sum(
+            seconds_of_runs(
+                self.recipe(row), self.splits, self.seconds_per_forward(row), row.seconds.loading or LOAD_SECONDS
             )
             for row in self.shortlist
-        ]
+        )
 
-    def _seconds_per_forward(self, row: Row) -> float:
+    def seconds_per_forward(self, row: Row) -> float:
         """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
         if row.seconds.forward and row.cached != "features" and self.ranking.n_inputs:
             spec, kind = self.specs.get(row.checkpoint), self.splits.task.input

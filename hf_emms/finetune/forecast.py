@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hf_emms.errors import format_duration, pluralize
 from hf_emms.finetune.recipe import Recipe, head_of
@@ -18,34 +17,24 @@ _STEP_FORWARDS, _STEP_SECONDS = 2.5, 0.006
 _TOKEN_SECONDS = 0.001
 
 
-@dataclass(frozen=True)
-class PlannedRuns:
-    """The planned runs of a checkpoint."""
-
-    recipe: Recipe
-    seconds_per_forward: float
-    loading: float = LOAD_SECONDS
-
-    def seconds(self, splits: Splits) -> float:
-        """Return about how long the runs take if none stops early."""
-        recipe, head = self.recipe, head_of(splits.task)
-        steps, written = recipe.total_steps(splits.training_rows), head.count_written(splits.test)
-        trained = steps * recipe.batch_size
-        evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
-        forwards = _STEP_FORWARDS * trained * head.inputs_per_row
-        forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test) + written
-        overhead = self.loading + steps * _STEP_SECONDS + written * _TOKEN_SECONDS
-        return recipe.runs * (overhead + forwards * self.seconds_per_forward)
+def seconds_of_runs(recipe: Recipe, splits: Splits, seconds_per_forward: float, loading: float = LOAD_SECONDS) -> float:
+    """Return about how long the runs of a checkpoint take if none stops early."""
+    head = head_of(splits.task)
+    steps, written = recipe.total_steps(splits.training_rows), head.count_written(splits.test)
+    trained = steps * recipe.batch_size
+    evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
+    forwards = _STEP_FORWARDS * trained * head.inputs_per_row
+    forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test) + written
+    overhead = loading + steps * _STEP_SECONDS + written * _TOKEN_SECONDS
+    return recipe.runs * (overhead + forwards * seconds_per_forward)
 
 
-def forecast_text(planned: Sequence[PlannedRuns], splits: Splits) -> str:
+def forecast_text(recipes: Sequence[Recipe], seconds: float, splits: Splits) -> str:
     """Return the number of runs, their length, and about how long they take as text."""
-    seconds = sum(checkpoint.seconds(splits) for checkpoint in planned)
-    runs = sum(checkpoint.recipe.runs for checkpoint in planned)
-    recipe = planned[0].recipe
+    runs, recipe = sum(recipe.runs for recipe in recipes), recipes[0]
     sizes = ", ".join(f"{name} {size}" for name, size in splits.sizes.items())
     quick = " (a quick budget: the best at it may not be the best at yours)" if recipe.budget else ""
     return (
-        f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
+        f"fine-tuning {pluralize(len(recipes), 'checkpoint')}: {pluralize(runs, 'run')} of "
         f"{recipe.length}{quick}, about {format_duration(seconds)} on an idle machine; {sizes}"
     )

@@ -17,8 +17,8 @@ from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.forecast import PlannedRuns, forecast_text
-from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
+from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
+from hf_emms.finetune.recipe import Recipe, check_head, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
@@ -338,10 +338,9 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         if spec is not None and (row is None or row.error is None):
             weights = costs[spec.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
             sized.append((weights or 0, spec))
-    shortlist = []
+    recipes, seconds = list[Recipe](), 0.0
     for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
         method, _ = choose_method(options.training, parameters, choose_device(options.device))
-        recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
-        forward = rate.seconds(parameters, embedding_parameters(spec.config))
-        shortlist.append(PlannedRuns(recipe, forward))
-    return f"fine-tuning, at most: {forecast_text(shortlist, splits)}"
+        recipes.append(recipe_for(options.training, head_of(task), parameters, method, options.batch_size))
+        seconds += seconds_of_runs(recipes[-1], splits, rate.seconds(parameters, embedding_parameters(spec.config)))
+    return f"fine-tuning, at most: {forecast_text(recipes, seconds, splits)}"

@@ -26,6 +26,7 @@ from hf_emms.finetune.fine_tune import (
     fine_tune,
     train_here,
 )
+from hf_emms.finetune.forecast import seconds_of_runs
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun
@@ -237,18 +238,16 @@ def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
 
 def test_the_forecast_counts_inputs_at_the_measured_speed(ranked_images: Ranking) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
-    (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
-    forwards = 2.5 * 10 * 8 + 3 * 9 + 12
-    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (0.56 + 0.01 * forwards))
+    forwards, recipe = 2.5 * 10 * 8 + 3 * 9 + 12, work.recipe(work.shortlist[0])
+    assert seconds_of_runs(recipe, work.splits, 0.01) == pytest.approx(2 * (0.56 + 0.01 * forwards))
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
     assert quick.forecast.startswith(words)
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
     rows = row, msgspec.structs.replace(row, cached="features")
-    measured, *by_size = replace(work, shortlist=rows, seconds_per_parameter=1e-4).planned_runs()
-    assert (measured.seconds_per_forward, measured.loading) == (pytest.approx(10.3 / 1030), 0.5)
-    assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1])
+    work = replace(work, shortlist=rows, seconds_per_parameter=1e-4)
+    assert [work.seconds_per_forward(row) for row in rows] == pytest.approx([10.3 / 1030, 0.1])
 
 
 def test_static_embeddings_train_at_the_rates_of_small_checkpoints(ranked_images: Ranking) -> None:
