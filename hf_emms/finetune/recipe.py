@@ -38,8 +38,8 @@ _METHODS = ("full", "lora", "head")
 _LORA_FACTOR = 10  # adapters start at zero and need larger rates
 _HEAD_RATES = (1e-3, 1e-2)
 _SHORT_EPOCHS, _SHORT_BATCH = 3, 8
-# Bytes per parameter of weights, gradients and AdamW's two moments in float32, and of the weights alone.
-BYTES_PER_PARAMETER, BYTES_OF_WEIGHT = 16, 4
+# Bytes per parameter of weights, gradients and the two moments of AdamW in float32.
+_BYTES_PER_PARAMETER = 16
 # The share of free memory that weights, gradients and the optimizer may use; activations need the rest.
 _MEMORY_SHARE = 0.7
 
@@ -150,7 +150,7 @@ def choose_method(options: TrainingOptions, parameters: int | None, device: torc
     if options.method is not None:
         return options.method, None
     free = free_memory(device) if device.type == "cuda" else free_main_memory() if device.type == "cpu" else None
-    needed = BYTES_PER_PARAMETER * (parameters or 0)
+    needed = _BYTES_PER_PARAMETER * (parameters or 0)
     if free is None or needed <= free * _MEMORY_SHARE:
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
