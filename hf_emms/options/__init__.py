@@ -36,7 +36,7 @@ DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_ENCODERS = "base"
-# The default folder for pulled results and for sweeps.
+# The default folder for the rankings of sweeps.
 DEFAULT_RESULTS = "emms-results"
 
 # Columns with their own flag, --NAME-column, and its help. Use --column for other columns of a task.

@@ -101,20 +101,6 @@ def publish_wheel(repo_id: str) -> None:
         )
 
 
-def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
-    """Return rankings by their path (see `path_of`), and the reasons why some files could not be read.
-
-    Args:
-        place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
-
-    Raises:
-        EmmsError: The dataset does not exist or has no rankings, or the Hub is unreachable.
-    """
-    repo = hub.resolve(place, "dataset")
-    folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
-    return rankings_below(folder if repo.folder is not None else folder / JSON_FOLDER)
-
-
 def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
     """Return the rankings below a folder by their path, and the reasons why some files could not be read."""
     rankings: dict[str, Ranking] = {}

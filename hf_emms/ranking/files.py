@@ -13,8 +13,6 @@ from hf_emms.ranking.records import RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
 
-# The lock of a folder, for reading, merging and replacing a ranking.
-LOCK = ".hf-emms.lock"
 _WRITES_JSON = "hf-emms rank … --format json writes one"
 INDENT = 2
 

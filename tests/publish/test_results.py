@@ -152,21 +152,6 @@ def test_ranking_is_published_once_with_a_card(lab: Hub, publish: Run) -> None:
     assert commits(lab) == before
 
 
-def test_pull_is_lossless_and_reports_damaged_files(lab: Hub, publish: Run, tmp_path: Path) -> None:
-    rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
-    publish(*rankings)
-    lab.store.put_files(ID, {"rankings/task/data/broken.json": b"{"}, "dataset")
-    code = f"""
-        import json
-        from hf_emms.publish.results import pull
-        rankings, problems = pull("{ID}")
-        print(json.dumps([[ranking.to_json() for ranking in rankings.values()], problems]))
-        """
-    pulled, (problem,) = run_client(lab, code, tmp_path / "reader")
-    assert sorted(map(Ranking.from_json, pulled), key=str) == sorted(rankings, key=str)
-    assert problem.startswith("task/data/broken: ")
-
-
 RANKING = f"rankings/{path_of(example())}.json"
 # The published content, and the expected error.
 KEPT = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.presets import demo
-from hf_emms.publish.results import pull
+from hf_emms.publish.results import rankings_below
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import cli, home
 from tests.helpers.space import with_clear_order
@@ -42,11 +42,11 @@ def test_published_values_of_hub_ids_are_a_column_with_its_table(hub: Hub, cli: 
     assert "MIEB" in ranking["static_table"]["title"]
 
 
-def test_a_folder_is_pulled_at_any_depth_with_its_problems(tmp_path: Path) -> None:
+def test_rankings_are_read_at_any_depth_with_their_problems(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("first", "second"):
         (tmp_path / "deep" / f"{name}.json").write_text(with_clear_order(name, "lab/a", "lab/b").to_json())
     (tmp_path / "folder.json").mkdir()
-    rankings, problems = pull(str(tmp_path))
+    rankings, problems = rankings_below(tmp_path)
     assert sorted(rankings) == ["deep/first", "deep/second"]
     assert problems == ["folder: Is a directory"]
