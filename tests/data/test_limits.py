@@ -100,13 +100,19 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
 def test_a_card_that_expands_to_too_much_is_refused(tmp_path: Path, top: str) -> None:
     write(tmp_path / "train.csv", CSV)
     write(tmp_path / "README.md", f"---\n{top}\n---\n")
-    assert "YAML" in refused(str(tmp_path)).message
+    assert "20 aliases" in refused(str(tmp_path)).message
 
 
-def test_a_card_with_a_few_aliases_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "card",
+    [
+        "---\nfile: &file train.csv\nconfigs:\n- config_name: default\n  data_files: *file\n---\n",
+        "# A card\n" + "- *emphasis*\n" * 100,
+    ],
+)
+def test_a_card_with_a_few_aliases_or_many_stars_is_read(tmp_path: Path, card: str) -> None:
     write(tmp_path / "train.csv", CSV)
-    files = "configs:\n- config_name: default\n  data_files: *file"
-    write(tmp_path / "README.md", f"---\nfile: &file train.csv\n{files}\n---\n")
+    write(tmp_path / "README.md", card)
     assert len(load_sample(str(tmp_path)))
 
 

@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError, setting_ref
 # A JSON file with one list, an image and a sound are read at once.
 MAX_FILE = 1 << 30
 MAX_UNPACKED, MAX_RATIO = 10 << 30, 100
-MAX_CARD, MAX_ALIASES = 1 << 20, 20
+MAX_CARD, MAX_ALIASES = 16 << 20, 20
 _CHUNK = 1 << 20
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 
@@ -103,13 +103,11 @@ def _is_document(path: Path) -> bool:
 
 
 def _check_card(card: Path) -> None:
-    """Refuse a card whose YAML, with its aliases, could fill the memory."""
-    with card.open("rb") as stream:
-        start = stream.read(MAX_CARD + 1).lstrip()
-    if not start.startswith(b"---"):
-        return
-    top, end, _ = start.removeprefix(b"---").partition(b"\n---")
-    n_aliases = len(re.findall(rb"[\s\[{,:]\*[\w-]", top)) if end else 0
-    if n_aliases > MAX_ALIASES or (not end and len(start) > MAX_CARD):
-        problem = f"The YAML at the top of {str(card)!r} has more than 1 MB or more than {MAX_ALIASES} aliases."
-        raise EmmsError(problem, "Shorten or remove it.")
+    """Refuse a card that could fill the memory, also with the aliases of its YAML."""
+    is_large = card.stat().st_size > MAX_CARD
+    text = "" if is_large else card.read_text("utf-8", "replace").lstrip()
+    top, end, _ = text.removeprefix("---").partition("\n---")
+    has_yaml = text.startswith("---") and bool(end)
+    if is_large or (has_yaml and len(re.findall(r"[\s\[{,:]\*[\w-]", top)) > MAX_ALIASES):
+        limit = f"{MAX_CARD >> 20} MB, or more than {MAX_ALIASES} aliases in the YAML at its top"
+        raise EmmsError(f"{str(card)!r} has more than {limit}.", "Shorten or remove it.")
