@@ -78,7 +78,7 @@ def alternating(statistics: Standardised) -> Score:
     whitened = rotated[arrived] / np.sqrt(values[arrived])[:, None]
     optimum = basis.inner(whitened, whitened)
     values, rotated, decay = values[~arrived], rotated[~arrived], decay[~arrived, None]
-    grams = basis.row_products(rotated, rotated)
+    grams = basis.row_products(rotated)
     gained = (1.0 - decay) / values[:, None]
     coefficients = np.zeros((len(values), len(zz)))
     weights = np.full(len(zz), 1.0 / len(zz))
@@ -174,7 +174,7 @@ def _logme(moments: Moments, *, on_classes: bool) -> Score:
     if on_classes:
         columns, squares = xy + np.outer(origin, y), y
     else:
-        columns, squares = basis.expand(xy - np.outer(x, y / n)), n * basis.variances()
+        columns, squares = basis.expand((xy - np.outer(x, y / n)) * basis.scale), n * basis.variances()
     return Score(float(np.mean(_evidence(sigma[kept], (project @ columns) ** 2, squares, n))))
 
 

@@ -133,7 +133,8 @@ class _Basis:
         self.scale = scale
         ends = np.cumsum(self.widths).tolist()
         self.columns = [slice(end - width, end) for end, width in zip(ends, self.widths, strict=True)]
-        self.pairs = [] if self.by_text else [self._pair(j, k) for j in range(self.k) for k in range(j, self.k)]
+        self._all_pairs = [self._pair(j, k) for j in range(self.k) for k in range(j, self.k)]
+        self.pairs = [] if self.by_text else self._all_pairs
 
     def _pair(self, j: int, k: int) -> Pair:
         common = min(self.widths[j], self.widths[k])
@@ -157,6 +158,19 @@ class _Basis:
     def level(self) -> np.ndarray:
         """(ΣD2_k,): factors that scale narrow label embeddings to the total variance of the widest."""
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
+
+    def row_products(self, rows: np.ndarray) -> np.ndarray:
+        """Return Σ_d z_j[r, d]·z_k[r, d], (r, K, K), for standardised y (r, q)."""
+        columns = self.expand(rows)
+        out = np.empty((len(rows), self.k, self.k), dtype=rows.dtype)
+        for pair in self._all_pairs:
+            out[:, pair.j, pair.k] = np.vecdot(columns[:, pair.left], columns[:, pair.right])
+            out[:, pair.k, pair.j] = out[:, pair.j, pair.k]
+        return out
+
+    def expand(self, rows: np.ndarray) -> np.ndarray:
+        """Convert standardised y (r, q) to standardised columns of the label embeddings, (r, ΣD2_k)."""
+        raise NotImplementedError
 
     def _scale(
         self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
@@ -245,13 +259,8 @@ class ColumnBasis(_Basis):
             np.multiply(chosen @ table, scale[columns], out=out[:, columns], casting="same_kind")
         return out
 
-    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
-        """Return XᵀY, (D, q), for features (r, D) and the result of `combine`."""
-        return cross(x, y)
-
-    def expand(self, matrix: np.ndarray) -> np.ndarray:
-        """Convert standardised y (r, q) to standardised columns of the label embeddings, (r, ΣD2_k)."""
-        return matrix * self.scale
+    def expand(self, rows: np.ndarray) -> np.ndarray:
+        return rows
 
     def variances(self) -> np.ndarray:
         """Return the variances (ΣD2_k,) of the standardised columns, 0 for constant columns."""
@@ -266,14 +275,6 @@ class ColumnBasis(_Basis):
                 out[pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left]).sum(dtype=np.float64)
         return symmetric(out) if left is right else out
 
-    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return Σ_d left_j[r, d]·right_k[r, d], (r, K, K), for standardised y (r, q)."""
-        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
-        for pair in self.pairs:
-            out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
-            out[:, pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left])
-        return out
-
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised labels, (K, K), from sums over n rows."""
         out = np.empty((self.k, self.k))
@@ -284,10 +285,8 @@ class ColumnBasis(_Basis):
             out[pair.j, pair.k] = out[pair.k, pair.j] = product
         return out
 
-    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
+    def some_columns(self, limit: int) -> tuple[ColumnBasis, np.ndarray, np.ndarray]:
         """Return a basis of at most `limit` evenly spaced columns per encoder, with their positions in y and in yy."""
-        if self.d2 <= limit:
-            return self, np.arange(self.size), np.arange(self.d2)
         common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
         chosen = [columns.start + common[common < columns.stop - columns.start] for columns in self.columns]
         columns = np.concatenate(chosen)
@@ -362,11 +361,8 @@ class TextBasis(_Basis):
     def combine(self, weights: csr_array, labels: LabelTable, dtype: np.dtype) -> csr_array:
         return csr_array((weights.data, labels.codes[weights.indices], weights.indptr), (weights.shape[0], self.size))
 
-    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
-        return (y.T @ x).T
-
-    def expand(self, matrix: np.ndarray) -> np.ndarray:
-        return np.hstack([matrix @ table for table in self.tables])
+    def expand(self, rows: np.ndarray) -> np.ndarray:
+        return np.hstack([rows @ table for table in self.tables])
 
     def variances(self) -> np.ndarray:
         varies = np.concatenate([table.any(axis=0) for table in self.tables])
@@ -376,19 +372,9 @@ class TextBasis(_Basis):
         products = (left.T @ right).toarray() if issparse(left) else cross(left, right)
         return self._contract(products.astype(np.float64))
 
-    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
-        for j in range(self.k):
-            for k in range(self.k):
-                out[:, j, k] = np.vecdot(left @ self._grams[j, k], right)
-        return out
-
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
         outer = np.outer(y, mean)
         return self._contract(np.diag(y) - outer - outer.T + n * np.outer(mean, mean))
-
-    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
-        return self, np.arange(self.size), np.arange(self.d2)
 
 
 LabelBasis: TypeAlias = ColumnBasis | TextBasis

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import nnls
+from scipy.sparse import csr_array, issparse
 
 # Values per step of a pass over a matrix, and rows per step of a pass over features or labels. Such steps stay in
 # cache, and float32 sums of so few rows are accurate enough.
@@ -38,8 +39,10 @@ def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, beta: float = 
     update(1.0, y.T, x.T, beta=beta, c=total.T, trans_b=True, overwrite_c=True)
 
 
-def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return XᵀY, (D, q), for C-ordered x (n, D) and y (n, q), in their common precision."""
+def cross(x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
+    """Return XᵀY, (D, q), for C-ordered x (n, D) and y (n, q), or a sparse y, in their common precision."""
+    if issparse(y):
+        return (y.T @ x).T
     (multiply,) = get_blas_funcs(("gemm",), (x, y))
     return multiply(1.0, y.T, x.T, trans_b=True).T
 

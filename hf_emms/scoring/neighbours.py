@@ -27,7 +27,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadratic, product, symmetric
+from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, cross, minimise_quadratic, product, symmetric
 from hf_emms.scoring.standardise import FoldStats, Standardised
 from hf_emms.scoring.sums import Examples, smallest_keys
 
@@ -196,7 +196,7 @@ def _products(
     dtype, mean_x = rows.x.dtype, FoldStats.of(fold, sums.n, sums.x, statistics.x_scale).shift
     mean_y = FoldStats.of(fold, sums.n, sums.whole_y, basis.scale).train_mean
     near, both, linear = np.zeros((3, basis.k, basis.k))
-    total, cross = np.zeros(basis.size), np.zeros(solution.shape, solution.dtype)
+    total, of_gaps = np.zeros(basis.size), np.zeros(solution.shape, solution.dtype)
     test = np.flatnonzero(rows.folds == fold)
     sampled = len(rows) < statistics.n
     for part in np.split(test, range(BLOCK, len(test), BLOCK)):
@@ -210,11 +210,11 @@ def _products(
         both += basis.inner(labels, gaps)
         total += gaps.sum(axis=0)
         features = statistics.features(rows, part) - mean_x.astype(dtype)
-        cross += basis.cross(features, gaps)
+        of_gaps += cross(features, gaps)
         if sampled:
             left = labels - (product(features, solution) + mean_y.astype(dtype))
             linear += basis.inner(left, left)
-    both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, cross)
+    both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, of_gaps)
     if sampled:
         # A fold without sampled rows says nothing about the neighbours.
         scale = sums.n[fold] / max(len(test), 1)

@@ -311,14 +311,8 @@ def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, sc
     dual = len(x) < x.shape[1]
     values, vectors = eigh(x @ x.T if dual else x.T @ x)
     values = np.maximum(values, 0)
-    left, right = (
-        (held_out @ (x.T @ vectors), vectors.T @ residual)
-        if dual
-        else (
-            held_out @ vectors,
-            vectors.T @ (x.T @ residual),
-        )
-    )
+    left = held_out @ (x.T @ vectors if dual else vectors)
+    right = vectors.T @ (residual if dual else x.T @ residual)
     for strength in STRENGTHS:
         yield (left / (values + strength * scale)) @ right if np.isfinite(strength) else np.zeros_like(held_out)
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.labels import LabelBasis
+from hf_emms.scoring.labels import LabelBasis, TextBasis
 from hf_emms.scoring.linalg import as_slice, column_squares, inverse_deviation, least_squarable, row_blocks
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Examples, Sums
@@ -171,9 +171,10 @@ class Standardised:
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
     def some_columns(self, limit: int) -> Standardised:
-        basis, columns, common = self.basis.some_columns(limit)
-        if basis is self.basis:
+        """Return the sums of at most `limit` columns per label embedding, unless these are sums per text."""
+        if isinstance(self.basis, TextBasis) or self.basis.d2 <= limit:
             return self
+        basis, columns, common = self.basis.some_columns(limit)
         sums = replace(
             self.sums,
             y=self.sums.y[:, columns],

@@ -13,7 +13,6 @@ import evaluate
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from transformers import BertConfig, BertModel
 
 import hf_emms
@@ -22,7 +21,6 @@ from hf_emms.run.ranking_job import JobSettings
 from hf_emms.tasks.values import VALUES
 from tests.helpers.rankings import example
 
-QUANTIZED = torch.quantize_per_tensor(torch.zeros(9, 2), 0.1, 0, torch.qint8)
 ROWS = np.eye(3)
 BERT = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
 JOB = JobSettings("ada/emms-results")
@@ -41,7 +39,6 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: example()[99], "the ranking has 4 rows"),
         (lambda: hf_emms.rank("demo_glosses", encoders=5), "encoders is"),
         (lambda: hf_emms.score(ROWS, ["a", "b", "c"], encoders=5), "encoders is 5"),
-        (lambda: hf_emms.score(ROWS, [0, 1, 0], groups=QUANTIZED[:3, 0]), "the tensor cannot be read"),
         (lambda: hf_emms.score(ROWS, [0, 1, 0], estimator="mrr"), "mrr needs more than was passed: search"),
         (lambda: hf_emms.score(ROWS), "labels is missing"),
         (lambda: hf_emms.score(ROWS, ROWS, encoders="demo"), "labels are embeddings already, so encoders"),
@@ -66,7 +63,6 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
         (lambda: hf_emms.Moments(8, 5), "d1=8, widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
-        (lambda: hf_emms.emms(QUANTIZED, np.zeros((9, 2))), "the tensor cannot be read"),
         (lambda: hf_emms.rank(MONTHS), "The column 'label' cannot be read: "),
         (lambda: hf_emms.rank(datasets.DatasetDict()), "The DatasetDict has no split"),
     ],

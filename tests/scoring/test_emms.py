@@ -13,7 +13,7 @@ from scipy.stats import zscore
 from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.run.plan import ROW_VERSION
 from hf_emms.scoring.arrays import as_matrix, f_labels
-from hf_emms.scoring.cross_validation import descend, fibonacci_search, ridge_solve, search_twice
+from hf_emms.scoring.cross_validation import descend, ridge_solve, search_twice
 from hf_emms.scoring.estimators import EMMS_METHODS
 from hf_emms.scoring.labels import ColumnBasis, are_classes
 from hf_emms.scoring.linalg import inverse_deviation, minimise_quadratic, one_norm, project_simplex
@@ -198,7 +198,6 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
         (lambda x, z: (x, [block * 1e-160 for block in z]), r"label_embeddings\[0\] does not vary"),
         (lambda x, z: (np.ma.masked_greater(x, 1.0), z), r"are masked"),
         (lambda x, z: (scipy.sparse.csr_array(x), z), r"features has dtype object"),
-        (lambda x, z: (torch.empty(x.shape, device="meta"), z), r"the tensor cannot be read"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -255,19 +254,6 @@ def test_two_folds_are_enough_and_fewer_rows_than_folds_still_score_or_say_why()
         emms(Moments(3, [2]))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 20, 25])
-def test_search_finds_the_least_of_a_valley(size):
-    for least in range(size):
-        asked = []
-        found = fibonacci_search(lambda i, least=least, asked=asked: asked.append(i) or abs(i - least), size)
-        assert found == least
-        for start in range(size):
-            walked = [descend(lambda i: asked.append(i) or abs(i - least), start, step, size) for step in (-1, 1)]  # noqa: B023
-            assert walked == [min(start, least), max(start, least)]
-        assert all(0 <= index < size for index in asked)
-    assert descend(lambda index: 0.0, 0, 1, size) == 0
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 12])
 def test_a_second_search_goes_on_to_the_side_where_the_first_rises_less(size):
     for start, least, slope in product(range(size), range(size), (-0.3, 0.3)):
@@ -280,6 +266,7 @@ def test_a_second_search_goes_on_to_the_side_where_the_first_rises_less(size):
         goes_up = start == 0 or (slope > 0 and start < size - 1)
         assert found == (max if goes_up else min)(start, least)
         assert {*asked} <= {*range(size)}
+    assert descend(lambda index: 0.0, 0, 1, size) == 0
 
 
 def test_a_ridge_that_float32_loses_beside_large_eigenvalues_is_added_in_float64():
