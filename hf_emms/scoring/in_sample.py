@@ -6,6 +6,7 @@ A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.linalg.blas import dsymv
 
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
-from hf_emms.scoring.labels import are_classes
+from hf_emms.scoring.labels import LabelBasis, are_classes
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
@@ -146,20 +147,20 @@ def logme(moments: Moments) -> Score:
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
     """
-    texts = int(np.count_nonzero(moments.sums().y.sum(axis=0))) if moments.basis.by_text else moments.n
-    return _logme(moments, on_classes=moments.basis.by_text and are_classes(texts, moments.n))
+    statistics = standardise(moments)
+    texts = int(np.count_nonzero(statistics.sums.y.sum(axis=0)))
+    return _logme(moments, statistics.basis, on_classes=moments.basis.by_text and are_classes(texts, moments.n))
 
 
 def logme_flabels(moments: Moments) -> Score:
     """Return LogME on the standardised columns of the label embeddings; see `logme`."""
-    return _logme(moments, on_classes=False)
+    return _logme(moments, standardise(moments).basis, on_classes=False)
 
 
-def _logme(moments: Moments, *, on_classes: bool) -> Score:
-    basis = standardise(moments).basis
+def _logme(moments: Moments, basis: LabelBasis, *, on_classes: bool) -> Score:
     rows = moments.rows()
     if rows is not None and moments.n < moments.d1:
-        sums = moments.with_features(rows, rotate_rows(rows.x.copy())).sums()
+        sums = moments.sums_of(replace(rows, x=rotate_rows(rows.x.copy())))
     else:
         sums = moments.sums()
     origin, n = sums.origin_x, float(moments.n)

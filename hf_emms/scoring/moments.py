@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,6 @@ class Moments:
         self.seed = int(seed)
         self.dtype = np.dtype(np.float32)
         self.n = 0
-        self._sums: Sums | None = None
         self._buffer: list[Examples] = []
 
     @classmethod
@@ -114,44 +113,37 @@ class Moments:
         folds = assign_folds(ids, self.folds, self.seed)
         self.n += len(x)
         if len(x) > self.capacity:
-            self._accumulate(Examples(np.ascontiguousarray(x), labels, folds))
+            self._sums.add_rows(Examples(np.ascontiguousarray(x), labels, folds), self.basis)
             return
         # Copy, as the caller may reuse the buffers for the next batch.
         self._buffer.append(Examples(np.array(x, order="C"), self.basis.joined([labels]), folds))
         if sum(map(len, self._buffer)) > self.capacity:
-            self._flush(more=True)
+            self.sums()
 
     def sums(self) -> Sums:
-        self._flush()
-        return self._sums if self._sums is not None else self._empty_sums()
+        """Return the sums of all rows."""
+        if (rows := self._joined()) is not None:
+            self._buffer = []
+            self._sums.add_rows(rows, self.basis)
+        return self._sums
+
+    @cached_property
+    def _sums(self) -> Sums:
+        return Sums.empty(self.folds, self.d1, self.basis)
+
+    def sums_of(self, rows: Examples) -> Sums:
+        """Return the sums of other features for the same rows."""
+        sums = Sums.empty(self.folds, rows.x.shape[1], self.basis)
+        sums.add_rows(rows, self.basis)
+        return sums
 
     def rows(self) -> Examples | None:
         """Return all rows if all of them are still buffered, else None."""
-        return None if self._sums is not None else self._joined()
-
-    def with_features(self, rows: Examples, x: np.ndarray) -> Moments:
-        """Return the moments of other features (n, D) for the same rows, labels and folds."""
-        twin = Moments(x.shape[1], self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
-        twin.n, twin.dtype = self.n, self.dtype
-        twin._buffer = [replace(rows, x=x)]
-        return twin
+        rows = self._joined()
+        return rows if rows is not None and len(rows) == self.n else None
 
     def _joined(self) -> Examples | None:
         if len(self._buffer) > 1:
             x, folds = (np.concatenate([getattr(rows, name) for rows in self._buffer]) for name in ("x", "folds"))
             self._buffer = [Examples(x, self.basis.joined([rows.labels for rows in self._buffer]), folds)]
         return self._buffer[0] if self._buffer else None
-
-    def _flush(self, *, more: bool = False) -> None:
-        rows = self._joined()
-        if rows is not None:
-            self._buffer = []
-            self._accumulate(rows, more=more)
-
-    def _accumulate(self, rows: Examples, *, more: bool = False) -> None:
-        if self._sums is None:
-            self._sums = self._empty_sums()
-        self._sums.add_rows(rows, self.basis, more=more)
-
-    def _empty_sums(self) -> Sums:
-        return Sums.empty(self.folds, self.d1, self.basis)

@@ -198,7 +198,7 @@ def standardise(moments: Moments) -> Standardised:
         if rows is not None and moments.n < moments.d1:
             x, constant = standardise_rows(rows.x)
             rotated = replace(rows, x=rotate_rows(x))
-            sums = moments.with_features(rows, rotated.x).sums()
+            sums = moments.sums_of(rotated)
             x_scale, squares = np.ones(len(sums.origin_x)), column_squares(rows.x)
         else:
             sums = moments.sums()

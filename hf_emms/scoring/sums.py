@@ -49,8 +49,7 @@ def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
-    If each fold needs only one product, xy has the input's precision, which saves a copy of the largest sums. xx
-    contains upper triangles. y is in a `LabelBasis` with q columns. xy uses uncentred labels, because x is centred
+    xx contains upper triangles. y is in a `LabelBasis` with q columns. xy uses uncentred labels, because x is centred
     already and centring all labels would cost another pass.
 
     Shapes: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k), origin_x (D1,),
@@ -84,8 +83,7 @@ class Sums:
         """(F, q): sums of the uncentred labels."""
         return self.y + self.n[:, None] * self.origin_y
 
-    def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool) -> None:
-        """Add rows. If `more` follow, xy is float64 from the start."""
+    def add_rows(self, rows: Examples, basis: LabelBasis) -> None:
         if not self.n.any():
             # Centred columns keep the digits of products, and the mean of some rows is close enough. LogME of features
             # with many tiny eigenvalues depends on the choice of these rows in the third digit.
@@ -94,20 +92,16 @@ class Sums:
             labels = basis.read(rows.labels, some, np.empty((len(some), basis.y_width), rows.labels.tables[0].dtype))
             self.origin_x, self.origin_y = rows.x[some].mean(axis=0, dtype=np.float64), basis.origin(labels)
         products = ProductSums(rows, basis, self.origin_x, self.origin_y)
-        few = not (more or self.n.any() or basis.by_text) and np.bincount(rows.folds).max() <= PRODUCT_ROWS
-        self.xy = np.zeros(self.xy.shape, products.xy.dtype) if few else self.xy.astype(np.float64, copy=False)
         for fold in range(len(self.n)):
             members = np.flatnonzero(rows.folds == fold)
-            if few:
-                products.xy = self.xy[fold]
             for start in range(0, len(members), PRODUCT_ROWS):
                 part = members[start : start + PRODUCT_ROWS]
                 products.compute(part)
-                self._add(fold, products, ("x", "y", "yy") if few else ("x", "y", "xy", "yy"))
+                self._add(fold, products)
                 self.n[fold] += len(part)
 
-    def _add(self, fold: int, products: ProductSums, names: tuple[str, ...]) -> None:
-        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in names]
+    def _add(self, fold: int, products: ProductSums) -> None:
+        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in ("x", "y", "xy", "yy")]
         pairs += [(self.xx[fold][step], products.xx[step]) for step in row_blocks(products.xx.shape, upper=True)]
         for total, product in pairs:
             if self.n[fold]:

@@ -40,14 +40,6 @@ def moments_of(x, labels, *batches, flush=lambda: False, **options):
     return moments
 
 
-def test_sums_that_grow_are_kept_in_float64():
-    x, labels = problem()
-    x, labels = x.astype(np.float32), LabelTable.of_rows([table.astype(np.float32) for table in labels.tables])
-    first, second = np.split(np.arange(len(x)), 2)
-    assert moments_of(x, labels, first).sums().xy.dtype == np.float32
-    assert moments_of(x, labels, first, second, flush=lambda: True).sums().xy.dtype == np.float64
-
-
 @SETTINGS
 @given(
     coded=st.booleans(),
