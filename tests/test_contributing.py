@@ -61,7 +61,7 @@ def nearness(predictions, references):
 class StepHead(RowHead):
     '''An output for each step between two tones: whether a line is beyond it.'''
 
-    def default_metrics(self, references):
+    def metrics(self, references):
         return (Metric("nearness", nearness),)
 
     def answers(self, sample, *, several):

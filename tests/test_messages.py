@@ -83,7 +83,7 @@ def test_hints_are_valid_python() -> None:
 def test_command_line_writes_flags(cli: Cli) -> None:
     rank = ("rank", "--dataset", "demo_captions")
     assert cli(*rank, "--prompt", "a photo").err.endswith("→ --prompt 'a photo of a {}'\n")
-    assert "Did you mean --task image-captioning?" in cli(*rank, "--task", "Image_Captionning").err
+    assert "Choose --task from: image-classification" in cli(*rank, "--task", "Image_Captionning").err
 
 
 def _references() -> Iterator[tuple[str, SettingRef]]:

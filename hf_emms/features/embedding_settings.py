@@ -63,7 +63,10 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
         fields["config"] = {"model_type": MODEL_TYPE}
     if "Pooling" in paths:
         pooling = _json(repo, folder / paths["Pooling"] / "config.json")
-        fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
+        if pooling.get("include_prompt") is False:
+            problem = f"{repo.id} does not pool the tokens of its prompt (include_prompt), which hf_emms cannot do"
+            raise EmmsError(problem, "remove the checkpoint from the list")
+        fields["pooling"] = _pooling(repo, pooling)
     # Towers such as CLIP's return one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
     if not is_reranker and ("Pooling" in paths or is_tower):

@@ -51,7 +51,6 @@ class FeatureSpec:
         max_length: Maximum length in tokens.
         lower_case: Whether to convert texts to lower case.
         prompt: Prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
-        pools_prompt: Whether the pooling includes the tokens of the prompt.
         similarity: How to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
         reranker_parts: For rerankers, see `embedding_settings.reranker_parts`.
     """
@@ -71,7 +70,6 @@ class FeatureSpec:
     prompt: str = ""
     query_prompt: str = ""
     document_prompt: str = ""
-    pools_prompt: bool = True
     similarity: Similarity = "cosine"
     reranker_parts: str = ""
     code: bool = False
@@ -98,19 +96,17 @@ class FeatureSpec:
             "normalise": self.normalise,
             "package": self.architecture.package,
             "pooling": self.pooling,
-            "prompts": (self.prompt, self.query_prompt, self.document_prompt, self.pools_prompt),
+            "prompts": (self.prompt, self.query_prompt, self.document_prompt),
             "truncate_dim": self.truncate_dim,
             "version": FEATURES_VERSION,
         }
-        settings |= {"reranker": self.reranker_parts} if self.reranker_parts else {}
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, for the packages that compute the features."""
-        modules = ("sentence-transformers",) if self.reranker_parts else ()
         required = filter(None, [self.architecture.requires])
-        return installed_versions("torch", "transformers", *modules, *required)
+        return installed_versions("torch", "transformers", *required)
 
 
 def device_in_keys(options: RunOptions) -> str:

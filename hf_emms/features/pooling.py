@@ -129,27 +129,13 @@ def _pooling(
     feature = last or (lambda outputs, inputs: state(outputs.last_hidden_state, inputs))
 
     def features(model: Any, inputs: Inputs) -> Tensor:
-        read, pooled = without_prompt(inputs)
-        return feature(run(model, read), pooled)
+        return feature(run(model, inputs), inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        read, pooled = without_prompt(inputs)
-        outputs = run(model, read, output_hidden_states=True)
-        return feature(outputs, pooled), [state(hidden, pooled) for hidden in hidden_states(model, outputs)]
+        outputs = run(model, inputs, output_hidden_states=True)
+        return feature(outputs, inputs), [state(hidden, inputs) for hidden in hidden_states(model, outputs)]
 
     return Pooling(summary, features, layers, layer_summary, run=run)
-
-
-def without_prompt(inputs: Inputs) -> tuple[Inputs, Inputs]:
-    """Return a batch as a model reads it, and as it is pooled: without the first inputs["prompt_tokens"] of each text.
-
-    They exist, int64 (b,), if a checkpoint does not pool its prompt.
-    """
-    if "prompt_tokens" not in inputs:
-        return inputs, inputs
-    read = {name: tensor for name, tensor in inputs.items() if name != "prompt_tokens"}
-    places = torch.arange(read["attention_mask"].shape[1], device=read["attention_mask"].device)
-    return read, {**read, "attention_mask": read["attention_mask"] * (places >= inputs["prompt_tokens"][:, None])}
 
 
 def _fallback(tower: str, pooling: Pooling) -> Pooling:

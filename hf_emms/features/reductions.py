@@ -63,12 +63,12 @@ def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
     return frames.long().clamp(1, total)
 
 
-def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
-    """Return sum and number of the tokens (b, T, D) of runs (start, end), int64 (b, S, 2): float32 (b, S, D + 1)."""
+def run_means(hidden: Tensor, runs: Tensor) -> Tensor:
+    """Return the means of the tokens (b, T, D) in runs (start, end), int64 (b, S, 2): float32 (b, S, D)."""
     start, stop = runs.unbind(2)
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     marks = ((positions >= start[..., None]) & (positions < stop[..., None])).float()
-    return torch.cat([marks @ hidden, marks.sum(2, keepdim=True)], dim=2)
+    return marks @ hidden / marks.sum(2, keepdim=True).clamp_min(1)
 
 
 def marked_mean(hidden: Tensor, marks: Tensor) -> Tensor:

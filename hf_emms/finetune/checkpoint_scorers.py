@@ -17,11 +17,10 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.judged_search import collection_of, judgments_of
 from hf_emms.heads.metrics import load_jiwer, word_errors
-from hf_emms.heads.relevance_model import load_reranker
-from hf_emms.heads.reranking import candidate_pairs, candidates_of
+from hf_emms.heads.reranking import candidate_pairs, candidates_of, load_reranker
+from hf_emms.heads.transcript import load_asr_model
 from hf_emms.options import RunOptions
 from hf_emms.scoring.reranking import drawn_queries, reranked_places
 from hf_emms.scoring.retrieval import SearchScores

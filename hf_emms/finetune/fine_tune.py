@@ -39,7 +39,6 @@ from hf_emms.finetune.recipe import (
     head_of,
     max_rows,
     recipe_for,
-    trained_task,
 )
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.saving import (
@@ -118,9 +117,7 @@ class FineTuning:
     def seconds_per_forward(self, row: Row) -> float:
         """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
         if row.seconds.forward and row.cached != "features" and self.ranking.n_inputs:
-            spec, kind = self.specs.get(row.checkpoint), self.splits.task.input
-            repeated = 1.0 if spec is None else kind.inputs_per_forward(spec, self.splits.train.inputs)
-            return repeated * row.seconds.forward / self.ranking.n_inputs
+            return row.seconds.forward / self.ranking.n_inputs
         return self.seconds_per_parameter * (row.parameters or 0)
 
     def recipe(self, row: Row) -> Recipe:
@@ -223,7 +220,6 @@ def prepare(
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
-    splits = replace(splits, task=trained_task(splits.task, options.method))
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
             ranking.dataset,

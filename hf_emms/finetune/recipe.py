@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,8 +33,6 @@ _RATES = (
     (_FULL_PARAMETERS, (2e-5, 1e-4), (1e-4, 3e-4), 5e-5),
     (float("inf"), (2e-5, 1e-4), (2e-5, 1e-4), 2e-4),
 )
-# The methods that every task has.
-_METHODS = ("full", "lora", "head")
 _LORA_FACTOR = 10  # adapters start at zero and need larger rates
 _HEAD_RATES = (1e-3, 1e-2)
 _SHORT_EPOCHS, _SHORT_BATCH = 3, 8
@@ -48,7 +46,7 @@ class Recipe(msgspec.Struct, frozen=True):
     """The settings of all runs of a checkpoint.
 
     Attributes:
-        method: The trained weights: "full", "lora", "head", or another of the head's methods.
+        method: The trained weights: "full", "lora" or "head".
         learning_rates: Peak rates. The first seed tries all of them; the other seeds run at the best one.
         batch_size: Rows per step.
         warmup: The share of the steps in which the rate rises, before it falls linearly to 0.
@@ -165,25 +163,14 @@ def max_rows(options: TrainingOptions) -> int | None:
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
-def check_head(task: Task, options: TrainingOptions) -> None:
-    """Refuse a task without a head, a missing package, and a method of another head."""
-    if options.method not in (None, *_METHODS, *head_of(task).methods):
-        raise EmmsError(
-            f"fine-tuning for {task.id} has no method {options.method}",
-            setting_ref("method", *_METHODS) + ", or leave it out",
-        )
-    head = head_of(trained_task(task, options.method))
+def check_head(task: Task) -> None:
+    """Refuse a task without a head, and a missing package."""
+    head = head_of(task)
     if head.module and find_spec(head.module) is None:
         package = head.module.replace("_", "-")
         raise EmmsError(
             f"fine-tuning for {task.id} needs {package}, which is not installed", install_command(head.extra)
         )
-
-
-def trained_task(task: Task, method: str | None) -> Task:
-    """Return the task with the head that a method trains."""
-    head = None if method is None else head_of(task).methods.get(method)
-    return task if head is None else replace(task, head=head)
 
 
 def head_of(task: Task) -> Head:

@@ -16,9 +16,14 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
-from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
-from hf_emms.heads.response import ResponseNetwork, rows_at_a_time
-from hf_emms.inputs.prompt import PromptReader, Response
+from hf_emms.heads.response import (
+    ResponseNetwork,
+    load_language_model,
+    response_batch,
+    response_losses,
+    rows_at_a_time,
+)
+from hf_emms.inputs.prompt import PromptReader, Response, prompt_reader
 from hf_emms.options import RunOptions
 
 if TYPE_CHECKING:
@@ -87,7 +92,7 @@ class ResponseScorer:
         self._model = None
         device = choose_device(options.device)
         model = load_language_model(spec)
-        self._reader = self._sample.task.input.response_reader(spec, model)
+        self._reader = prompt_reader(spec, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------

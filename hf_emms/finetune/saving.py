@@ -14,7 +14,7 @@ import msgspec
 from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.cache.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.errors import EmmsError, redacted, setting_ref
-from hf_emms.finetune.recipe import head_of, trained_task
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
@@ -228,7 +228,7 @@ def model_card(
     assert result is not None
     has_custom_head = (model / HEAD_WEIGHTS).is_file()
     place = str(options.push_to_hub or options.save_model)
-    head = head_of(trained_task(get_task(ranking.task), options.method))
+    head = head_of(get_task(ranking.task))
     library = "hf-emms" if has_custom_head else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}

@@ -3,7 +3,6 @@
 `head.Head` is the base class. Files here import PyTorch on use, so that tasks can refer to heads without it.
 """
 
-from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.caption import CaptionHead
 from hf_emms.heads.embedding import SearchHead, SimilarityHead
 from hf_emms.heads.head import Head
@@ -12,7 +11,7 @@ from hf_emms.heads.reranking import RerankingHead
 from hf_emms.heads.response import ResponseHead
 from hf_emms.heads.row import ClassHead, NumberHead, RowHead, RowOutputs
 from hf_emms.heads.spans import SpansHead
-from hf_emms.heads.split import LabeledSplit
+from hf_emms.heads.split import ConstantBaseline, LabeledSplit
 from hf_emms.heads.transcript import TranscriptHead
 from hf_emms.heads.words import WordsHead
 

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import BLEU_4, Metric, tokenize_caption
-from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
+from hf_emms.heads.split import (
+    IGNORED,
+    MAX_BASELINES,
+    BatchedRows,
+    ConstantBaseline,
+    LabeledSplit,
+    best_baseline,
+    for_all_rows,
+)
 from hf_emms.inputs import Modality
 from hf_emms.inputs.modality import BatchReader
 from hf_emms.inputs.text import load_training_texts

@@ -26,7 +26,7 @@ from hf_emms.heads.row import NumberAnswers
 from hf_emms.heads.saved import MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality, Pairs
-from hf_emms.inputs.text import Prompt, load_training_texts
+from hf_emms.inputs.text import load_training_texts
 from hf_emms.options import LAST
 from hf_emms.scoring.retrieval import SearchScores
 
@@ -99,40 +99,27 @@ class EmbeddingNetwork(Network):
 
     def read(self, split: LabeledSplit) -> Callable[[np.ndarray], Inputs]:
         """Return the reader of batches of texts. It takes their numbers, which count through all parts of `texts`."""
-        tokens, prompt_tokens, _ = self.cached_for_split("tokens", split, self._tokenize)
-
-        def batch(numbers: np.ndarray) -> Inputs:
-            import torch
-
-            tensors = self._reader.pad([tokens[number] for number in numbers])
-            if prompt_tokens.any():
-                tensors["prompt_tokens"] = torch.from_numpy(prompt_tokens[numbers])
-            return tensors
-
-        return batch
+        tokens, _ = self.cached_for_split("tokens", split, self._tokenize)
+        return lambda numbers: self._reader.pad([tokens[number] for number in numbers])
 
     def text_rows(self, split: LabeledSplit) -> BatchedRows:
         """Return a row for each of the M texts of a split, the longest texts first."""
-        read, (_, _, order) = self.read(split), self.cached_for_split("tokens", split, self._tokenize)
+        read, (_, order) = self.read(split), self.cached_for_split("tokens", split, self._tokenize)
         return BatchedRows(lambda rows: read(order[rows]), {}, len(order))
 
     def embeddings(self, outputs: Any, split: LabeledSplit) -> np.ndarray:
         """Reorder the outputs of `text_rows` to the order of `texts`, float32 (M, D)."""
-        _, _, order = self.cached_for_split("tokens", split, self._tokenize)
+        _, order = self.cached_for_split("tokens", split, self._tokenize)
         embeddings = np.empty(outputs.shape, np.float32)
         embeddings[order] = outputs
         return embeddings
 
-    def _tokenize(self, split: LabeledSplit) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
-        """Return each text's tokens, the number of tokens that pooling skips, int64 (M,), and the texts by length."""
-        tokens, prompt_tokens = list[list[int]](), list[int]()
-        for texts, start in self.texts(split):
-            prompt = Prompt.of(self.spec, self._reader.tokenizer, start)
-            ids, truncated = self._reader.tokenize([prompt.text + text for text in texts])
-            self.notes += [note for note in self._reader.truncation_notes(truncated) if note not in self.notes]
-            tokens += ids
-            prompt_tokens += [prompt.tokens] * len(ids)
-        return tokens, np.array(prompt_tokens), np.argsort([-len(ids) for ids in tokens], kind="stable")
+    def _tokenize(self, split: LabeledSplit) -> tuple[list[list[int]], np.ndarray]:
+        """Return each text's tokens, and the texts by length, int64 (M,)."""
+        texts = [prompt + text for part, prompt in self.texts(split) for text in part]
+        tokens, truncated = self._reader.tokenize(texts)
+        self.notes += [note for note in self._reader.truncation_notes(truncated) if note not in self.notes]
+        return tokens, np.argsort([-len(ids) for ids in tokens], kind="stable")
 
     def save(self, folder: Path, task: str) -> None:
         """Write a sentence-transformers folder, with the checkpoint's own module descriptions if it has them."""
@@ -172,13 +159,7 @@ class EmbeddingNetwork(Network):
 
 
 class SimilarityHead(NumberAnswers, EmbeddingHead):
-    """A head that predicts the cosine of two texts' embeddings.
-
-    Its method "cross-encoder" trains another head instead, which reads both texts together.
-    """
-
-    def __init__(self, cross_encoder: Head) -> None:
-        self.methods = {"cross-encoder": cross_encoder}
+    """A head that predicts the cosine of two texts' embeddings."""
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (SPEARMAN,)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
-from hf_emms.heads.split import BatchedRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import BatchedRows, ConstantBaseline, LabeledSample, LabeledSplit
 from hf_emms.inputs import Modality
 from hf_emms.inputs.modality import BatchReader, TrainingReader
 
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 
 # The lowest peak learning rates of one new layer, and of deeper heads.
 HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
+# Rows whose features determine the mean and deviation that new layers remove, and rows per batch.
+_FIRST_ROWS, _FIRST_BATCH = 512, 32
 
 
 class Network(ABC):
@@ -106,7 +106,6 @@ class Head(ABC):
         is_measured_first: Whether checkpoints predict before training, unless they have a new head.
         module: A package that this head requires; `extra` is the extra of hf_emms that installs it.
         library: The library that loads the saved model, unless it has layers of hf_emms.
-        methods: Name → other head that users may choose instead.
     """
 
     auto_class: str | None = None
@@ -119,7 +118,6 @@ class Head(ABC):
     module: str = ""
     extra: str = ""
     library: str = "transformers"
-    methods: Mapping[str, Head] = MappingProxyType({})
 
     @abstractmethod
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
@@ -246,10 +244,17 @@ class FeatureNetwork(Network):
 
     def first_features(self, features: Features, train: LabeledSplit) -> Tensor:
         """Return features of the first training rows in training mode, float32 (n, D1)."""
-        from hf_emms.heads.modules import first_features
+        import torch
 
+        self.model.train()
         rows = self.rows(train, False)
-        return first_features(self.model, features, rows.batch, len(rows))
+        count = min(len(rows), _FIRST_ROWS)
+        with torch.no_grad():
+            batches = [
+                features(self.model, rows.batch(np.arange(start, min(start + _FIRST_BATCH, count)))).float()
+                for start in range(0, count, _FIRST_BATCH)
+            ]
+        return torch.cat([batch.reshape(-1, batch.shape[-1]) for batch in batches])
 
     def load_layers(self, features: Features, weights: dict[str, Tensor]) -> None:
         """Put saved layers on the features of the model.

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,10 +15,8 @@ from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.features.load import check_size, load_model, load_options
 from hf_emms.heads.saved import HEAD_WEIGHTS
-from hf_emms.inputs.modality import BatchReader, Modality
+from hf_emms.inputs.modality import Modality
 
-# Rows whose features determine the mean and deviation that new layers remove.
-_FIRST_ROWS, _FIRST_BATCH = 512, 32
 # Names of labels in a batch, as in the classes of transformers.
 _LABELS = ("labels", "start_positions", "end_positions")
 # A step keeps the activations of this many tokens. It computes the others again for their gradients.
@@ -209,12 +206,3 @@ def load_base(spec: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> t
     weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
     loaded = load_model(spec, weights, allow_pickle=allow_pickle)
     return loaded.model, modality.trained_features(loaded)
-
-
-@torch.no_grad()
-def first_features(model: Any, features: Features, read: BatchReader, count: int) -> Tensor:
-    """Return features of the first training rows in training mode, which uses the statistics of a batch, (n, D1)."""
-    model.train()
-    rows = np.arange(min(count, _FIRST_ROWS))
-    batches = [features(model, read(rows[i : i + _FIRST_BATCH])) for i in range(0, len(rows), _FIRST_BATCH)]
-    return torch.cat([batch.float().reshape(-1, batch.shape[-1]) for batch in batches])

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import Note, pluralize
+from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
-from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWER, FINAL_ANSWERS, Metric, WrittenResponse
-from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
+from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, Metric, WrittenResponse
+from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.prompt import PromptReader, Response
+from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder, prompt_reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,22 +32,13 @@ _BYTES = 256
 
 
 class ResponseHead(Head):
-    """A head that responds to prompts. A row may have several correct responses.
-
-    Args:
-        metrics: Further metrics of written responses.
-    """
+    """A head that responds to prompts. A row may have several correct responses."""
 
     epochs = 3
     batch_size = 8
 
-    def __init__(self, *metrics: Metric) -> None:
-        self._metrics = metrics
-
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        """Return the likelihood of responses and chrF of written ones, and the final answers of worked solutions."""
-        are_worked = all(FINAL_ANSWER in text for texts in references for text, _ in texts)
-        return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
+        return BYTE_LIKELIHOOD, CHRF
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Predict each byte, and the end, with its frequency in training rows."""
@@ -69,10 +59,8 @@ class ResponseHead(Head):
         return math.ceil(min(len(split), _WRITTEN_ROWS) / _WRITTEN_BATCH) * _MAX_NEW_TOKENS // 2
 
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
-        from hf_emms.heads.language_model import load_language_model
-
         model = load_language_model(spec)
-        reader: PromptReader = modality.response_reader(spec, model)
+        reader = prompt_reader(spec, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
         return ResponseNetwork(model, reader, list(modality.reading_notes(spec, reader.tokenizer)))
@@ -113,8 +101,6 @@ class ResponseNetwork(Network):
 
     def labeled(self, responses: Sequence[Response]) -> BatchedRows:
         """Return responses as rows for `Trainer`."""
-        from hf_emms.heads.language_model import response_batch
-
         longest = max(len(response.prompt) + len(response.response) for response in responses)
         return BatchedRows(
             lambda rows: response_batch(self._reader, [responses[row] for row in rows.tolist()]),
@@ -131,8 +117,6 @@ class ResponseNetwork(Network):
         return self._losses(model, batch).sum() / ((batch["labels"] != IGNORED).sum() if tokens is None else tokens)
 
     def _losses(self, model: Any, batch: Inputs) -> Tensor:
-        from hf_emms.heads.language_model import response_losses
-
         return response_losses(model, batch, is_encoder=self._reader.is_encoder)
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
@@ -217,3 +201,56 @@ class _ResponseRows:
         """Return the tokens of the first rows' prompts."""
         _, first = np.unique(self._rows, return_index=True)
         return [self.responses[row].prompt for row in first[:count]]
+
+
+# ---- language models and the loss of their responses -----------------------------------------------------------------
+
+
+def load_language_model(spec: FeatureSpec) -> Any:
+    """Load the checkpoint as a class of transformers that writes texts, in the spec's dtype, on the CPU.
+
+    Raises:
+        EmmsError: It cannot be loaded, or has no weights for writing.
+    """
+    import torch
+    import transformers
+
+    from hf_emms.heads.modules import load_pretrained
+
+    loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(spec) else transformers.AutoModelForCausalLM
+    model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
+    if missing or mismatched:
+        raise EmmsError(
+            f"{spec.repo.id} has no weights for {min(missing or mismatched)}, so it cannot write a text",
+            "rank checkpoints that were saved with their language model head",
+        )
+    return model
+
+
+def response_batch(reader: PromptReader, responses: Sequence[Response]) -> Inputs:
+    """Return the tensors of b prompts with their responses; the labels are the responses' tokens, int64 (b, T)."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    if reader.is_encoder:
+        inputs = reader.pad([response.prompt for response in responses])
+        labels = [response.response for response in responses]
+    else:
+        inputs = reader.pad([[*response.prompt, *response.response] for response in responses])
+        labels = [[IGNORED] * len(response.prompt) + response.response for response in responses]
+    rows = [torch.tensor(row) for row in labels]
+    return {**inputs, "labels": pad_sequence(rows, batch_first=True, padding_value=IGNORED)}
+
+
+def response_losses(model: Any, inputs: Inputs, *, is_encoder: bool) -> Tensor:
+    """Return the loss of each of b responses after its prompt in nats, float32 (b,)."""
+    from torch.nn.functional import cross_entropy
+
+    labels = inputs["labels"]
+    others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    if is_encoder:
+        logits = model(**others, labels=labels, use_cache=False).logits
+    else:
+        logits, labels = model(**others, use_cache=False).logits[:, :-1], labels[:, 1:]
+    losses = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.view(labels.shape).sum(1)

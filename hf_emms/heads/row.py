@@ -13,10 +13,18 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows, mean_baseline
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork, Head
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
-from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import (
+    IGNORED,
+    MAX_BASELINES,
+    BatchedRows,
+    ConstantBaseline,
+    LabeledSample,
+    LabeledSplit,
+    best_baseline,
+    for_all_rows,
+)
 from hf_emms.inputs import Modality
 
 if TYPE_CHECKING:
@@ -56,23 +64,8 @@ class RowOutputs:
 class RowHead(FeatureHead):
     """The base class of heads that predict from one vector per row."""
 
-    def __init__(
-        self,
-        auto_class: str | None,
-        *,
-        metrics: Callable[[Sequence[Any]], tuple[Metric, ...]] | None = None,
-        epochs: int = 5,
-        excluded_model_types: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, auto_class: str | None, *, epochs: int = 5, excluded_model_types: tuple[str, ...] = ()) -> None:
         self.auto_class, self.epochs, self.excluded_model_types = auto_class, epochs, excluded_model_types
-        self._metrics = metrics
-
-    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return self.default_metrics(references) if self._metrics is None else self._metrics(references)
-
-    @abstractmethod
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        """Return the metrics for training rows with these references, unless the task has others."""
 
     @abstractmethod
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
@@ -90,8 +83,9 @@ class RowHead(FeatureHead):
 class ClassHead(RowHead):
     """A head that predicts a class per row, or several."""
 
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return class_metrics(references)
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        """Return the metrics for references that are classes, or tuples of classes."""
+        return (MICRO_F1, MACRO_F1, ACCURACY) if have_several(references) else (ACCURACY, MACRO_F1)
 
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return a class, or a tuple of classes, for each of the U labels."""
@@ -153,13 +147,13 @@ class NumberAnswers(Head):
         return [row[0] for row in numbers_of(sample)]
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        return mean_baseline(train, split)
+        return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
 
 class NumberHead(NumberAnswers, RowHead):
     """A head that predicts a number per row."""
 
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return R2, SPEARMAN
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
@@ -177,11 +171,6 @@ class NumberHead(NumberAnswers, RowHead):
             removed=(mean, scale),
             references=[-1.0, 1.0],  # mean 0 and deviation 1: saved layers return original values
         )
-
-
-def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return the metrics for references that are classes, or tuples of classes."""
-    return (MICRO_F1, MACRO_F1, ACCURACY) if have_several(references) else (ACCURACY, MACRO_F1)
 
 
 def weight_table(rows: Sequence[Sequence[tuple[str, float]]], names: Sequence[str]) -> Tensor:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import EXACT_MATCH, WORD_F1, Metric
-from hf_emms.heads.split import BatchedRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import BatchedRows, ConstantBaseline, LabeledSample, LabeledSplit, best_baseline, for_all_rows
 from hf_emms.inputs import Modality, Pairs, Spans
 from hf_emms.inputs.text import load_training_texts
-from hf_emms.inputs.text_pair import TokenRun, Window, split_into_windows, text_pair_reader
+from hf_emms.inputs.text_pair import Run, Window, text_pair_reader, tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,21 +80,13 @@ def _whole_texts(split: LabeledSplit) -> list[str]:
     return [split.inputs.seconds[text] for text in split.inputs.parts[split.input_of_row][:, 1].tolist()]
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """The token windows into which the long texts of a split are divided.
+class _RowWindow(NamedTuple):
+    """A window of a row, with the row's second text and the characters that each of its tokens covers."""
 
-    Attributes:
-        windows: The windows of all rows.
-        row_of: The row of each window.
-        offsets: Number of a second text → the characters that each of its tokens covers.
-        text_of_row: int64 (n,), the second text of each row.
-    """
-
-    windows: list[Window]
-    row_of: list[int]
-    offsets: dict[int, list[TokenRun]]
-    text_of_row: np.ndarray
+    row: int
+    window: Window
+    text: str
+    offsets: list[Run]
 
 
 class _SpansNetwork(FeatureNetwork):
@@ -118,23 +109,21 @@ class _SpansNetwork(FeatureNetwork):
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         """Return a row per window."""
-        windows = self.cached_for_split("windows", split, self._split_rows)
+        windows = self.cached_for_split("windows", split, self._windows)
 
         def read(numbers: np.ndarray) -> Inputs:
-            return self._reader.pad([windows.windows[number] for number in numbers])
+            return self._reader.pad([windows[number].window for number in numbers])
 
-        return BatchedRows(read, self._labels(split, windows) if labelled else {}, len(windows.windows))
+        return BatchedRows(read, self._labels(split, windows) if labelled else {}, len(windows))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the text of the best span of each row over all its windows, from logits of starts and ends, (w, T).
 
         The text is empty if the row has no words, or if the first token of each window is more likely.
         """
-        assert isinstance(split.inputs, Pairs)
-        windows = self.cached_for_split("windows", split, self._split_rows)
         best: dict[int, tuple[float, str]] = {}
         declined: dict[int, float] = {}
-        for number, (window, row) in enumerate(zip(windows.windows, windows.row_of, strict=True)):
+        for number, (row, window, text, offsets) in enumerate(self.cached_for_split("windows", split, self._windows)):
             if not window.second:
                 continue
             before = self._reader.tokens_before_second(window)
@@ -143,10 +132,8 @@ class _SpansNetwork(FeatureNetwork):
             possible = np.triu(np.tril(np.ones((len(start), len(end)), bool), _MAX_ANSWER_TOKENS - 1))
             sums = np.where(possible, start[:, None] + end[None, :], -np.inf)
             first, last = np.unravel_index(int(sums.argmax()), sums.shape)
-            text = windows.text_of_row[row]
-            offsets = windows.offsets[text]
             left, right = offsets[window.start + int(first)][0], offsets[window.start + int(last)][1]
-            answer = float(sums[first, last]), split.inputs.seconds[text][left:right]
+            answer = float(sums[first, last]), text[left:right]
             best[row] = max(best.get(row, answer), answer)
             none = float(outputs[0][number, 0] + outputs[1][number, 0])
             declined[row] = min(declined.get(row, none), none)
@@ -154,37 +141,31 @@ class _SpansNetwork(FeatureNetwork):
             best = {row: answer for row, answer in best.items() if answer[0] >= declined[row]}
         return [best[row][1] if row in best else "" for row in range(len(split))]
 
-    def _split_rows(self, split: LabeledSplit) -> _Windows:
-        assert isinstance(split.inputs, Pairs)
-        numbers = split.inputs.parts[split.input_of_row]
-        firsts, _ = self._reader.tokenize(split.inputs.firsts, numbers[:, 0])
-        seconds, offsets = self._reader.tokenize(split.inputs.seconds, numbers[:, 1], offsets=True)
-        half = self._reader.capacity // 2
-        windows: list[Window] = []
-        row_of: list[int] = []
-        for row, (first, second) in enumerate(numbers.tolist()):
-            windows += split_into_windows(firsts[first][:half], seconds[second], self._reader.capacity)
-            row_of += [row] * (len(windows) - len(row_of))
-        return _Windows(windows, row_of, offsets, numbers[:, 1])
+    def _windows(self, split: LabeledSplit) -> list[_RowWindow]:
+        pairs = split.inputs
+        assert isinstance(pairs, Pairs)
+        numbers = pairs.parts[split.input_of_row]
+        firsts, _ = self._reader.tokenize(pairs.firsts, numbers[:, 0])
+        seconds, offsets = self._reader.tokenize(pairs.seconds, numbers[:, 1], offsets=True)
+        return [
+            _RowWindow(row, window, pairs.seconds[second], offsets[second])
+            for row, (first, second) in enumerate(numbers.tolist())
+            for window in self._reader.windows(firsts[first], seconds[second])
+        ]
 
-    def _labels(self, split: LabeledSplit, windows: _Windows) -> Inputs:
+    def _labels(self, split: LabeledSplit, windows: Sequence[_RowWindow]) -> Inputs:
         """Return start and end tokens, int64 (w,) each, which are the first token in a window without the answer."""
         import torch
 
-        labels = np.zeros((len(windows.windows), 2), np.int64)
-        for number, (window, row) in enumerate(zip(windows.windows, windows.row_of, strict=True)):
-            offsets = windows.offsets[windows.text_of_row[row]]
-            tokens = [
-                token
-                for answer in split.references[row][:1]
-                for token, (start, stop) in enumerate(offsets)
-                if start < answer.stop and stop > answer.start
-            ]
-            if tokens and window.start <= tokens[0] and tokens[-1] < window.start + len(window.second):
-                shift = self._reader.tokens_before_second(window) - window.start
-                labels[number] = tokens[0] + shift, tokens[-1] + shift
-        start, end = torch.from_numpy(labels).unbind(1)
-        return {"start_positions": start.clone(), "end_positions": end.clone()}
+        labels = np.zeros((len(windows), 2), np.int64)
+        for number, (row, window, _, offsets) in enumerate(windows):
+            for answer in split.references[row][:1]:
+                start, stop = tokens_of((answer.start, answer.stop), np.array(offsets).reshape(-1, 2))
+                if window.start <= start and stop <= window.start + len(window.second):
+                    shift = self._reader.tokens_before_second(window) - window.start
+                    labels[number] = start + shift, stop - 1 + shift
+        starts, ends = torch.from_numpy(labels).unbind(1)
+        return {"start_positions": starts.clone(), "end_positions": ends.clone()}
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         from torch.nn.functional import cross_entropy

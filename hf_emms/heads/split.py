@@ -1,14 +1,15 @@
-"""Rows with reference answers, for training and evaluation."""
+"""Rows with reference answers, and predictions without a checkpoint, which fine-tuning has to beat."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hf_emms.errors import pluralize
+from hf_emms.heads.metrics import Metric
 
 if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # The label that losses ignore: padding, tokens that do not start a word, classes without a training row.
 IGNORED = -100
+# The most rules of baselines that are compared, and about the most training rows for comparing them.
+MAX_BASELINES, _MAX_ROWS = 10, 500
 
 LabeledSample = Any
 """A `data.Sample`. The package `data` is above this one, so it cannot be imported here."""
@@ -123,3 +126,30 @@ def collate(items: Sequence[tuple[BatchedRows, int]]) -> Inputs:
     """Return a batch of items of a dataset."""
     (rows, _), *_ = items
     return rows.batch(np.array([number for _, number in items]))
+
+
+# ---- baselines -------------------------------------------------------------------------------------------------------
+
+
+class ConstantBaseline(NamedTuple):
+    """Predictions for n rows by a rule, which `name` describes."""
+
+    name: str
+    predictions: Sequence[Any]
+
+
+Rule = Callable[[LabeledSplit], Sequence[Any]]
+"""Makes n predictions for a split without using its reference answers."""
+
+
+def for_all_rows(prediction: Any) -> Rule:
+    return lambda split: [prediction] * len(split)
+
+
+def best_baseline(
+    name: str, metric: Metric, rules: Iterable[Rule], train: LabeledSplit, split: LabeledSplit
+) -> ConstantBaseline:
+    """Predict a split by the rule with the best score on training rows; the first one wins ties."""
+    part = train.take(np.arange(0, len(train), -(-len(train) // _MAX_ROWS)))
+    best = max(rules, key=lambda rule: metric.compute(rule(part), part.references))
+    return ConstantBaseline(name, best(split))

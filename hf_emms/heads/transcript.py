@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mode
 from tempfile import TemporaryDirectory
@@ -14,21 +14,29 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import HEAD_RATE, Head, Network
-from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
-from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
+from hf_emms.heads.metrics import WORDS_RIGHT, Metric, load_jiwer, spoken_words
+from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.audio import decode, load_sound_reader, samples_in
+from hf_emms.inputs.audio import SoundReader, decode, load_sound_reader, samples_in
 from hf_emms.inputs.text import load_tokenizer
 
 if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
-    from hf_emms.heads.asr_model import AsrModel
 
 _PADDING, _UNKNOWN, _SPACE = "[PAD]", "[UNK]", "|"
 # Clips in which a multilingual checkpoint detects the language.
 _CLIPS_FOR_LANGUAGE = 8
+_CTC, _SEQ2SEQ = "AutoModelForCTC", "AutoModelForSpeechSeq2Seq"
+# Parts of equal length per batch, and the most tokens of a transcript according to its seconds. Speech has fewer, but a
+# decoder that repeats itself would not stop.
+_BATCH, _FIRST_TOKENS, _TOKENS_PER_SECOND = 8, 16, 25
+# The most start tokens of a decoder: start, language, task, and no timestamps.
+_START_TOKENS = 4
+# Names of the decoder's maximum length in the configurations of families.
+_LIMITS = ("max_target_positions", "max_text_positions", "max_position_embeddings")
+# A weight for training alone, which checkpoints may lack.
+_TRAINING_ONLY = "masked_spec_embed"
 
 Tokenize = Callable[[str], list[int]]
 
@@ -40,11 +48,9 @@ class TranscriptHead(Head):
     batch_size = 8
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return WORDS_RIGHT, CHARACTERS_RIGHT
+        return (WORDS_RIGHT,)
 
     def why_not(self, spec: FeatureSpec) -> str | None:
-        from hf_emms.heads.asr_model import asr_class
-
         try:
             asr_class(spec)
         except EmmsError as error:
@@ -55,10 +61,8 @@ class TranscriptHead(Head):
         return ConstantBaseline("an empty transcript", [""] * len(split))
 
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
-        from hf_emms.heads.asr_model import CTC, asr_class, load_asr_model
-
         load_jiwer()  # fail before training
-        if asr_class(spec) == CTC:
+        if asr_class(spec) == _CTC:
             return _with_ctc_head(spec, [_transcript(row) for row in train.references])
         asr = load_asr_model(replace(spec, dtype="float32"))
         return _TranscriptNetwork(asr, *_with_prompt(asr, train))
@@ -88,8 +92,6 @@ class _TranscriptNetwork(Network):
     def _training_rows(self, split: LabeledSplit) -> BatchedRows:
         import torch
         from torch.nn.utils.rnn import pad_sequence
-
-        from hf_emms.heads.asr_model import max_new_tokens
 
         asr = self._asr
         labels = [self._tokenize(_transcript(reference)) for reference in split.references]
@@ -127,7 +129,6 @@ def _with_ctc_head(spec: FeatureSpec, transcripts: Sequence[str]) -> Network:
     """Load the checkpoint with its own head if that has the letters of the transcripts, else with a new head."""
     import transformers
 
-    from hf_emms.heads.asr_model import AsrModel
     from hf_emms.heads.modules import load_with_head
 
     reader, letters = load_sound_reader(spec), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
@@ -196,8 +197,6 @@ def _case_of(tokenizer: Any) -> Callable[[str], str]:
 
 def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[Note]]:
     """Return the function that tokenizes transcripts, with the start tokens of the checkpoint, and notes."""
-    from hf_emms.heads.asr_model import max_new_tokens
-
     model, tokenizer = asr.model, asr.tokenizer
     settings, prompt, notes = model.generation_config, list[int](), list[Note]()
     if getattr(settings, "is_multilingual", False):
@@ -228,3 +227,99 @@ def _language_of(asr: AsrModel, train: LabeledSplit) -> str:
         detected = model.detect_language(reader.process(clips)["input_features"]).tolist()
     tokens = {number: token for token, number in model.generation_config.lang_to_id.items()}
     return str(tokens[mode(detected)])
+
+
+# ---- transcribing ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AsrModel:
+    """A checkpoint that transcribes by greedy decoding."""
+
+    model: Any
+    tokenizer: Any
+    reader: SoundReader
+    is_ctc: bool
+
+    def transcribe(self, sounds: Sequence[bytes], on_batch: Callable[[], None] = lambda: None) -> list[str]:
+        """Return the transcript of each sound. Long sounds are read in parts. `on_batch` is called after each batch."""
+        self.model.eval()
+        # Parts of different lengths would be padded, which not every family ignores.
+        size = _BATCH if self.reader.fixed_length else 1
+        texts: list[list[str]] = [[] for _ in sounds]
+        batch: list[tuple[int, Any]] = []
+        for number, encoded in enumerate(sounds):
+            for part in self.reader.parts_of(decode(encoded, self.reader.rate)):
+                batch.append((number, part))
+                if len(batch) == size:
+                    self._write(batch, texts)
+                    on_batch()
+        if batch:
+            self._write(batch, texts)
+        return [" ".join(filter(None, parts)) for parts in texts]
+
+    def _write(self, batch: list[tuple[int, Any]], texts: list[list[str]]) -> None:
+        """Add the transcripts of a batch of parts to the texts of their sounds, and clear the batch."""
+        import torch
+
+        numbers, parts = zip(*batch, strict=True)
+        batch.clear()
+        dtype = self.model.dtype
+        inputs = {
+            name: tensor.to(self.model.device, dtype if tensor.is_floating_point() else None)
+            for name, tensor in self.reader.process(parts).items()
+        }
+        with torch.no_grad():
+            ids = self._decode(inputs, max(map(len, parts)) / self.reader.rate)
+        written = self.tokenizer.batch_decode(ids, skip_special_tokens=not self.is_ctc)
+        for number, text in zip(numbers, written, strict=True):
+            texts[number].append(text.strip())
+
+    def _decode(self, inputs: Inputs, seconds: float) -> Any:
+        if self.is_ctc:
+            return self.model(**inputs).logits.argmax(-1)
+        settings = {"task": "transcribe"} if getattr(self.model.generation_config, "is_multilingual", False) else {}
+        longest = min(max_new_tokens(self.model), _FIRST_TOKENS + int(_TOKENS_PER_SECOND * seconds))
+        return self.model.generate(**inputs, max_new_tokens=longest, do_sample=False, num_beams=1, **settings)
+
+
+def max_new_tokens(model: Any) -> int:
+    """Return the maximum length of a transcript, without the decoder's start tokens."""
+    return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
+
+
+def asr_class(spec: FeatureSpec) -> str:
+    """Return the name of the class of transformers that transcribes with checkpoints of this family.
+
+    Raises:
+        EmmsError: There is none.
+    """
+    from transformers.models.auto import modeling_auto
+
+    model_type = spec.config["model_type"]
+    if spec.architecture.model_types and not spec.code:
+        if model_type in modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES:
+            return _CTC
+        if model_type in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
+            return _SEQ2SEQ
+    raise EmmsError(f"{spec.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
+
+
+def load_asr_model(spec: FeatureSpec) -> AsrModel:
+    """Load a checkpoint that transcribes without fine-tuning, in the spec's dtype, on the CPU.
+
+    Raises:
+        EmmsError: It cannot be loaded, or has no head or vocabulary.
+    """
+    import torch
+    import transformers
+
+    from hf_emms.heads.modules import load_pretrained
+
+    name = asr_class(spec)
+    reader, tokenizer = load_sound_reader(spec), load_tokenizer(spec)
+    model, missing, mismatched = load_pretrained(spec, getattr(transformers, name), getattr(torch, spec.dtype))
+    missing = {name for name in missing | mismatched if not name.endswith(_TRAINING_ONLY)}
+    if missing:
+        raise EmmsError(f"{spec.repo.id} has no head that transcribes: it has no weights for {min(missing)}")
+    return AsrModel(model, tokenizer, reader, name == _CTC)

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, Rule, best_baseline
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.row import class_config
-from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import (
+    IGNORED,
+    MAX_BASELINES,
+    BatchedRows,
+    ConstantBaseline,
+    LabeledSample,
+    LabeledSplit,
+    Rule,
+    best_baseline,
+)
 from hf_emms.inputs import Modality, Spans
 from hf_emms.inputs.text import load_training_texts
-from hf_emms.inputs.words import WordWindow, word_reader
+from hf_emms.inputs.text_pair import SpanWindow
+from hf_emms.inputs.words import word_reader
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,7 +107,7 @@ class _WordsNetwork(FeatureNetwork):
     def __init__(self, spec: FeatureSpec, model: Any, tags: list[str]) -> None:
         texts = replace(load_training_texts(spec, model), pads_left=False)
         super().__init__(spec, model, (texts.tokenizer,))
-        self._reader, self._tags = word_reader(texts, spec.repo.id), tags
+        self._reader, self._tags = word_reader(texts), tags
         self.references, self.count = [TaggedText((), tuple(tags))], len(tags)
 
     def predict(self, model: Any, batch: Inputs) -> Any:
@@ -114,14 +123,14 @@ class _WordsNetwork(FeatureNetwork):
 
         def read(rows: np.ndarray) -> Inputs:
             batch = [windows[row] for row in rows]
-            padded = self._reader.pad(batch)
+            padded = self._reader.pad([placed.window for _, placed in batch])
             if not labelled:
                 return padded
             labels = torch.full_like(padded["input_ids"], IGNORED)
-            for row, window in enumerate(batch):
-                tags = split.references[window.text].tags
+            for row, (text, placed) in enumerate(batch):
+                tags = split.references[text].tags
                 # If words share a first token, the first word is learned.
-                for word, position in zip(reversed(window.words), reversed(window.positions), strict=True):
+                for word, (position, _) in zip(reversed(placed.spans), reversed(placed.runs), strict=True):
                     labels[row, position] = number_of.get(tags[word], IGNORED)
             return {**padded, "labels": labels}
 
@@ -130,14 +139,20 @@ class _WordsNetwork(FeatureNetwork):
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the tags of each text's words from the classes of tokens, int64 (w, T)."""
         predicted = [[""] * len(reference.tags) for reference in split.references]
-        for row, window in enumerate(self.cached_for_split("windows", split, self._windows)):
-            for word, position in zip(window.words, window.positions, strict=True):
-                predicted[window.text][word] = self._tags[outputs[row, position]]
+        for row, (text, placed) in enumerate(self.cached_for_split("windows", split, self._windows)):
+            for word, (position, _) in zip(placed.spans, placed.runs, strict=True):
+                predicted[text][word] = self._tags[outputs[row, position]]
         return [tuple(tags) for tags in predicted]
 
-    def _windows(self, split: LabeledSplit) -> list[WordWindow]:
-        texts = [split.inputs[number] for number in split.input_of_row.tolist()]
-        return self._reader.windows(texts, [reference.words for reference in split.references])
+    def _windows(self, split: LabeledSplit) -> list[tuple[int, SpanWindow]]:
+        """Return the windows of all texts that have words, each with the number of its text."""
+        reader = self._reader
+        ids, offsets = reader.tokenize(split.inputs, split.input_of_row, offsets=True)
+        return [
+            (row, window)
+            for row, number in enumerate(split.input_of_row.tolist())
+            for window in reader.place((), ids[number], offsets[number], split.references[row].words)
+        ]
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         from torch.nn.functional import cross_entropy

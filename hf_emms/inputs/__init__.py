@@ -1,6 +1,7 @@
 """Modalities: how checkpoints read a kind of input. Each has a file, and other code iterates over `MODALITIES`."""
 
-from hf_emms.inputs.audio import AUDIO, Sounds
+from hf_emms.inputs.audio import AUDIO
+from hf_emms.inputs.encoded import EncodedInputs
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.modality import Modality, Pairs, Spans, UnusableError, as_bytes, hash64
@@ -23,11 +24,11 @@ __all__ = [
     "TEXT",
     "TEXT_PAIR",
     "WORDS",
+    "EncodedInputs",
     "Images",
     "Modality",
     "Pairs",
     "SearchCollection",
-    "Sounds",
     "Spans",
     "UnusableError",
     "as_bytes",

@@ -36,10 +36,6 @@ _ARRAY_FIELDS = ("array", "sampling_rate")
 _START = re.compile(rb"(RIFF|FORM)....(WAVE|AIFF|AIFC)|fLaC|OggS|ID3|\xff[\xfb\xf3\xf2]", re.DOTALL)
 
 
-class Sounds(EncodedInputs):
-    """Encoded sounds, which readers decode at their own rate."""
-
-
 def load_soundfile() -> ModuleType:
     """Import soundfile, or raise an `EmmsError` with the command that installs it and soxr."""
     try:
@@ -180,8 +176,6 @@ def load_sound_reader(spec: FeatureSpec) -> SoundReader:
             next(iter(process_sounds(extractor, [np.full(seconds * rate, 0.1, np.float32)], rate).values()))
             for seconds in (1, 2)
         )
-    except EmmsError:
-        raise
     except LOAD_FAILURES as error:
         raise load_error(spec, "feature extractor (preprocessor_config.json)", error) from error
     if short.shape != long.shape:
@@ -226,9 +220,9 @@ class SoundFeatures(FeatureReader):
                 seconds = round(self._reader.part / self._reader.rate, 1)
                 self.counts.add(ReadCounts(parted=int((counts > 1).sum()), part_seconds=seconds))
 
-    def example(self) -> Sounds:
+    def example(self) -> EncodedInputs:
         rate = self._reader.rate
-        return Sounds([encode(np.random.default_rng(0).normal(scale=0.1, size=rate), rate)])
+        return EncodedInputs([encode(np.random.default_rng(0).normal(scale=0.1, size=rate), rate)])
 
     def _ignores_padding(self, tolerance: float) -> bool:
         """Return whether padding to a longer clip leaves features unchanged. A norm over time changes them."""
@@ -299,8 +293,6 @@ def _seconds_in(encoded: bytes) -> float:
 
 
 class _Audio(EncodedModality):
-    inputs_type = Sounds
-
     def check_installed(self) -> None:
         load_soundfile()
 

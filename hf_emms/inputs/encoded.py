@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from hf_emms.inputs.modality import Modality, UnusableError
 
@@ -18,7 +18,7 @@ Ready = TypeVar("Ready")
 
 
 class EncodedInputs(Sequence):
-    """Inputs as the bytes of their files. A slice has the same class, and an element is opened."""
+    """Inputs as the bytes of their files, which readers decode."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self.encoded = tuple(encoded)
@@ -27,20 +27,14 @@ class EncodedInputs(Sequence):
         return len(self.encoded)
 
     def __getitem__(self, index: Any) -> Any:
-        return type(self)(self.encoded[index]) if isinstance(index, slice) else self.open(self.encoded[index])
-
-    def open(self, encoded: bytes) -> Any:
-        """Return what readers take. By default, readers decode the bytes themselves."""
-        return encoded
+        return EncodedInputs(self.encoded[index]) if isinstance(index, slice) else self.encoded[index]
 
 
 class EncodedModality(Modality):
-    """Base class of modalities whose content is the bytes of a file, collected as `inputs_type`."""
-
-    inputs_type: ClassVar[type[EncodedInputs]] = EncodedInputs
+    """Base class of modalities whose content is the bytes of a file."""
 
     def collect(self, contents: Sequence[bytes]) -> EncodedInputs:
-        return self.inputs_type(contents)
+        return EncodedInputs(contents)
 
     def contents(self, inputs: Any) -> list[bytes]:
         return list(inputs.encoded)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note
+from hf_emms.errors import Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
@@ -43,12 +43,11 @@ class Images(EncodedInputs):
         self.cache = cache
 
     def __getitem__(self, index: Any) -> Any:
-        return Images(self.encoded[index], self.cache) if isinstance(index, slice) else super().__getitem__(index)
-
-    def open(self, encoded: bytes) -> Any:
         from PIL import Image, ImageOps
 
-        with Image.open(io.BytesIO(encoded)) as image:
+        if isinstance(index, slice):
+            return Images(self.encoded[index], self.cache)
+        with Image.open(io.BytesIO(self.encoded[index])) as image:
             return as_rgb(ImageOps.exif_transpose(image))
 
     def read(self, processor: ImageProcessor, positions: Sequence[int]) -> Tensor:
@@ -222,7 +221,7 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
     """Load the checkpoint's image processor, by default for training on the CPU.
 
     Raises:
-        EmmsError: It cannot be loaded, or splits images into tiles.
+        EmmsError: It cannot be loaded.
     """
     import torch
     from PIL import Image
@@ -236,16 +235,8 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
         processor = ImageProcessor(
             loaded, None if spec.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
-        shape = tuple(processor([example_image()]).shape)
-        if len(shape) != 4:
-            raise EmmsError(
-                f"{spec.repo.id} splits an image into tiles ({' × '.join(map(str, shape))} numbers)",
-                "choose a checkpoint that reads whole images, for instance at a fixed size",
-            )
-        square = shape[-2:]
+        square = processor([example_image()]).shape[-2:]
         fixed = all(processor([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
-    except EmmsError:
-        raise
     except LOAD_FAILURES as error:
         raise load_error(spec, "image processor (preprocessor_config.json)", error) from error
     return ImageReader(processor, square[0] * square[1], fixed, device or torch.device("cpu"))
@@ -281,7 +272,8 @@ class ImageFeatures(FeatureReader):
 
 
 class _Image(EncodedModality):
-    inputs_type = Images
+    def collect(self, contents: Sequence[bytes]) -> Images:
+        return Images(contents)
 
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}

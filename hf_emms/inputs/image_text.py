@@ -204,13 +204,6 @@ class _ImageText(Modality):
 
         return TrainingReader(read, (images.processor.original, texts.tokenizer), images.training_notes)
 
-    def inputs_per_forward(self, spec: FeatureSpec, inputs: Any) -> float:
-        from hf_emms.features.fusion import Fused, find_fusion
-
-        if isinstance(find_fusion(spec.pooling), Fused):
-            return 1.0
-        return (1 + len(inputs) / len(inputs.firsts)) / 2  # the image takes about half of the time
-
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.fusion import Fused, find_fusion
 

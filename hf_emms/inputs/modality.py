@@ -210,10 +210,6 @@ class Modality:
         """Return the reader that extracts features with a loaded checkpoint. Arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
-    def response_reader(self, spec: FeatureSpec, model: Any) -> Any:
-        """Return the `PromptReader` that tokenizes an input and the response to it."""
-        raise NotImplementedError(self.name)
-
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         """Return the reader of training batches, and set the padding token in the model's configuration.
 
@@ -221,10 +217,6 @@ class Modality:
             EmmsError: The checkpoint cannot be trained.
         """
         raise EmmsError(f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
-
-    def inputs_per_forward(self, spec: FeatureSpec, inputs: Sequence[Any]) -> float:
-        """Return how many inputs share a forward pass for features. Training runs one per row."""
-        return 1.0
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """Return the function from model and batch to the features (b, D1) under a head; token states for text pairs.

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 MAX_TOKENS = 2_048
 # The largest share of these tokens that a response may take from its prompt.
 _RESPONSE_SHARE = 0.75
-_CHUNK = 1_024
 # Roles of messages in datasets → roles in chat templates.
 _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -164,10 +163,7 @@ class PromptReader(TextReader):
 
     def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
         """Return the token ids of each `Conversation`, and how many lost their beginning."""
-        tokens: list[list[int]] = []
-        for start in range(0, len(texts), _CHUNK):
-            written = [self.write(conversation) for conversation in texts[start : start + _CHUNK]]
-            tokens += self.encode_whole(written)["input_ids"]
+        tokens = self.encode_whole([self.write(conversation) for conversation in texts])["input_ids"]
         before, after = self._special_tokens(texts)
         room = self.max_length - len(before) - len(after)
         truncated = sum(len(ids) > room for ids in tokens)
@@ -258,8 +254,9 @@ def _first_text(conversation: Conversation, role: str) -> str | None:
     return next((message.text for message in conversation if message.role == role), None)
 
 
-def prompt_reader(spec: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader:
+def prompt_reader(spec: FeatureSpec, model: Any, tokenizer: Any = None) -> PromptReader:
     """Return the reader with the model's limits, its chat template and the special tokens around a prompt."""
+    tokenizer = load_tokenizer(spec) if tokenizer is None else tokenizer
     text = text_reader(spec, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(spec)
     has_template = _has_template(spec, tokenizer)
@@ -375,9 +372,6 @@ class _Prompt(TokenizedModality):
         return PromptFeatures(
             loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)
         )
-
-    def response_reader(self, spec: FeatureSpec, model: Any) -> PromptReader:
-        return prompt_reader(spec, model, load_tokenizer(spec))
 
 
 class PromptFeatures(TextFeatures):

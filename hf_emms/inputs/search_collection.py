@@ -15,7 +15,6 @@ from hf_emms.inputs.sentence_pair import SENTENCE_PAIR, pair_training_reader
 from hf_emms.inputs.text import (
     EMBEDDING_SETTINGS,
     TEXT,
-    Prompt,
     TextFeatures,
     TokenizedModality,
     text_batches,
@@ -65,7 +64,7 @@ class SearchFeatures(TextFeatures):
     """The `FeatureReader` of a `SearchCollection`, with a prompt for queries and a prompt for documents."""
 
     def __init__(
-        self, model: Any, reader: TextReader, layers: LayerReader, query_prompt: Prompt, document_prompt: Prompt
+        self, model: Any, reader: TextReader, layers: LayerReader, query_prompt: str, document_prompt: str
     ) -> None:
         super().__init__(model, reader, layers)
         self._prompts = query_prompt, document_prompt
@@ -92,9 +91,9 @@ class _Search(TokenizedModality):
 
         spec = loaded.plan
         reader = text_reader(spec, loaded.model, processors)
-        prompts = [Prompt.of(spec, processors, text) for text in (spec.query_prompt, spec.document_prompt)]
         # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
-        return SearchFeatures(loaded.model, reader, plan_layers(loaded, layers, spreads=False), *prompts)
+        states = plan_layers(loaded, layers, spreads=False)
+        return SearchFeatures(loaded.model, reader, states, spec.query_prompt, spec.document_prompt)
 
 
 class _RerankedSearch(_Search):

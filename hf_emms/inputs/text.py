@@ -30,9 +30,7 @@ MAX_TRAINING_TOKENS = 512
 _NO_LIMIT = 1_000_000  # tokenizers without a limit have a model_max_length of 1e30
 _DEFAULT_LIMIT = 512
 # The fields of `FeatureSpec` that affect text embeddings, besides the prompt.
-EMBEDDING_SETTINGS = (
-    *("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case", "pools_prompt"),
-)
+EMBEDDING_SETTINGS = (*("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case"),)
 _TEXTS_PER_CALL = 1_024
 _IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False}  # faster
 _SORTED_TOGETHER = 32_768  # texts that are tokenized and sorted at a time, to limit memory
@@ -252,50 +250,29 @@ def _max_positions(model: Any) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A text that is put before inputs. Pooling skips its first `tokens` tokens."""
-
-    text: str = ""
-    tokens: int = 0
-
-    @classmethod
-    def of(cls, spec: FeatureSpec, tokenizer: Any, text: str) -> Prompt:
-        """Return a prompt, with the number of its tokens if the checkpoint does not pool them."""
-        if spec.pools_prompt or not text:
-            return cls(text)
-        ids = tokenizer(text)["input_ids"]
-        return cls(text, len(ids) - (ids[-1] in tokenizer.all_special_ids))
-
-
 def text_batches(
     reader: TextReader,
     texts: Sequence[str],
     forward: BatchedForward,
     batch_size: int | None,
     counts: ReadCounts,
-    prompt: Prompt = Prompt(),
+    prompt: str = "",
 ) -> Iterator[Batch]:
-    """Yield features of texts, the longest of each 32,768 first, and count texts and tokens."""
-    import torch
-
+    """Yield features of texts after a prompt, the longest of each 32,768 first, and count texts and tokens."""
     max_tokens = forward.max_elements
     for start in range(0, len(texts), _SORTED_TOGETHER):
         some = texts[start : start + _SORTED_TOGETHER]
-        tokens, truncated = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
+        tokens, truncated = reader.tokenize([prompt + text for text in some] if prompt else some)
         counts.add_tokens(tokens, reader.unknown_id)
         counts.add_cut(truncated, reader.max_length)
         for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
-            inputs = reader.pad([tokens[i] for i in positions])
-            if prompt.tokens:
-                inputs["prompt_tokens"] = torch.full((len(positions),), prompt.tokens)
-            yield positions + start, forward(inputs)
+            yield positions + start, forward(reader.pad([tokens[i] for i in positions]))
 
 
 class TextFeatures(FeatureReader):
     """The `FeatureReader` of texts."""
 
-    def __init__(self, model: Any, reader: TextReader, layers: LayerReader, prompt: Prompt = Prompt()) -> None:
+    def __init__(self, model: Any, reader: TextReader, layers: LayerReader, prompt: str = "") -> None:
         super().__init__(lambda inputs: layers(model, inputs), model, layers)
         self._reader, self._prompt = reader, prompt
 
@@ -328,8 +305,7 @@ class _Text(TokenizedModality):
         from hf_emms.features.layers import plan_layers
 
         reader = text_reader(loaded.plan, loaded.model, processors)
-        prompt = Prompt.of(loaded.plan, processors, loaded.plan.prompt)
-        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), prompt)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), loaded.plan.prompt)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_training_texts(spec, model)

@@ -1,8 +1,8 @@
-"""Pairs of texts, such as questions with contexts, and spans of the second text.
+"""Pairs of texts, such as questions with contexts, and spans of texts.
 
-A second text that exceeds the maximum length is split into overlapping windows. Every token of it counts once, in the
-window whose edge is farther away. The model never reads the label: a span only selects which token states are
-averaged.
+Pairs that exceed the maximum length are truncated, as in fine-tuning. Texts with spans are split into overlapping
+windows instead. Each token counts once, in the window whose edge is farther away. The model never reads the label: a
+span only selects which token states are averaged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.errors import Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.inputs.modality import Pairs, Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, text_reader
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
-    from hf_emms.features.layers import JoinedLayers
+    from hf_emms.features.layers import JoinedLayers, LayerReader
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import States
 
 TOKEN_TYPES = "token_type_ids"
-_CHUNK = 2_048  # inputs that are split into windows and sorted at a time, to limit memory
+# Pairs, and inputs with spans, that are tokenized and sorted at a time, to limit memory.
+_PAIRS_AT_A_TIME, _INPUTS_AT_A_TIME = 8_192, 2_048
 _OVERLAP = 4  # neighbouring windows share at least 1/4 of their part of the second text
 
-TokenRun = tuple[int, int]
-"""Consecutive tokens: the first one and the end, exclusive."""
+Run = tuple[int, int]
+"""Consecutive tokens or characters: the first one and the end, exclusive."""
 
 
 # --- windows ----------------------------------------------------------------------------------------------
@@ -47,15 +48,29 @@ class Window(NamedTuple):
         first: Token ids of the first text.
         second: Token ids of the second text, or of a part of it.
         start: The number of token ids of the second text before the window.
-        counted: The run of `second` that counts in this window and in no other.
-        spans: Runs within it that are averaged separately; if empty, all of it is averaged.
+        counted: The run of the second text that counts in this window and in no other.
     """
 
     first: Sequence[int]
     second: Sequence[int]
     start: int = 0
-    counted: TokenRun = (0, 0)
-    spans: tuple[TokenRun, ...] = ()
+    counted: Run = (0, 0)
+
+
+class SpanWindow(NamedTuple):
+    """A window with the spans that are read in it.
+
+    Attributes:
+        window: The window.
+        spans: The number of each span.
+        runs: The run of each span among all tokens of the window.
+        shares: The share of the span's tokens that these are.
+    """
+
+    window: Window
+    spans: list[int]
+    runs: list[Run]
+    shares: list[float]
 
 
 def split_into_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
@@ -64,10 +79,9 @@ def split_into_windows(first: Sequence[int], second: Sequence[int], capacity: in
     count = 1 + max(0, ceil((len(second) - size) / (size - size // _OVERLAP)))
     starts = [round(i * (len(second) - size) / (count - 1)) for i in range(count)] if count > 1 else [0]
     # Two windows meet in the middle of their overlap.
-    edges = [0, *((start + size + following) // 2 for start, following in pairwise(starts)), len(second)]
+    edges = [0, *((start + size + following) // 2 for start, following in pairwise(starts)), max(1, len(second))]
     return [
-        Window(first, second[start : start + size], start, (edges[i] - start, edges[i + 1] - start))
-        for i, start in enumerate(starts)
+        Window(first, second[start : start + size], start, (edges[i], edges[i + 1])) for i, start in enumerate(starts)
     ]
 
 
@@ -81,14 +95,16 @@ class TextPairReader:
         types: The token types of `before`, the first text, `between`, the second text and `after`; None if the model
             has no token types.
         adds_break: Whether `between` is a line break, because the tokenizer puts nothing between the texts.
+        first_tokens: Whether spans are read as their first token.
     """
 
     text: TextReader
     before: tuple[int, ...]
     between: tuple[int, ...]
     after: tuple[int, ...]
-    types: tuple[int, ...] | None
+    types: tuple[int, ...] | None = None
     adds_break: bool = False
+    first_tokens: bool = False
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -112,7 +128,7 @@ class TextPairReader:
 
     def tokenize(
         self, texts: Sequence[str], numbers: np.ndarray, *, offsets: bool = False
-    ) -> tuple[dict[int, list[int]], dict[int, list[TokenRun]]]:
+    ) -> tuple[dict[int, list[int]], dict[int, list[Run]]]:
         """Return the token ids of the texts with these numbers, and with `offsets` the characters of each token."""
         used = np.unique(numbers).tolist()
         encoded = self.text.encode_whole([texts[i] for i in used], offsets=offsets)
@@ -130,6 +146,32 @@ class TextPairReader:
             truncated += windows[-1][:2] != texts
         return windows, truncated
 
+    def windows(self, first: Sequence[int], second: Sequence[int]) -> list[Window]:
+        """Split a pair into windows. Truncate a first text that exceeds half of the maximum length."""
+        return split_into_windows(first[: self.capacity // 2], second, self.capacity)
+
+    def place(
+        self, first: Sequence[int], second: Sequence[int], offsets: Sequence[Run], spans: Sequence[Run]
+    ) -> list[SpanWindow]:
+        """Return the windows in which spans are read, which are characters of the second text.
+
+        `offsets` are the characters of its tokens.
+        """
+        edges = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+        placed = [SpanWindow(window, [], [], []) for window in self.windows(first, second)]
+        for number, span in enumerate(spans):
+            start, stop = tokens_of(span, edges)
+            stop = start + 1 if self.first_tokens else stop
+            for window, numbers, runs, shares in placed:
+                left, right = max(start, window.counted[0]), min(stop, window.counted[1])
+                if left < right:
+                    before = self.tokens_before_second(window) - window.start
+                    last = max(0, sum(map(len, self._pieces(window))) - 1)  # if the second text has no tokens
+                    numbers.append(number)
+                    runs.append((min(before + left, last), min(before + right, last + 1)))
+                    shares.append((right - left) / (stop - start))
+        return [each for each in placed if each.spans]
+
     def pad(self, windows: Sequence[Window]) -> Inputs:
         """Return the model's inputs for b windows, int64 (b, T) each."""
         inputs = self.text.pad([self.ids(window) for window in windows])
@@ -138,20 +180,6 @@ class TextPairReader:
     def segments(self, windows: Sequence[Window]) -> Tensor:
         """Return the text of each token, 1 or 2, and 0 for special tokens, int64 (b, T)."""
         return self._pad_marks(windows, (0, 1, 0, 2, 0))
-
-    def counted_runs(self, windows: Sequence[Window]) -> Tensor:
-        """Return the runs of the second text that count, int64 (b, S, 2). Each window must have equally many."""
-        import torch
-
-        return torch.tensor(
-            [
-                [
-                    _shift(run, self.tokens_before_second(window), len(self.ids(window)))
-                    for run in window.spans or (window.counted,)
-                ]
-                for window in windows
-            ]
-        )
 
     def _pad_marks(self, windows: Sequence[Window], marks: tuple[int, ...]) -> Tensor:
         """Return the mark of each token's piece, int64 (b, T)."""
@@ -188,167 +216,15 @@ def truncate_longest(first: list[int], second: list[int], capacity: int) -> tupl
     return (first[:shorter], second[:longer]) if len(first) <= len(second) else (first[:longer], second[:shorter])
 
 
-def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
-    """Convert a run of the second text, which starts at token `before`, to a run of a window of `length` tokens.
+def tokens_of(span: Run, edges: np.ndarray) -> Run:
+    """Return the run of tokens that covers a span of characters, or the nearest token if none does.
 
-    If the window ends before the run, the run is its last token. A run that ends before it starts is empty.
+    `edges` are the first characters and the ends of T tokens, int64 (T, 2).
     """
-    start, stop = run
-    return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)
-
-
-# --- features ---------------------------------------------------------------------------------------------
-
-
-class PairFeatures(FeatureReader):
-    """The `FeatureReader` of pairs: [mean of the first text's tokens; mean of the second's], read together.
-
-    The windows of a pair are merged exactly, as if one mean ran over all tokens.
-    """
-
-    summary = "mean of the question's tokens and mean of the context's, read together"
-
-    def __init__(self, model: Any, reader: TextPairReader, states: States, layers: JoinedLayers) -> None:
-        from hf_emms.features.reductions import sum_runs
-
-        def pool_windows(inputs: Inputs) -> Tensor:
-            model_inputs = {name: tensor for name, tensor in inputs.items() if name not in ("segments", "counted")}
-            hidden = states(model, model_inputs).float()
-            return self._pool(hidden, inputs["segments"], sum_runs(hidden, inputs["counted"]))
-
-        super().__init__(pool_windows, model, layers)
-        self._reader = reader
-
-    def batches(self, inputs: Any, batch_size: int | None) -> Iterator[Batch]:
-        import torch
-
-        max_tokens = self._forward.max_elements
-        for start in range(0, len(inputs), _CHUNK):
-            for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):
-                yield start + positions, torch.from_numpy(rows)
-
-    def example(self) -> Sequence[Any]:
-        return Pairs(["a"], ["a"], np.zeros((1, 2), np.int64))
-
-    def _chunk(self, pairs: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield positions and features of some inputs, those with the longest windows first."""
-        seconds, _ = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1])
-        return self._merged(self._windows(pairs, seconds), max_tokens, batch_size)
-
-    def _windows(self, pairs: Pairs, seconds: dict[int, list[int]]) -> list[list[Window]]:
-        """Return the windows of each pair. Truncate a first text that does not fit into half of the model."""
-        half = self._reader.capacity // 2
-        firsts, _ = self._reader.tokenize(pairs.firsts, pairs.parts[:, 0])
-        for texts in (firsts, seconds):
-            self.counts.add_tokens(texts.values(), self._reader.text.unknown_id)
-        self.counts.add_cut(sum(len(first) > half for first in firsts.values()), self._reader.text.max_length // 2)
-        windows = [
-            split_into_windows(firsts[first][:half], seconds[second], self._reader.capacity)
-            for first, second in pairs.parts
-        ]
-        windowed = sum(len(of_pair) > 1 for of_pair in windows)
-        self.counts.add_windowed(windowed, self._reader.text.max_length)
-        return windows
-
-    def _merged(
-        self, windows: Sequence[Sequence[Window]], max_tokens: int, batch_size: int | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield numbers and rows of pairs as soon as all of their windows are read."""
-        from hf_emms.features.device import to_numpy
-
-        reader = self._reader
-        flat = list(chain.from_iterable(windows))
-        left = np.array([len(of_pair) for of_pair in windows])
-        ends = np.cumsum(left)
-        starts = ends - left
-        pair_of = np.repeat(np.arange(len(windows)), left)
-        lengths = [len(reader.ids(window)) for window in flat]
-
-        def read(batch: np.ndarray) -> Tensor:
-            some = [flat[i] for i in batch]
-            marks = {"segments": reader.segments(some), "counted": reader.counted_runs(some)}
-            return self._forward({**reader.pad(some), **marks})
-
-        results = ((batch, read(batch)) for batch in reader.text.plan_batches(lengths, max_tokens, batch_size))
-        pooled: np.ndarray | None = None
-        for batch, rows in to_numpy(results):
-            pooled = np.empty((len(flat), *rows.shape[1:]), np.float32) if pooled is None else pooled
-            pooled[batch] = rows
-            np.subtract.at(left, pair_of[batch], 1)
-            done = np.unique(pair_of[batch])
-            done = done[left[done] == 0]
-            if len(done):
-                yield done, np.stack([self._merge(pooled[starts[pair] : ends[pair]]) for pair in done])
-
-    def _pool(self, hidden: Tensor, segments: Tensor, runs: Tensor) -> Tensor:
-        """Return the mean of the first text's tokens, and sum and number of the second's that count, (b, 2·D + 1).
-
-        Args:
-            hidden: Token states (b, T, D).
-            segments: The text of each token, see `TextPairReader.segments`.
-            runs: Sum and number of the tokens of each run (b, S, D + 1).
-        """
-        import torch
-
-        from hf_emms.features.reductions import marked_mean
-
-        return torch.cat([marked_mean(hidden, (segments == 1).float()), runs[:, 0]], dim=1)
-
-    def _merge(self, pooled: np.ndarray) -> np.ndarray:
-        """Return the row (2·D,) of a pair from its w windows, float32 (w, 2·D + 1)."""
-        first, second = np.split(pooled[:, :-1], 2, axis=1)
-        # An empty second text has no tokens to average.
-        return np.concatenate([first.mean(0), second.sum(0) / max(1.0, pooled[:, -1].sum())])
-
-
-class SpanFeatures(PairFeatures):
-    """The `FeatureReader` of spans: the mean of a span's token states. Each pair is read once, with both texts."""
-
-    summary = "mean of the span's tokens, read with question and context"
-
-    def example(self) -> Sequence[Any]:
-        return Spans(super().example(), np.array([(0, 0, 1)]))
-
-    def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
-        pairs = Pairs(spans.inputs.firsts, spans.inputs.seconds, spans.inputs.parts[used])
-        text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
-        seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=True)
-        runs = [_tokens_of(span, offsets[text]) for text, span in zip(text_of, characters, strict=True)]
-        members = _spans_by_pair(pair_of, len(pairs))
-        windows = [
-            [_with_spans(window, [runs[i] for i in row]) for window in of_pair]  # −1 takes the last run, dropped below
-            for of_pair, row in zip(self._windows(pairs, seconds), members.tolist(), strict=True)
-        ]
-        for done, rows in self._merged(windows, max_tokens, batch_size):
-            filled = members[done] >= 0
-            yield members[done][filled], rows[filled]
-
-    def _pool(self, hidden: Tensor, segments: Tensor, runs: Tensor) -> Tensor:
-        return runs
-
-    def _merge(self, pooled: np.ndarray) -> np.ndarray:
-        """Return the rows (S, D) of a pair's spans from its w windows, float32 (w, S, D + 1)."""
-        total = pooled.sum(0)
-        return total[:, :-1] / np.maximum(1, total[:, -1:])
-
-
-def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
-    """Return the spans of each pair, int64 (pairs, S), padded with −1; `pair_of` is the pair of each span."""
-    order = np.argsort(pair_of, kind="stable")
-    counts = np.bincount(pair_of, minlength=pairs)
-    columns = np.arange(counts.max())
-    members = np.full((pairs, len(columns)), -1, dtype=np.int64)
-    members[columns < counts[:, None]] = order
-    return members
-
-
-def _tokens_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
-    """Return the run of tokens that covers a span of characters, or the nearest token if none does."""
-    if not offsets:
+    if not len(edges):
         return 0, 1
     start, stop = span
-    starts, stops = np.array(offsets, dtype=np.int64).T
+    starts, stops = edges.T
     inside = np.flatnonzero((stops > start) & (starts < stop) & (stops > starts))
     if len(inside):
         return int(inside[0]), int(inside[-1]) + 1
@@ -356,12 +232,150 @@ def _tokens_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
     return nearest, nearest + 1
 
 
-def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
-    """Set the spans of a window to the parts of runs of the second text that count in it."""
-    start, stop = window.counted
-    stop = stop if window.second else 1
-    clipped = ((max(first - window.start, start), min(last - window.start, stop)) for first, last in runs)
-    return window._replace(spans=tuple(clipped))
+# --- features ---------------------------------------------------------------------------------------------
+
+
+class JointReader(FeatureReader):
+    """A reader of both texts together; `function` turns the tensors of a batch into features, (b, D)."""
+
+    def __init__(
+        self, function: Callable[[Inputs], Tensor], model: Any, reader: TextPairReader, layers: JoinedLayers
+    ) -> None:
+        super().__init__(function, model, layers)
+        self._reader = reader
+
+    def tensors(self, windows: Sequence[Window]) -> Inputs:
+        return self._reader.pad(windows)
+
+    def example(self) -> Sequence[Any]:
+        return Pairs(["a"], ["a"], np.zeros((1, 2), np.int64))
+
+    def batches(self, pairs: Any, batch_size: int | None) -> Iterator[Batch]:
+        reader = self._reader
+        for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+            windows, truncated = reader.truncate(pairs[start : start + _PAIRS_AT_A_TIME])
+            ids = [reader.ids(window) for window in windows]
+            self.counts.add_tokens(ids, reader.text.unknown_id)
+            self.counts.add_cut_pairs(truncated, reader.text.max_length)
+            lengths, max_tokens = list(map(len, ids)), self._forward.max_elements
+            for positions in reader.text.plan_batches(lengths, max_tokens, batch_size):
+                yield positions + start, self._forward(self.tensors([windows[i] for i in positions]))
+
+
+class JointFeatures(JointReader):
+    """The reader whose feature is `join` of the means of each text's tokens, (b, D) each."""
+
+    def __init__(
+        self,
+        model: Any,
+        reader: TextPairReader,
+        states: States,
+        layers: JoinedLayers,
+        join: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        from hf_emms.features.reductions import marked_mean
+
+        def means(inputs: Inputs) -> Tensor:
+            segments = inputs["segments"]
+            hidden = states(model, {name: tensor for name, tensor in inputs.items() if name != "segments"}).float()
+            return join(*(marked_mean(hidden, (segments == number).float()) for number in (1, 2)))
+
+        super().__init__(means, model, reader, layers)
+
+    def tensors(self, windows: Sequence[Window]) -> Inputs:
+        return {**super().tensors(windows), "segments": self._reader.segments(windows)}
+
+
+class SpanFeatures(FeatureReader):
+    """The `FeatureReader` of spans of texts, or of the second texts of pairs. It reads each input once.
+
+    `function` turns the tensors of b windows with the "runs" of their spans, int64 (b, S, 2) padded with −1, into rows
+    (b · S, D).
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Inputs], Tensor],
+        model: Any,
+        reader: TextPairReader,
+        layers: LayerReader | JoinedLayers,
+    ) -> None:
+        super().__init__(function, model, layers)
+        self._reader = reader
+
+    def batches(self, spans: Any, batch_size: int | None) -> Iterator[Batch]:
+        order = np.argsort(spans.bounds[:, 0], kind="stable")
+        inputs, starts = np.unique(spans.bounds[order, 0], return_index=True)
+        of_input = np.split(order, starts[1:])
+        for start in range(0, len(inputs), _INPUTS_AT_A_TIME):
+            some = slice(start, start + _INPUTS_AT_A_TIME)
+            yield from self._read(spans, inputs[some], of_input[some], batch_size)
+
+    def example(self) -> Sequence[Any]:
+        return Spans(Pairs(["a"], ["a"], np.zeros((1, 2), np.int64)), np.array([(0, 0, 1)]))
+
+    def _read(
+        self, spans: Spans, inputs: np.ndarray, spans_of: Sequence[np.ndarray], batch_size: int | None
+    ) -> Iterator[Batch]:
+        """Yield positions and features of the spans of some inputs."""
+        import torch
+
+        reader = self._reader
+        parts: dict[int, Any] = {}  # of the spans that several windows share
+        placed = [*chain.from_iterable(self._windows(spans, inputs, spans_of))]
+        lengths = [len(reader.ids(each.window)) for each, _ in placed]
+        for batch in reader.text.plan_batches(lengths, self._forward.max_elements, batch_size):
+            windows, numbers = zip(*(placed[i] for i in batch), strict=True)
+            runs = _pad_runs([each.runs for each in windows])
+            rows = self._forward({**reader.pad([each.window for each in windows]), "runs": runs})
+            rows = rows[(runs[..., 0] >= 0).flatten().to(rows.device)]
+            positions, shares = np.concatenate(numbers), np.concatenate([each.shares for each in windows])
+            whole = np.flatnonzero(shares == 1)
+            if len(whole):
+                yield positions[whole], rows[torch.from_numpy(whole).to(rows.device)]
+            for i in np.flatnonzero(shares < 1).tolist():
+                parts[positions[i]] = parts.get(positions[i], 0) + shares[i] * rows[i]
+        if parts:
+            yield np.array([*parts]), torch.stack([*parts.values()])
+
+    def _windows(
+        self, spans: Spans, inputs: np.ndarray, spans_of: Sequence[np.ndarray]
+    ) -> Iterator[list[tuple[SpanWindow, np.ndarray]]]:
+        """Yield the windows of each input with the positions of their spans in `spans`."""
+        reader, pairs = self._reader, spans.inputs
+        if not isinstance(pairs, Pairs):
+            pairs = Pairs([""], pairs, np.column_stack([np.zeros(len(pairs), np.int64), np.arange(len(pairs))]))
+        parts = pairs.parts[inputs]
+        firsts, _ = reader.tokenize(pairs.firsts, parts[:, 0])
+        seconds, offsets = reader.tokenize(pairs.seconds, parts[:, 1], offsets=True)
+        self.counts.add_tokens([*firsts.values(), *seconds.values()], reader.text.unknown_id)
+        self.counts.add_cut(sum(len(ids) > reader.capacity // 2 for ids in firsts.values()), reader.capacity // 2)
+        windowed = 0
+        for (first, second), positions in zip(parts.tolist(), spans_of, strict=True):
+            placed = reader.place(firsts[first], seconds[second], offsets[second], spans.bounds[positions, 1:].tolist())
+            windowed += any(len(each.window.second) < len(seconds[second]) for each in placed)
+            yield [(each, positions[each.spans]) for each in placed]
+        self.counts.add_windowed(windowed, reader.text.max_length)
+
+
+def _pad_runs(runs: Sequence[Sequence[Run]]) -> Tensor:
+    """Return the runs of each window, int64 (b, S, 2), padded with −1."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    return pad_sequence([torch.tensor(row) for row in runs], batch_first=True, padding_value=-1)
+
+
+def _means_of_runs(model: Any, states: States) -> Callable[[Inputs], Tensor]:
+    """Return the function to the mean of the token states of each run, (b · S, D)."""
+
+    def function(inputs: Inputs) -> Tensor:
+        from hf_emms.features.reductions import run_means
+
+        hidden = states(model, {name: tensor for name, tensor in inputs.items() if name != "runs"}).float()
+        return run_means(hidden, inputs["runs"]).flatten(0, 1)
+
+    return function
 
 
 # --- the modality -----------------------------------------------------------------------------------------
@@ -370,19 +384,20 @@ def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
 class _TextPair(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
-    ) -> PairFeatures:
+    ) -> FeatureReader:
+        import torch
+
         from hf_emms.features.layers import JoinedLayers
         from hf_emms.features.pooling import token_states
 
-        if spans and not processors.is_fast:
-            raise EmmsError(
-                f"the tokenizer of {loaded.plan.repo.id} does not report the characters of each token",
-                "remove the checkpoint from the list, or " + setting_ref("label_form", "text"),
-            )
-        features = SpanFeatures if spans else PairFeatures
+        name, states = loaded.plan.repo.id, token_states(loaded.pooling)
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
-        joined = JoinedLayers(layers, loaded.plan.repo.id, features.summary)
-        return features(loaded.model, reader, token_states(loaded.pooling), joined)
+        if spans:
+            joined = JoinedLayers(layers, name, "mean of the span's tokens, read with question and context")
+            return SpanFeatures(_means_of_runs(loaded.model, states), loaded.model, reader, joined)
+        summary = "mean of the question's tokens and mean of the context's, read together"
+        joined = JoinedLayers(layers, name, summary)
+        return JointFeatures(loaded.model, reader, states, joined, lambda u, v: torch.cat([u, v], dim=1))
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.pooling import token_states

@@ -336,9 +336,8 @@ class TrainingOptions(OptionsPart):
     )
     method: str | None = fine_tuning(
         None,
-        "Weights to train: all, a LoRA adapter (requires the extra lora) or the head; for similarity also a "
-        "cross-encoder instead of a bi-encoder [default: full].",
-        choices=("full", "lora", "head", "cross-encoder"),
+        "Weights to train: all, a LoRA adapter (requires the extra lora) or the head [default: full].",
+        choices=("full", "lora", "head"),
     )
     budget: str | None = fine_tuning(
         None,

@@ -76,8 +76,7 @@ def confirm(
         dataset: The dataset of the ranking. By default found by its name in the ranking.
         top: The number of checkpoints. Checkpoints that share the last rank are fine-tuned too, up to twice this
             number.
-        method: "full" (all weights, the default), "lora" or "head". For similarity also "cross-encoder" instead of a
-            bi-encoder.
+        method: "full" (all weights, the default), "lora" or "head".
         budget: "quick" for few rows and epochs.
         epochs: The maximum number of epochs per run. By default by task. A run ends when it no longer improves.
         steps: The number of optimizer steps per run, instead of epochs.
@@ -153,7 +152,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     """
     session = Session.start(options, progress)
     check_settings(options)
-    check_head(get_task(ranking.task).for_columns(ranking.columns), options.training)
+    check_head(get_task(ranking.task).for_columns(ranking.columns))
     return session
 
 

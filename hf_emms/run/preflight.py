@@ -302,7 +302,7 @@ def preflight(options: Options, progress: Progress) -> Preflight:
         raise EmmsError(problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
     if options.confirm is not None:
-        check_head(plan.sample.task, plan.options.training)
+        check_head(plan.sample.task)
         fine_tuning = _fine_tuning_at_most(plan, costs, speed)
     return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
 

@@ -243,7 +243,7 @@ def rank_with(
         check_settings(options)
     plan = make_plan(options, progress)
     if options.confirm is not None:
-        check_head(plan.sample.task, options.training)  # before any checkpoint runs
+        check_head(plan.sample.task)  # before any checkpoint runs
     progress.expect(len(plan.candidates), "checkpoints")
     if plan.estimators.need_training and plan.to_run:
         costs, speed = plan_costs(plan)

@@ -1,28 +1,20 @@
-"""The tasks that hf_emms ranks for. A new task is a file and a line here, or an entry point of another package."""
-
-import difflib
+"""The tasks that hf_emms ranks for. A new task is a record and a line here, or an entry point of another package."""
 
 from hf_emms.errors import EmmsError, Text, setting_ref
 from hf_emms.options.registry import Registry
-from hf_emms.tasks.audio_classification import AUDIO_CLASSIFICATION
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
-from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
-from hf_emms.tasks.image_regression import IMAGE_REGRESSION
+from hf_emms.tasks.classification import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
+from hf_emms.tasks.regression import IMAGE_REGRESSION, REGRESSION
+from hf_emms.tasks.search import TEXT_RANKING, TEXT_RETRIEVAL
 from hf_emms.tasks.sentence_similarity import SENTENCE_SIMILARITY
-from hf_emms.tasks.summarization import SUMMARIZATION
 from hf_emms.tasks.task import Column, Example, Item, NumericLabels, Task, clean_class_name
-from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
-from hf_emms.tasks.text_generation import TEXT_GENERATION
 from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
-from hf_emms.tasks.text_ranking import TEXT_RANKING
-from hf_emms.tasks.text_regression import REGRESSION
-from hf_emms.tasks.text_retrieval import TEXT_RETRIEVAL
 from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
-from hf_emms.tasks.translation import TRANSLATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
+from hf_emms.tasks.writing import SUMMARIZATION, TEXT_GENERATION, TRANSLATION
 
 __all__ = [
     "TASKS",
@@ -60,9 +52,6 @@ _OURS = (
     AUTOMATIC_SPEECH_RECOGNITION,
 )
 
-# Names of tasks differ in words that change the meaning, so only misspellings are corrected.
-_SIMILAR = 0.9
-
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
 
 
@@ -75,14 +64,9 @@ def get_task(name: str) -> Task:
     id = name.strip().lower().replace("_", "-").replace(" ", "-")
     task = TASKS.find(id)
     if task is None:
-        names = [name for task in TASKS.values() for name in (task.id, *task.aliases)]
-        close = difflib.get_close_matches(id, names, 1, _SIMILAR)
-        hint = (
-            "Did you mean " + setting_ref("task", *close) + "?"
-            if close
-            else "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}."
+        raise EmmsError(
+            f"The task {name!r} is not supported.", "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}."
         )
-        raise EmmsError(f"The task {name!r} is not supported.", hint)
     return task
 
 

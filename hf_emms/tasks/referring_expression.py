@@ -124,7 +124,7 @@ BOXES = NumericLabels(
 class BoxHead(RowHead):
     """A head that predicts a box: its centre, width and height as fractions of the image."""
 
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return IOU, ACCURACY_AT_HALF
 
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:

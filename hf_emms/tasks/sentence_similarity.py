@@ -1,19 +1,10 @@
 """Two texts and how similar, or relevant to each other, they are: a number."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from hf_emms.heads import Metric, NumberHead, SimilarityHead
-from hf_emms.heads.metrics import R2, SPEARMAN
+from hf_emms.heads import SimilarityHead
 from hf_emms.inputs import SENTENCE_PAIR
+from hf_emms.tasks.regression import VALUES
 from hf_emms.tasks.task import Column, Task, clean_caption
 from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS, TEXT_PAIRS
-from hf_emms.tasks.values import VALUES
-
-
-def _metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    return (SPEARMAN, R2)
-
 
 SENTENCE_SIMILARITY = Task(
     id="sentence-similarity",
@@ -36,8 +27,7 @@ SENTENCE_SIMILARITY = Task(
     ),
     categorical=False,
     label_text=clean_caption,
-    # Benchmarks of similarity compare orders.
-    head=SimilarityHead(NumberHead("AutoModelForSequenceClassification", metrics=_metrics)),
+    head=SimilarityHead(),
     aliases=("semantic-similarity-scoring", "sts"),
     source_tags=("text-classification", "fill-mask", "feature-extraction"),
     numbers=VALUES,

@@ -221,9 +221,6 @@ CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "int
 # Hub tasks of backbones for texts.
 TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 
-# Estimators for checkpoints that generate the label, see docs/rank-language-models.md.
-WRITTEN_ESTIMATORS = ("short_run", "zero_shot")
-
 # Hub tasks of backbones for sound; wav2vec 2.0 has the tag feature-extraction.
 AUDIO_SOURCES = ("feature-extraction", "automatic-speech-recognition")
 

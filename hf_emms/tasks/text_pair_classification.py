@@ -6,7 +6,6 @@ from typing import Any
 
 from hf_emms.heads import ClassHead, Metric
 from hf_emms.heads.metrics import ACCURACY, class_f1
-from hf_emms.heads.row import class_metrics
 from hf_emms.inputs import SENTENCE_PAIR, TEXT
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Task, clean_class_name
 
@@ -29,13 +28,16 @@ FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_
 PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pair", SECOND_TEXTS, ("string",), TEXT))
 
 
-def pair_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return accuracy; for two classes, first the F1 of a rare class, such as duplicates."""
-    counts = Counter(references)
-    rare, times = min(counts.items(), key=lambda item: (item[1], item[0]))
-    if len(counts) == 2 and times < _IMBALANCED * len(references):
-        return (class_f1(rare), ACCURACY)
-    return class_metrics(references)
+class PairHead(ClassHead):
+    """A head that predicts the class of two texts."""
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        """Return accuracy; for two classes, first the F1 of a rare class, such as duplicates."""
+        counts = Counter(references)
+        rare, times = min(counts.items(), key=lambda item: (item[1], item[0]))
+        if len(counts) == 2 and times < _IMBALANCED * len(references):
+            return (class_f1(rare), ACCURACY)
+        return super().metrics(references)
 
 
 TEXT_PAIR_CLASSIFICATION = Task(
@@ -53,7 +55,7 @@ TEXT_PAIR_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
-    head=ClassHead("AutoModelForSequenceClassification", metrics=pair_metrics),
+    head=PairHead("AutoModelForSequenceClassification"),
     aliases=(
         *("multi-input-text-classification", "natural-language-inference", "semantic-similarity-classification"),
         "nli",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
-from hf_emms.heads.baseline import MAX_BASELINES, best_baseline, for_all_rows
 from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
 from hf_emms.heads.row import class_config, weight_table
+from hf_emms.heads.split import MAX_BASELINES, best_baseline, for_all_rows
 from hf_emms.inputs import IMAGE_TEXT, TEXT
 from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_answer
 
@@ -20,7 +20,7 @@ MAX_ANSWERS = 3_129
 class AnswerHead(RowHead):
     """A classifier of the frequent answers of training rows."""
 
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (VQA_ACCURACY,)
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:

@@ -78,10 +78,8 @@ MODES = ("mean", "cls", "lasttoken")
 # Layout → family of its transformer of width 16, the modules that follow it, and settings of the configuration.
 LAYOUTS: dict[str, tuple[str, Behind, dict[str, Any]]] = {
     **{mode: ("bert", pooled(mode), {}) for mode in MODES},
-    **{f"{mode} without its prompt": ("bert", pooled(mode, include_prompt=False), PROMPTS) for mode in MODES},
     "a prompt": ("bert", pooled(), PROMPTS),
     "prompts of both": ("bert", pooled(), {"prompts": BOTH_PROMPTS}),
-    "prompts of both, not pooled": ("bert", pooled(include_prompt=False), {"prompts": BOTH_PROMPTS}),
     "a prompt of queries": ("bert", pooled(), {"prompts": {"query": "a photo of "}}),
     "a prompt of documents": ("bert", pooled(), {"prompts": {"document": "the road "}}),
     "a prompt of passages": ("bert", pooled(), {"prompts": {"query": "a photo of ", "passage": "the road "}}),
@@ -100,7 +98,6 @@ LAYOUTS: dict[str, tuple[str, Behind, dict[str, Any]]] = {
     "cut after a layer": ("bert", then(linear(16, 12)), {"truncate_dim": 6}),
     **{family: (family, pooled(), {}) for family in ("roberta", "distilbert", "electra", "deberta-v2", "modernbert")},
     "t5": ("t5", pooled(), {}),
-    "roberta without its prompt": ("roberta", pooled(include_prompt=False), PROMPTS),
 }
 # `encode_document` uses no prompt of another name than "document", and hf_emms uses these (docs/rank-search.md).
 OTHER_NAMES = ("passage", "corpus")
@@ -294,22 +291,25 @@ def embed_both(folder: Path, **prompts: str) -> tuple[np.ndarray, np.ndarray]:
     return features[: len(QUERIES)], features[len(QUERIES) :]
 
 
-@pytest.mark.parametrize(("first", "include_prompt"), [("bert", True), ("bert", False), ("static", True)])
-def test_queries_and_documents_are_embedded_with_their_prompts(
-    first: str, include_prompt: bool, zoo: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("first", ["bert", "static"])
+def test_queries_and_documents_are_embedded_with_their_prompts(first: str, zoo: Path, tmp_path: Path) -> None:
     about = {"prompts": BOTH_PROMPTS | {"other": "cat"}, "default_prompt_name": "other"}
     if first == "static":
         model = saved(tmp_path / "st", [static(zoo)], **about)
     else:
-        pooling = st.Pooling(16, "mean", include_prompt=include_prompt)
-        model = bert(zoo, tmp_path / "st", pooling, st.Normalize(), **about)
+        model = bert(zoo, tmp_path / "st", st.Pooling(16, "mean"), st.Normalize(), **about)
     queries, documents = embed_both(tmp_path / "st")
     np.testing.assert_allclose(queries, model.encode_query(QUERIES), atol=2e-6)
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS), atol=2e-6)
     queries, documents = embed_both(tmp_path / "st", query_prompt="", document_prompt="cat ")
     np.testing.assert_allclose(queries, model.encode_query(QUERIES, prompt=""), atol=2e-6)
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS, prompt="cat "), atol=2e-6)
+
+
+def test_a_checkpoint_that_does_not_pool_its_prompt_is_refused(zoo: Path, tmp_path: Path) -> None:
+    bert(zoo, tmp_path / "st", st.Pooling(16, "mean", include_prompt=False))
+    with pytest.raises(EmmsError, match="does not pool the tokens of its prompt"):
+        load(tmp_path / "st", "search")
 
 
 def test_the_similarity_of_a_checkpoint_is_used(sentences: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
-from hf_emms.heads.language_model import load_language_model
+from hf_emms.heads.response import load_language_model
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer

@@ -206,13 +206,6 @@ def test_a_quantisation_in_the_configuration_is_noted(zoo: Path, tmp_path: Path)
     np.testing.assert_allclose(rows(extractor, TEXTS), rows(load(build(zoo, "llama"), "text"), TEXTS), atol=1e-6)
 
 
-def test_images_cut_into_pieces_are_refused_with_a_reason(zoo: Path, tmp_path: Path) -> None:
-    folder = copied(build(zoo, "siglip"), tmp_path, model_type="siglip2")
-    transformers.Siglip2ImageProcessor().save_pretrained(folder)
-    with pytest.raises(EmmsError, match="splits an image into tiles"):
-        load(folder)
-
-
 def test_a_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
     folder = copied(build(zoo, "vision-encoder-decoder"), tmp_path, decoder_start_token_id=None)
     (folder / "generation_config.json").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import soundfile
 import torch
 import transformers
 
-from hf_emms.inputs import Sounds
+from hf_emms.inputs import EncodedInputs
 from hf_emms.inputs.audio import decode
 from tests.helpers.extracting import load, rows
 from tests.helpers.notes import codes
@@ -27,7 +27,7 @@ def test_features_are_what_the_own_classifier_of_a_family_pools(name: str, zoo: 
     clip = encoded(tone(300, 1.2 if name.startswith("audio") else 2.0)[:, 0])
     samples = soundfile.read(io.BytesIO(clip), dtype="float32")[0]  # 16 bits each, as the file has them
     inputs = transformers.AutoFeatureExtractor.from_pretrained(folder)(samples, sampling_rate=RATE, return_tensors="pt")
-    features = torch.from_numpy(rows(load(folder, "audio"), Sounds([clip])))
+    features = torch.from_numpy(rows(load(folder, "audio"), EncodedInputs([clip])))
     with torch.no_grad():
         if hasattr(model, "projector"):  # a linear projection of the mean is the mean of projections
             logits = model.classifier(model.projector(features))
@@ -43,7 +43,7 @@ def test_features_are_what_the_own_classifier_of_a_family_pools(name: str, zoo: 
 def test_a_long_clip_is_read_in_equal_parts(name: str, count: int, part: float, zoo: Path) -> None:
     extractor = load(sound_checkpoint(zoo, name), "audio")
     whole = tone(300, (count - 0.8) * part)
-    features = rows(extractor, Sounds([encoded(whole), *map(encoded, np.array_split(whole, count))]))
+    features = rows(extractor, EncodedInputs([encoded(whole), *map(encoded, np.array_split(whole, count))]))
     np.testing.assert_allclose(features[0], features[1:].mean(0), atol=1e-4)
     assert (codes(extractor.notes), extractor.info().counts.part_seconds) == (
         ["clips-split"],
@@ -60,7 +60,7 @@ def test_a_long_clip_is_read_in_equal_parts(name: str, count: int, part: float, 
 )
 def test_clips_of_similar_lengths_share_a_batch(name: str, batches: list[list[int]], zoo: Path) -> None:
     extractor = load(sound_checkpoint(zoo, name), "audio")
-    sounds = Sounds([encoded(tone(300, seconds)) for seconds in (0.5, 1.0, 0.8, 0.79, 1.0, 16.0, 15.5)])
+    sounds = EncodedInputs([encoded(tone(300, seconds)) for seconds in (0.5, 1.0, 0.8, 0.79, 1.0, 16.0, 15.5)])
     assert [positions.tolist() for positions, _ in extractor.batches(sounds)] == batches
     assert extractor._reader._can_pad  # a mask hides padding, or all have one length
 
@@ -78,7 +78,7 @@ def test_rates_channels_and_formats_do_not_matter(zoo: Path) -> None:
         encoded(np.stack([low * 2, low * 0], axis=1)),
     ]
     assert [len(decode(version, RATE)) for version in versions] == [RATE] * 6
-    features = rows(extractor, Sounds(versions))
-    others = rows(extractor, Sounds([encoded(tone(900, 1.0))]))
+    features = rows(extractor, EncodedInputs(versions))
+    others = rows(extractor, EncodedInputs([encoded(tone(900, 1.0))]))
     spread = np.abs(features - features[0]).max()
     assert spread < 0.05 * np.abs(others - features[0]).max()

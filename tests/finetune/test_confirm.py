@@ -276,7 +276,6 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
         ({"seeds": 1001}, "1,001 runs of each checkpoint are too many"),
         ({"time_limit": "soon"}, "90s"),
         ({"method": "half"}, 'method="full" or "lora" or "head"'),
-        ({"method": "cross-encoder"}, "image-classification has no method cross-encoder"),
     ],
 )
 def test_invalid_settings_are_refused_before_anything_runs(settings: dict[str, Any], words: str) -> None:

@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def described(kind: str, zoo: Path, folder: Path) -> Path:
-    """A sentence-transformers checkpoint with every kind of module and a prompt that is not pooled."""
+    """A sentence-transformers checkpoint with every kind of module and a prompt."""
     if kind not in ("modules", "static"):
         return build(zoo, kind)
     bert = str(build(zoo, "bert"))
@@ -42,7 +42,7 @@ def described(kind: str, zoo: Path, folder: Path) -> Path:
         layers: list[torch.nn.Module] = [modules.StaticEmbedding(tokenizer, embedding_dim=8)]
         settings: dict[str, Any] = {"similarity_fn_name": "cosine"}
     else:
-        layers = [modules.Transformer(bert, max_seq_length=9), modules.Pooling(16, "cls", include_prompt=False)]
+        layers = [modules.Transformer(bert, max_seq_length=9), modules.Pooling(16, "cls")]
         layers += [modules.Dense(16, 8), modules.Normalize()]
         settings = {"prompts": {"query": "", "pair": "a photo of "}, "default_prompt_name": "pair"}
     st.SentenceTransformer(modules=layers, **settings).save_pretrained(str(folder), create_model_card=False)
@@ -96,18 +96,6 @@ def test_original_weights_are_kept_if_training_does_not_help(data: str, zoo: Pat
     assert run.discarded_scores.keys() == run.scores.keys()
     before, after = load_file(checkpoint / "model.safetensors"), load_file(kept / "model.safetensors")
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
-
-
-def test_a_cross_encoder_is_trained_on_request(data: str, zoo: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    settings = FAST | {"method": "cross-encoder", "save_model": str(kept), "epochs": 1}
-    confirmed = hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1, **settings)
-    result = confirmed.rows[0].fine_tuned
-    assert (result.error, {*result.scores}, result.recipe["method"]) == (None, {"Spearman", "R²"}, "cross-encoder")
-    assert transformers.AutoModelForSequenceClassification.from_pretrained(kept).num_labels == 1
-    card = (kept / "README.md").read_text()
-    assert "pipeline_tag: text-classification" in card
-    assert "--method cross-encoder" in card
 
 
 def test_the_error_without_sentence_transformers_names_the_extra(

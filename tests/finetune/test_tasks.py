@@ -20,7 +20,7 @@ from hf_emms.heads.metrics import (
     iou,
     vqa_accuracy,
 )
-from hf_emms.tasks.text_pair_classification import pair_metrics
+from hf_emms.tasks import get_task
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.task_rows import KINDS, captioner, kept, loaded
 from tests.finetune.test_baseline import tagged, texts
@@ -135,12 +135,13 @@ def test_metrics_of_boxes_follow_their_definitions() -> None:
 
 
 def test_pairs_with_a_rare_class_are_scored_by_its_f1() -> None:
+    metrics = head_of(get_task("text-pair-classification")).metrics
     rare = ["1"] * 3 + ["0"] * 7
-    first, second = pair_metrics(rare)
+    first, second = metrics(rare)
     assert (first.name, second.name) == ("F1 of 1", "accuracy")
     assert first.compute(["1"] * 2 + ["0"] * 7 + ["1"], rare) == pytest.approx(2 / 3)
     assert first.compute(["0"] * 10, rare) == first.compute(["0"], ["0"]) == 0
-    assert pair_metrics(["1", "0"])[0].name == pair_metrics(["a", "b", "c", "c", "c"])[0].name == "accuracy"
+    assert metrics(["1", "0"])[0].name == metrics(["a", "b", "c", "c", "c"])[0].name == "accuracy"
 
 
 @pytest.mark.parametrize(

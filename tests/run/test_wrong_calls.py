@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.tasks.values import VALUES
+from hf_emms.tasks.regression import VALUES
 from tests.helpers.rankings import example
 
 ROWS = np.eye(3)

@@ -46,23 +46,6 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
     assert all(task_id in str(caught.value.hint) for task_id in TASKS)
 
 
-@pytest.mark.parametrize(
-    ("name", "suggested"),
-    [
-        ("text-clasification", "text-classification"),
-        ("multi-label-image-classification", None),
-        ("image-segmentation", None),
-        ("video-classification", None),
-        ("visual-question-answerin", "visual-question-answering"),
-    ],
-)
-def test_only_a_misspelt_task_is_corrected(name: str, suggested: str | None) -> None:
-    with pytest.raises(EmmsError) as caught:
-        get_task(name)
-    assert ("Did you mean" in str(caught.value.hint)) == (suggested is not None)
-    assert suggested is None or suggested in str(caught.value.hint)
-
-
 def test_worker_processes_get_tasks() -> None:
     for task in TASKS.values():
         assert pickle.loads(pickle.dumps(task)).id == task.id

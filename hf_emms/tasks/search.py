@@ -1,13 +1,13 @@
-"""Queries and the documents that answer them: search over a corpus by embeddings."""
+"""Queries and the documents that answer them: search by embeddings, and rerankers, which read both together."""
 
 from dataclasses import replace
 
-from hf_emms.heads import SearchHead
-from hf_emms.inputs import SEARCH, TEXT
+from hf_emms.heads import RerankingHead, SearchHead
+from hf_emms.inputs import RERANKED_SEARCH, SEARCH, TEXT
 from hf_emms.tasks.task import Column, Task
 
-QUERY = Column("query", ("query", "anchor", "question", "queries"), ("string",), TEXT)
-DOCUMENT = Column(
+_QUERY = Column("query", ("query", "anchor", "question", "queries"), ("string",), TEXT)
+_DOCUMENT = Column(
     "document",
     (
         *("positive", "positives", "pos", "passage", "document", "documents", "doc"),
@@ -16,7 +16,7 @@ DOCUMENT = Column(
     ("string", "strings"),
 )
 # Optional columns: documents that do not answer the query, and grades of relevance.
-BESIDE = (
+_BESIDE = (
     Column(
         "negative",
         ("negative", "negatives", "neg", "hard_negative", "hard_negatives"),
@@ -32,16 +32,12 @@ BESIDE = (
 _WITH_QUERIES = Task(
     id="text-retrieval",
     input=SEARCH,
-    inputs=(QUERY,),
-    label=DOCUMENT,
-    beside=BESIDE,
+    inputs=(_QUERY,),
+    label=_DOCUMENT,
+    beside=_BESIDE,
     signs=(
         ("anchor", "positive"),
-        ("query", "positive"),
-        ("query", "pos"),
-        ("query", "passage"),
-        ("query", "document"),
-        ("query", "doc"),
+        *(("query", name) for name in ("positive", "pos", "passage", "document", "doc")),
     ),
     categorical=False,
     label_text=str.strip,
@@ -59,3 +55,18 @@ _DOCUMENTS_ALONE = replace(
     _WITH_QUERIES, inputs=(), beside=(), signs=(), head=None, estimators=("sentence_search",), aliases=()
 )
 TEXT_RETRIEVAL = replace(_WITH_QUERIES, corpus=_DOCUMENTS_ALONE)
+
+TEXT_RANKING = Task(
+    id="text-ranking",
+    input=RERANKED_SEARCH,
+    inputs=(_QUERY,),
+    label=_DOCUMENT,
+    beside=_BESIDE,
+    # The same columns are a search by embeddings, unless users say otherwise.
+    signs=(),
+    categorical=False,
+    label_text=str.strip,
+    head=RerankingHead(),
+    estimators=("reranked_ndcg", "reranked_mrr"),
+    aliases=("reranking",),
+)
