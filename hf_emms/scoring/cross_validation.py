@@ -15,7 +15,7 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
-from hf_emms.scoring.linalg import lower_division, minimise_quadratic
+from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic
 from hf_emms.scoring.standardise import Fold, Standardised
 
 # Relative to unit-variance features.
@@ -141,9 +141,8 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool
     if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
         return np.ascontiguousarray(solve(precise, xy, assume_a="pos"), xx.dtype)
-    divide, lower = lower_division(factor, xy.shape[1])
-    half = divide(1.0, lower, xy.T, side=1, lower=1, trans_a=True, overwrite_b=overwrite)
-    return divide(1.0, lower, half, side=1, lower=1, overwrite_b=True).T
+    half = divide_by_factor(factor, xy, overwrite=overwrite)
+    return divide_by_factor(factor, half, overwrite=True, transposed=True)
 
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:

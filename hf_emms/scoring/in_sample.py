@@ -16,7 +16,7 @@ from scipy.linalg.blas import dsymv
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
 from hf_emms.scoring.labels import LabelBasis, are_classes
-from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex, symmetric
+from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
 
@@ -123,8 +123,7 @@ def whiten(statistics: Standardised) -> np.ndarray:
     norm = one_norm(system)
     factor, failed = factorise(system.T, lower=True, overwrite_a=True)
     if not failed and condition(factor, norm, uplo="L")[0] > float(np.finfo(dtype).eps):
-        divide, lower = lower_division(factor, statistics.basis.size)
-        return divide(1.0, lower, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=True, overwrite_b=True).T
+        return divide_by_factor(factor, statistics.xy_in(dtype), overwrite=True)
     values, vectors = _spectrum(statistics)
     return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
 

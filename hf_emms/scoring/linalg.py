@@ -7,10 +7,10 @@ threads of one pool spin on the cores that the other needs. Mixing both slows pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import get_blas_funcs, get_lapack_funcs
+from scipy.linalg import get_blas_funcs
 from scipy.optimize import nnls
 from scipy.sparse import csr_array, issparse
 
@@ -53,14 +53,10 @@ def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return multiply(1.0, matrix.T, rows.T).T
 
 
-def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.ndarray], np.ndarray]:
-    """Return the BLAS routine to divide this many columns by a lower factor (D, D), and its matrix argument.
-
-    For more columns than D, an inverse and products are faster than triangular solves.
-    """
-    if columns <= len(factor):
-        return get_blas_funcs("trsm", (factor,)), factor
-    return get_blas_funcs("trmm", (factor,)), get_lapack_funcs("trtri", (factor,))(factor, lower=1)[0]
+def divide_by_factor(factor: np.ndarray, y: np.ndarray, *, overwrite: bool, transposed: bool = False) -> np.ndarray:
+    """Return L⁻¹Y, or L⁻ᵀY if `transposed`, for a Fortran-ordered lower factor L (D, D) and C-ordered y (D, q)."""
+    (divide,) = get_blas_funcs(("trsm",), (factor,))
+    return divide(1.0, factor, y.T, side=1, lower=1, trans_a=not transposed, overwrite_b=overwrite).T
 
 
 def column_sums(rows: np.ndarray) -> np.ndarray:

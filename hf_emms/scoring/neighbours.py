@@ -63,17 +63,11 @@ def knn(rows: tuple[np.ndarray, LabelTable, np.ndarray]) -> Score:
     """
     features, labels, groups = rows
     group_numbers = np.unique(groups, return_inverse=True)[1]
-    scaled = _of_size_one(features)
-    neighbours, usable = nearest(scaled - scaled.mean(axis=0), group_numbers, K, raw=features)
+    neighbours, usable = nearest(features - features.mean(axis=0), group_numbers, K, raw=features)
     if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
     places = as_slice(labels.codes)
     return _mean_label([table[places] for table in labels.tables], neighbours, usable)
-
-
-def _of_size_one(values: np.ndarray) -> np.ndarray:
-    """Scale values by a power of two so that the largest is about 1, and no square overflows or vanishes."""
-    return np.ldexp(values, -int(np.frexp(max(values.max(), -values.min()))[1]))
 
 
 def nearest(
@@ -142,7 +136,6 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
 
 def _standardised(block: np.ndarray) -> np.ndarray:
     """Standardise columns and drop constant ones: (N, D2) → (N, ≤ D2)."""
-    block = _of_size_one(block)
     mean = block.mean(axis=0, dtype=np.float64)
     deviation = block.std(axis=0, dtype=np.float64)
     eps = np.finfo(np.result_type(block, np.float32)).eps

@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import multivariate_normal, zscore
 from sklearn.preprocessing import normalize
 
-import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import Score
@@ -142,12 +141,3 @@ def test_an_estimator_says_its_title_and_its_direction():
     for score, told in (Score(np.nan), "nan"), (Score(0.5, np.inf), "0.5 ± inf"), (Score(2, None, (np.nan,)), "2"):
         with pytest.raises(EmmsError, match=f"^broken is {told}, which is not a finite number$"):
             Estimator("broken", "a broken one", lambda inputs, score=score: score).score(None)
-
-
-@pytest.mark.parametrize("factor", [2.0**100, 2.0**-100])
-def test_neighbours_are_the_same_at_any_size_of_features_and_labels(factor):
-    x, labels = (array.astype(np.float32) for array in np.random.default_rng(0).normal(size=(2, 60, 5)))
-    for targets in (np.arange(60) % 3, labels):
-        usual = hf_emms.score(x, targets, estimator="knn")
-        scaled = targets if targets is not labels else labels * np.float32(factor)
-        assert hf_emms.score(x * np.float32(factor), scaled, estimator="knn") == usual
