@@ -131,20 +131,33 @@ def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
     """Return the fold of every row, int16 (N,), from its group: (N,) integers, strings or bytes."""
-    keys = _group_keys(groups)
+    keys = group_ids(groups)
     if folds == 1:
         return np.zeros(len(keys), dtype=np.int16)
     return (_mix(keys ^ _mix(np.array([seed], dtype=np.int64).view(np.uint64))) % np.uint64(folds)).astype(np.int16)
 
 
-def group_ids(groups: Any, rows: int) -> np.ndarray:
-    """Hash the group id of every row, (N,), to a uint64 key."""
-    keys = _group_keys(groups)
-    if len(keys) != rows:
+def group_ids(groups: Any, rows: int | None = None) -> np.ndarray:
+    """Hash the group id of every row, (N,), to a uint64 key. Checks N if `rows` is named."""
+    array = as_numpy(groups)
+    if array.ndim != 1:
+        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row")
+    if rows is not None and len(array) != rows:
         raise EmmsError(
-            f"groups has {len(keys):,} entries but features has {rows:,} rows", "pass a group id for each row"
+            f"groups has {len(array):,} entries but features has {rows:,} rows", "pass a group id for each row"
         )
-    return keys
+    if array.dtype.kind == "u":
+        return array.astype(np.uint64)
+    if array.dtype.kind in "ib":
+        return array.astype(np.int64).view(np.uint64)
+    if all(isinstance(group, (str, bytes)) for group in array):
+        texts = (group.encode() if isinstance(group, str) else group for group in array.tolist())
+        digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+        return np.frombuffer(digests, "<u8").astype(np.uint64)
+    raise EmmsError(
+        f"groups has dtype {array.dtype}; it must contain integers, strings or bytes",
+        "groups = [str(group) for group in groups]",
+    )
 
 
 def groups_by_content(batches: Iterable[np.ndarray]) -> np.ndarray:
@@ -161,24 +174,6 @@ def content_keys(features: np.ndarray) -> np.ndarray:
             rows = np.ascontiguousarray(features[part], dtype=np.float32)
         keys[part] = np.fromiter(map(xxh3_64_intdigest, rows), np.uint64, count=len(rows))
     return keys
-
-
-def _group_keys(groups: Any) -> np.ndarray:
-    array = as_numpy(groups)
-    if array.ndim != 1:
-        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row")
-    if array.dtype.kind == "u":
-        return array.astype(np.uint64)
-    if array.dtype.kind in "ib":
-        return array.astype(np.int64).view(np.uint64)
-    if all(isinstance(group, (str, bytes)) for group in array):
-        texts = (group.encode() if isinstance(group, str) else group for group in array.tolist())
-        digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-        return np.frombuffer(digests, "<u8").astype(np.uint64)
-    raise EmmsError(
-        f"groups has dtype {array.dtype}; it must contain integers, strings or bytes",
-        "groups = [str(group) for group in groups]",
-    )
 
 
 def _is_whole(value: Any) -> bool:

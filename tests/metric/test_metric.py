@@ -13,7 +13,6 @@ import torch
 from datasets import Dataset
 
 import hf_emms
-from hf_emms.run.from_arrays import table_for
 from tests import ROOT
 from tests.helpers import golden
 from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
@@ -47,7 +46,6 @@ def test_values_equal_hf_emms_and_are_plain_python(load, rows):
     ("settings", "size", "options"),
     [
         ({}, 64, {"folds": 2, "seed": 2, "estimators": ["logme", "knn"]}),
-        ({"keep_in_memory": True}, 64, {}),
         ({"keep_in_memory": True}, 299, {"method": "emms_exact"}),
     ],
 )
@@ -60,14 +58,6 @@ def test_batches_equal_one_call(load, rows, settings, size, options):
         metric.add_batch(predictions=batch, references=z[start : start + size])
     assert len(metric) == 300
     assert_close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
-
-
-def test_single_f_label_with_or_without_axis(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x[:200], references=z[:200, 0])
-    metric.add_batch(predictions=x[200:], references=z[200:, :1])
-    assert_close(metric.compute(), load().compute(predictions=x, references=z[:, 0]))
 
 
 def test_single_rows_and_a_last_batch_with_compute(load, rows):
@@ -142,16 +132,6 @@ def test_label_table(load, classes, labels):
         metric.add_batch(predictions=x, references=references)
         for result in (at_once, metric.compute(**labels)):
             assert result["score"] == pytest.approx(expected.score, rel=1e-6)
-
-
-@pytest.mark.parametrize(("table_is_of_classes", "count"), [(True, 3), (True, 300), (False, 3), (None, 3), (None, 300)])
-def test_repeated_labels_are_classes(table_is_of_classes, count):
-    texts = [str(number) for number in range(count)]
-    table = dict(zip(texts, np.eye(count), strict=True))
-    if table_is_of_classes is not None:
-        table = hf_emms.LabelTable(np.arange(count), (np.eye(count),), texts=texts, categorical=table_is_of_classes)
-    labels = table_for(np.array([texts[row % count] for row in range(300)], object), encoders=(), label_table=table)
-    assert labels.categorical == (table_is_of_classes is not False and count == 3)
 
 
 def test_label_encoders(load, classes):
