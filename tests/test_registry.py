@@ -191,9 +191,7 @@ def test_invalid_references_raise_errors() -> None:
 
 def test_the_documentation_shows_tested_code() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
-    tasks = [
-        ROOT / "hf_emms" / "tasks" / name for name in ("referring_expression.py", "text_regression.py", "values.py")
-    ]
+    tasks = [ROOT / "hf_emms" / "tasks" / name for name in ("referring_expression.py", "regression.py")]
     files = [*EXAMPLE.rglob("*"), *tasks, ROOT / "tests/data/test_items.py"]
     sources = [file.read_text() for file in files if file.suffix in (".py", ".toml")]
     assert len(shown) == 10

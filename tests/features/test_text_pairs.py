@@ -184,5 +184,5 @@ def test_spans_need_a_tokenizer_with_offsets(zoo: Path, tmp_path: Path) -> None:
     (folder / "merges.txt").write_text("#version: 0.2\n")
     transformers.CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
     for kind in ("text+text", "words"):
-        with pytest.raises(EmmsError, match="failed on its inputs: NotImplementedError"):
+        with pytest.raises(EmmsError, match="failed on its inputs: "):
             load(folder, kind, spans=True)

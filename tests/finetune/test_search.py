@@ -183,7 +183,7 @@ def test_a_query_does_not_retrieve_itself(zoo: Path) -> None:
     itself, answers = in_documents(test)
     documents = np.eye(len(test.inputs.documents), 100, dtype=np.float32)
     queries = documents[itself] + 0.5 * documents[answers]
-    _, _, order = network.cached_for_split("tokens", test, network._tokenize)
+    _, order = network.cached_for_split("tokens", test, network._tokenize)
     outputs = np.concatenate([queries, documents])[order]
     assert {result.ndcg for result in network.predictions(outputs, test)} == {1.0}
 
