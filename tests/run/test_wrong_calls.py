@@ -63,7 +63,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
         (lambda: hf_emms.Moments(8, 5), "d1=8, widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
-        (lambda: hf_emms.rank(MONTHS), "The column 'label' cannot be read: "),
+        (lambda: hf_emms.rank(MONTHS), "The DataFrame cannot be read as a dataset: "),
         (lambda: hf_emms.rank(datasets.DatasetDict()), "The DatasetDict has no split"),
     ],
 )
