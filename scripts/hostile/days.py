@@ -164,7 +164,9 @@ class _Day:
         """Return scores, fine-tuned scores, the digest of the saved weights, and the names of the published files."""
         rows = json.loads(ended.answer)["rows"]
         saved = self.folder / f"{number}.model" / "model.safetensors"
-        pages = sorted(path.name for path in (self.folder / f"{number}.published").rglob("*") if path.is_file())
+        # A page offers an order by speed only if a speed was measured, which is not so if features came from the cache.
+        published = (path for path in (self.folder / f"{number}.published").rglob("*") if path.is_file())
+        pages = sorted(path.name for path in published if path.parent.name != "views")
         return {
             "scores": {row["checkpoint"]: row["scores"][self.work.estimator]["value"] for row in rows},
             "fine-tuned scores": {row["checkpoint"]: row["fine_tuned"]["value"] for row in rows},
