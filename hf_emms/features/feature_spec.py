@@ -100,13 +100,15 @@ class FeatureSpec:
             "truncate_dim": self.truncate_dim,
             "version": FEATURES_VERSION,
         }
+        settings |= {"reranker": self.reranker_parts} if self.reranker_parts else {}
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, for the packages that compute the features."""
+        modules = ("sentence-transformers",) if self.reranker_parts else ()
         required = filter(None, [self.architecture.requires])
-        return installed_versions("torch", "transformers", *required)
+        return installed_versions("torch", "transformers", *modules, *required)
 
 
 def device_in_keys(options: RunOptions) -> str:

@@ -28,6 +28,7 @@ class Metric:
 # The VQA accuracy of an answer is 1 if three of ten annotators gave it.
 AGREEING = 3 / 10
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WORD = re.compile(r"\w+")
 
 # Scripts without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every character is a word.
 UNSPACED = (
@@ -302,16 +303,54 @@ def byte_likelihood(predictions: Sequence[WrittenResponse], references: Sequence
     return float(2 ** -(sum(p.bits for p in predictions) / max(1.0, sum(p.n_bytes for p in predictions))))
 
 
-def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return chrF2 (sacrebleu) of the texts that a checkpoint wrote, including empty ones, or 0 without any."""
-    from sacrebleu.metrics import CHRF
-
-    rows = [
+def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """Return the texts that a checkpoint wrote, including empty ones, with their references."""
+    return [
         (prediction.text, [text for text, _ in texts])
         for prediction, texts in zip(predictions, references, strict=True)
         if prediction.text is not None
     ]
+
+
+def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return chrF2 (sacrebleu) of the written texts, or 0 without any."""
+    from sacrebleu.metrics import CHRF
+
+    rows = _written_rows(predictions, references)
     return _corpus_score(CHRF(), *zip(*rows, strict=True)) if rows else 0.0
+
+
+def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return corpus BLEU-4 of the written texts with sacrebleu's defaults: case-sensitive, 13a tokenization."""
+    from sacrebleu.metrics import BLEU
+
+    rows = _written_rows(predictions, references)
+    return _corpus_score(BLEU(force=True), *zip(*rows, strict=True)) if rows else 0.0
+
+
+def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return ROUGE-L of the written texts: the F1 of the longest common subsequence with the best reference.
+
+    It equals rouge-score without stemming, but accepts words of any script.
+    """
+    scores = []
+    for written, texts in _written_rows(predictions, references):
+        words, *others = (_WORD.findall(text.lower()) for text in (written, *texts))
+        common = [(_longest_common(words, other), len(words) + len(other)) for other in others]
+        scores.append(max(2 * length / total if total else 0.0 for length, total in common))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return the length of the longest common subsequence."""
+    lengths = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for i, other in enumerate(second, 1):
+            above = lengths[i]
+            lengths[i] = diagonal + 1 if word == other else max(above, lengths[i - 1])
+            diagonal = above
+    return lengths[-1]
 
 
 # ---- transcripts: texts, with references as for captions -------------------------------------------------------------
@@ -330,13 +369,34 @@ def spoken_words(text: str) -> list[str]:
 def word_errors(text: str, reference: str) -> tuple[int, int]:
     """Return the number of wrong, missing and additional words of a transcript, and the words of its reference."""
     words = spoken_words(reference)
-    result = load_jiwer().process_words(" ".join(words), " ".join(spoken_words(text)))
-    return result.substitutions + result.deletions + result.insertions, len(words)
+    return _distance(load_jiwer().process_words, text, words), len(words)
+
+
+def character_errors(text: str, reference: str) -> tuple[int, int]:
+    """Return the same counts of characters, including a space between words."""
+    words = spoken_words(reference)
+    return _distance(load_jiwer().process_characters, text, words), len(" ".join(words))
+
+
+def _distance(process: Callable[[str, str], Any], text: str, words: Sequence[str]) -> int:
+    result = process(" ".join(words), " ".join(spoken_words(text)))
+    return int(result.substitutions + result.deletions + result.insertions)
 
 
 def word_accuracy_of_texts(predictions: Sequence[str], references: Sequence[Any]) -> float:
     """Return 1 minus the word error rate of all rows, each compared with its first transcript."""
-    counts = [word_errors(text, texts[0][0]) for text, texts in zip(predictions, references, strict=True)]
+    return _share_right(word_errors, predictions, references)
+
+
+def character_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """Return 1 minus the character error rate of all rows, each compared with its first transcript."""
+    return _share_right(character_errors, predictions, references)
+
+
+def _share_right(
+    errors: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], references: Sequence[Any]
+) -> float:
+    counts = [errors(text, texts[0][0]) for text, texts in zip(predictions, references, strict=True)]
     return 1 - sum(wrong for wrong, _ in counts) / max(1, sum(size for _, size in counts))
 
 
@@ -368,4 +428,7 @@ ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
 BLEU_4 = Metric("BLEU", bleu)
 BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
 CHRF = Metric("chrF", chrf)
+TRANSLATION_BLEU = Metric("BLEU", translation_bleu)
+ROUGE_L = Metric("ROUGE-L", rouge_l)
 WORDS_RIGHT = Metric("1 - WER", word_accuracy_of_texts)
+CHARACTERS_RIGHT = Metric("1 - CER", character_accuracy)

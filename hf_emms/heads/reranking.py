@@ -179,9 +179,11 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     from hf_emms.features.layers import JoinedLayers
     from hf_emms.heads.modules import class_with_head, load_pretrained
 
+    layers = JoinedLayers((LAST,), spec.repo.id, "its output for a query with a document, read together")
     if spec.reranker_parts:
-        problem = f"{spec.repo.id} has {spec.reranker_parts}, and hf_emms reads only classifiers of two texts"
-        raise EmmsError(problem, "choose another checkpoint, or rank with CrossEncoder of sentence-transformers")
+        from hf_emms.heads.cross_encoder import load_cross_encoder
+
+        return load_cross_encoder(spec, device, layers)
     loader = class_with_head(spec, RerankingHead.auto_class)
     if loader is None:
         raise _no_output(spec, "transformers has no text classifier for its family")
@@ -199,7 +201,6 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     reader = text_pair_reader(model, text, line_break=False)
     if TOKEN_TYPES not in text.tokenizer.model_input_names:
         reader = replace(reader, types=None)  # as in CrossEncoder
-    layers = JoinedLayers((LAST,), spec.repo.id, "its output for a query with a document, read together")
     return Extractor(spec, model, _RelevanceReader(model, reader, layers))
 
 

@@ -32,13 +32,20 @@ _BYTES = 256
 
 
 class ResponseHead(Head):
-    """A head that responds to prompts. A row may have several correct responses."""
+    """A head that responds to prompts. A row may have several correct responses.
+
+    Args:
+        metrics: Further metrics of written responses.
+    """
 
     epochs = 3
     batch_size = 8
 
+    def __init__(self, *metrics: Metric) -> None:
+        self._metrics = metrics
+
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return BYTE_LIKELIHOOD, CHRF
+        return BYTE_LIKELIHOOD, CHRF, *self._metrics
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Predict each byte, and the end, with its frequency in training rows."""

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.head import HEAD_RATE, Head, Network
-from hf_emms.heads.metrics import WORDS_RIGHT, Metric, load_jiwer, spoken_words
+from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
 from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit
 from hf_emms.inputs import Modality
 from hf_emms.inputs.audio import SoundReader, decode, load_sound_reader, samples_in
@@ -48,7 +48,7 @@ class TranscriptHead(Head):
     batch_size = 8
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return (WORDS_RIGHT,)
+        return WORDS_RIGHT, CHARACTERS_RIGHT
 
     def why_not(self, spec: FeatureSpec) -> str | None:
         try:

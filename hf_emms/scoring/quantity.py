@@ -83,6 +83,7 @@ POINTS = Quantity(written=points, decimals=1, help="In points. 100 is perfect.",
 ERROR_RATE = Quantity(
     "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Wrong words per 100 words."
 )
+_WRONG_WORDS = replace(ERROR_RATE, name="word error rate", written=lambda stored: 100 * (1 - stored), high=1)
 # Metrics after fine-tuning that are not shares from 0 to 1, or that are displayed differently, by their stored names.
 METRICS = {
     "byte likelihood": Quantity(
@@ -94,7 +95,8 @@ METRICS = {
         low=0,
         high=1,
     ),
-    "1 - WER": replace(ERROR_RATE, name="word error rate", written=lambda stored: 100 * (1 - stored), high=1),
+    "1 - WER": _WRONG_WORDS,
+    "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Wrong characters per 100 characters."),
     "R²": replace(POINTS, low=-math.inf),
     "Spearman": replace(POINTS, low=-1),
 }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hf_emms.heads import ResponseHead
+from hf_emms.heads.metrics import ROUGE_L, TRANSLATION_BLEU
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.languages import LANGUAGES, language_code, language_name, short_code
 from hf_emms.inputs.modality import Instruction
@@ -69,7 +70,7 @@ SUMMARIZATION = Task(
     label=Column("summary", ("summary", "highlights", "abstract", "target", "tldr"), ("string", "strings")),
     categorical=False,
     label_text=str.strip,
-    head=ResponseHead(),
+    head=ResponseHead(ROUGE_L),
     aliases=("news-articles-summarization", "news-articles-headline-generation"),
     estimators=_ESTIMATORS,
     instruction=_summarize,
@@ -102,7 +103,7 @@ TRANSLATION = Task(
     label=Column("target", ("target", "tgt", *_OTHERS, "en"), ("string", "strings"), spelling=_spelling),
     categorical=False,
     label_text=str.strip,
-    head=ResponseHead(),
+    head=ResponseHead(TRANSLATION_BLEU),
     estimators=_ESTIMATORS,
     instruction=_translate,
     source_tags=("text-generation",),

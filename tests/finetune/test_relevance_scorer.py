@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder
 
 import hf_emms
@@ -17,16 +21,20 @@ from hf_emms import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
+from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads.reranking import load_reranker
 from hf_emms.inputs import MODALITIES, RERANKED_SEARCH, Pairs
 from hf_emms.options import RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.progress import Progress
 from hf_emms.scoring.bm25 import first_documents
 from tests.finetune.make import poisoned
+from tests.helpers.notes import codes
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
+from tests.helpers.tiny_rerankers import LAYOUTS, saved_reranker
 
 WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
 BM25 = "BM25 (no checkpoint)"
@@ -71,21 +79,63 @@ def check_outputs(folder: Path) -> Extractor:
     return read
 
 
+def test_saved_rerankers_are_ranked_in_the_worker_and_not_fine_tuned(zoo: Path) -> None:
+    class Counted(Progress):
+        def advanced(self, checkpoint: str, inputs: int) -> None:
+            advances.append(inputs)
+
+    layouts, advances = ["modules", "two answers and a template"], []
+    folders = [str(saved_reranker(zoo, layout)) for layout in layouts]
+    ranking = hf_emms.rank(searches(12, 12), folders, **SETTINGS, progress=Counted())
+    for layout, folder in zip(layouts, folders, strict=True):
+        row = ranking.row(folder)
+        assert (row.error, LAYOUTS[layout][1] in row.no_head) == (None, True)
+        assert (row.longest_input, row.seconds.scoring > 0) == ({"modules": 40}.get(layout, 36), True)
+        assert min(row.parameters, row.documents_per_second) > 1
+    assert (sum(advances), len(advances) > 4) == (2 * (12 + 12), True)
+    with pytest.raises(EmmsError, match="no checkpoint of the ranking can be fine-tuned"):
+        choose(ranking.rows, 1)
+
+
+def test_saved_rerankers_that_cannot_be_read_are_failed_rows_with_the_remedy(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {name: shutil.copytree(saved_reranker(zoo, "modules"), tmp_path / name) for name in ("a", "b", "c", "d")}
+    tensors = load_file(broken["a"] / "model.safetensors")
+    save_file({name: tensors[name] for name in sorted(tensors)[1:]}, broken["a"] / "model.safetensors")
+    torch.save(tensors, broken["b"] / "pytorch_model.bin")
+    (broken["b"] / "model.safetensors").unlink()
+    modules = json.loads((broken["c"] / "modules.json").read_text())
+    (broken["c"] / "modules.json").write_text(json.dumps([*modules[:2], {**modules[2], "type": "own.Dense"}]))
+    (broken["d"] / "modules.json").write_text(json.dumps(modules[:3]))
+    problems = {"a": f"no weights for {min(tensors)}", "b": "pickled", "c": "own.Dense", "d": "outputs instead"}
+    for name, folder in broken.items():
+        with pytest.raises(EmmsError, match=problems[name]):
+            read_pairs(folder)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(EmmsError, match="needs sentence-transformers") as caught:
+        read_pairs(saved_reranker(zoo, "modules"))
+    assert "retrieval" in str(caught.value.hint)
+
+
+def test_a_reranker_is_not_ranked_as_an_embedding_model(zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="as a CrossEncoder does") as caught:
+        plan_extraction(repo_of(saved_reranker(zoo, "modules")), MODALITIES["search"], "text-retrieval")
+    assert "text-ranking" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("limit", [None, 23, 24])
 @pytest.mark.parametrize("name", RERANKERS)
 def test_outputs_of_classifiers_equal_those_of_a_cross_encoder(name: str, limit: int | None, zoo: Path) -> None:
     assert check_outputs(reranker(zoo, name, limit=limit)).info().counts.cut_pairs > 0
 
 
-def test_saved_classifiers_are_read_and_other_rerankers_are_refused(zoo: Path, tmp_path: Path) -> None:
-    CrossEncoder(str(reranker(zoo, limit=24)), device="cpu").save_pretrained(str(tmp_path / "saved"))
-    check_outputs(tmp_path / "saved")
-    with pytest.raises(EmmsError, match="as a CrossEncoder does") as caught:
-        plan_extraction(repo_of(tmp_path / "saved"), MODALITIES["search"], "text-retrieval")
-    assert "text-ranking" in str(caught.value.hint)
-    (tmp_path / "saved" / "chat_template.jinja").write_text("{{ messages }}")
-    with pytest.raises(EmmsError, match="has a chat template, and hf_emms reads only classifiers"):
-        read_pairs(tmp_path / "saved")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outputs_of_saved_rerankers_equal_those_of_a_cross_encoder(layout: str, zoo: Path) -> None:
+    _, parts = LAYOUTS[layout]
+    read = check_outputs(saved_reranker(zoo, layout))
+    assert read.plan.reranker_parts == parts
+    assert ("cross-encoder" in codes(read.notes)) == bool(parts)
 
 
 def test_the_ranking_equals_that_of_a_cross_encoder(zoo: Path) -> None:

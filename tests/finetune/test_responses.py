@@ -17,10 +17,12 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.network import apply_method, place_adapter
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
-from hf_emms.heads.metrics import WrittenResponse, byte_likelihood, chrf
+from hf_emms.heads.metrics import WrittenResponse, byte_likelihood, chrf, rouge_l, translation_bleu
 from hf_emms.heads.split import LabeledSplit
 from hf_emms.options import Options
+from hf_emms.tasks import get_task
 from tests import ROOT
 from tests.docs.pages import fences
 from tests.finetune.task_rows import loaded
@@ -71,6 +73,29 @@ def test_metrics_of_responses() -> None:
     unwritten = [WrittenResponse(8, 8), right[1]]
     assert (chrf(unwritten, references), chrf(unwritten[:1], references[:1])) == (pytest.approx(1), 0)
     assert chrf([WrittenResponse(8, 8, ""), right[1]], references) < 0.9
+
+
+def test_bleu_and_rouge_equal_their_libraries() -> None:
+    from sacrebleu import corpus_bleu
+
+    for task, third in (("translation", "BLEU"), ("summarization", "ROUGE-L")):
+        metrics = head_of(get_task(task)).metrics([])
+        assert [metric.name for metric in metrics][:3] == ["byte likelihood", "chrF", third]
+    texts = [
+        ("The cat sat on the mat today.", "A cat sat on the mat, today."),
+        ("Many dogs bark", "dogs bark at big cats"),
+    ]
+    written = [WrittenResponse(8, 8, text) for text, _ in texts]
+    references = [((reference, 1.0),) for _, reference in texts]
+    expected = corpus_bleu([text for text, _ in texts], [[reference for _, reference in texts]]).score / 100
+    assert translation_bleu([*written, WrittenResponse(8, 8)], [*references, (("more", 1.0),)]) == expected
+    several = [references[0], (("dogs", 0.5), (written[1].text, 0.5))]
+    columns = [[texts[0][1], "dogs"], [texts[0][1], written[1].text]]
+    assert translation_bleu(written, several) == corpus_bleu([text for text, _ in texts], columns).score / 100
+    # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 5.
+    assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 8) / 2)
+    assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
+    assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
 
 
 def test_checkpoints_with_few_positions_read_the_start_of_prompts(zoo: Path) -> None:

@@ -20,7 +20,7 @@ from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import HEAD_RATE
-from hf_emms.heads.metrics import WORDS_RIGHT, spoken_words, word_errors
+from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.heads.split import BatchedRows
 from hf_emms.heads.transcript import load_asr_model, max_new_tokens
 from hf_emms.inputs import AUDIO
@@ -58,6 +58,7 @@ def test_case_punctuation_and_apostrophes_are_no_errors() -> None:
     assert spoken_words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
     assert spoken_words("今日は。") == ["今", "日", "は"]
     assert word_errors("The cat, sat down", "the CAT sat.") == (1, 3)
+    assert character_errors("cats", "cat") == (1, 3)
     assert word_errors("", "two words") == (2, 2)
     assert word_errors("one", "...") == (1, 0)
     assert WORDS_RIGHT.compute(["one"], [(("...", 1.0),)]) == 0
@@ -214,12 +215,13 @@ def test_the_pipeline_reproduces_the_reported_score(name: str, zoo: Path, tmp_pa
     (result,) = confirmed([folder], tmp_path)
     assert result.error is None
     assert result.metric == "1 - WER"
-    assert set(result.scores) == {"1 - WER"}
+    assert set(result.scores) == {"1 - WER", "1 - CER"}
     transcribe = transformers.pipeline("automatic-speech-recognition", str(tmp_path / "kept"))
     sounds, texts = spoken(12, 500)
     written = [transcribe({"raw": samples[:, 0], "sampling_rate": RATE})["text"] for samples in sounds]
     references = [[(text, 1.0)] for text in texts]
-    assert WORDS_RIGHT.compute(written, references) == pytest.approx(result.value)
+    for metric in (WORDS_RIGHT, CHARACTERS_RIGHT):
+        assert metric.compute(written, references) == pytest.approx(result.scores[metric.name])
     notes = [note for run in result.runs for note in run.notes]
     assert ("new-head" in codes(notes)) == (name == "wav2vec2")
     assert "pipeline_tag: automatic-speech-recognition" in (tmp_path / "kept" / "README.md").read_text()

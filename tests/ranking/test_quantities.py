@@ -76,7 +76,7 @@ def test_an_error_rate_is_in_per_cent() -> None:
 
 def test_a_quantity_has_a_range_and_decimals() -> None:
     wrong = (75, 1, -inf, 1, "% (lower is better)")
-    told = {"1 - WER": wrong, "R²": (25, 1, -inf, 1, ""), "Spearman": (25, 1, -1, 1, "")}
+    told = {"1 - WER": wrong, "1 - CER": wrong, "R²": (25, 1, -inf, 1, ""), "Spearman": (25, 1, -1, 1, "")}
     told |= {"byte likelihood": (2, 2, 0, 1, " bits per byte (lower is better)")}
     told |= {"accuracy": (25, 1, 0, 1, ""), "WER": (-25, 1, -inf, inf, wrong[-1]), "EMMS": (0.25, 4, -inf, inf, "")}
     quantities = {**METRICS, "accuracy": POINTS, "WER": ERROR_RATE, "EMMS": SCORE}
