@@ -29,6 +29,7 @@ from hf_emms.options.registry import by_reference
 BEHIND = "layers_behind_pooling"
 # Models of up to this many parameters fit everywhere and are loaded without a check.
 _FEW_PARAMETERS = 10**8
+_MAX_LAYERS = 2_000
 _NEED_POOLER = (
     "pooler_output",
     "unmasked_pooler_output",
@@ -111,11 +112,22 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
         )
 
 
+def _check_layers(plan: FeatureSpec, settings: dict[str, Any]) -> None:
+    """Raise an `EmmsError` for a negative number of layers, or one that would fill the memory even without weights."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            _check_layers(plan, value)
+        elif isinstance(value, int) and not 0 <= value <= _MAX_LAYERS and re.search("layers$|blocks$|depth$", name):
+            problem = f"config.json of {plan.repo.id} asks for {value:,} layers ({name})"
+            raise EmmsError(problem, "config.json and weights do not belong together")
+
+
 def _model_without_memory(plan: FeatureSpec) -> Any:
     """Build the model of a configuration on the meta device. Returns None if that is not possible."""
     config = transformers_config(plan)
     if config is None:
         return None
+    _check_layers(plan, config.to_dict())
     arguments = load_options(plan)
     for name in [name for name in arguments if hasattr(config, name)]:
         setattr(config, name, arguments.pop(name))
