@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.bench all --write docs/benchmark.md
 
-# docs/quality.md. `quality` scores again, from features in the cache where they are there, against the committed
+# The tables of docs/evidence.md. `quality` scores again, from cached features if there are any, against the committed
 # fine-tunings; `quality-full` fine-tunes every candidate on every target: hours.
 quality: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.quality scores

@@ -105,7 +105,7 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
 
 @cloup.command(short_help="Browse rankings in the browser.")
 @cloup.option("--results", required=True, metavar="DIR|REPO", help="Folder with rankings, or a results dataset.")
-@cloup.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+@cloup.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Port of the server.")
 def leaderboard(results: str, port: int) -> None:
     """Serve the leaderboard on this machine: rankings, ranks across datasets, costs, and the same as JSON.
 
