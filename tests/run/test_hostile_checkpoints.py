@@ -90,7 +90,7 @@ def test_every_damaged_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: 
     assert {id for id in rows if rows[id].error is None} <= {GOOD, str(tmp_path / "labels-are-number" / "vit")}
     errors = {name: rows[str(tmp_path / name / "vit")].error or "" for name in SPOILED}
     assert "weights" in errors["weights-are-cut"]
-    assert "more than tensors (posix.system)" in errors["weights-run-code"]
+    assert "posix.system" in errors["weights-run-code"]
     assert not (tmp_path / "weights-run-code" / "vit" / "ran").exists()
     assert not any("\n" in (row.error or "") for row in rows.values())
 
