@@ -240,9 +240,6 @@ def _on_one_line(text: str) -> str:
 
 MISSING = "–"
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
-_BYTES = {
-    prefix + b: scale for prefix, scale in {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}.items() for b in ("", "b")
-}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -285,11 +282,6 @@ def format_duration(seconds: float) -> str:
 def parse_count(text: str) -> int:
     """Parse a number such as "22000", "22K", "100M" or "1.5B"."""
     return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
-
-
-def parse_bytes(text: str) -> int:
-    """Parse a size such as "1000", "500MB" or "5 GB" into bytes."""
-    return round(_parse(text, _BYTES, "size", "500MB or 5GB"))
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:

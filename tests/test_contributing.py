@@ -95,9 +95,9 @@ FIRST_COLUMN = '\n    TableColumn("minutes",'
 # Addition → file, a text that occurs in it once (empty for a new file), and the text to insert before it.
 EDITS = {
     "an option of a ranking": (
-        ("options/__init__.py", "    dimensions: bool = setting(", OPTION),
-        ("run/rank.py", "    dimensions: bool = False,", "    warmup: int = 3,\n"),
-        ("run/rank.py", "        dimensions: Also score", "        warmup: Rows to omit.\n"),
+        ("options/__init__.py", "    folds: int = setting(", OPTION),
+        ("run/rank.py", "    confirm: int | None = None,", "    warmup: int = 3,\n"),
+        ("run/rank.py", "        confirm: Fine-tune this many", "        warmup: Rows to omit.\n"),
         ("run/rows.py", "*info.notes,", 'Note("warm-up", f"{inputs.scoring.warmup} rows are omitted"), '),
     ),
     "an estimator": (

@@ -13,7 +13,6 @@ from hf_emms.errors import (
     format_bytes,
     format_count,
     format_duration,
-    parse_bytes,
     parse_count,
     parse_duration,
     pluralize,
@@ -45,10 +44,6 @@ def test_formats_are_short(format: Callable[[Any], str], texts: dict[float | Non
     ("parse", "values"),
     [
         (parse_count, {"22k": 22_000, "100M": 100_000_000, "1.5B": 1_500_000_000}),
-        (
-            parse_bytes,
-            {"1000": 1_000, "7kb": 7_000, "500MB": 500_000_000, " 1.5 gb ": 1_500_000_000, "2TB": 2 * 10**12},
-        ),
         (parse_duration, {"90s": 90, "30m": 1_800, "1.5 h": 5_400, "30d": 30 * 86400, "8W": 8 * 7 * 86400}),
         (lambda text: parse_duration(text, bare_seconds=True), {"30": 30, "2m": 120}),
     ],
@@ -62,7 +57,6 @@ def test_parsers_accept_usual_spellings(parse: Callable[[str], float], values: d
     [
         (parse_count, "much", "number"),
         (parse_count, "-1", "number"),
-        (parse_bytes, "5 bytes", "size"),
         (parse_duration, "30", "duration"),
         (parse_duration, "", "duration"),
     ],

@@ -16,7 +16,6 @@ import torch
 
 import hf_emms
 from hf_emms.presets.demo import folder_of
-from hf_emms.run.models_in_memory import saved_models
 from tests.helpers.rankings import ranking as ranking_of
 from tests.helpers.space import of_rows, scored
 
@@ -147,12 +146,6 @@ SNIPPETS = {
                 hf_emms.rank(frame, POOR, dry_run=True, device="cuda", **quick)
         assert "to download" in str(planned) and "1 problem of this run" in str(planned)
     """,
-    "a dry run of a model in memory": """
-        from transformers import AutoModel, AutoTokenizer
-
-        both = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-        assert hf_emms.rank(frame, {"mine": both}, dry_run=True, **quick).records()[1][0][0] == "mine"
-    """,
     "progress": """
         hf_emms.rank(frame, GOOD, progress=True, **{**quick, "max_samples": 50})
         assert f"[1/1] {GOOD}: explained" in capsys.readouterr().err
@@ -173,41 +166,7 @@ SNIPPETS = {
             with pytest.raises(hf_emms.EmmsError, match="it must be one"):
                 hf_emms.extract_features(GOOD, ["a cat"], layer=layers)
     """,
-    "models by name, with their tokenizers": """
-        from transformers import AutoModel, AutoTokenizer
-
-        both = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-        assert [row.checkpoint for row in hf_emms.rank(frame, {"mine": both}, **quick)] == ["mine"]
-        assert len(hf_emms.rank(frame, both, **quick)) == 1
-        for others in ([], [GOOD]):
-            with saved_models((both[0], *others)) as (ids, titles):
-                assert ids[1:] == others and titles == {ids[0]: f"{path} (in memory)"}
-                assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in Path(ids[0]).iterdir()}
-        with pytest.raises(hf_emms.EmmsError, match="must be a model in memory"):
-            hf_emms.rank(frame, {"mine": GOOD}, **quick)
-    """,
-    "a model of sentence-transformers": """
-        import shutil
-
-        class SentenceTransformer(torch.nn.Module):
-            def save_pretrained(self, folder, create_model_card=True):
-                assert not create_model_card
-                shutil.copytree(path, folder)
-
-        (row,) = hf_emms.rank(frame, SentenceTransformer(), **quick)
-        assert row.checkpoint == "SentenceTransformer (in memory)" and row.error is None
-    """,
     "a dataset in memory": "assert len(hf_emms.rank(datasets.Dataset.from_pandas(frame), GOOD, **quick)) == 1",
-    "ids, paths, models and pipelines together": """
-        from transformers import AutoModel, AutoTokenizer, FeatureExtractionPipeline
-
-        model = AutoModel.from_pretrained(path)
-        pipe = FeatureExtractionPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(path))
-        ranking = hf_emms.rank(frame, [GOOD, path, model, pipe], **quick)
-        assert [row.error for row in ranking] == [None] * 4
-        assert {GOOD, str(path), f"{path} (in memory)", f"{path} (in memory) 2"} == {row.checkpoint for row in ranking}
-        assert ranking[f"{path} (in memory)"].scores["emms"].value == ranking[str(path)].scores["emms"].value
-    """,
 }
 
 
@@ -247,7 +206,6 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "hub_ranking": ranking_of(),
             "of_rows": of_rows,
             "scored": scored,
-            "saved_models": saved_models,
             "Path": Path,
             "metric": lambda: evaluate.load("emms", cache_dir=os.environ["HF_EMMS_CACHE"]),
         }

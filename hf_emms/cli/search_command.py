@@ -13,7 +13,7 @@ from hf_emms.hub.model_info import SORTS
 if TYPE_CHECKING:
     from hf_emms.hub import HubModel
 
-_COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", "library", "license", "revision")
+_COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "license", "revision")
 
 
 @cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")
@@ -27,15 +27,9 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         "tags",
         multiple=True,
         metavar="TAG",
-        help="Only checkpoints with this tag of the Hub, e.g. timm, en or dataset:ORG/NAME; repeat for several.",
+        help="Only checkpoints with this tag of the Hub, e.g. timm, en or license:mit; repeat for several.",
     ),
-    cloup.option("--license", metavar="ID", help="License id of the Hub, e.g. apache-2.0."),
     cloup.option("--max-params", metavar="N", help="Maximum number of parameters: 22K, 100M, 1.5B."),
-    cloup.option(
-        "--max-memory",
-        metavar="SIZE",
-        help="Maximum memory, e.g. 16GB: 1.2 × the weights in the precision of their files.",
-    ),
 )
 @cloup.option_group(
     "Order",

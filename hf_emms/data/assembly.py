@@ -77,7 +77,6 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         codes=codes,
         groups=groups,
         skipped=skipped,
-        total_rows=total,
         notes=(
             *split.notes,
             *schema.notes,

@@ -57,7 +57,6 @@ class Sample:
         codes: int64, shape (N,): index of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: Number of dataset rows without a usable input or label.
-        total_rows: Number of rows in the split; None if a stream does not have it.
         fingerprint: 32 hex digits, a hash of the complete sample.
         inputs_fingerprint: 32 hex digits, a hash of the inputs. Other labels of the same inputs need no new features.
         soft_labels: Each label as a mean of texts; None if label u is text u.
@@ -84,7 +83,6 @@ class Sample:
     codes: np.ndarray
     groups: np.ndarray
     skipped: int
-    total_rows: int | None
     notes: tuple[Note, ...]
     fingerprint: str
     inputs_fingerprint: str

@@ -22,10 +22,6 @@ SORTS: tuple[str, ...] = get_args(Sort)
 
 _EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
 _SORT_FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
-_DEFAULT_BYTES = 4.0
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F4": 0.5} | dict.fromkeys(
-    ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
-)
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class HubModel:
     revision: str  # the sha of its main branch
     config: dict[str, Any]  # the Hub's summary of config.json, or empty
     files: tuple[str, ...]  # all paths
-    dtypes: dict[str, int]  # type → number of parameters, from the safetensors headers; may be empty
+    parameters: int | None  # from the safetensors headers
     downloads: int  # in the last 30 days
     likes: int
     library: str | None  # e.g. "transformers", "timm"
@@ -44,15 +40,6 @@ class HubModel:
     tags: tuple[str, ...] = ()
     # The family in `features.architectures`, "NAME (fallback)" for other families; None if not yet known.
     architecture: str | None = None
-
-    @property
-    def parameters(self) -> int | None:
-        return sum(self.dtypes.values()) or None
-
-    @property
-    def memory(self) -> int | None:
-        """Return the size of the weights in bytes, in the precision of their files."""
-        return round(sum(count * _BYTES.get(dtype, _DEFAULT_BYTES) for dtype, count in self.dtypes.items())) or None
 
     @property
     def license(self) -> str | None:
@@ -115,7 +102,7 @@ def _hub_model(model: Any) -> HubModel:
         revision=model.sha,
         config=model.config or {},
         files=tuple(sibling.rfilename for sibling in model.siblings),
-        dtypes={str(dtype): count for dtype, count in weights.parameters.items()} if weights is not None else {},
+        parameters=sum(weights.parameters.values()) if weights is not None else None,
         downloads=model.downloads or 0,
         likes=model.likes or 0,
         library=model.library_name,

@@ -2,7 +2,6 @@
 
 from hf_emms.ranking.ranking import Ranking
 from hf_emms.ranking.records import (
-    DIMENSIONS,
     EMMS,
     TIE_WIDTH,
     BaselineScore,
@@ -23,7 +22,6 @@ from hf_emms.ranking.records import (
 )
 
 __all__ = [
-    "DIMENSIONS",
     "EMMS",
     "TIE_WIDTH",
     "BaselineScore",

@@ -13,7 +13,6 @@ from hf_emms.features.device import gather_batches
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.inputs import MODALITIES, Modality, UnusableError
 from hf_emms.options import LAST, layer_names
-from hf_emms.run.models_in_memory import saved_models
 
 if TYPE_CHECKING:
     from hf_emms.run.rank import CheckpointLike
@@ -33,7 +32,7 @@ def extract_features(
     """Return a checkpoint's features of inputs, as rankings use them at a layer.
 
     Args:
-        checkpoint: A Hub model id (``ORG/NAME[@REVISION]``), a folder or a model in memory, as in `rank`.
+        checkpoint: A Hub model id (``ORG/NAME[@REVISION]``) or a folder.
         inputs: N texts or PIL images.
         layer: "last" (the default pooling of the architecture), "mean" over all hidden layers, or the number of a
             layer.
@@ -57,18 +56,14 @@ def extract_features(
     layers = layer_names(layer)
     if len(layers) != 1:
         raise EmmsError(f"layer is {layer!r:.80}; it must be one", setting_ref("layers", LAST))
-    with saved_models(checkpoint) as (saved, _):
-        ids = saved if isinstance(saved, list) else [saved]
-        if len(ids) != 1:
-            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", setting_ref("checkpoint", "ORG/NAME"))
-        repo = hub.resolve(str(ids[0]), "model")
-        plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
-        extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=layers)
-        try:
-            batches = extractor.batches(kind.collect(contents), batch_size=batch_size)
-            return gather_batches(batches, len(contents))
-        finally:
-            extractor.close()
+    repo = hub.resolve(str(checkpoint), "model")
+    plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
+    extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=layers)
+    try:
+        batches = extractor.batches(kind.collect(contents), batch_size=batch_size)
+        return gather_batches(batches, len(contents))
+    finally:
+        extractor.close()
 
 
 def _read(inputs: Iterable[Any]) -> tuple[Modality, list[Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -232,11 +232,6 @@ class Preflight:
         header, rows = self.records()
         lines = "".join(f"<p>{html.escape(line)}</p>\n" for line in self.lines())
         return lines + html_table(header, [list(map(single_line, row)) for row in rows], left=header[:3])
-
-    def renamed(self, names: Mapping[str, str]) -> Self:
-        """Return a copy with the names of models in memory instead of their folders."""
-        candidates = tuple(replace(each, id=names.get(each.id, each.id)) for each in self.plan.candidates)
-        return replace(self, plan=replace(self.plan, candidates=candidates))
 
     def lines(self) -> list[str]:
         """Return the size of the sample, label encoders, notes, downloads, time and problems as lines of text."""

@@ -27,7 +27,6 @@ from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engine import run_checkpoints
 from hf_emms.run.extraction import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
-from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import RankingPlan, make_plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight, seconds_of
 from hf_emms.run.ranking_job import JobSettings
@@ -41,16 +40,13 @@ if TYPE_CHECKING:
 
     import datasets
     import pandas as pd  # type: ignore[import-untyped]
-    import transformers
-    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found, unused-ignore]
 
     from hf_emms.options import LabelForm, References, Sampling
 
     DatasetLike: TypeAlias = (
         str | PathLike[str] | datasets.Dataset | datasets.DatasetDict | pd.DataFrame | list[dict[str, Any]]
     )
-    Model: TypeAlias = transformers.PreTrainedModel | transformers.Pipeline | SentenceTransformer
-    CheckpointLike: TypeAlias = str | PathLike[str] | Model | tuple[transformers.PreTrainedModel, Any]
+    CheckpointLike: TypeAlias = str | PathLike[str]
 
 
 P = ParamSpec("P")
@@ -74,7 +70,7 @@ def _typed(function: Callable[P, Ranking | Preflight]) -> _Rank[P]:
 @_typed
 def rank(
     dataset: DatasetLike,
-    checkpoints: CheckpointLike | Iterable[CheckpointLike] | Mapping[str, CheckpointLike] | None = None,
+    checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
     *,
     task: str | None = None,
     config: str | None = None,
@@ -92,7 +88,6 @@ def rank(
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
     folds: int = 5,
-    dimensions: bool = False,
     confirm: int | None = None,
     method: str | None = None,
     budget: str | None = None,
@@ -129,9 +124,7 @@ def rank(
         dataset: A preset, a Hub dataset id, a folder or a file. Or in memory: a `datasets.Dataset` or `DatasetDict`, a
             pandas or polars DataFrame, an Arrow table, a dictionary of columns or of tables per split, or a list of
             dictionaries.
-        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders and models in memory. A model in memory is a model
-            or pipeline of transformers, a tuple of a model and its tokenizer, or a model of sentence-transformers. A
-            dictionary maps names to models in memory. By default the task's list.
+        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``) and folders. By default the task's list.
         task: The Hub's task id. By default inferred from the columns.
         config: The dataset configuration.
         split: The dataset split.
@@ -152,8 +145,6 @@ def rank(
         estimators: Their names. The first orders the rows.
         seed: The seed of the sample and the folds.
         folds: The number of folds of held-out estimators.
-        dimensions: Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions, as
-            `truncate_dim` of sentence-transformers does.
         confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here
             to `push_to_hub`.
         method: The weights to train.
@@ -201,26 +192,21 @@ def rank(
         >>> ranking.best.checkpoint  # doctest: +SKIP
         'emms-demo/bert-distilled'
     """
-    settings = settings_of(locals())
-    with saved_models(checkpoints) as (ids, names):
-        options = Options.of(**settings | {"checkpoints": ids})
-        with reporting(progress) as receiver:
-            if dry_run:
-                if job is not None:
-                    raise EmmsError("a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it")
-                return preflight(options, receiver).renamed(names)
-            try:
-                ranking = rank_with(options, receiver, job)
-            except NotConfirmedError as error:
-                warnings.warn(str(error), stacklevel=2)
-                ranking = error.ranking
-                return renamed(
-                    msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", error.message))),
-                    names,
-                )
-            if job is None and ranking.best is not None:
-                push_best(options.training, receiver.noted)
-            return renamed(ranking, names)
+    options = Options.of(**settings_of(locals()))
+    with reporting(progress) as receiver:
+        if dry_run:
+            if job is not None:
+                raise EmmsError("a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it")
+            return preflight(options, receiver)
+        try:
+            ranking = rank_with(options, receiver, job)
+        except NotConfirmedError as error:
+            warnings.warn(str(error), stacklevel=2)
+            notes = (*error.ranking.notes, Note("not-fine-tuned", error.message))
+            return msgspec.structs.replace(error.ranking, notes=notes)
+        if job is None and ranking.best is not None:
+            push_best(options.training, receiver.noted)
+        return ranking
 
 
 def rank_with(

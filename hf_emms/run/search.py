@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import SupportsIndex
 
-from hf_emms.errors import EmmsError, check_type, format_bytes, parse_bytes, parse_count
+from hf_emms.errors import EmmsError, check_type, parse_count
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.feature_spec import known_to_transformers, model_type_of
@@ -26,8 +26,6 @@ from hf_emms.tasks import Task, get_task
 MAX_LISTED = 2000
 # LOOKED_AT × limit models are scanned for different architectures.
 LOOKED_AT = 3
-# Memory of a forward pass, as a multiple of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
-_OVERHEAD = 1.2
 
 
 def search(
@@ -36,9 +34,7 @@ def search(
     author: str | None = None,
     text: str | None = None,
     tags: str | Iterable[str] = (),
-    license: str | None = None,
     max_params: int | str | None = None,
-    max_memory: int | str | None = None,
     sort: Sort = "downloads",
     limit: int = 20,
     on_dropped: Callable[[str, str], None] = lambda id, reason: None,
@@ -51,10 +47,9 @@ def search(
         task: The task to rank them for.
         author: A user or organisation.
         text: A part of the id.
-        tags: Tags that all checkpoints have on the Hub, such as "timm", "en" or "dataset:ORG/NAME".
-        license: The license as the Hub writes it, such as "apache-2.0".
+        tags: Tags that all checkpoints have on the Hub, such as "timm", "en", "dataset:ORG/NAME" or
+            "license:apache-2.0".
         max_params: The maximum number of parameters, 100_000_000 or "100M".
-        max_memory: The maximum memory in bytes, 16 * 10**9 or "16GB": the weights in their own precision plus 20 %.
         sort: "downloads", "likes", "trending_score", "created_at" or "last_modified", in descending order.
         limit: The maximum number of checkpoints.
         on_dropped: Called with the id and the reason for each omitted checkpoint.
@@ -75,9 +70,8 @@ def search(
         get_task(task),
         author=author,
         text=text,
-        tags=(*tags, f"license:{license}") if license else tags,
+        tags=tags,
         max_parameters=parse_count(max_params) if isinstance(max_params, str) else max_params,
-        max_memory=parse_bytes(max_memory) if isinstance(max_memory, str) else max_memory,
         sort=sort,
         limit=limit,
         on_dropped=on_dropped,
@@ -93,7 +87,6 @@ class _ModelSearch:
     text: str | None
     tags: Sequence[str]
     max_parameters: int | None
-    max_memory: int | None
     sort: Sort
     limit: int
     on_dropped: Callable[[str, str], None]
@@ -148,14 +141,11 @@ class _ModelSearch:
         if model.gated and not logged_in():
             raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
         model = replace(model, architecture=_architecture(model, self.task))
-        size, memory = model.parameters, model.memory
-        if size is None or memory is None:
-            if self.max_parameters is not None or self.max_memory is not None:
+        if self.max_parameters is not None:
+            if model.parameters is None:
                 raise EmmsError("unknown size")
-        elif self.max_parameters is not None and size > self.max_parameters:
-            raise EmmsError(f"{size:,} parameters")
-        elif self.max_memory is not None and _OVERHEAD * memory > self.max_memory:
-            raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
+            if model.parameters > self.max_parameters:
+                raise EmmsError(f"{model.parameters:,} parameters")
         return model
 
 

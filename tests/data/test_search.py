@@ -65,7 +65,7 @@ def test_a_query_and_the_passage_that_answers_it_are_read_as_a_search(query: str
 def test_max_samples_counts_queries_and_corpus_size_counts_documents() -> None:
     sample = load_sample(pairs(), max_samples=5, corpus_size=25)
     assert (len(sample.inputs.queries), len(sample.inputs.documents), len(sample)) == (5, 25, 5)
-    assert (sample.total_rows, sample.available) == (N, N)
+    assert (sample.reading.examples, sample.available) == (N, N)
     assert judged(sample).items() <= ANSWERED.items()
     for fact in ("5 of 60 queries with 1 relevant", "5 groups", "25 of 60 documents (41.7%)"):
         assert fact in facts(sample)
@@ -115,7 +115,7 @@ def test_rows_may_have_several_documents_per_query(shape: str) -> None:
     assert {pair for pair, grade in grades.items() if grade} == set(ANSWERED)
     assert grades[QUESTIONS[0], BOOKS[1]] == 0
     assert len(grades) == N * (4 if "numbered" in shape else 2)
-    assert (len(sample), sample.total_rows, len(sample.inputs.documents)) == (N, N, N)
+    assert (len(sample), sample.reading.examples, len(sample.inputs.documents)) == (N, N, N)
     assert f"{N} of {N} queries with 1 relevant" in facts(sample)
     assert f"{N} of {N} documents" in facts(sample)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 from collections.abc import Callable
@@ -14,13 +13,11 @@ import pytest
 
 import hf_emms
 from hf_emms.data import Sample
-from hf_emms.data.files.media import encoded_type
 from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
 from tests import ROOT
 from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, labels_of, pictures, png, texts, write
 from tests.helpers.samples import codes, load_sample, refused
-from tests.helpers.sound import encoded, tone
 
 VALUES = [i / 7 for i in range(N)]
 OTHER_TEXTS = [f"another text {i}" for i in range(N)]
@@ -123,9 +120,6 @@ def kaggle(cells: list[str], header: str, **more: str) -> Build:
 
 
 PATHS = [f"images/{i}.png" for i in range(N)]
-BASE64 = [base64.b64encode(picture).decode() for picture in pictures(N)]
-FOR_ADDRESSES = [text.rstrip("=").replace("+", "-").replace("/", "_") for text in BASE64]
-SOUNDS = [base64.b64encode(encoded(tone(100 + i, 0.1))).decode() for i in range(N)]
 NAMED_FLAGS = datasets.Features(
     {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=["a", "b", "c", "d"]))}
 )
@@ -151,14 +145,6 @@ READ: dict[str, Build] = {
     "paths but for a tenth": csv_of("image,label", ["none", "no", *PATHS[:18]], CLASSES[:20]),
     "paths but for more than a tenth": csv_of("image,label", ["none", "no", "not", *PATHS[:17]], CLASSES[:20]),
     "paths beside titles": csv_of("path,title,label", PATHS, TEXTS, CLASSES),
-    **{
-        f"pictures in base64 in a column {name}": csv_of(f"{name},label", BASE64, CLASSES) for name in ("image", "data")
-    },
-    "pictures as data URIs": table({"data": [f"data:image/png;base64,{text}" for text in BASE64], "label": CLASSES}),
-    "base64 without padding, for addresses": table({"img": FOR_ADDRESSES, "label": CLASSES}),
-    "base64 but for one cell": table({"img": [*BASE64[:-1], 50 * "?"], "label": CLASSES}),
-    "sequences that are no base64": table({"sequence": ["ACGT" * (i + 20) for i in range(N)], "label": CLASSES}),
-    "sounds in base64": table({"clip": SOUNDS, "label": CLASSES}),
     "names of files beside texts": table({"file": [f"{i}.txt" for i in range(N)], "text": TEXTS, "label": CLASSES}),
     "multi-hot with names": table({"text": TEXTS, "labels": FLAGS}, NAMED_FLAGS),
     "multi-hot in a CSV": csv_of("text,label", TEXTS, [f'"{flags}"' for flags in FLAGS]),
@@ -251,11 +237,6 @@ def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
 def test_a_thousand_classes_are_classes_where_each_has_two_rows() -> None:
     rows = {"a": [f"text {i}" for i in range(2_000)], "b": [f"class {i % 1_000}" for i in range(2_000)]}
     assert len(load_sample(datasets.Dataset.from_dict(rows), columns={"text": "a"}).label_texts) == 1_000
-
-
-def test_texts_are_pictures_in_base64_if_half_of_them_are() -> None:
-    assert [encoded_type([BASE64[0][:length]]) for length in (40, 39)] == ["image", None]
-    assert [encoded_type([BASE64[0], *["no"] * others]) for others in (1, 2)] == ["image", None]
 
 
 def test_paths_in_lines_of_json_and_absolute_ones_are_opened(tmp_path: Path) -> None:

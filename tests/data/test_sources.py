@@ -199,7 +199,7 @@ def test_a_stream_is_read_only_as_far_as_required() -> None:
     sample = load_sample(counted(100_000, read), max_samples=90)
     assert len(sample) == 90
     assert len(read) < 1_000, "a buffer of 500 rows"
-    assert sample.total_rows is None
+    assert sample.reading.examples is None
     assert codes(sample) == ["streamed"]
     assert "the first 100 rows" in str(sample.notes[-1])
 
@@ -210,7 +210,7 @@ def test_the_first_rows_of_a_stream_of_files_are_read_once(tmp_path: Path) -> No
     options = SampleOptions(str(tmp_path), streaming=True, max_samples=8)
     source = open_dataset(options)
     sample = data.load_sample(options, source)
-    assert sample.total_rows == 24, "the card has the number of rows"
+    assert sample.reading.examples == 24, "the card has the number of rows"
     (tmp_path / "train.csv").unlink()
     assert data.load_sample(options, source).fingerprint == sample.fingerprint
 

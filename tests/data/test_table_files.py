@@ -71,7 +71,7 @@ def test_a_table_is_read_from_a_file_and_from_its_folder(tmp_path: Path, form: s
     sample = load_sample(str(tmp_path / "set" if as_folder else tmp_path / "set" / name))
     assert (sample.task.id, sample.columns) == ("text-classification", {"text": "text", "label": "label"})
     assert labels_of(sample) == EXPECTED
-    assert (sample.split, sample.total_rows) == ("train", N)
+    assert (sample.split, sample.reading.examples) == ("train", N)
 
 
 def test_columns_of_json_are_streamed_too(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from hf_emms import evaluation
 from hf_emms.errors import EmmsError
-from hf_emms.evaluation.measures import resampled
 
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
 
@@ -75,17 +74,6 @@ def test_invalid_scores_are_refused(scores, truth):
     for measure in (*evaluation.MEASURES.values(), evaluation.over_checkpoints):
         with pytest.raises(EmmsError, match="finite score and a finite truth"):
             measure(scores, truth)
-
-
-@settings(max_examples=60)
-@given(pairs, st.integers(0, 1000))
-def test_a_resample_has_the_measures_of_the_drawn_checkpoints(pair, seed):
-    scores, truth = pair
-    draw = np.random.default_rng(seed).multinomial(len(scores), np.full(len(scores), 1 / len(scores)))
-    drawn = np.repeat(scores, draw), np.repeat(truth, draw)
-    for name, values in resampled(scores, truth, draw[None].astype(float)).items():
-        expected = evaluation.MEASURES[name](*drawn)
-        assert values[0] == pytest.approx(expected, nan_ok=True, abs=1e-9), name
 
 
 def test_an_interval_contains_the_value_and_depends_on_the_seed():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-from hf_emms.hub import HubModel
 from tests.helpers.hub_client import run
 from tests.hub import Hub
 
@@ -100,13 +98,3 @@ def test_hardware_prices_are_per_minute(hub: Hub, tmp_path: Path) -> None:
         ["cpu-upgrade", "8 vCPU, 32 GB", 0.0006],
         ["a10g-small", "4 vCPU, 15 GB, 1 × A10G (24 GB)", 0.016667],
     ]
-
-
-def test_memory_of_weights_depends_on_dtypes() -> None:
-    bits = {64: ["F64", "I64"], 32: ["F32", "I32", "unknown"], 16: ["F16", "BF16", "I16"], 4: ["F4"]}
-    bits[8] = ["I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"]
-    model = HubModel("org/best", "0" * 40, {}, (), {}, downloads=0, likes=0, library=None, gated=False)
-    for size, names in bits.items():
-        for name in names:
-            assert replace(model, dtypes={name: 1000}).memory == 1000 * size // 8, name
-    assert model.memory is None

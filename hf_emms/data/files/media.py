@@ -1,10 +1,8 @@
-"""Read media from columns of paths and of base64 texts."""
+"""Read media from columns of paths."""
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +13,6 @@ from hf_emms.data.files.local import files_by_name
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES, UnusableError
 
-# Values of a column by which its content is recognized.
-_FIRST = 20
-# Characters of a base64 text by which its content is recognized, and the shortest such text.
-_ENCODED_HEAD, _MIN_ENCODED = 64, 40
-_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+=-]+)*;base64,")
 # Names that `hf download --local-dir` and the Hub's cache leave in a folder.
 _DOWNLOADED = Path(".cache", "huggingface", "download")
 _HUB_CACHE = "snapshots"
@@ -39,46 +32,6 @@ def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
     least = share * times.total()
     del times[None]
     return next(iter(times)) if len(times) == 1 and times.total() >= least else None
-
-
-# ---- base64 ----------------------------------------------------------------------------------------------------------
-
-
-def encoded_type(values: Sequence[str]) -> str | None:
-    """Return the type of media in base64 texts, with or without a data URI; None for other texts."""
-    return usual(map(_encoded_type, values[:_FIRST]), 0.5)
-
-
-def _encoded_type(value: str) -> str | None:
-    uri = _DATA_URI.match(value)
-    start = uri.end() if uri else 0
-    head = "".join(value[start : start + 2 * _ENCODED_HEAD].split())[:_ENCODED_HEAD]
-    content = _decoded(head) if uri or len(value) >= _MIN_ENCODED else None
-    return next((kind.column_types[0] for kind in MODALITIES.values() if kind.recognises(content or b"")), None)
-
-
-def _decoded(text: str) -> bytes | None:
-    """Return the bytes of a base64 text with or without padding; None for other texts."""
-    plain = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except ValueError:
-        return None
-
-
-class EncodedMedia:
-    """A mapping from base64 texts, with or without a data URI, to cells with their bytes."""
-
-    def __getitem__(self, value: Any) -> dict[str, Any]:
-        text = str(value)
-        uri = _DATA_URI.match(text)
-        content = _decoded(text[uri.end() :] if uri else text)
-        if not content:
-            raise UnusableError(f"the text {text[:40]!r} is not base64" if text else "the cell is empty")
-        return {"bytes": content, "path": None}
-
-
-# ---- paths -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.data.files.media import EncodedMedia, MediaFiles, encoded_type, media_files, media_type, usual
+from hf_emms.data.files.media import MediaFiles, media_files, media_type, usual
 from hf_emms.data.files.open_split import JoinedImages, OpenSplit
 from hf_emms.data.files.tables import are_word_tags
 from hf_emms.inputs import MODALITIES, UnusableError
@@ -41,7 +41,7 @@ _ID_NAME = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
     r"|__index_level_\d+__"
 )
-Joined = JoinedImages | MediaFiles | EncodedMedia
+Joined = JoinedImages | MediaFiles
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Columns:
     Attributes:
         types: Column or field → type, see `column_types`.
         cells: Column → its cells in Arrow: texts, numbers, and lists of them.
-        joined: Column → the media that its ids, paths or base64 texts represent.
+        joined: Column → the media that its ids or paths represent.
         flag_counts: Column of lists of zeros and ones → length of the lists.
         word_tags: Columns of lists with a tag per word of a sentence.
     """
@@ -229,15 +229,11 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
 
 
 def _recognize_files(columns: Columns, split: OpenSplit, name: str, cells: pa.ChunkedArray) -> None:
-    """Set the type of a column of paths, of names of media, or of media in base64."""
-    is_text = columns.types[name] == "string"
+    """Set the type of a column of paths or of names of media."""
     values = [str(value) for value in cells.slice(length=_TEXTS).to_pylist() if value is not None and value != ""]
-    encoded = encoded_type(values) if is_text else None
-    type = usual(map(media_type, values)) if is_text else None
+    type = usual(map(media_type, values)) if columns.types[name] == "string" else None
     files = media_files(split.repo, split.folders, split.media_folder)
-    if encoded is not None:
-        columns.types[name], columns.joined[name] = encoded, EncodedMedia()
-    elif type is not None:
+    if type is not None:
         first = next(value for value in values if media_type(value) == type)
         columns.types[name], columns.joined[name] = type if _is_file(files, first) else _MISSING, files
     elif values and set(values) <= set(files.by_name):

@@ -43,7 +43,7 @@ class RowSchema:
         types: The dataset's column → its type, see `column_types`.
         class_names: The names of class ids in the label column; None if it has no ids.
         words: Abbreviated label → the words that it abbreviates.
-        joined: Column of ids, paths or base64 → the media that they represent.
+        joined: Column of ids or paths → the media that they represent.
         unused: The dataset's columns that are not read.
         flag_names: Names of classes with a 0 or 1 each, in a list or in several columns.
         class_separator: The character between classes in a label's text, as in "a|b".

@@ -60,7 +60,6 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         codes=codes.astype(np.int64),
         groups=groups[relevant[:, 0]],
         skipped=drawn.skipped,
-        total_rows=drawn.total_relevant,
         notes=data.notes,
         fingerprint=digest(content + judgments.tobytes() + json.dumps(identity).encode()),
         inputs_fingerprint=digest(f"{len(query_keys)} ".encode() + content),
