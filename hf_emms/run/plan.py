@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
 # Part of the key of every row. Increase it if the same inputs produce a different row.
-ROW_VERSION = 15
+ROW_VERSION = 16
 
 # Number of checkpoints to look up at the same time.
 _THREADS = 4

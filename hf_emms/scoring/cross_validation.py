@@ -18,7 +18,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic
 from hf_emms.scoring.standardise import Fold, Standardised
 
-# Relative to unit-variance features.
+# Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
 
 # If a Cholesky factor is expensive, the search for the ridge strength uses some label columns and some of the folds.
@@ -154,16 +154,33 @@ def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
     return None if failed else factor
 
 
+def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
+    """Return the index in 0..size-1 with the least loss, for a loss that falls and then rises (Kiefer 1953).
+
+    The first steps are large, so most small bumps of the loss do not stop the search.
+    """
+    span, shorter = 2, 1
+    while span <= size:
+        span, shorter = span + shorter, span
+    low = -1
+    while span > 2:
+        left, right = low + span - shorter, low + shorter
+        if right < size and loss(right) < loss(left):
+            low = left
+        span, shorter = shorter, span - shorter
+    return low + 1
+
+
 def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], size: int) -> int:
     """Return an index in 0..size-1 with a small loss, starting from the minimum of a coarse loss.
 
-    Both losses fall and then rise. The coarse loss of the minimum's two neighbours decides the direction.
+    The coarse loss of its two neighbours decides the direction.
     """
 
     def of_neighbour(index: int) -> float:
         return coarse(index) if 0 <= index < size else np.inf
 
-    start = descend(coarse, descend(coarse, size // 2, 1, size), -1, size)
+    start = fibonacci_search(coarse, size)
     step = -1 if of_neighbour(start - 1) < of_neighbour(start + 1) else 1
     return descend(loss, start, step, size)
 
