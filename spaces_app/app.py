@@ -1,4 +1,4 @@
-"""The leaderboard Space: its pages on Gradio's server, with Gradio's API, MCP server and sign-in.
+"""The leaderboard Space: its pages on Gradio's server, with Gradio's API and MCP server.
 
 The environment has the settings, see `leaderboard.server.pages_of` and README.md.
 """

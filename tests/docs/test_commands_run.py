@@ -153,7 +153,7 @@ def write_data(home: Path) -> None:
     (home / "sweep.yaml").write_text(
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
-    write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+    write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "score": n} for n, name in TRUTH])
 
 
 def write_entities(home: Path, texts: list[str]) -> None:
