@@ -243,10 +243,11 @@ def output_format(path: Path) -> str:
 def _terminal_table(ranking: Ranking) -> str:
     from hf_emms.ranking import text as views
 
-    header, rows = views.rounded_table(ranking)
+    (header, rows), *others = views.tables(ranking)
     styles = [
         "red" if row.error is not None else "bold" if row is ranking.rows[0] else "" for row in ranking.shown_rows
     ]
     lines = [table(header, rows, left=("checkpoint",), dispensable=views.dispensable_titles(ranking), styles=styles)]
     lines += [click.style(printable(f"failed: {name}: {error}"), fg="red") for name, error in views.failures(ranking)]
+    lines += ["\n" + table(*other, left=("checkpoint",), dispensable=("a million", "width")) for other in others]
     return "\n".join([*lines, *map(printable, views.remarks(ranking))])

@@ -316,6 +316,9 @@ class ScoringOptions(OptionsPart):
     )
     seed: int = _seed()
     folds: int = setting(5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True)
+    dimensions: bool = setting(
+        False, "Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions.", "Scoring"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

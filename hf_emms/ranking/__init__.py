@@ -2,6 +2,7 @@
 
 from hf_emms.ranking.ranking import Ranking
 from hf_emms.ranking.records import (
+    DIMENSIONS,
     EMMS,
     TIE_WIDTH,
     BaselineScore,
@@ -22,6 +23,7 @@ from hf_emms.ranking.records import (
 )
 
 __all__ = [
+    "DIMENSIONS",
     "EMMS",
     "TIE_WIDTH",
     "BaselineScore",

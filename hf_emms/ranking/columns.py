@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
+from hf_emms.ranking.records import DIMENSIONS, EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
 # "text": terminal, notebooks and Markdown. "file": CSV and DataFrames. "results": Parquet files of a
-# results dataset. "page": the leaderboard.
-Table = Literal["text", "file", "results", "dataset card", "page"]
+# results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".
+Table = Literal["text", "file", "results", "dataset card", "page", "dimensions"]
 # Return the value of a column in a row, and the text of its cell.
 Value = Callable[[RankingData, Row], Any]
 Cell = Callable[[RankingData, Row], str]
@@ -271,8 +271,12 @@ def _has_width(ranking: RankingData, table: Table) -> bool:
 
 
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
-    """Return the size of a million embeddings in 32-bit numbers."""
-    return 4_000_000 * row.width if row.width is not None and _embeds_documents(ranking) else None
+    return _million_embeddings(row.width) if row.width is not None and _embeds_documents(ranking) else None
+
+
+def _million_embeddings(width: int) -> int:
+    """Return the size of a million embeddings in 32-bit numbers, in bytes."""
+    return 4_000_000 * width
 
 
 def inputs_per_second(ranking: RankingData, row: Row) -> float | None:
@@ -296,6 +300,23 @@ def _static_text(ranking: RankingData, row: Row) -> str:
     return f"{row.static:.1f}" + (f" ({row.static_trained_on})" if row.static_trained_on else "")
 
 
+def _truncated(width: int) -> TableColumn:
+    """Return the column of the scores at a number of dimensions."""
+
+    def value(ranking: RankingData, row: Row) -> float | None:
+        return row.dimensions.get(str(width))
+
+    return TableColumn(
+        f"score_{width}",
+        ("dimensions", "file"),
+        value,
+        type=float,
+        title=f"at {width} ({format_bytes(_million_embeddings(width))})",
+        optional=True,
+        cell=lambda ranking, row: ScoreFormatter(ranking, ranking.estimators[0]).format(value(ranking, row)),
+    )
+
+
 def _format_tokens(count: int) -> str:
     """Return the maximum number of tokens; "any" without a limit."""
     return "any" if count >= _NO_LIMIT else f"{count:,}"
@@ -315,7 +336,7 @@ _TENTHS = "{:.1f}".format
 IDENTITY: tuple[TableColumn, ...] = (
     TableColumn("rank", _EVERY, type=int, cell=lambda ranking, row: format_rank(row), importance=ALWAYS_SHOWN),
     TableColumn("tied", _FILES, type=bool),
-    TableColumn("checkpoint", _EVERY, importance=ALWAYS_SHOWN),
+    TableColumn("checkpoint", (*_EVERY, "dimensions"), importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("minutes", _SHOWN, _minutes, _TENTHS, applies=lambda ranking, _: runs_models(ranking), importance=1),
@@ -338,10 +359,10 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("n", ("file",), lambda ranking, row: None if row.error is not None else ranking.n, type=int),
     TableColumn("parameters", _EVERY, None, format_count, int, "params", {"dataset card": "parameters"}, importance=1),
     TableColumn("license", ("text", "file"), optional=True, importance=1),
-    TableColumn("width", ("text", "file", "results", "page"), type=int, applies=_has_width),
+    TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",
-        _SEARCHED,
+        (*_SEARCHED, "dimensions"),
         _bytes_per_million,
         format_bytes,
         int,
@@ -368,6 +389,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         {"page": "hours per million"},
         applies=lambda ranking, table: table != "text" or _embeds_documents(ranking),
     ),
+    *map(_truncated, DIMENSIONS),
     TableColumn(
         "longest_input",
         _SEARCHED,
@@ -440,7 +462,7 @@ def _shown_scores(ranking: RankingData) -> list[TableColumn]:
             columns.append(
                 TableColumn(
                     name,
-                    _SHOWN,
+                    (*_SHOWN, "dimensions") if first else _SHOWN,
                     title=f"{shown.title} {shown.quantity.arrow}".rstrip(),
                     cell=_score_text(name, shown, with_error=first),
                     importance=ALWAYS_SHOWN if first else 0,

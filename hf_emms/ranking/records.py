@@ -21,6 +21,9 @@ from hf_emms.scoring import SMALLEST_GAP, Score
 # Estimators that report R² and the weights of label embeddings, in order of preference.
 EMMS = ("emms_knn", "emms")
 
+# The numbers of dimensions to which the embeddings of a search are truncated.
+DIMENSIONS = (256, 128, 64)
+
 # Numbers of a file. Larger ones are mistakes, and would break tables.
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
@@ -211,6 +214,8 @@ class Row(msgspec.Struct, frozen=True):
             unknown.
         documents_per_second: The speed of embedding the corpus. None for other tasks.
         longest_input: The maximum number of tokens per document. None for other tasks.
+        dimensions: Number of dimensions ("256") → score by the first estimator, for embeddings that are truncated to
+            their first columns. Only with the setting `dimensions`, and at most `width`.
     """
 
     checkpoint: str
@@ -241,6 +246,7 @@ class Row(msgspec.Struct, frozen=True):
     static_trained_on: Count | None = None
     documents_per_second: Amount | None = None
     longest_input: Size | None = None
+    dimensions: dict[str, float] = {}
 
     def __hash__(self) -> int:
         return hash((self.checkpoint, self.revision, self.rank))

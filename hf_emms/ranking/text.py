@@ -11,12 +11,13 @@ from typing import Any
 from hf_emms.ranking.columns import (
     ALWAYS_SHOWN,
     ScoreFormatter,
+    Table,
     columns_of,
     flat_records,
     single_line,
     static_in_words,
 )
-from hf_emms.ranking.records import RankingData
+from hf_emms.ranking.records import RankingData, Row
 
 
 def to_csv(ranking: RankingData) -> str:
@@ -33,9 +34,12 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
 
 def to_markdown(ranking: RankingData) -> str:
     """Return the rounded table as Markdown, followed by failed rows and `remarks`."""
-    lines = markdown_table(*rounded_table(ranking), left=("checkpoint",))
+    table, *others = tables(ranking)
+    lines = markdown_table(*table, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
     lines += ["", "Failed:", "", *failed] if failed else []
+    for other in others:
+        lines += ["", *markdown_table(*other, left=("checkpoint",))]
     for remark in remarks(ranking):
         lines += ["", escaped(remark)]
     return "\n".join(lines) + "\n"
@@ -43,8 +47,10 @@ def to_markdown(ranking: RankingData) -> str:
 
 def to_html(ranking: RankingData) -> str:
     """Return the rounded table as HTML, followed by failed rows and `remarks`."""
-    lines = [html_table(*rounded_table(ranking), left=("checkpoint",))]
+    table, *others = (html_table(*cells, left=("checkpoint",)) for cells in tables(ranking))
+    lines = [table]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
+    lines += others
     lines += [f"<p>{html.escape(remark)}</p>" for remark in remarks(ranking)]
     return "\n".join(lines)
 
@@ -63,8 +69,11 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Co
 
 def to_text(ranking: RankingData) -> str:
     """Return the rounded table as aligned text, followed by failed rows and `remarks`."""
-    lines = aligned(*rounded_table(ranking), left=("checkpoint",))
+    table, *others = tables(ranking)
+    lines = aligned(*table, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
+    for other in others:
+        lines += ["", *aligned(*other, left=("checkpoint",))]
     return "\n".join([*lines, *remarks(ranking)]) + "\n"
 
 
@@ -108,11 +117,20 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left
     return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
 
 
-def rounded_table(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the rounded table. The first score has its standard error; shared ranks have "="."""
-    columns = columns_of(ranking, "text")
-    header = [column.title_in("text") for column in columns]
-    return header, [[column.text(ranking, row) for column in columns] for row in ranking.shown_rows]
+def tables(ranking: RankingData) -> list[tuple[list[str], list[list[str]]]]:
+    """Return header and cells of the rounded table and, if the ranking has it, of the table of truncated embeddings.
+
+    The first score has its standard error; shared ranks have "=".
+    """
+    shown: dict[Table, Sequence[Row]] = {"text": ranking.shown_rows}
+    if any(row.dimensions for row in ranking.rows):
+        shown["dimensions"] = [row for row in ranking.rows if row.error is None]
+    made = []
+    for table, rows in shown.items():
+        columns = columns_of(ranking, table)
+        header = [column.title_in(table) for column in columns]
+        made.append((header, [[column.text(ranking, row) for column in columns] for row in rows]))
+    return made
 
 
 def dispensable_titles(ranking: RankingData) -> list[str]:

@@ -247,6 +247,10 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
             f"{unfit.name} is for {what}, and not for {task.id}",
             "choose other " + setting_ref("estimators") + f", or one of the tasks {fitting}",
         )
+    first = estimators[0]
+    if options.dimensions and (first.reranks or not first.needs_search):
+        problem = setting_ref("dimensions") + f" truncates embeddings of a search, but {first.name} orders the ranking"
+        raise EmmsError(problem, "leave " + setting_ref("dimensions") + " out")
     return estimators
 
 

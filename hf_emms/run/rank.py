@@ -88,6 +88,7 @@ def rank(
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
     folds: int = 5,
+    dimensions: bool = False,
     confirm: int | None = None,
     method: str | None = None,
     budget: str | None = None,
@@ -145,6 +146,8 @@ def rank(
         estimators: Their names. The first orders the rows.
         seed: The seed of the sample and the folds.
         folds: The number of folds of held-out estimators.
+        dimensions: Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions, as
+            `truncate_dim` of sentence-transformers does.
         confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here
             to `push_to_hub`.
         method: The weights to train.

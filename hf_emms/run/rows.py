@@ -14,10 +14,10 @@ from hf_emms.errors import EmmsError, Note, one_line, pluralize, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import LAST
-from hf_emms.ranking import Row, Seconds, plain
+from hf_emms.ranking import DIMENSIONS, Row, Seconds, plain
 from hf_emms.run.extraction import EngineInput, Extraction, extract
 from hf_emms.scoring import Score
-from hf_emms.scoring.estimators import NO_VARIATION, EstimatorList, ScoringInputs
+from hf_emms.scoring.estimators import NO_VARIATION, Estimator, EstimatorList, ScoringInputs
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import SearchScores, Similarity
 
@@ -56,11 +56,14 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
     extraction = extract(spec, inputs, partial(progress.advanced, name)) if estimators.need_features else Extraction({})
     started = time.perf_counter()
     scores, failed = dict[str, EstimatorScores](), dict[str, str]()
+    truncated = dict[str, dict[str, float]]()
     for layer in extraction.info or (LAST,):
         try:
             # Only a layer's products are in memory at a time.
             of_layer = scoring_inputs(extraction.features.get(layer), inputs, model, spec.similarity)
             scores[layer] = score_estimators(of_layer, estimators)
+            if scoring.dimensions:
+                truncated[layer] = truncated_scores(of_layer, estimators[0])
         except EmmsError as error:
             failed[layer] = one_line(error)
     if not scores:
@@ -97,6 +100,7 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
         cut_texts=info.counts.cut_share,
         layer=best if names_layers else None,
         layers=_values(scores) if names_layers else {},
+        dimensions=truncated.get(best, {}),
     )
 
 
@@ -182,6 +186,16 @@ def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> Estima
                 raise
             notes.append(Note("estimator-failed", f"no {estimator.name} score: {one_line(error)}"))
     return scores, tuple(notes)
+
+
+def truncated_scores(inputs: ScoringInputs, estimator: Estimator) -> dict[str, float]:
+    """Return number of dimensions → score of a search that uses only so many columns of the embeddings."""
+    search = inputs.search
+    return {
+        str(width): float(estimator.score(replace(inputs, search=search.truncated(width))).value)
+        for width in DIMENSIONS
+        if width <= search.documents.shape[1]
+    }
 
 
 def plain_score(score: Score) -> Score:

@@ -67,6 +67,10 @@ class SearchScores:
         relevant = self.judgments[self.judgments[:, 2] > 0]
         return relevant[np.lexsort((-relevant[:, 2], relevant[:, 0]))]
 
+    def truncated(self, width: int) -> Self:
+        """Return the search with the first columns of the embeddings."""
+        return replace(self, queries=self.queries[:, :width], documents=self.documents[:, :width])
+
     @classmethod
     def placed(cls, judgments: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
         """Create a search without embeddings, given the number of documents and a function that computes ranks."""

@@ -117,6 +117,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "document_prompt": ("", {"rows"}),
     "estimators": (("emms",), {"rows"}),
     "folds": (4, {"rows"}),
+    "dimensions": (True, {"rows"}),
     # How is trained. A run at one rate with one seed is the same in a larger search.
     "confirm": (3, set()),
     "method": ("lora", {"finetunings"}),

@@ -8,7 +8,7 @@ from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.public_results import PUBLIC_TABLES, with_static_order
-from hf_emms.ranking.text import remarks, rounded_table
+from hf_emms.ranking.text import remarks, tables
 from hf_emms.scoring import Score
 from scripts import default_checkpoints
 from tests.helpers.rankings import example
@@ -60,7 +60,7 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
     assert ranking.static_table == PUBLIC_TABLES[table]
     assert values(ranking) == expected
     assert [row.checkpoint for row in ranking.rows] == list(checkpoints)
-    titles, cells = rounded_table(ranking)
+    titles, cells = tables(ranking)[0]
     place = titles.index("static")
     assert [line[place] == "–" for line in cells] == [value is None for value in expected]
     assert [record["static"] for record in flat_records(ranking)] == expected
@@ -82,13 +82,13 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
 def test_without_two_values_there_is_no_column(ranking):
     assert ranking.static_table is None
     assert set(values(ranking)) == {None}
-    assert "static" not in rounded_table(ranking)[0]
+    assert "static" not in tables(ranking)[0][0]
     assert "static" not in flat_records(ranking)[0]
 
 
 def test_tasks_that_a_checkpoint_trains_on_are_in_parentheses():
     ranking = of("text-retrieval", "lightonai/DenseOn", "Alibaba-NLP/gte-base-en-v1.5")
-    titles, cells = rounded_table(ranking)
+    titles, cells = tables(ranking)[0]
     assert [line[titles.index("static")] for line in cells] == ["56.2 (11)", "54.1"]
     assert [record["static_trained_on"] for record in flat_records(ranking)] == [11, None]
 

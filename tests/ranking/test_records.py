@@ -38,7 +38,7 @@ def test_json_has_the_documented_shape() -> None:
     assert content["schema_version"] == 1
     assert content["settings"] == Options("x", folds=3).recorded()
     assert content["encoders"][0] == {"id": "org/first", "revision": "1" * 40, "width": 512, "weight": 0.5}
-    empty = {"tied": False, "scores": {}, "cached": "none", "notes": [], "layers": {}}
+    empty = {"tied": False, "scores": {}, "cached": "none", "notes": [], "layers": {}, "dimensions": {}}
     empty["seconds"] = {"features": 0.0, "scoring": 0.0, "loading": 0.0}
     failed = {"checkpoint": "org/broken", "revision": "c" * 40, "error": example().rows[-1].error}
     assert content["rows"][-1] == dict.fromkeys(Row.__struct_fields__) | empty | failed

@@ -10,8 +10,11 @@ import datasets
 import msgspec
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
 
 import hf_emms
 from hf_emms.errors import EmmsError, Note
@@ -80,6 +83,24 @@ def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Pa
     (row,) = hf_emms.rank(pairs(), str(tmp_path / "st"), cache=False, **{**SETTINGS, "estimators": names})
     for name, measure in zip(names, ("ndcg@10", "mrr@10"), strict=True):
         assert row.scores[name].value == pytest.approx(expected[f"{similarity}_{measure}"], abs=0.01)
+
+
+def test_truncated_embeddings_have_the_scores_of_sentence_transformers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    embedding = StaticEmbedding(Tokenizer.from_file(str(folder_of(GOOD) / "tokenizer.json")), embedding_dim=200)
+    SentenceTransformer(modules=[embedding], device="cpu").save_pretrained(str(tmp_path / "st"))
+    settings = {**SETTINGS, "estimators": ["zero_shot_ndcg"], "dimensions": True}
+    ranking = hf_emms.rank(pairs(), [str(tmp_path / "st"), GOOD], cache=False, **settings)
+    row = ranking.row("st")
+    assert row.dimensions.keys() == {"128", "64"}
+    for width, score in {row.width: row.score, **row.dimensions}.items():
+        model = SentenceTransformer(str(tmp_path / "st"), device="cpu", truncate_dim=int(width))
+        assert score == pytest.approx(evaluated(model)["cosine_ndcg@10"], abs=1e-5)
+    (record,) = (record for record in flat_records(ranking) if record["checkpoint"] == row.checkpoint)
+    assert (record["score_128"], record["score_64"]) == tuple(row.dimensions.values())
+    assert Ranking.from_json(ranking.to_json()).rows == ranking.rows
+    for table in (str(ranking), ranking.to_markdown(), ranking._repr_html_()):
+        assert ("at 128 (512.0 MB)" in table, "at 256" in table) == (True, False)
 
 
 def test_a_query_does_not_find_itself() -> None:
@@ -187,6 +208,8 @@ CLASSES = labelled(60, ["a", "b"])
         (pairs(), {"task": "text-retrieval", "estimators": "zero_shot"}, "is for labels that checkpoints write"),
         (CLASSES, {"estimators": "mrr"}, "mrr is for searches of a corpus, and not for text-classification"),
         (CLASSES, {"query_prompt": "q: "}, "query_prompt .* text-classification"),
+        (CLASSES, {"dimensions": True}, "dimensions truncates .* emms_knn"),
+        (pairs(), {"task": "text-ranking", "dimensions": True}, "dimensions truncates .* reranked_ndcg"),
     ],
 )
 def test_impossible_search_settings_raise_errors(
