@@ -23,10 +23,6 @@ _HOMES = {
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
     "expected_gap": "hf_emms.ranking.expected_gap",
-    "extract_features": "hf_emms.run.extract_features",
-    "list_datasets": "hf_emms.data.files.sources",
-    "list_encoders": "hf_emms.presets",
-    "list_estimators": "hf_emms.ranking.estimators",
     "list_tasks": "hf_emms.tasks",
     "load_finetuned": "hf_emms.finetune.load_finetuned",
     "push_to_hub": "hf_emms.publish.results",
@@ -50,10 +46,6 @@ __all__ = [
     "embed_labels",
     "emms",
     "expected_gap",
-    "extract_features",
-    "list_datasets",
-    "list_encoders",
-    "list_estimators",
     "list_tasks",
     "load_finetuned",
     "push_to_hub",
@@ -64,17 +56,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hf_emms.data.files.sources import list_datasets
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.load_finetuned import load_finetuned
-    from hf_emms.presets import list_encoders
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
-    from hf_emms.ranking.estimators import list_estimators
     from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm
-    from hf_emms.run.extract_features import extract_features
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.search import search

@@ -138,6 +138,10 @@ from leaderboard.store import Store
 
 import hf_emms
 from hf_emms.cli.app import app
+from hf_emms.features.device import gather_batches
+from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.hub import resolve
+from hf_emms.inputs import TEXT
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking.columns import flat_records
@@ -151,10 +155,13 @@ store.refresh()
 (entry,) = store.snapshot.entries.values()
 lines = [row["line"] for row in csv.DictReader(Path("lines.csv").open())]
 inputs = [text for line in lines for text in (line, line[::-1])]
-mean_squares = {
-    row.checkpoint: (hf_emms.extract_features(row.checkpoint, inputs, layer="spread", device="cpu") ** 2).mean(axis=1)
-    for row in ranking
-}
+def features_of(id):
+    spec = plan_extraction(resolve(id, "model"), TEXT, "a test", dtype="auto", trust_remote_code=False)
+    extractor = TEXT.load_extractor(spec, device="cpu", layers=("spread",))
+    return gather_batches(extractor.batches(inputs), len(inputs))
+
+
+mean_squares = {row.checkpoint: (features_of(row.checkpoint) ** 2).mean(axis=1) for row in ranking}
 sweep = sweep_options([{"dataset": "a", "warmup": 5}, "b"], {"warmup": 9})
 print(json.dumps({
     "rank --help": CliRunner().invoke(app, ["rank", "--help"]).output,

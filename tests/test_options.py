@@ -29,7 +29,7 @@ def test_rank_takes_every_setting_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset"}))
 def test_default_arguments_equal_the_defaults_of_settings(name: str) -> None:
     scoring = (hf_emms.emms, hf_emms.score)
-    for function in (hf_emms.rank, hf_emms.confirm, hf_emms.extract_features, hf_emms.load_finetuned, *scoring):
+    for function in (hf_emms.rank, hf_emms.confirm, hf_emms.load_finetuned, *scoring):
         parameter = inspect.signature(function).parameters.get(name)
         if parameter is not None and parameter.default is not parameter.empty:
             assert getattr(Options.of("org/data", **{name: parameter.default}), name) == SETTINGS[name].default

@@ -82,7 +82,7 @@ SNIPPETS = {
         assert str(ranking).splitlines()[0].split()[:2] == ["rank", "checkpoint"]
         assert len(repr(ranking)) < 200 and len(repr(ranking[0])) < 200
     """,
-    "a notebook": 'assert ranking._repr_html_().startswith("<table>") and GOOD in ranking._repr_html_()',
+    "a notebook": 'assert ranking._repr_html_().startswith("<table ") and GOOD in ranking._repr_html_()',
     "save and load": """
         assert hf_emms.Ranking.load(ranking.save(folder / "ranking.json")) == ranking
     """,
@@ -131,16 +131,11 @@ SNIPPETS = {
                 hf_emms.rank(frame, **{wrong: "label"})
             assert raised.value.hint.startswith(f"did you mean {right}_column=")
     """,
-    "what there is": """
-        assert {"demo_glosses", "beans"} <= {*hf_emms.list_datasets()} and "demo" in hf_emms.list_encoders()
-        assert "demo_words" in (tagged := hf_emms.list_datasets("token-classification")) and "beans" not in tagged
-        assert "emms_knn" in hf_emms.list_estimators()
-    """,
     "a dry run": """
         planned = hf_emms.rank(frame, [POOR, "none/such", path], dry_run=True, **quick)
         assert [row[0] for row in planned.records()[1]] == [POOR, "none/such", str(path)]
         assert [problem.partition(":")[0] for problem in planned.problems] == ["checkpoint none/such"]
-        assert len(repr(planned)) < 200 and "<table>" in planned._repr_html_()
+        assert len(repr(planned)) < 200
         if not torch.cuda.is_available():
             with pytest.raises(hf_emms.EmmsError, match="cuda"):
                 hf_emms.rank(frame, POOR, dry_run=True, device="cuda", **quick)
@@ -154,18 +149,6 @@ SNIPPETS = {
             assert capsys.readouterr().err == ""
     """,
     "tasks": 'assert {"text-classification", "image-to-text"} <= set(hf_emms.list_tasks())',
-    "features": """
-        features = hf_emms.extract_features(GOOD, ["a cat", "a dog"])
-        assert features.shape[0] == 2 and features.dtype == np.float32
-        from PIL import Image
-
-        assert len(hf_emms.extract_features("emms-demo/vit-random", [Image.new("RGB", (32, 32))])) == 1
-        with pytest.raises(hf_emms.EmmsError, match="inputs such as 1.5"):
-            hf_emms.extract_features(GOOD, [1.5])
-        for layers in ([], ["last", "mean"]):
-            with pytest.raises(hf_emms.EmmsError, match="it must be one"):
-                hf_emms.extract_features(GOOD, ["a cat"], layer=layers)
-    """,
     "a dataset in memory": "assert len(hf_emms.rank(datasets.Dataset.from_pandas(frame), GOOD, **quick)) == 1",
 }
 

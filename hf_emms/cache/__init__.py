@@ -1,5 +1,5 @@
 """A cache of results on disk, under keys of everything that changes them."""
 
-from hf_emms.cache.store import NO_CACHE, Cache, CacheEntry, Key, cache_key, default_root, digest_of
+from hf_emms.cache.store import NO_CACHE, Cache, Key, cache_key, default_root, digest_of
 
-__all__ = ["NO_CACHE", "Cache", "CacheEntry", "Key", "cache_key", "default_root", "digest_of"]
+__all__ = ["NO_CACHE", "Cache", "Key", "cache_key", "default_root", "digest_of"]

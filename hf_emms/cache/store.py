@@ -12,15 +12,13 @@ import hashlib
 import json
 import logging
 import os
-import re
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hf_emms.cache.files import UNFINISHED, check_kind, folder_below, write_atomic
+from hf_emms.cache.files import check_kind, folder_below, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +29,6 @@ Key = Mapping[str, Any]
 LAYOUT_VERSION = 1
 # Exceptions while decoding a file of any content.
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
-_LEFTOVER_SECONDS = 3600.0
-_ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
@@ -77,18 +73,6 @@ def default_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "emms"
 
 
-class CacheEntry(NamedTuple):
-    """A file of the cache. `used` is the time of the last read or write in seconds since the epoch."""
-
-    path: Path
-    bytes: int
-    used: float
-
-    @property
-    def kind(self) -> str:
-        return self.path.parent.name
-
-
 class Cache:
     """A folder of results that several processes may use at once."""
 
@@ -120,30 +104,6 @@ class Cache:
     def put_json(self, key: Key, value: Any) -> None:
         """Store a JSON value for a key. Problems are reported and not raised."""
         self._store(self._path(key, "json"), lambda: _json_bytes(key, value))
-
-    def entries(self) -> list[CacheEntry]:
-        """List the entries."""
-        return [entry for entry in self._files() if _ENTRY_NAME.fullmatch(entry.path.name)]
-
-    def prune(self, older_than: float) -> list[CacheEntry]:
-        """Delete and return entries unused for `older_than` seconds. Also delete unfinished files of killed runs."""
-        now = time.time()
-        for file in self._files():
-            if file.path.name.startswith(UNFINISHED) and now - file.used > _LEFTOVER_SECONDS:
-                self._unlink(file.path)
-        return [entry for entry in self.entries() if now - entry.used > older_than and self._unlink(entry.path)]
-
-    def _files(self) -> list[CacheEntry]:
-        """List the files in readable folders, without links, pipes and devices."""
-        kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
-        folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
-        files = []
-        for path in (path for folder in folders if os.access(folder, os.R_OK) for path in folder.iterdir()):
-            with contextlib.suppress(OSError):  # not a file, or removed by another process
-                check_kind(path, is_folder=False)
-                status = path.stat()
-                files.append(CacheEntry(path, status.st_size, status.st_mtime))
-        return files
 
     def _path(self, key: Key, suffix: str) -> Path | None:
         return self.root / key["kind"] / f"{digest_of(key)}.{suffix}" if self.root else None

@@ -15,10 +15,10 @@ from hf_emms import __version__
 from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import validate
-from hf_emms.cli.lookup_commands import cache, presets
+from hf_emms.cli.lookup_commands import presets
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
-from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results
+from hf_emms.cli.publish_commands import leaderboard, publish, publish_results
 from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
@@ -56,8 +56,8 @@ def app(debug: bool) -> None:
 publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, sweep, confirm, score)
 app.section("Check", validate)
-app.section("Publish", card, publish, leaderboard, metric)
-app.section("Look up", presets, cache)
+app.section("Publish", card, publish, leaderboard)
+app.section("Look up", presets)
 
 
 def main() -> None:

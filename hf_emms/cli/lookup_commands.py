@@ -1,24 +1,17 @@
-"""hf-emms presets and cache."""
+"""hf-emms presets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
 from hf_emms.cli.output import format_option, out
-from hf_emms.errors import (
-    EmmsError,
-    format_bytes,
-    format_count,
-    parse_duration,
-    pluralize,
-)
+from hf_emms.errors import EmmsError, format_bytes, format_count
 
 if TYPE_CHECKING:
-    from hf_emms.cache import Cache, CacheEntry
     from hf_emms.presets import CheckpointPreset
 
 _KINDS = ("task", "dataset", "checkpoint", "encoder", "estimator")
@@ -84,43 +77,3 @@ def _entries() -> Iterator[tuple[Any, ...]]:
 def _facts(preset: CheckpointPreset) -> tuple[Any, ...]:
     size = preset.parameters, preset.bytes
     return *size, preset.license, preset.verified, preset.released, preset.value, preset.table
-
-
-@cloup.group()
-def cache() -> None:
-    """Show and shrink the cache (HF_EMMS_CACHE)."""
-
-
-@cache.command("ls")
-def list_entries() -> None:
-    """Show how many results of each kind are cached, and their size."""
-    entries = _open_cache().entries()
-    sizes: dict[str, list[int]] = {}
-    for entry in entries:
-        sizes.setdefault(entry.kind, []).append(entry.bytes)
-    rows = [(kind, len(sizes[kind]), format_bytes(sum(sizes[kind]))) for kind in sorted(sizes)]
-    out.records(("kind", "entries", "size"), rows)
-    out.message(f"{_total(entries)} in {_open_cache().root}")
-
-
-@cache.command()
-@cloup.option(
-    "--older-than",
-    metavar="TIME",
-    required=True,
-    help="Remove entries that were not used for this long, e.g. 30d; 0d removes all.",
-)
-def prune(older_than: str) -> None:
-    """Remove old entries, and temporary files of killed runs. Saved rankings stay."""
-    removed = _open_cache().prune(parse_duration(older_than))
-    out.message(f"removed {_total(removed)}")
-
-
-def _open_cache() -> Cache:
-    from hf_emms.cache import Cache, default_root
-
-    return Cache(default_root(), out.message)
-
-
-def _total(entries: Sequence[CacheEntry]) -> str:
-    return f"{pluralize(len(entries), 'entry', 'entries')}, {format_bytes(sum(entry.bytes for entry in entries))}"

@@ -1,4 +1,4 @@
-"""hf-emms publish, leaderboard and metric."""
+"""hf-emms publish and leaderboard."""
 
 from __future__ import annotations
 
@@ -10,31 +10,6 @@ import cloup
 
 from hf_emms.cli.output import out, ranking_files_option
 from hf_emms.errors import EmmsError, pluralize
-from hf_emms.publish import metric as installation
-
-
-@cloup.group(short_help='Install or remove evaluate.load("emms").')
-def metric() -> None:
-    """The metric for the evaluate library.
-
-    evaluate.load("emms") finds it in evaluate's cache of modules (HF_MODULES_CACHE). `import hf_emms` also installs it,
-    unless HF_EMMS_INSTALL_METRIC=0 is set.
-    """
-
-
-@metric.command()
-def install() -> None:
-    """Install the metric for evaluate.load("emms"), and print the path of its module."""
-    out.data(str(installation.install()))
-    out.message('evaluate.load("emms") finds it, online and offline')
-
-
-@metric.command()
-def uninstall() -> None:
-    """Remove the metric. `import hf_emms` will not install it again."""
-    removed = installation.uninstall()
-    out.message("the metric was not installed" if removed is None else f"removed {removed}")
-    out.message("hf-emms metric install installs it again")
 
 
 @cloup.group(short_help="Publish rankings and the leaderboard to the Hub.")

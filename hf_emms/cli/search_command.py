@@ -56,7 +56,7 @@ _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library",
 def search(**options: Any) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Downloads only their descriptions.
 
-    Different architectures come first. If checkpoints have the same base model, lists only the first.
+    Different architectures come first.
 
     In a pipe, prints ids: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -

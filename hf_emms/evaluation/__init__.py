@@ -11,7 +11,6 @@ from hf_emms.evaluation.measures import (
     pick_in_top,
     picks,
     regret,
-    spearman,
     weighted_tau,
 )
 from hf_emms.evaluation.truth import Truth, read_truth, truth_from_rankings
@@ -31,7 +30,6 @@ __all__ = [
     "picks",
     "read_truth",
     "regret",
-    "spearman",
     "truth_from_rankings",
     "validate",
     "weighted_tau",

@@ -58,14 +58,6 @@ def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
     return float("nan") if (x == x[0]).all() or (y == y[0]).all() else float(pearsonr(x, y).statistic)
 
 
-def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return Spearman's rank correlation; equal values share a rank."""
-    from scipy.stats import rankdata
-
-    x, y = checked(scores, truth)
-    return pearson(rankdata(x), rankdata(y))
-
-
 def regret(scores: ArrayLike, truth: ArrayLike) -> float:
     """Return the best truth minus the truth of the pick, in the truth's points; never negative."""
     x, y = checked(scores, truth)
@@ -83,7 +75,6 @@ MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "weighted_tau": weighted_tau,
     "kendall_tau": kendall_tau,
     "pearson": pearson,
-    "spearman": spearman,
     "regret": regret,
     "pick_in_top": pick_in_top,
 }

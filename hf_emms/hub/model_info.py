@@ -45,12 +45,6 @@ class HubModel:
     def license(self) -> str | None:
         return license_of(self.tags)
 
-    @property
-    def base_model(self) -> str | None:
-        """Return the id of the base model in the card."""
-        bases = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
-        return next((id for id in bases if ":" not in id), None)
-
 
 def find_models(
     *,

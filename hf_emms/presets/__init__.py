@@ -102,11 +102,6 @@ def usable_datasets() -> tuple[str, ...]:
     return tuple(preset.name for preset in presets if preset.id)
 
 
-def list_encoders() -> list[str]:
-    """Return the names of the sets of label encoders."""
-    return list(encoder_sets())
-
-
 @cache
 def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
     """Return task → default checkpoints."""

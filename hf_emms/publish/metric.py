@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
 
-MODULE = '''"""The EMMS metric of the installed hf_emms. `hf-emms metric uninstall` removes this file."""
+MODULE = '''"""The EMMS metric of the installed hf_emms. `import hf_emms` writes this file."""
 
 try:
     from hf_emms.metric.emms.emms import Emms
@@ -26,8 +26,7 @@ __all__ = ["Emms"]
 '''
 # evaluate accepts any folder with a name of 64 hex digits. This is the SHA-256 of MODULE as a literal, because
 # importing hashlib is slow.
-_DIGEST = "6fc147a2314c37bc84ba8a588ba203f55ef7ad58eb85a67f574a4a0eb7fade4d"
-_UNWANTED = ".uninstalled"
+_DIGEST = "fd38bb3a58a0ced54972b33d8bd9c15f7527b29eef219f1c4b7efafcaa24a063"
 
 
 def modules_cache() -> Path:
@@ -53,7 +52,6 @@ def install() -> Path:
     """Write the module to the cache, and return its path. Several processes may do so at once."""
     module = installed_module()
     try:
-        (_package() / _UNWANTED).unlink(missing_ok=True)
         if not is_installed():
             _write(module)
     except OSError as error:
@@ -64,27 +62,12 @@ def install() -> Path:
     return module
 
 
-def uninstall() -> Path | None:
-    """Delete the module, and return its folder, if it was there. ``import hf_emms`` does not install it again."""
-    import shutil
-
-    package, folder = _package(), installed_module().parent
-    try:
-        gone = folder if folder.is_dir() else None
-        shutil.rmtree(package, ignore_errors=not package.is_dir())
-        package.mkdir(parents=True)
-        (package / _UNWANTED).touch()
-    except OSError as error:
-        raise EmmsError(f"cannot remove the metric from {package}: {error.strerror or error}") from error
-    return gone
-
-
 def install_on_import() -> None:
     """Install the metric on ``import hf_emms``, or log a warning if that fails."""
     if os.environ.get(OPT_OUT) == "0" or not modules_cache().is_absolute():  # no folder in the current one
         return
     try:
-        if not is_installed() and not (_package() / _UNWANTED).exists():
+        if not is_installed():
             install()
     except (OSError, ValueError) as error:
         import logging

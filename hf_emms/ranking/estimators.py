@@ -14,11 +14,6 @@ ESTIMATORS: Registry[Estimator] = Registry(
 )
 
 
-def list_estimators() -> list[str]:
-    """Return the names of all estimators, including estimators of installed packages."""
-    return list(ESTIMATORS)
-
-
 def get_estimator(name: str) -> Estimator:
     """Return an estimator.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-
 import msgspec
 
 from hf_emms.errors import pluralize, setting_ref
@@ -123,9 +121,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             reasons = f" ({'; '.join(self.reasons)}{more})" if self.reasons else ""
             lines.append(f"  skipped {pluralize(self.skipped, 'example')}{reasons}")
         return lines
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def shortened(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hf_emms.ranking.columns import (
@@ -47,24 +47,14 @@ def to_markdown(ranking: RankingData) -> str:
 
 def to_html(ranking: RankingData) -> str:
     """Return the rounded table as HTML, followed by failed rows and `remarks`."""
-    table, *others = (html_table(*cells, left=("checkpoint",)) for cells in tables(ranking))
+    import pandas as pd  # type: ignore[import-untyped]
+
+    table, *others = (pd.DataFrame(rows, columns=header).to_html(index=False) for header, rows in tables(ranking))
     lines = [table]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
     lines += others
     lines += [f"<p>{html.escape(remark)}</p>" for remark in remarks(ranking)]
     return "\n".join(lines)
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str]) -> str:
-    """Return an HTML table. Columns in `left` are aligned to the left, other columns to the right."""
-    sides = ["left" if title in left else "right" for title in header]
-
-    def line(tag: str, row: Sequence[str]) -> str:
-        cells = zip(sides, row, strict=True)
-        return "".join(f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for side, cell in cells)
-
-    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{line('th', header)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def to_text(ranking: RankingData) -> str:

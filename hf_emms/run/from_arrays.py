@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring import estimators as scoring
-from hf_emms.scoring.arrays import as_numpy, f_labels
+from hf_emms.scoring.arrays import as_numpy
 from hf_emms.scoring.estimators import Estimator, EstimatorList
 from hf_emms.scoring.labels import LabelTable, are_classes
 from hf_emms.scoring.moments import Moments
@@ -204,34 +204,25 @@ def table_for(
     labels: np.ndarray,
     *,
     encoders: Sequence[str],
-    label_table: Any = None,
     class_names: Sequence[str] | None = None,
     device: str = "auto",
     name: str = "labels",
 ) -> LabelTable:
-    """Return the table of labels: by encoders, by existing embeddings, or by one-hot codes of classes.
+    """Return the table of labels: by encoders, or by one-hot codes of classes.
 
     Args:
         labels: Class ids, int64 (N,), or texts, object (N,).
         encoders: Sets or ids of text encoders.
-        label_table: Existing embeddings: a `LabelTable`, a mapping from text to (D2,) or (K, D2), an array (U, D2) or
-            (U, K, D2), or a list of K arrays (U, D2_k).
         class_names: The text of each class id.
         device: The device of the encoders.
         name: The name of the labels in an error.
     """
-    if encoders and label_table is not None:
-        raise EmmsError("encoders and label_table exclude each other", "leave out one of them")
-    if label_table is not None:
-        tables, texts = _tables_and_texts(label_table, class_names)
-        codes = _codes(labels, texts, name) if labels.dtype == object else labels
-        categorical = not isinstance(label_table, LabelTable) or label_table.categorical
-        return LabelTable(codes, tables, texts=texts, categorical=categorical and _are_classes(labels, len(tables[0])))
     if encoders:
         from hf_emms.presets import expand_encoders
+        from hf_emms.run.plan import resolve_encoders
 
         codes, texts = _codes_and_texts(labels, class_names, name)
-        repos = [_resolve_encoder(id) for id in expand_encoders(encoders)]
+        repos = resolve_encoders(expand_encoders(encoders))
         tables = tuple(_embed(repo, texts, device) for repo in repos)
         ids = tuple(repo.id for repo in repos)
         return LabelTable(codes, tables, ids, texts, _are_classes(labels, len(texts)))
@@ -270,64 +261,9 @@ def _codes_and_texts(
     return labels, tuple(map(clean_class_name, class_names))
 
 
-def _resolve_encoder(id: str) -> Repo:
-    from hf_emms.hub import resolve
-
-    try:
-        return resolve(id, "model")
-    except EmmsError as error:
-        remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
-        raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
-
-
 # Scoring several checkpoints needs the same table each time.
 @lru_cache(maxsize=8)
 def _embed(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
     from hf_emms.run.label_embeddings import embed_texts
 
     return embed_texts(encoder, texts, device=device)
-
-
-def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
-    """Return K tables (U, D2_k), and the U texts, or () without texts."""
-    texts = tuple(class_names or ())
-    if isinstance(value, LabelTable):
-        return value.tables, value.texts or texts
-    if isinstance(value, Mapping):
-        texts, value = tuple(map(str, value)), [as_numpy(embedding) for embedding in value.values()]
-        shapes = {embedding.shape for embedding in value}
-        if len(shapes) != 1:
-            raise EmmsError(
-                f"label_table has embeddings of shapes {sorted(shapes)}",
-                "use the same size, (D2,) or (K, D2), for every text",
-            )
-    elif isinstance(value, (list, tuple)) and all(np.ndim(part) == 2 and hasattr(part, "dtype") for part in value):
-        return tuple(map(as_numpy, value)), texts
-    try:
-        array = f_labels(as_numpy(value))
-    except ValueError:
-        raise EmmsError("the rows of label_table differ in length", "use the same width for every text") from None
-    if array.ndim not in (2, 3):
-        raise EmmsError(
-            f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",
-            "use label_table={text: embedding}, or a list of K arrays (U, D2_k) for different widths",
-        )
-    return (array,) if array.ndim == 2 else tuple(array[:, k] for k in range(array.shape[1])), texts
-
-
-def _codes(labels: np.ndarray, texts: tuple[str, ...], name: str) -> np.ndarray:
-    if not texts:
-        raise EmmsError(
-            f"{name} are texts, but label_table has no texts",
-            "label_table={text: embedding}, or class_names=[text of row 0, …]",
-        )
-    code_of = {text: code for code, text in enumerate(texts)}
-    missing = list(dict.fromkeys(text for text in labels if text not in code_of))
-    if missing:
-        shown = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
-        raise EmmsError(
-            f"label_table has no embedding of {pluralize(len(missing), 'text')}: {shown}",
-            "add them, or use encoders=[…]",
-        )
-    return np.array([code_of[text] for text in labels], np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
@@ -176,7 +176,7 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
         preset.check_usable()
     # If encoders are surely needed, resolve them now, so that a wrong name fails before a long download.
     at_once = _surely_embeds_texts(options, preset)
-    encoders = _resolve_encoders(options.features, preset) if at_once else ()
+    encoders = resolve_encoders(encoder_names(options.features, preset)) if at_once else ()
     sample = session.sample
     estimators = _estimators_for(sample.task, options.scoring)
     options = replace(options, estimators=estimators.names)
@@ -184,7 +184,7 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
-        encoders = _resolve_encoders(options.features, preset)
+        encoders = resolve_encoders(encoder_names(options.features, preset))
     ids = checkpoint_names(options.features, preset, sample.task.id)
     notes: list[Note] = [*sample.notes]
     if options.encoders and not embeds:
@@ -316,9 +316,10 @@ def reading_note(options: SampleOptions) -> str:
     return f"reading {name}" + ("" if options.streaming else f" ({setting_ref('streaming', True)} reads only a part)")
 
 
-def _resolve_encoders(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[Repo, ...]:
+def resolve_encoders(ids: Iterable[str]) -> tuple[Repo, ...]:
+    """Return the repositories of label encoders, or raise an `EmmsError`."""
     try:
-        return tuple(resolve(name, "model") for name in encoder_names(options, preset))
+        return tuple(resolve(id, "model") for id in ids)
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
         hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"

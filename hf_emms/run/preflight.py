@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.ranking.text import aligned, html_table
+from hf_emms.ranking.text import aligned
 from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
 from hf_emms.run.plan import Candidate, RankingPlan, make_plan, reading_note
@@ -227,11 +226,6 @@ class Preflight:
     def __repr__(self) -> str:
         sample, checkpoints = self.plan.sample, len(self.plan.candidates)
         return f"Preflight(dataset={sample.dataset!r}, checkpoints={checkpoints}, problems={len(self.problems)})"
-
-    def _repr_html_(self) -> str:
-        header, rows = self.records()
-        lines = "".join(f"<p>{html.escape(line)}</p>\n" for line in self.lines())
-        return lines + html_table(header, [list(map(single_line, row)) for row in rows], left=header[:3])
 
     def lines(self) -> list[str]:
         """Return the size of the sample, label encoders, notes, downloads, time and problems as lines of text."""

@@ -41,7 +41,7 @@ def search(
 ) -> list[HubModel]:
     """Return checkpoints of the Hub that can be ranked for a task. Only their descriptions are downloaded.
 
-    Different architectures come first. If checkpoints have the same base model, only the first counts.
+    Different architectures come first.
 
     Args:
         task: The task to rank them for.
@@ -99,7 +99,7 @@ class _ModelSearch:
             raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
         families: dict[str | None, HubModel] = {}
         others = []
-        for candidate in itertools.islice(self._folded(), LOOKED_AT * self.limit):
+        for candidate in itertools.islice(self._candidates(), LOOKED_AT * self.limit):
             if candidate.architecture in families:
                 others.append(candidate)
             else:
@@ -120,15 +120,6 @@ class _ModelSearch:
                 yield self._described(model)
             except EmmsError as error:
                 self.on_dropped(model.id, error.message)
-
-    def _folded(self) -> Iterator[HubModel]:
-        roots: dict[str, str] = {}
-        for candidate in self._candidates():
-            first = roots.setdefault(candidate.base_model or candidate.id, candidate.id)
-            if first == candidate.id:
-                yield candidate
-            else:
-                self.on_dropped(candidate.id, f"has the same base model as {first}")
 
     def _described(self, model: HubModel) -> HubModel:
         """Return the checkpoint with its architecture and size.

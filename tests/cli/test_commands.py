@@ -117,8 +117,6 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (2, "sweep x.yaml --datasets x", "--datasets"),
         (2, f"sweep --datasets x -o {__file__}", "is a file"),
         (2, "nonsense", "'nonsense'"),
-        (2, "cache prune", "--older-than"),
-        (1, "cache prune --older-than soon", "soon"),
         (1, "rank --dataset x --column label", "--column 'label' names no role"),
         (1, "rank --dataset x --column label=", "--column 'label=' names no role"),
         (1, "rank --dataset x --flavor t4-small", "--flavor is for a job, but the engine is local"),
@@ -229,16 +227,6 @@ def test_control_characters_are_escaped_in_terminals(rank: list[str], emms_cache
 def test_control_characters_of_warnings_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     _LogHandler().emit(logging.makeLogRecord({"msg": "odd \x1b[2J", "levelno": logging.WARNING}))
     assert capsys.readouterr().err == "odd \\x1b[2J\n"
-
-
-def test_the_cache_is_listed_and_pruned(cli: Cli, rank: list[str]) -> None:
-    cli(*rank)
-    table = cli("cache", "ls")
-    kinds = [line.split()[:2] for line in table.out.splitlines()[2:]]
-    assert kinds == [["features", "2"], ["labels", "1"], ["rows", "2"]]
-    assert re.fullmatch(r"5 entries, [\d.]+ kB in .*\n", table.err)
-    assert "removed 0 entries" in cli("cache", "prune", "--older-than", "1d").err
-    assert "removed 5 entries" in cli("cache", "prune", "--older-than", "0d").err
 
 
 def test_unused_columns_are_listed_everywhere(cli: Cli, tmp_path: Path) -> None:

@@ -35,15 +35,12 @@ def check(sample: Sample) -> None:
     assert sample.skipped == 0
 
 
-def test_typed_and_untyped_columns_and_arrays_are_sounds() -> None:
+def test_typed_and_untyped_columns_are_sounds() -> None:
     check(load_sample(sound_rows(SOUNDS, label=LABELS)))
     check(load_sample(datasets.Dataset.from_dict({"clip": SOUNDS, "label": LABELS})))
     structs = [{"bytes": sound, "path": "a.wav"} for sound in SOUNDS]
     check(load_sample(datasets.Dataset.from_dict({"x": structs, "label": LABELS})))
     check(load_sample(sound_rows(SOUNDS, label=LABELS).to_iterable_dataset(), max_samples=N))
-    arrays = [{"array": tone(200 + i, 0.3)[:, 0], "sampling_rate": RATE} for i in range(N)]
-    sample = load_sample(datasets.Dataset.from_dict({"audio": arrays, "label": LABELS}))
-    assert (sample.task.id, len(sample)) == ("audio-classification", N)
 
 
 def write_folder(folder: Path, layout: str) -> Path:

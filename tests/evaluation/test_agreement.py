@@ -13,7 +13,7 @@ from scipy import stats
 from hf_emms import evaluation
 from hf_emms.errors import EmmsError
 
-TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
+TAUS = ("weighted_tau", "kendall_tau", "pearson")
 
 numbers = st.integers(-20, 20).map(float)  # small integers tie often
 pairs = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=12).map(lambda rows: np.array(rows).T)
@@ -46,8 +46,8 @@ def test_weighted_tau_equals_that_of_the_paper_and_is_symmetric(pair):
 def test_the_same_order_is_perfect_and_the_reverse_is_not(values):
     truth = np.array(values)
     perfect, reverse = evaluation.measured(truth, truth), evaluation.measured(-truth, truth)
-    assert [perfect[name] for name in TAUS] == pytest.approx([1] * 4)
-    assert [reverse[name] for name in TAUS] == pytest.approx([-1] * 4)
+    assert [perfect[name] for name in TAUS] == pytest.approx([1] * 3)
+    assert [reverse[name] for name in TAUS] == pytest.approx([-1] * 3)
     assert (perfect["regret"], perfect["pick_in_top"]) == (0, 1)
     assert reverse["regret"] == truth.max() - truth.min()
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from safetensors import safe_open
 
-from hf_emms.cache import Cache
-
 
 def cached_keys(root: Path) -> list[dict[str, Any]]:
     """Return the key of each entry of a cache."""
-    return [_key_of(entry.path) for entry in Cache(root).entries()]
+    return [_key_of(path) for path in cached_files(root)]
+
+
+def cached_files(root: Path | None) -> list[Path]:
+    """Return the files of the entries of a cache."""
+    return [] if root is None else [path for path in root.glob("*/*") if len(path.stem) == 64 and path.is_file()]
 
 
 def _key_of(path: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_unreadable_checkpoint_is_a_failed_row(hub: Hub, cli: CommandLine) -> No
 
 
 def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
-    card = b"---\nlicense: mit\nlibrary_name: timm\nbase_model: org/base\n---\n"
+    card = b"---\nlicense: mit\nlibrary_name: timm\n---\n"
     files = {"README.md": card, "config.json": b'{"model_type": "bert"}', "model.safetensors": save({"w": np.ones(3)})}
     sha = hub.store.put_files("org/good", files, downloads=5, likes=3, gated="auto")
     for name, content in {"broken": b"{", "list": b"[]"}.items():
@@ -68,15 +68,15 @@ def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
         from hf_emms.hub import find_models, read_config
         good, *others = (next(find_models(pipeline_tags=[None], text=text)) for text in ("good", "broken", "org/list"))
         refused = [report(lambda: read_config(model))["message"] for model in others]
-        print(json.dumps([asdict(good), [good.license, good.base_model, good.parameters], refused]))
+        print(json.dumps([asdict(good), [good.license, good.parameters], refused]))
         """
     described, properties, (broken, of_a_list) = run(code, hub, tmp_path)
     assert {"license:mit", "timm", "bert"} <= set(described.pop("tags"))
     assert described == {
         **{"id": "org/good", "revision": sha, "config": {"model_type": "bert"}, "files": [".gitattributes", *files]},
-        **{"dtypes": {"F64": 3}, "downloads": 5, "likes": 3, "library": "timm", "gated": True, "architecture": None},
+        **{"parameters": 3, "downloads": 5, "likes": 3, "library": "timm", "gated": True, "architecture": None},
     }
-    assert properties == ["mit", "org/base", 3]
+    assert properties == ["mit", 3]
     assert broken.startswith("config.json of org/broken is not JSON: ")
     assert of_a_list == "config.json of org/list is not a JSON object"
 

@@ -11,7 +11,6 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.publish import metric as install
 from tests import ROOT
-from tests.helpers.command_line import CommandLine
 from tests.helpers.metric import IMPORT_EVALUATE
 from tests.helpers.quick_python import python
 
@@ -100,30 +99,11 @@ def test_unwritable_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     with pytest.raises(EmmsError, match="cannot install the metric in"):
         install.install()
-    with pytest.raises(EmmsError, match="cannot remove the metric from"):
-        install.uninstall()
 
 
-def test_uninstalled_metric_stays_uninstalled(cache):
+def test_the_import_installs_nothing_if_that_is_turned_off(cache):
     run("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
     assert not cache.exists()
-    module = install.install()
-    assert install.uninstall() == module.parent
-    assert not module.parent.exists()
-    run("import hf_emms", cache)
-    assert not install.is_installed()
-    assert install.uninstall() is None
-    assert install.install() == module
-    assert install.is_installed()
-
-
-def test_the_command_line(cache, tmp_path):
-    cli = CommandLine(os.environ, tmp_path)
-    module = install.installed_module()
-    assert cli.run("metric", "install").out.strip() == str(module)
-    assert f"removed {module.parent}" in cli.run("metric", "uninstall").err
-    assert "not installed" in cli.run("metric", "uninstall").err
-    cli.close()
 
 
 def test_module_without_hf_emms_names_the_package(cache):

@@ -15,7 +15,7 @@ from datasets import Dataset
 import hf_emms
 from tests import ROOT
 from tests.helpers import golden
-from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
+from tests.helpers.metric import NAMES, assert_close, load, rows
 
 __all__ = ["load", "rows"]
 
@@ -108,30 +108,6 @@ def test_groups_share_a_fold(load, rows):
 def classes(rows):
     codes = np.random.default_rng(2).integers(0, 3, 300)
     return rows[0] + 2 * np.eye(3, 12, dtype=np.float32)[codes], codes
-
-
-EMBEDDINGS = np.stack(list(TABLE.values()))
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {"label_table": TABLE},
-        {"label_table": EMBEDDINGS, "class_names": NAMES},
-        {"label_table": [EMBEDDINGS.astype(np.float32)], "class_names": NAMES},
-        {"label_table": hf_emms.LabelTable(np.arange(3), (EMBEDDINGS,), texts=tuple(NAMES))},
-    ],
-    ids=["mapping", "array", "list of arrays", "LabelTable"],
-)
-def test_label_table(load, classes, labels):
-    x, codes = classes
-    expected = hf_emms.emms(x, hf_emms.LabelTable(codes, (EMBEDDINGS,)))
-    for references in (codes, [NAMES[code] for code in codes]):
-        metric = load()
-        at_once = metric.compute(predictions=x, references=references, **labels)
-        metric.add_batch(predictions=x, references=references)
-        for result in (at_once, metric.compute(**labels)):
-            assert result["score"] == pytest.approx(expected.score, rel=1e-6)
 
 
 def test_label_encoders(load, classes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hf_emms
-from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
+from tests.helpers.metric import NAMES, assert_close, load, rows
 
 __all__ = ["load", "rows"]
 
@@ -20,16 +20,9 @@ BAD = {
     "no references": ({"references": None}, "references are missing"),
     "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was passed"),
     "constant labels": ({"references": [[1.0], [1.0]]}, "does not vary over 2 rows"),
-    "mixed texts": ({"references": ["cat", 3], "label_table": TABLE}, "no embedding of 1 text: '3'"),
     "texts of texts": ({"references": [["a"], ["b"]]}, r"references has dtype <U1 and shape \(2, 1\)"),
     "ids without F-labels": ({"references": [0, 1]}, "references are class ids, 2 different ones in 2 rows"),
-    "two sources": ({"references": ["cat", "dog"], "encoders": "demo", "label_table": TABLE}, "encoders and"),
     "ids beyond names": ({"references": [0, 3], "encoders": "demo", "class_names": NAMES}, "class_names has 3 names"),
-    "ids beyond the table": ({"references": [0, 3], "label_table": np.eye(3)}, "reach from 0 to 3"),
-    "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 text: 'fox'"),
-    "a table without texts": ({"references": ["cat", "fox"], "label_table": np.eye(3)}, "label_table has no texts"),
-    "a table of unequal rows": ({"references": ["a", "b"], "label_table": {"a": [1], "b": [1, 2]}}, "of shapes"),
-    "a needless table": ({"label_table": TABLE}, "are embeddings, so label_table"),
     "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
     "method": ({"method": "fancy"}, "unknown method 'fancy'"),
     "option": ({"metod": "emms"}, "no option 'metod'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hf_emms.errors import EmmsError
@@ -28,7 +28,7 @@ def as_dataset(value: Any) -> Any:
         return value
     try:
         columns = {name: _cells(cells) for name, cells in _columns(value).items()}
-        tables = [datasets.Dataset.from_dict({name: cells}, _pixels(name, cells)) for name, cells in columns.items()]
+        tables = [datasets.Dataset.from_dict({name: cells}) for name, cells in columns.items()]
         dataset = datasets.concatenate_datasets(tables, axis=1)
     except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
         raise EmmsError(f"The {type(value).__name__} cannot be read as a dataset: {error}", _FORMS) from error
@@ -73,18 +73,6 @@ def _columns(value: Any) -> Mapping[str, Any]:
         raise TypeError("it has no named columns")
     names = dict.fromkeys(name for row in value for name in row)
     return {str(name): [row.get(name) for row in value] for name in names}
-
-
-def _pixels(name: str, cells: Sequence[Any]) -> Any:
-    """Return the features of a column of pixel arrays of equal shape; None for other cells."""
-    import datasets
-
-    types = {2: datasets.Array2D, 3: datasets.Array3D}
-    shapes = {(getattr(cell, "shape", ()), str(getattr(cell, "dtype", ""))) for cell in cells}
-    if len(shapes) != 1:
-        return None
-    ((shape, dtype),) = shapes
-    return datasets.Features({name: types[len(shape)](tuple(shape), dtype)}) if len(shape) in types else None
 
 
 def _cells(column: Any) -> list[Any]:

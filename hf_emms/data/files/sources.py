@@ -24,7 +24,6 @@ from hf_emms.hub import Repo, RepoNotFoundError, looks_like_path, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
-from hf_emms.tasks import get_task
 
 _IN_MEMORY = "in-memory dataset"
 
@@ -100,16 +99,6 @@ class DatasetSource:
             return tuple(getattr(self._files.builder, "builder_configs", ()))
         except ConfigurationError:
             return tuple(configuration_names(self.repo))
-
-
-def list_datasets(task: str | None = None) -> list[str]:
-    """Return the short names of the usable datasets of a task, or of all tasks.
-
-    Raises:
-        EmmsError: No task has this name.
-    """
-    id = None if task is None else get_task(task).id
-    return [name for name in usable_datasets() if id is None or dataset_presets()[name].task == id]
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:

@@ -48,8 +48,8 @@ Args:
     predictions: features of one checkpoint, floats of shape (N, D1), one row per example.
     references: the labels of the same rows, in one of these forms:
         (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) works, too);
-        (N,) class ids or texts: `encoders` or `label_table` make the F-labels. Without either, repeated values are
-        classes, and their F-label is the one-hot code.
+        (N,) class ids or texts: `encoders` make the F-labels. Without these, repeated values are classes, and their
+        F-label is the one-hot code.
     method (str): "emms_knn" (the default, as in `hf-emms rank`: held-out ridge regression and 3 nearest rows), "emms"
         (held-out ridge regression only), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the
         official function) or "emms_alternating" (the paper's Algorithm 1).
@@ -58,8 +58,6 @@ Args:
     folds (int): number of folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
     encoders (list of str): text encoders (Hub ids or folders), or a set: "base", "paper", "demo".
-    label_table: embeddings of the distinct labels: {text: (D2,) or (K, D2)}, (U, D2), (U, K, D2), a list of K arrays
-        (U, D2_k) or a hf_emms.LabelTable. Class ids are indices of its rows.
     class_names (list of str): the text of each class id.
     estimators (list of str): additional scores to return, such as "logme" and "knn".
     device (str): the device of the encoders. Default "auto".
@@ -96,7 +94,6 @@ _OPTIONS: dict[str, Any] = {
     "folds": 5,
     "seed": 0,
     "encoders": (),
-    "label_table": None,
     "class_names": None,
     "estimators": (),
     "device": "auto",
@@ -277,15 +274,14 @@ def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) ->
 def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None:
     """Return the F-labels of class ids or texts, or None if references are embeddings."""
     if next(batches())[1].ndim == 1:
-        names = ("encoders", "label_table", "class_names", "device")
+        names = ("encoders", "class_names", "device")
         references = np.concatenate([y for _, y in batches()])
         return table_for(references, name="references", **{name: options[name] for name in names})
-    for name in ("encoders", "label_table"):
-        if options[name] is not None and len(options[name]):
-            raise EmmsError(
-                f"references are embeddings, so {name} has no effect",
-                f"leave {name} out, or pass class ids or texts as references",
-            )
+    if options["encoders"]:
+        raise EmmsError(
+            "references are embeddings, so encoders has no effect",
+            "leave encoders out, or pass class ids or texts as references",
+        )
     return None
 
 
