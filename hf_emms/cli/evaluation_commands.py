@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--truth",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="CSV or JSON with the columns checkpoint and score, and dataset for several datasets [default: fine-tuned "
+    help="CSV with the columns checkpoint and score, and dataset for several datasets [default: fine-tuned "
     "scores of hf-emms confirm].",
 )
 @cloup.option("--lower-is-better", is_flag=True, help="Lower scores are better, such as losses or error rates.")

@@ -27,7 +27,6 @@ Decorator = Callable[[Any], Any]
 JOB_FLAGS = [
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
     cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),
-    cloup.option("--jobs-package", metavar="SPEC", help="Package that a job installs [default: this version]."),
 ]
 checkpoints_file_option = cloup.option(
     "--checkpoints-file", metavar="FILE|-", help="File with one checkpoint per line."
@@ -35,7 +34,7 @@ checkpoints_file_option = cloup.option(
 
 
 # Job arguments whose flags have the prefix --jobs-.
-_JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package")}
+_JOB_FLAGS = {"timeout": "--jobs-timeout"}
 
 
 def _as_flag(reference: SettingRef) -> str:
@@ -112,7 +111,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
     """Return the typed settings of a job, or None for other engines."""
-    names = ("flavor", "timeout", "package")
+    names = ("flavor", "timeout")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default
     if engine != "jobs":

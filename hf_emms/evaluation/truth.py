@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from hf_emms.cache.files import read_limited
-from hf_emms.data.files.lines import csv_rows, json_lines
+from hf_emms.data.files.lines import csv_rows
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.ranking import Ranking, Row
 
-_LAYOUT = "Write CSV, or JSON objects, with the columns checkpoint and score, and dataset for several targets."
+_LAYOUT = "Write CSV with the columns checkpoint and score, and dataset for several targets."
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def read_truth(path: Path, *, lower_is_better: bool = False) -> Truth:
     The score of a checkpoint with several rows (seeds) is their mean. Rows without a finite number are skipped.
 
     Args:
-        path: CSV with any separator, a JSON list of objects, or JSON lines (.jsonl).
+        path: CSV with any separator.
         lower_is_better: Whether the scores are losses or error rates.
 
     Raises:
@@ -70,18 +67,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     if path.exists() and not path.is_file():
         raise EmmsError(f"{path} is not a file.", "Name a file of the " + setting_ref("truth"))
     try:
-        if path.suffix.lower() == ".json":
-            return msgspec.json.decode(read_limited(path), type=list[dict[str, Any]])
-        if path.suffix.lower() == ".jsonl":
-            return [*json_lines(path)]
         header, *rows = [[cell.strip() for cell in cells] for cells in csv_rows(path)] or [[]]
         return [dict(zip(header, row, strict=False)) for row in rows]
     except OSError as error:
         raise EmmsError(
             f"Cannot read {path}: {error.strerror or error}", "Name another file of the " + setting_ref("truth")
         ) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EmmsError(f"{path} cannot be read: {error}", _LAYOUT) from error
 
 
 def _number_of(value: Any) -> float | None:

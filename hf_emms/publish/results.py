@@ -97,7 +97,7 @@ def publish_wheel(repo_id: str) -> None:
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
             f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
-            setting_ref("package") + " chooses another source, such as git+https://… or the URL of a wheel",
+            "make it public, or name another dataset: " + setting_ref("results_repo", ...),
         )
 
 

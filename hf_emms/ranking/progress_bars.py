@@ -14,7 +14,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     Task,
     TaskID,
     TextColumn,
@@ -27,12 +26,6 @@ from hf_emms.ranking import EMMS, Row, explained
 from hf_emms.ranking.columns import EXPLAINED, estimator_named
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.speed if task.fields.get("rate", True) else None
-        return Text(f"{speed:,.0f} samples/s" if speed else "", style="cyan")
 
 
 class _Count(MofNCompleteColumn):
@@ -49,13 +42,12 @@ class StderrProgress(EventReceiver):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Count(),
-            _Rate(),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._draws_bars,
         )
-        self._stage = self._bars.add_task("", total=None, visible=False, rate=False)
+        self._stage = self._bars.add_task("", total=None, visible=False)
         self._expected = 0
         self._done = 0
         self._all: TaskID | None = None
@@ -90,7 +82,7 @@ class StderrProgress(EventReceiver):
         self._expected, self._done = count, 0
         if self._all is not None:
             self._bars.remove_task(self._all)
-        self._all = self._bars.add_task(what, total=count, rate=False)
+        self._all = self._bars.add_task(what, total=count)
 
     def started(self, checkpoint: str, inputs: int) -> None:
         bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0)

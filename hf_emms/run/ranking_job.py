@@ -36,14 +36,11 @@ class JobSettings:
         results_repo: The dataset for the ranking, "ORG/emms-results". It is created if needed.
         flavor: The hardware.
         timeout: The time limit: seconds, or a number with s, m, h, d or w.
-        package: The package that the job installs. None for this version of hf-emms, whose wheel is uploaded to
-            `results_repo`.
     """
 
     results_repo: str
     flavor: str = "cpu-basic"
     timeout: str = "2h"
-    package: str | None = None
 
     def __post_init__(self) -> None:
         _ = self.minutes  # raises an error for an invalid timeout
@@ -73,7 +70,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
             "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
-    package = settings.package or wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
+    package = wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
     packages = (package, *(_FINE_TUNING if options.confirm is not None else ()))
     requirements = [word for requirement in packages for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", "rank", *rank_argv(options))
@@ -114,8 +111,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     if pushes_to is not None:
         hub.require_push(account, pushes_to, "model", instead=setting_ref("push_to_hub", f"{account.name}/NAME"))
     price(settings)
-    if settings.package is None:
-        results.publish_wheel(repo)
+    results.publish_wheel(repo)
     job = hub.start_job(account, spec)
     progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
     try:

@@ -172,7 +172,7 @@ program.main()
     [
         f"rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static -c {TOKEN}",
         f"rank --dataset org/name@{TOKEN}",
-        "rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://me:pass1word@host/a",
+        "rank --dataset org/name --engine jobs --results-repo https://me:pass1word@host/a --dry-run",
         f"{TOKEN}",
     ],
 )

@@ -227,8 +227,6 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     [
         (texts(10, ["a", "b"]), []),
         (texts(10, ["a"], label=[[1, 0, 0], [0, 1, 1]] * 5), []),
-        (texts(10, ["-1", "null"]), ["null-class"]),
-        (texts(10, ["a"], label=[-1, 1] * 5), ["negative-class"]),
         (datasets.Dataset.from_dict({"text": list("abab") * 5, "label": list("abab") * 5}), ["equal-columns"]),
         (classed([*range(20)], *map(str, range(20))), ["labels-all-different"]),
     ],

@@ -28,8 +28,6 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("t.csv", "checkpoint,score\norg/a,84.2\norg/b,80\norg/c,\norg/d,good\n,77\n"),
         ("t.csv", "\ufeffcheckpoint; score; seed\r\norg/a; 84.2; 1\r\norg/b; 79; 1\r\norg/b; 81; 2\r\n"),
         ("t.tsv", "checkpoint\tscore\norg/a\t84.2\norg/b\t80\n"),
-        ("t.json", '[{"checkpoint": "org/a", "score": 84.2}, {"checkpoint": "org/b", "score": 80}]'),
-        ("t.jsonl", '{"checkpoint": "org/a", "score": 84.2}\n\n{"checkpoint": "org/b", "score": 80}\n'),
     ],
 )
 def test_all_table_formats_have_the_same_content(tmp_path: Path, name: str, text: str) -> None:
@@ -49,10 +47,6 @@ def test_a_table_may_have_datasets_and_losses(tmp_path: Path) -> None:
         ("t.csv", "", "no scores"),
         ("t.csv", "model,score\norg/a,1\n", "no scores"),
         ("t.csv", "checkpoint,score\norg/a," + "1" * 200_000 + "\n", "no scores"),
-        ("t.json", "[1, 2]", "cannot be read"),
-        ("t.json", "[" * 100_000, "cannot be read"),
-        ("t.json", '[{"checkpoint": ["a"], "dataset": {}, "score": [1]}]', "no scores"),
-        ("t.jsonl", "{", "is not a JSON object"),
     ],
 )
 def test_files_without_a_table_are_refused(tmp_path: Path, name: str, text: str, told: str) -> None:

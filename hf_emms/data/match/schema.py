@@ -30,8 +30,6 @@ from hf_emms.tasks import Column, Task, get_task
 
 # Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
 _UNKNOWN, _MIN_KNOWN = -1, 3
-# Texts that often mean "no label".
-_NULLS = {"?", "-", "n/a", "na", "nan", "null", "none", "missing"}
 
 
 @dataclass(frozen=True)
@@ -221,14 +219,8 @@ def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Co
 
 
 def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
-    """Yield warnings about a class that may mean "no label", and about an input that equals the label."""
+    """Yield warnings about an input that equals the label."""
     label, task = schema.label_column, schema.task
-    if schema.one_class and schema.class_names is None and columns.types.get(label) in ("string", "integer"):
-        for value in columns.distinct(label):
-            if value == _UNKNOWN and _UNKNOWN not in schema.missing:
-                yield Note("negative-class", f"-1 in column {label!r} is read as a class.")
-            elif isinstance(value, str) and value.strip().lower() in _NULLS:
-                yield Note("null-class", f"{value!r} in column {label!r} is read as a class.")
     cells = columns.cells.get(label)
     for role, name in schema.columns.items():
         other = columns.cells.get(name) if name != label else None
