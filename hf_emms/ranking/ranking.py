@@ -78,15 +78,9 @@ class Ranking(RankingData, frozen=True):
         return advice.advice(self)
 
     def to_pandas(self) -> DataFrame:
-        """Return the table as a DataFrame with unrounded numbers.
+        """Return the table as a DataFrame with unrounded numbers."""
+        import pandas as pd
 
-        Raises:
-            EmmsError: Pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise EmmsError("pandas is not installed", "pip install pandas") from error
         return pd.DataFrame(columns.flat_records(self))
 
     def top(self, count: int = 3) -> list[Row]:

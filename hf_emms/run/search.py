@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import SupportsIndex
 
 from hf_emms.errors import EmmsError, check_type, parse_count
@@ -61,83 +61,61 @@ def search(
         >>> models = hf_emms.search("text-classification", max_params="100M", limit=5)  # doctest: +SKIP
         >>> hf_emms.rank("my_texts.csv", [model.id for model in models])  # doctest: +SKIP
     """
+    from huggingface_hub import constants
+
     check_type("task", task, str)
     check_type("limit", limit, SupportsIndex)
     if sort not in SORTS:
         raise EmmsError(f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
+    if constants.HF_HUB_OFFLINE:
+        raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
     tags = (tags,) if isinstance(tags, str) else tuple(tags)
-    return _ModelSearch(
-        get_task(task),
-        author=author,
-        text=text,
-        tags=tags,
-        max_parameters=parse_count(max_params) if isinstance(max_params, str) else max_params,
-        sort=sort,
-        limit=limit,
-        on_dropped=on_dropped,
-    ).models()
+    searched_task = get_task(task)
+    max_parameters = parse_count(max_params) if isinstance(max_params, str) else max_params
+    listed = find_models(pipeline_tags=searched_task.pipeline_tags, author=author, text=text, tags=tags, sort=sort)
+    families: dict[str | None, HubModel] = {}
+    others = []
+    for candidate in itertools.islice(_usable(listed, searched_task, max_parameters, on_dropped), LOOKED_AT * limit):
+        if candidate.architecture in families:
+            others.append(candidate)
+        else:
+            families[candidate.architecture] = candidate
+            if len(families) == limit:
+                break
+    return [*families.values(), *others][:limit]
 
 
-@dataclass(frozen=True)
-class _ModelSearch:
-    """The parsed arguments of `search`."""
+def _usable(
+    listed: Iterable[HubModel], task: Task, max_parameters: int | None, on_dropped: Callable[[str, str], None]
+) -> Iterator[HubModel]:
+    """Yield the checkpoints that can be ranked, with their architecture."""
+    for position, model in enumerate(listed):
+        if position == MAX_LISTED:
+            on_dropped("…", f"only the first {MAX_LISTED:,} checkpoints of the list are read")
+            return
+        try:
+            yield _described(model, task, max_parameters)
+        except EmmsError as error:
+            on_dropped(model.id, error.message)
 
-    task: Task
-    author: str | None
-    text: str | None
-    tags: Sequence[str]
-    max_parameters: int | None
-    sort: Sort
-    limit: int
-    on_dropped: Callable[[str, str], None]
 
-    def models(self) -> list[HubModel]:
-        """Return checkpoints with their architecture, and their size if it is known."""
-        from huggingface_hub import constants
+def _described(model: HubModel, task: Task, max_parameters: int | None) -> HubModel:
+    """Return a checkpoint with its architecture.
 
-        if constants.HF_HUB_OFFLINE:
-            raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
-        families: dict[str | None, HubModel] = {}
-        others = []
-        for candidate in itertools.islice(self._candidates(), LOOKED_AT * self.limit):
-            if candidate.architecture in families:
-                others.append(candidate)
-            else:
-                families[candidate.architecture] = candidate
-                if len(families) == self.limit:
-                    break
-        return [*families.values(), *others][: self.limit]
-
-    def _candidates(self) -> Iterator[HubModel]:
-        listed = find_models(
-            pipeline_tags=self.task.pipeline_tags, author=self.author, text=self.text, tags=self.tags, sort=self.sort
-        )
-        for position, model in enumerate(listed):
-            if position == MAX_LISTED:
-                self.on_dropped("…", f"only the first {MAX_LISTED:,} checkpoints of the list are read")
-                return
-            try:
-                yield self._described(model)
-            except EmmsError as error:
-                self.on_dropped(model.id, error.message)
-
-    def _described(self, model: HubModel) -> HubModel:
-        """Return the checkpoint with its architecture and size.
-
-        Raises:
-            EmmsError: The checkpoint cannot be ranked.
-        """
-        if not weight_files(model.files):
-            raise EmmsError("no weights for PyTorch")
-        if model.gated and not logged_in():
-            raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
-        model = replace(model, architecture=_architecture(model, self.task))
-        if self.max_parameters is not None:
-            if model.parameters is None:
-                raise EmmsError("unknown size")
-            if model.parameters > self.max_parameters:
-                raise EmmsError(f"{model.parameters:,} parameters")
-        return model
+    Raises:
+        EmmsError: The checkpoint cannot be ranked, or is too large.
+    """
+    if not weight_files(model.files):
+        raise EmmsError("no weights for PyTorch")
+    if model.gated and not logged_in():
+        raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
+    model = replace(model, architecture=_architecture(model, task))
+    if max_parameters is not None:
+        if model.parameters is None:
+            raise EmmsError("unknown size")
+        if model.parameters > max_parameters:
+            raise EmmsError(f"{model.parameters:,} parameters")
+    return model
 
 
 def _architecture(model: HubModel, task: Task) -> str:

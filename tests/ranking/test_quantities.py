@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from math import inf
 
 import pytest
 
-from hf_emms import EmmsError
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
@@ -116,9 +114,3 @@ def test_a_column_of_zeros_is_hidden_unless_it_is_the_first() -> None:
     assert "not_installed" in views.to_text(of_scores(("not_installed",), good=(-2.0,), bad=(-3.0,)))
     told = of_scores(("short_run", "logme"), good=(-2.0, 0.5), bad=(-3.0, 0.0))
     assert "LogME" in views.to_text(told)
-
-
-def test_a_missing_pandas_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(EmmsError, match="pandas is not installed"):
-        example().to_pandas()
