@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -51,6 +52,13 @@ def test_transcripts_equal_those_of_the_pipeline(name: str, zoo: Path) -> None:
         expected.append(pipeline({"raw": raw, "sampling_rate": RATE}, **arguments)["text"])
     assert any(texts)
     assert [text.split() for text in texts] == [text.split() for text in expected]
+
+
+def test_without_jiwer_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(EmmsError) as caught:
+        word_errors("one", "one")
+    assert "[audio]" in str(caught.value.hint)
 
 
 def test_case_punctuation_and_apostrophes_are_no_errors() -> None:

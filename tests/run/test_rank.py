@@ -88,6 +88,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     heard, heard_again = Watching(), RecordedProgress()
     first = ranked(tiny, ids, progress=heard)
     assert heard.inputs == {GOOD: 150, POOR: 150}
+    assert heard.finished_names == ["./nowhere", GOOD, POOR]
     assert [note for note in heard.notes if "short runs" in note] == []
     assert cached_at_start == [0, 0, 1]  # each row is cached at once; the missing one is reported first
     again = ranked(tiny, ids, progress=heard_again)
