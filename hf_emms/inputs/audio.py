@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from types import ModuleType
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _MIN_SECONDS, _MAX_SECONDS = 0.05, 3_600
 # Frames that are decoded at a time, a minute at 16 kHz.
 _BLOCK = 2**20
+_ARRAY_FIELDS = ("array", "sampling_rate")
 # First bytes of WAV, AIFF, FLAC, OGG and MP3 files.
 _START = re.compile(rb"(RIFF|FORM)....(WAVE|AIFF|AIFC)|fLaC|OggS|ID3|\xff[\xfb\xf3\xf2]", re.DOTALL)
 
@@ -296,12 +297,16 @@ class _Audio(EncodedModality):
         load_soundfile()
 
     def holds(self, feature: Any) -> bool:
-        return getattr(feature, "_type", "") == "Audio"
+        is_array = isinstance(feature, Mapping) and set(_ARRAY_FIELDS) <= set(feature)
+        return is_array or getattr(feature, "_type", "") == "Audio"
 
     def recognises(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
+        """Return the encoded bytes of an undecoded Audio cell, or of an array with its rate."""
+        if isinstance(value, Mapping) and set(_ARRAY_FIELDS) <= set(value):
+            return encode(np.asarray(value["array"]).T, value["sampling_rate"])
         return bytes(self.stored_bytes(value, "sound"))
 
     def check(self, content: bytes) -> None:

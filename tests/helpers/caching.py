@@ -16,7 +16,8 @@ def cached_keys(root: Path) -> list[dict[str, Any]]:
 
 def cached_files(root: Path | None) -> list[Path]:
     """Return the files of the entries of a cache."""
-    return [] if root is None else [path for path in root.glob("*/*") if len(path.stem) == 64 and path.is_file()]
+    paths = [] if root is None else root.glob("*/*")
+    return [path for path in paths if len(path.stem) == 64 and path.suffix in (".json", ".safetensors")]
 
 
 def _key_of(path: Path) -> dict[str, Any]:
