@@ -63,13 +63,14 @@ class Line(nn.Module):
 
     def __init__(self, room: int = 100, weight: float = 0.0) -> None:
         super().__init__()
-        self.linear, self.room = nn.Linear(2, 2), room
+        self.linear, self.room, self.steps = nn.Linear(2, 2), room, 0
         if weight:
             nn.init.constant_(self.linear.weight, weight)
 
     def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if self.training and len(points) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.steps += self.training
         logits = self.linear(points)
         loss = {} if labels is None else {"loss": nn.functional.cross_entropy(logits, labels)}
         return {**loss, "logits": logits}
@@ -228,8 +229,10 @@ def test_a_run_that_the_deadline_ended_has_scores_and_resumes_to_the_same_result
     half = tmp_path / "run" / "first" / ".writing-1" / "checkpoint-10"
     half.mkdir(parents=True)  # an incomplete next state, which a kill may leave
     (half / "trainer_state.json").write_text("{")
-    for _ in range(2):  # the second time, it was killed before its result was stored
-        run = training(tmp_path, recipe=SHORT).run(lambda: network(Line()))
+    for steps in (19, 0):  # the second time, it was killed before its result was stored
+        line = Line()
+        run = training(tmp_path, recipe=SHORT).run(lambda line=line: network(line))
+        assert line.steps == steps
         assert (run.scores, run.validation, run.curve, run.steps) == (whole.scores, whole.validation, whole.curve, 20)
         assert run.unfinished is None
 
