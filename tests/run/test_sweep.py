@@ -92,7 +92,8 @@ def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path:
     assert f"[1/1] {POOR}" in done.err
     assert f"\nResults: {tmp_path / 'results'}\n" in done.err
     assert {Ranking.load(file).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
-    failed = cli("sweep", "--datasets", f"{tmp_path / 'nowhere.csv'},demo_fashion", "-c", POOR, "-e", ENCODER)
+    datasets = f"{tmp_path / 'nowhere.csv'},demo_fashion"
+    failed = cli("sweep", "--datasets", datasets, "-o", tmp_path / "others", "-c", POOR, "-e", ENCODER)
     assert failed.code == 1
     assert "1 dataset could not be used" in failed.err
 
