@@ -10,12 +10,12 @@ lengths, or a value that is not finite.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.merge import mean_shares, rank_shares
 
 Vector = NDArray[np.float64]
 # Lower and upper end; NaN if no resample defines the measure.
@@ -102,12 +102,28 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
     Returns:
         dataset → checkpoint → score, without checkpoints that no other dataset has.
     """
-    shares = {dataset: rank_shares(truth) for dataset, truth in truths.items()}
+    shares = {dataset: _rank_shares(truth) for dataset, truth in truths.items()}
     scores = {}
     for dataset, truth in truths.items():
-        means = mean_shares([shares[other] for other in truths if other != dataset])
+        means = _mean_shares([shares[other] for other in truths if other != dataset])
         scores[dataset] = {name: -float(means[name]) for name in truth if name in means}
     return scores
+
+
+def _rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
+    """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8. Ties share a rank."""
+    from scipy.stats import rankdata
+
+    # Exact fractions, because rounding errors would break ties and change tau by 0.01.
+    ranks = rankdata([-value for value in values.values()])
+    return {name: Fraction(int(2 * rank - 1), 2 * len(values)) for name, rank in zip(values, ranks, strict=True)}
+
+
+def _mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
+    """Return the mean share of each name over the tables that contain it."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
+    return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:

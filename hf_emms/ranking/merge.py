@@ -1,12 +1,11 @@
-"""Combine rankings: the path of a ranking in a results dataset, merged rows, and mean ranks."""
+"""Combine rankings: the path of a ranking in a results dataset, and merged rows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -106,19 +105,3 @@ def _results(ranking: R) -> R:
 def _without_times(rows: Iterable[Row]) -> tuple[Row, ...]:
     unknown = dict.fromkeys(("documents_per_second", "machine", "memory", "downloads"))
     return tuple(msgspec.structs.replace(row, seconds=Seconds(), cached="none", **unknown) for row in rows)
-
-
-def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
-    """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8. Ties share a rank."""
-    from scipy.stats import rankdata
-
-    # Exact fractions, because rounding errors would break ties and change tau by 0.01.
-    ranks = rankdata([-value for value in values.values()])
-    return {name: Fraction(int(2 * rank - 1), 2 * len(values)) for name, rank in zip(values, ranks, strict=True)}
-
-
-def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
-    """Return the mean share of each name over the tables that contain it."""
-    names = dict.fromkeys(name for table in tables for name in table)
-    shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
-    return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}

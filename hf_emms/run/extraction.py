@@ -110,9 +110,9 @@ def _computed(
     spec: FeatureSpec, inputs: EngineInput, layers: tuple[str, ...], on_inputs: Callable[[int], None]
 ) -> Extraction:
     """Return the features of all layers from one run of the checkpoint."""
-    sample, running, clock = inputs.sample, inputs.running, _Clock(on_inputs)
     from hf_emms.features.device import gpu_peak
 
+    sample, running, clock = inputs.sample, inputs.running, _Clock(on_inputs)
     peak = gpu_peak(running.device)
     extractor = sample.task.input.load_extractor(
         spec,

@@ -56,17 +56,15 @@ _DOCUMENTS_ALONE = replace(
 )
 TEXT_RETRIEVAL = replace(_WITH_QUERIES, corpus=_DOCUMENTS_ALONE)
 
-TEXT_RANKING = Task(
+TEXT_RANKING = replace(
+    _WITH_QUERIES,
     id="text-ranking",
     input=RERANKED_SEARCH,
-    inputs=(_QUERY,),
-    label=_DOCUMENT,
-    beside=_BESIDE,
     # The same columns are a search by embeddings, unless users say otherwise.
     signs=(),
-    categorical=False,
-    label_text=str.strip,
     head=RerankingHead(),
     estimators=("reranked_ndcg", "reranked_mrr"),
     aliases=("reranking",),
+    hub_tags=(),
+    source_tags=(),
 )

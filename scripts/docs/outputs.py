@@ -53,13 +53,6 @@ def outputs(page: Path) -> Iterator[Shown]:
                 yield Shown(command, block, _as_shown(block, found))
 
 
-def masked(block: str) -> list[str]:
-    """Return the lines of a block without seconds, which differ between runs."""
-    lines = block.splitlines()
-    timed = any(line.endswith(" seconds") for line in lines)
-    return [re.sub(r"\s+[\d.]+$", "", line) if timed else line for line in lines]
-
-
 def _run(command: str, folder: Path) -> str:
     """Return the output of a command, with its table as on a terminal, and without progress."""
     words = shlex.split(command)[1:]

@@ -12,6 +12,7 @@ from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.neighbours import knn
 from hf_emms.scoring.retrieval import SearchScores
 from hf_emms.scoring.standardise import standardise_rows
+from scripts.bench.scoring import label_columns, plain_logme
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
@@ -102,6 +103,11 @@ def _discriminants(x: np.ndarray, codes: np.ndarray, within: np.ndarray, shrinka
     return softmax(x @ directions.T + offsets, axis=1)
 
 
+def logme_common(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
+    """Return LogME as widespread code has it, on one-hot classes, or on label embeddings where there are none."""
+    return plain_logme(features, np.eye(labels.n_texts)[labels.codes] if labels.categorical else label_columns(labels))
+
+
 def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
     """Return k-NN on standardised features and label embeddings, the neighbours' half of `emms_knn`."""
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
@@ -148,4 +154,5 @@ BASELINES = {
     "sfda": sfda,
     "parc": parc,
     "knn_flabels": knn_flabels,
+    "logme_common": logme_common,
 }

@@ -105,18 +105,6 @@ class Snapshot:
             hub.languages,
         )
 
-    @cached_property
-    def libraries(self) -> tuple[str, ...]:
-        return self._values(lambda facts: facts.library)
-
-    @cached_property
-    def licenses(self) -> tuple[str, ...]:
-        return self._values(lambda facts: facts.license)
-
-    def _values(self, value: Callable[[Facts], str | None]) -> tuple[str, ...]:
-        rows = (row for entry in self.entries.values() for row in entry.ranking.rows)
-        return tuple(sorted({fact for row in rows if (fact := value(self.facts_of(row)))}))
-
 
 # Entries by id, problems and remarks.
 Content = tuple[dict[str, Entry], tuple[str, ...], tuple[str, ...]]

@@ -139,7 +139,9 @@ def test_what_is_known_of_checkpoints_filters_them_and_is_counted(shown):
         "org/close": Facts(languages=("en",), datasets=("other/beans", "imagenet")),
     }
     known = replace(shown, facts=facts)
-    assert (known.licenses, known.libraries) == (("mit",), ("timm",))
+    of_rows = [known.facts_of(row) for row in ranking_of(known).rows]
+    values = zip(*((each.license, each.library) for each in of_rows), strict=True)
+    assert [{*value} - {None} for value in values] == [{"mit"}, {"timm"}]
     for query in ("license=mit&library=timm", "language=de", "language=de&q=org"):
         chosen = table.chosen(from_query(f"ranking=image/beans&{query}"), ranking_of(known), known)
         assert names(chosen) == ["org/best"]
