@@ -157,14 +157,16 @@ class EmmsError(ValueError):
     `message` and `hint` use the hint style of the process that reads them.
 
     Args:
+        code: A stable identifier that programs and tests compare, such as ``"unknown-layer"``.
         message: What happened, and the value that caused it.
         hint: The command or setting that fixes it, see `setting_ref`.
     """
 
-    def __init__(self, message: str | Text, hint: str | Text | None = None) -> None:
+    def __init__(self, code: str, message: str | Text, hint: str | Text | None = None) -> None:
+        self.code = code
         self.problem = joined([message])
         self.remedy = joined([hint]) if hint else None
-        super().__init__(self.message)
+        super().__init__(code, self.message, self.hint)  # the arguments for unpickling
 
     @property
     def message(self) -> str:
@@ -182,7 +184,7 @@ def check_type(name: str, value: Any, *allowed: type) -> None:
     """Raise an EmmsError if an argument has none of the allowed types."""
     if not isinstance(value, allowed):
         words = " or ".join(kind.__name__ for kind in allowed)
-        raise EmmsError(f"{name} is {value!r:.80}; its type must be {words}")
+        raise EmmsError("wrong-type", f"{name} is {value!r:.80}; its type must be {words}")
 
 
 # Characters per reason, because validators of configurations print complete files.
@@ -214,7 +216,8 @@ def checkpoint_errors() -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
-        raise EmmsError(one_line(error)) from error
+        code = error.code if isinstance(error, EmmsError) else "checkpoint-failed"
+        raise EmmsError(code, one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:
@@ -293,5 +296,5 @@ def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
 def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in units:
-        raise EmmsError(f"{text!r} is not a {kind}", f"write {examples}")
+        raise EmmsError("invalid-value", f"{text!r} is not a {kind}", f"write {examples}")
     return float(match[1]) * units[match[2]]

@@ -59,7 +59,7 @@ def test_joined_and_formatted_texts() -> None:
 
 
 def test_unpickled_error_uses_the_style_of_its_reader() -> None:
-    error = EmmsError("no " + setting_ref("split"), setting_ref("split", "train"))
+    error = EmmsError("unknown-split", "no " + setting_ref("split"), setting_ref("split", "train"))
     assert one_line(error) == 'no split → split="train"'
     with hint_style(FLAGS):
         copy = pickle.loads(pickle.dumps(error))
@@ -69,7 +69,7 @@ def test_unpickled_error_uses_the_style_of_its_reader() -> None:
 
 def test_texts_contain_no_token() -> None:
     token = "hf_" + "x" * 20
-    error = EmmsError(f"no {token}", setting_ref("dataset", token) + "\x1b[0m")
+    error = EmmsError("unknown-dataset", f"no {token}", setting_ref("dataset", token) + "\x1b[0m")
     assert str(error) == 'no hf_…\n  → dataset="hf_…"\\x1b[0m'
     assert one_line(ValueError("x\n" * 600)) == "ValueError: " + "x " * 494
 

@@ -184,6 +184,21 @@ def test_names_say_what_they_hold():
     assert vague == []
 
 
+def test_errors_have_a_code():
+    errors = {"EmmsError"} | {
+        node.name
+        for path in modules()
+        for node in ast.walk(syntax_tree(path))
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", None) == "EmmsError" for base in node.bases)
+    }
+    for path in [*modules(), *(ROOT / "spaces_app").rglob("*.py")]:
+        for node in ast.walk(syntax_tree(path)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in errors:
+                code = ast.unparse(node.args[0])
+                # An error that adds to another one has its code.
+                assert re.fullmatch(r"'[a-z][a-z0-9]*(-[a-z0-9]+)*'|code|error\.code", code), f"{path}:{node.lineno}"
+
+
 def test_no_two_classes_have_one_name():
     places = {}
     for path in modules():

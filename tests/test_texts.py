@@ -56,7 +56,7 @@ def assignments(nodes: Iterable[ast.AST]) -> Assigned:
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
-    """Yield the name of what each call calls, and the templates of its first two arguments."""
+    """Yield the name of what each call calls, and the templates of its first three arguments."""
     scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]
     of_module, seen = assignments(tree.body), set[ast.AST]()
     for scope in reversed(scopes):  # inner functions first
@@ -65,22 +65,22 @@ def calls(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
         assigned = of_module | assignments(nodes)
         for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                yield node.func.id, [template(argument, assigned) for argument in node.args[:2]]
+                yield node.func.id, [template(argument, assigned) for argument in node.args[:3]]
 
 
 def collected() -> dict[str, dict[str, list[str]]]:
-    """Return the texts of notes by code, and of errors by file, as "message → hint"."""
+    """Return the texts of notes and errors by code, as "message → hint"."""
     notes: dict[str, set[str]] = {}
     errors: dict[str, set[str]] = {}
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
         for name, texts in calls(ast.parse(path.read_text())):
-            if name == "Note" and len(texts) == 2:
+            if name == "Note" and len(texts) >= 2:
                 notes.setdefault(texts[0], set()).add(texts[1])
-            elif texts and name.endswith(("Error", "Problem")) and not hasattr(builtins, name):
-                errors.setdefault(str(path.relative_to(ROOT / "hf_emms")), set()).add(" → ".join(filter(None, texts)))
+            elif len(texts) > 1 and name.endswith(("Error", "Problem")) and not hasattr(builtins, name):
+                errors.setdefault(texts[0], set()).add(" → ".join(filter(None, texts[1:])))
     return {
         "notes": {code: sorted(notes[code]) for code in sorted(notes)},
-        "errors": {file: sorted(errors[file]) for file in sorted(errors)},
+        "errors": {code: sorted(errors[code]) for code in sorted(errors)},
     }
 
 

@@ -49,7 +49,7 @@ def demo(folder: Path) -> None:
         out.data("")
     captions = rankings["captions"]
     if captions.best is None:
-        raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
+        raise EmmsError("no-score", "no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
     section = folder / f"card-{captions.best.checkpoint.rpartition('/')[2]}.md"
     write_atomic(section, card(captions, captions.best.checkpoint))
     out.message(
@@ -79,7 +79,9 @@ def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EmmsError(f"cannot write to {folder}: {error.strerror or error}", "--output DIR") from error
+        raise EmmsError(
+            "cannot-write", f"cannot write to {folder}: {error.strerror or error}", "--output DIR"
+        ) from error
     for name, preset in _DATASETS.items():
         try:
             get_task(dataset_presets()[preset].task).input.check_installed()

@@ -36,7 +36,7 @@ def presets(kind: str | None, task: str | None) -> None:
     id = get_task(task).id if task is not None else None
     rows = [entry for entry in _entries() if kind in (None, entry[0]) and id in (None, entry[2])]
     if not rows:
-        raise EmmsError(f"no {kind or 'entry'} is for the task {id!r}", "leave --kind or --task out")
+        raise EmmsError("no-preset", f"no {kind or 'entry'} is for the task {id!r}", "leave --kind or --task out")
     if out.format == "table":
         rows = [
             (*entry[:4], size and format_count(size), bytes and format_bytes(bytes), *entry[6:])

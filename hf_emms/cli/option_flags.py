@@ -117,12 +117,14 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
     if engine != "jobs":
         for name in job:
             raise EmmsError(
-                setting_ref(name) + f" is for a job, but the engine is {engine}", setting_ref("engine", "jobs")
+                "setting-without-effect",
+                setting_ref(name) + f" is for a job, but the engine is {engine}",
+                setting_ref("engine", "jobs"),
             )
         return None
     if results_repo is None:
         problem = setting_ref("engine", "jobs") + " needs a dataset that the ranking comes back through"
-        raise EmmsError(problem, setting_ref("results_repo", "ORG/emms-results"))
+        raise EmmsError("setting-missing", problem, setting_ref("results_repo", "ORG/emms-results"))
     from hf_emms.run.ranking_job import JobSettings
 
     return JobSettings(results_repo, **job)
@@ -163,11 +165,11 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
     columns = {name: parameters[f"{name}_column"] for name in COLUMN_FLAGS if parameters[f"{name}_column"] is not None}
     for name, column in columns.items():
         if column == "":
-            raise EmmsError(f"--{name}-column is empty", f"--{name}-column NAME, or leave it out")
+            raise EmmsError("setting-empty", f"--{name}-column is empty", f"--{name}-column NAME, or leave it out")
     for pair in parameters["columns"]:
         name, _, column = pair.partition("=")
         if not name or not column:
-            raise EmmsError(f"--column {pair!r} names no role", "--column ROLE=NAME")
+            raise EmmsError("invalid-value", f"--column {pair!r} names no role", "--column ROLE=NAME")
         columns[name] = column
     return columns
 
@@ -179,10 +181,12 @@ def _listed(file: str) -> list[str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         hint = "use a UTF-8 file with one checkpoint per line"
-        raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
+        raise EmmsError("cannot-read", f"cannot read --checkpoints-file {file}: {reason}", hint) from error
     ids = [id for line in text.splitlines() if (id := line.partition("#")[0].strip())]
     if not ids:
         raise EmmsError(
-            f"--checkpoints-file {file} names no checkpoint", "leave it out to rank the task's list (hf-emms presets)"
+            "setting-empty",
+            f"--checkpoints-file {file} names no checkpoint",
+            "leave it out to rank the task's list (hf-emms presets)",
         )
     return ids

@@ -54,7 +54,9 @@ class Output:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
                 self.problem = EmmsError(
-                    f"the results cannot be printed: {error.strerror}", "--output FILE, or another stdout"
+                    "cannot-write",
+                    f"the results cannot be printed: {error.strerror}",
+                    "--output FILE, or another stdout",
                 )
 
     def json(self, value: Any) -> None:
@@ -192,7 +194,7 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
     try:
         write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+        raise EmmsError("cannot-write", f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
 
 
 def check_output(path: Path, inputs: Iterable[str]) -> None:
@@ -204,17 +206,21 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():
-            raise EmmsError(f"--output {path} is a folder", f"--output {path / 'ranking.json'}")
+            raise EmmsError("cannot-write", f"--output {path} is a folder", f"--output {path / 'ranking.json'}")
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "it is write-protected")
         check_writable(target.parent)
         for name in inputs:
             source = Path(os.path.realpath(name))
             if source.exists() and (source in target.parents or (target.exists() and target.samefile(source))):
-                raise EmmsError(f"--output {path} would overwrite the input {name}", "--output FILE elsewhere")
+                raise EmmsError(
+                    "would-overwrite", f"--output {path} would overwrite the input {name}", "--output FILE elsewhere"
+                )
     except OSError as error:
         hint = "--output FILE in a folder that can be written"
-        raise EmmsError(f"--output {path} cannot be written: {error.strerror or error}", hint) from error
+        raise EmmsError(
+            "cannot-write", f"--output {path} cannot be written: {error.strerror or error}", hint
+        ) from error
 
 
 def cached_file(ranking: Ranking) -> Path:
@@ -234,6 +240,7 @@ def output_format(path: Path) -> str:
     formats = {name: name for name in FORMATS[1:]} | {"txt": "table"}
     if suffix not in formats:
         raise EmmsError(
+            "unknown-suffix",
             f"--output {path}: {path.suffix!r} is not a supported suffix",
             "use " + ", ".join(f".{name}" for name in formats),
         )

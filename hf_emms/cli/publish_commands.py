@@ -43,7 +43,9 @@ def space(repo_id: str, results: str, static: bool, hardware: str | None, privat
     from hf_emms.publish import space as leaderboard
 
     if static and hardware:
-        raise EmmsError("a static Space has no hardware", "leave out --hardware or --static")
+        raise EmmsError(
+            "settings-exclude-each-other", "a static Space has no hardware", "leave out --hardware or --static"
+        )
     if dry_run:
         out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
         out.message(f"Nothing was published. These files would go to the Space {repo_id}, which would show {results}.")
@@ -97,7 +99,7 @@ def leaderboard(results: str, port: int) -> None:
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise EmmsError(f"port {port} cannot be used: {error.strerror}", "--port ANOTHER") from error
+        raise EmmsError("port-unusable", f"port {port} cannot be used: {error.strerror}", "--port ANOTHER") from error
     with listener:
         out.message(f"http://127.0.0.1:{port} shows the leaderboard. Press Ctrl-C to stop.")
         local_server.serve(environment, listener)

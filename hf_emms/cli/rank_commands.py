@@ -85,7 +85,9 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
 
         out.message(publish(ranking, results_repo))
     if ranking.best is None:
-        raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
+        raise EmmsError(
+            "no-score", "no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks"
+        )
     if job is None:
         from hf_emms.finetune.saving import push_best
 
@@ -248,7 +250,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
         return
     write_ranking(ranking, target)
     if ranking.best is None:
-        raise EmmsError("the ranking has no checkpoint with a score")
+        raise EmmsError("no-score", "the ranking has no checkpoint with a score")
     out.ranking(ranking)
     out.message(summary(ranking, target))
     push_best(options.training, out.message)

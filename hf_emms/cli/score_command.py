@@ -49,7 +49,11 @@ def score(file: Path, method: str, folds: int, seed: int) -> None:
     if labels is None and {"codes", "table"} <= arrays.keys():
         labels = LabelTable(arrays["codes"], (arrays["table"],))
     if labels is None or "features" not in arrays:
-        raise EmmsError(f"{file} has no features and label_embeddings, but: {', '.join(arrays) or 'nothing'}", _HINT)
+        raise EmmsError(
+            "arrays-missing",
+            f"{file} has no features and label_embeddings, but: {', '.join(arrays) or 'nothing'}",
+            _HINT,
+        )
     groups = arrays.get("groups")
     result = emms(arrays["features"], labels, method=method, groups=groups, folds=folds, seed=seed).to_dict()
     if out.format == "json":
@@ -68,7 +72,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise EmmsError(f"cannot read {file}: {error}", _HINT) from error
+        raise EmmsError("cannot-read", f"cannot read {file}: {error}", _HINT) from error
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

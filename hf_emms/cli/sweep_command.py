@@ -49,4 +49,6 @@ def sweep(file: str | None, datasets: str | None, folder: Path, **parameters: An
     for name, reason in result.failed.items():
         out.message(f"{name}: {reason}")
     if result.failed:
-        raise EmmsError(f"{pluralize(len(result.failed), 'dataset')} could not be used", "the reasons are above")
+        raise EmmsError(
+            "datasets-failed", f"{pluralize(len(result.failed), 'dataset')} could not be used", "the reasons are above"
+        )

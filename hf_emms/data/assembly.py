@@ -169,6 +169,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
     if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
         raise EmmsError(
+            "labels-all-equal",
             f"All rows have the same {task.label.name} in words: {labels.texts[0]!r}.",
             "Use " + setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
         )
@@ -177,6 +178,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     )
     if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
+            "labels-all-equal",
             f"All rows have the same {task.label.name} in column {column!r}: {labels.texts[0]!r}.",
             "A ranking needs at least two. " + more_rows,
         )
@@ -184,6 +186,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
+            "labels-all-different",
             f"No class has two rows: column {column!r} has {n_rows} different values in {pluralize(n_rows, 'row')}.",
             more_rows,
         )

@@ -263,13 +263,14 @@ class DrawnRows:
     def check(self) -> None:
         """Raise an `EmmsError` if no row, or less than 95 % of the rows (all but two at least), is usable."""
         if not self.rows and not self.skipped:
-            raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
+            raise EmmsError("no-rows", "The split has no rows.", "Choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
             hint = "Repair the data, or name other columns: " + joined(map(use_column, task.columns))
             if task.numbers is not None and task.numbers.formats:
                 hint += ", or " + setting_ref("box_format", *task.numbers.formats)
             raise EmmsError(
+                "rows-unusable",
                 f"Skipped {self.skipped} of {pluralize(self.n_read, 'row')}, but {ALLOWED}. First: {self.reasons[0]}",
                 hint,
             )

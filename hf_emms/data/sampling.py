@@ -123,6 +123,7 @@ def _order_by_class(
     if too_many(n_unlabelled, len(classes)):
         first = f", first {_place(split, int(unlabelled[0]))}" if len(unlabelled) else ""
         raise EmmsError(
+            "no-labels",
             f"{n_unlabelled} of {pluralize(len(classes), 'row')} have no label in column "
             f"{schema.label_column!r}{first}, but {ALLOWED}.",
             "Choose a split with labels ("

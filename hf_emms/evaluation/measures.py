@@ -132,6 +132,7 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
     sizes = {values.shape for values in pair}
     if len(sizes) > 1 or pair[0].ndim != 1 or pair[0].size < FEWEST or not np.isfinite(pair).all():
         raise EmmsError(
+            "wrong-shape",
             f"The scores have shape {pair[0].shape}, the truth {pair[1].shape}.",
             f"Pass a finite score and a finite truth for each of at least {FEWEST} checkpoints.",
         )

@@ -55,7 +55,7 @@ def read_truth(path: Path, *, lower_is_better: bool = False) -> Truth:
             table = values.setdefault(str(row.get("dataset") or "") or None, {})
             table.setdefault(str(row["checkpoint"]), []).append(value)
     if not values:
-        raise EmmsError(f"{path} contains no scores of checkpoints.", _LAYOUT)
+        raise EmmsError("truth-empty", f"{path} contains no scores of checkpoints.", _LAYOUT)
     scores = {
         name: {checkpoint: sum(runs) / len(runs) for checkpoint, runs in table.items()}
         for name, table in values.items()
@@ -65,13 +65,15 @@ def read_truth(path: Path, *, lower_is_better: bool = False) -> Truth:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.exists() and not path.is_file():
-        raise EmmsError(f"{path} is not a file.", "Name a file of the " + setting_ref("truth"))
+        raise EmmsError("cannot-read", f"{path} is not a file.", "Name a file of the " + setting_ref("truth"))
     try:
         header, *rows = [[cell.strip() for cell in cells] for cells in csv_rows(path)] or [[]]
         return [dict(zip(header, row, strict=False)) for row in rows]
     except OSError as error:
         raise EmmsError(
-            f"Cannot read {path}: {error.strerror or error}", "Name another file of the " + setting_ref("truth")
+            "cannot-read",
+            f"Cannot read {path}: {error.strerror or error}",
+            "Name another file of the " + setting_ref("truth"),
         ) from error
 
 
@@ -95,6 +97,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
         results = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned if row.fine_tuned is not None}
         if not results:
             raise EmmsError(
+                "not-fine-tuned",
                 f"The ranking of {ranking.dataset!r} has no fine-tuned checkpoint.",
                 "Fine-tune the best ones with hf-emms confirm --ranking FILE, or name a file with your own "
                 "fine-tuning results: " + setting_ref("truth", ...),
@@ -140,6 +143,7 @@ def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
         if name in datasets:
             return name
     raise EmmsError(
+        "truth-without-dataset",
         f"The truth has no scores for {ranking.dataset!r} ({ranking.dataset_id}).",
         f"Its datasets are: {', '.join(map(str, datasets))}",
     )

@@ -102,7 +102,11 @@ def validate(rankings: Sequence[Ranking], truth: Truth) -> Validation:
             checkpoints.
     """
     if None in truth.scores and len({ranking.dataset_id for ranking in rankings}) > 1:
-        raise EmmsError(f"{truth.source} has rows without a dataset.", "Name the dataset in a column dataset.")
+        raise EmmsError(
+            "truth-without-dataset",
+            f"{truth.source} has rows without a dataset.",
+            "Name the dataset in a column dataset.",
+        )
     blind = measures.dataset_blind({name: truth.higher_is_better(name) for name in truth.scores if name is not None})
     targets = tuple(_target(ranking, truth, blind) for ranking in rankings)
     return Validation(
@@ -122,6 +126,7 @@ def _target(ranking: Ranking, truth: Truth, blind: Mapping[str, Mapping[str, flo
     rows = [row for row in scored if row.checkpoint in pairs]
     if len(rows) < measures.FEWEST:
         raise EmmsError(
+            "few-checkpoints",
             f"The ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
             f"at least {measures.FEWEST} are required.",
             f"Compare the names: the ranking has {_few(row.checkpoint for row in scored)}; "

@@ -65,9 +65,11 @@ def read_json(repo: Repo, path: Path) -> Any:
     try:
         return json.loads(read_limited(path, max_bytes(path.name) or MAX_TEXT).decode())
     except FileNotFoundError:
-        raise EmmsError(f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
+        raise EmmsError("no-config", f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
     except _UNREADABLE as error:
-        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", replacement_hint(repo, path)) from error
+        raise EmmsError(
+            "malformed-checkpoint", f"{path.name} of {repo.id} cannot be read: {error}", replacement_hint(repo, path)
+        ) from error
 
 
 def check_own_files(repo: Repo, folder: Path) -> None:
@@ -84,6 +86,7 @@ def check_own_files(repo: Repo, folder: Path) -> None:
                 is_elsewhere = key == "backbone" and re.search("[/:]", value)
                 if is_elsewhere or (key.endswith("_type") and _READS_ELSEWHERE in value):
                     raise EmmsError(
+                        "other-repository",
                         f"{path.name} of {repo.id} needs another repository ({key}: {value!r})",
                         "choose a checkpoint that needs only the files of its own revision",
                     )
@@ -96,8 +99,8 @@ def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
         inner = next((path.parent.name for path in sorted(folder.glob("*/config.json"))), None)
         if inner is not None:
             hint = f"name that folder: {folder / inner}; of a repository on the Hub, download it first"
-            raise EmmsError(f"{repo.id} has no config.json, but its folder {inner} has", hint)
-        raise EmmsError(f"{repo.id} has no config.json", _LAYOUT_HINT)
+            raise EmmsError("no-config", f"{repo.id} has no config.json, but its folder {inner} has", hint)
+        raise EmmsError("no-config", f"{repo.id} has no config.json", _LAYOUT_HINT)
     return folder
 
 
@@ -164,6 +167,7 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
     """Raise an `EmmsError` for a checkpoint without a vocabulary, for which transformers makes an empty tokenizer."""
     if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
         raise EmmsError(
+            "no-tokenizer",
             f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
             "save it next to the weights: tokenizer.save_pretrained(FOLDER)",
         )
@@ -188,7 +192,9 @@ def _shard_names(repo: Repo, index: Path) -> list[str]:
     except (KeyError, TypeError, AttributeError):
         names = []
     if not names or not all(isinstance(name, str) for name in names):
-        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", replacement_hint(repo, index))
+        raise EmmsError(
+            "malformed-checkpoint", f"{index.name} of {repo.id} has no weight_map", replacement_hint(repo, index)
+        )
     check_inside(repo, index, names)
     return names
 
@@ -198,6 +204,7 @@ def check_inside(repo: Repo, file: Path, names: Iterable[str]) -> None:
     for name in names:
         if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name:
             raise EmmsError(
+                "path-outside",
                 f"{file.name} of {repo.id} names {name!r}, outside the repository",
                 "this is not how a checkpoint is saved: do not trust it",
             )
@@ -206,7 +213,7 @@ def check_inside(repo: Repo, file: Path, names: Iterable[str]) -> None:
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
     others = sorted(path for path in files if path.endswith(_OTHER_WEIGHTS))
     seen = f", only {others[0]}" if others else ""
-    return EmmsError(f"{repo.id} has no {SAFETENSORS_NAME} or {PICKLED_NAME}{seen}", _LAYOUT_HINT)
+    return EmmsError("no-weights", f"{repo.id} has no {SAFETENSORS_NAME} or {PICKLED_NAME}{seen}", _LAYOUT_HINT)
 
 
 def _name(path: str) -> str:

@@ -34,9 +34,9 @@ def choose_device(device: str) -> torch.device:
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
     kind = device.partition(":")[0]
     if kind not in available:
-        raise EmmsError(f"unknown device {device!r}", f"choose from {', '.join(DEVICES)}")
+        raise EmmsError("unknown-device", f"unknown device {device!r}", f"choose from {', '.join(DEVICES)}")
     if not available[kind]:
-        raise EmmsError(f"this machine has no usable {kind} device", setting_ref("device", "auto"))
+        raise EmmsError("no-device", f"this machine has no usable {kind} device", setting_ref("device", "auto"))
     return torch.device(device)
 
 
@@ -211,6 +211,7 @@ class BatchedForward:
                 raise
             if rows == 1:
                 raise EmmsError(
+                    "out-of-memory",
                     f"an input of {elements:,} elements does not fit into memory ({str(error).splitlines()[0]})",
                     setting_ref("device", "cpu") + ", or " + setting_ref("dtype", "bfloat16"),
                 ) from None

@@ -65,7 +65,7 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
         pooling = _json(repo, folder / paths["Pooling"] / "config.json")
         if pooling.get("include_prompt") is False:
             problem = f"{repo.id} does not pool the tokens of its prompt (include_prompt), which hf_emms cannot do"
-            raise EmmsError(problem, "remove the checkpoint from the list")
+            raise EmmsError("unsupported-pooling", problem, "remove the checkpoint from the list")
         fields["pooling"] = _pooling(repo, pooling)
     # Towers such as CLIP's return one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
@@ -110,7 +110,7 @@ def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
         modules = []
     if not 0 < len(modules) <= _MAX_MODULES:
         problem = f"modules.json of {repo.id} lists {len(modules):,} modules instead of 1 to {_MAX_MODULES}"
-        raise EmmsError(problem, replacement_hint(repo, path))
+        raise EmmsError("malformed-checkpoint", problem, replacement_hint(repo, path))
     check_inside(repo, path, [folder for _, folder in modules])
     return modules
 
@@ -129,6 +129,7 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
     for name, text in used.items():
         if len(text) > _MAX_PROMPT:
             raise EmmsError(
+                "too-large",
                 f"the {name.replace('_', ' ')} of {repo.id} has {len(text):,} characters, more than {_MAX_PROMPT:,}",
                 "do not trust this checkpoint",
             )
@@ -144,6 +145,7 @@ def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
     modes = [named] if isinstance(named, str) else named
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise EmmsError(
+            "unsupported-pooling",
             f"{repo.id} pools with {' and '.join(map(str, modes)) or 'nothing'} (config.json of its Pooling)",
             f"hf_emms pools with one of {', '.join(_POOLINGS)}",
         )
@@ -154,13 +156,16 @@ def _check_modules(repo: Repo, names: list[str], model_type: str) -> None:
     """Raise an `EmmsError` unless sentence-transformers computes one vector per text with supported modules."""
     if model_type == _RERANKER:
         reranks = "rank it as a reranker: " + setting_ref("task", "text-ranking")
-        raise EmmsError(f"{repo.id} reads a query and a document together, as a {model_type} does", reranks)
+        raise EmmsError("reranker", f"{repo.id} reads a query and a document together, as a {model_type} does", reranks)
     if model_type != _EMBEDDER:
-        raise EmmsError(f"{repo.id} is a {model_type}, which does not return one vector per text")
+        raise EmmsError(
+            "unsupported-modules", f"{repo.id} is a {model_type}, which does not return one vector per text"
+        )
     following = names[1:]
     supported = sorted((name for name in following if name in _FOLLOWING), key=_FOLLOWING.index)
     if not names or names[0] not in _READERS or following != supported:
         raise EmmsError(
+            "unsupported-modules",
             f"hf_emms does not read the modules of {repo.id} (modules.json: {', '.join(names) or 'none'})",
             f"it reads {', '.join(_READERS)}, then {', '.join(_FOLLOWING)}, in this order",
         )

@@ -94,14 +94,16 @@ class Extractor:
 
         reader = self._reader
         if reader is None:
-            raise EmmsError(f"the extractor of {self.plan.repo.id} was closed")
+            raise EmmsError("closed", f"the extractor of {self.plan.repo.id} was closed")
         try:
             yield from to_numpy(reader.batches(inputs, batch_size))
         except EmmsError:
             raise
         except _FAILURES as error:
             reason = next(iter(str(error).splitlines()), "")
-            raise EmmsError(f"{self.plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
+            raise EmmsError(
+                "checkpoint-failed", f"{self.plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}"
+            ) from error
         finally:
             halvings = sum(forward.halvings for forward in reader.forwards)
             if halvings:
@@ -145,6 +147,7 @@ class Extractor:
         ((_, features),) = self.batches(reader.example())
         if features.ndim != 2:
             raise EmmsError(
+                "wrong-shape",
                 f"{self.plan.repo.id} gives features of shape {features.shape}, not a row for each input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )

@@ -142,7 +142,7 @@ def plan_extraction(
             that only the repository's own code knows.
     """
     if dtype not in DTYPES:
-        raise EmmsError(f"unknown dtype {dtype!r}", f"choose from {', '.join(DTYPES)}")
+        raise EmmsError("unknown-dtype", f"unknown dtype {dtype!r}", f"choose from {', '.join(DTYPES)}")
     dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
     reranks = "reranker_parts" in kind.sentence_settings
@@ -206,6 +206,7 @@ def _architecture(
     if others:
         words = " and ".join(INPUT_WORDS[part] for part in others)
         raise EmmsError(
+            "other-inputs",
             f"{repo.id} is a {model_type} checkpoint, which reads {words}, not {kind.plural}; {purpose} needs "
             f"{kind.plural}",
             "leave it out, or choose another " + setting_ref("task") + f" than {purpose}",
@@ -215,6 +216,7 @@ def _architecture(
         return fallback, _needs_code(repo, config, trust_remote_code)
     if row.requires and not find_spec(row.requires):
         raise EmmsError(
+            "package-missing",
             f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
             install_command(row.requires),
         )
@@ -238,6 +240,7 @@ def known_to_transformers(model_type: str) -> bool:
 def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if (folder / ADAPTER).is_file():  # transformers would load the base that it names
         raise EmmsError(
+            "adapter",
             f"{repo.id} is an adapter of PEFT ({ADAPTER})",
             "merge it into its base first: model.merge_and_unload().save_pretrained(FOLDER)",
         )
@@ -245,7 +248,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     model_type = model_type_of(config)
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
-        raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
+        raise EmmsError("no-model-type", f"config.json of {repo.id} names no model_type", hint)
     check_own_files(repo, folder)
     return {**config, "model_type": model_type}
 
@@ -263,12 +266,14 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
         return False
     if "auto_map" not in config:
         raise EmmsError(
+            "unknown-architecture",
             f"transformers {installed_version('transformers')} does not know the architecture {model_type!r} of "
             f"{repo.id}",
             "pip install -U transformers",
         )
     if not trust_remote_code:
         raise EmmsError(
+            "remote-code",
             f"{repo.id} has its own code for the architecture {model_type!r}, which is not run",
             "read the code first; if you trust it: " + setting_ref("trust_remote_code", True),
         )
@@ -289,6 +294,7 @@ LOAD_FAILURES = (
 def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return EmmsError(
+        "cannot-load",
         f"the {part} of {plan.repo.id} cannot be loaded: {reason}",
         f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
     )

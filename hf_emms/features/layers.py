@@ -143,7 +143,9 @@ class JoinedLayers:
         self._layers, self._summary = [layer for layer in layers if layer in _ALWAYS], summary
         self.refused = {
             layer: LayerError(
-                f"{checkpoint} joins two inputs: it has no single layer {layer}", setting_ref("layers", LAST)
+                "unknown-layer",
+                f"{checkpoint} joins two inputs: it has no single layer {layer}",
+                setting_ref("layers", LAST),
             )
             for layer in layers
             if layer not in _ALWAYS
@@ -177,12 +179,15 @@ def pick(layer: str, states: Sequence[Tensor], first: int) -> Tensor:
     hidden = states[first:]
     if layer == MEAN:
         if len({state.shape[1] for state in hidden}) != 1:
-            raise LayerError("it has no hidden layers of the same width to average", setting_ref("layers", LAST))
+            raise LayerError(
+                "unknown-layer", "it has no hidden layers of the same width to average", setting_ref("layers", LAST)
+            )
         return sum(hidden[1:], hidden[0]) / len(hidden)
     number = int(layer)
     position = first + number - 1 if number >= 0 else len(states) + number
     if not (0 if number >= 0 else first) <= position < len(states):
         raise LayerError(
+            "unknown-layer",
             f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
             setting_ref("layers", LAST) + f", or a number from 1 to {len(hidden)}, or -{len(hidden)} to -1",
         )

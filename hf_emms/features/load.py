@@ -72,6 +72,7 @@ def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool) -> Lo
             part.config.use_cache = False
     for name, saved, needed in sorted(report["mismatched_keys"]):
         raise EmmsError(
+            "weights-mismatch",
             f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
             f"not {tuple(needed)}",
             "config.json and weights do not belong together",
@@ -98,6 +99,7 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
     stored = sum(path.stat().st_size for path in weights.folder.iterdir() if path.is_file())
     if parameters > max(8 * stored, _FEW_PARAMETERS):
         raise EmmsError(
+            "weights-mismatch",
             f"config.json of {plan.repo.id} describes {parameters:,} parameters, and its weights have "
             f"{format_bytes(stored)}",
             "config.json and weights do not belong together",
@@ -106,6 +108,7 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
     total = total_main_memory()
     if needed > total:
         raise EmmsError(
+            "out-of-memory",
             f"{plan.repo.id} takes {format_bytes(needed)} in {plan.dtype}, and {format_bytes(total)} of memory is all "
             "that there is",
             "choose a smaller checkpoint, or " + setting_ref("dtype", "bfloat16"),
@@ -119,7 +122,7 @@ def _check_layers(plan: FeatureSpec, settings: dict[str, Any]) -> None:
             _check_layers(plan, value)
         elif isinstance(value, int) and not 0 <= value <= _MAX_LAYERS and re.search("layers$|blocks$|depth$", name):
             problem = f"config.json of {plan.repo.id} asks for {value:,} layers ({name})"
-            raise EmmsError(problem, "config.json and weights do not belong together")
+            raise EmmsError("weights-mismatch", problem, "config.json and weights do not belong together")
 
 
 def _model_without_memory(plan: FeatureSpec) -> Any:
@@ -180,6 +183,7 @@ def _refused_pickle(plan: FeatureSpec, error: pickle.UnpicklingError) -> EmmsErr
     asked = re.search(r"GLOBAL (\S+)", str(error))
     reason = f"they contain more than tensors: {asked[1]}" if asked else "they are damaged, or of an old format"
     return EmmsError(
+        "pickled-weights",
         f"the pickled weights of {plan.repo.id} cannot be read without running code: {reason}",
         "choose a checkpoint with safetensors; if you trust it: " + setting_ref("allow_pickle", True),
     )
@@ -192,6 +196,7 @@ def _load_dense(plan: FeatureSpec, subfolder: str) -> torch.nn.Module:
     activation = getattr(torch.nn, name, None)
     if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)) or settings.get("use_residual"):
         raise EmmsError(
+            "unsupported-modules",
             f"{plan.repo.id} has a Dense layer with the activation {name} or a residual ({subfolder}/config.json)",
             "hf_emms reads activations of torch.nn without a residual",
         )
@@ -237,6 +242,7 @@ def _timm_arguments(plan: FeatureSpec) -> dict[str, Any]:
     refused += [architecture] if ":" in architecture or "/" in architecture else []
     if refused:
         raise EmmsError(
+            "other-repository",
             f"config.json of {plan.repo.id} may name other files: {', '.join(refused)}",
             "choose a checkpoint whose architecture is a name such as resnet50, and whose model_args describe it",
         )
@@ -253,6 +259,7 @@ def _check_complete(plan: FeatureSpec, missing: set[str]) -> str:
     missing = {name for name in missing if name.split(".")[0] not in plan.architecture.unused}
     if missing:
         raise EmmsError(
+            "weights-missing",
             f"the weights of {plan.repo.id} lack {pluralize(len(missing), 'tensor')} that its architecture "
             f"({plan.architecture.family}) needs, e.g. {min(missing)}",
             "they would be random numbers: check that config.json and weights belong together",

@@ -32,7 +32,9 @@ States = Callable[[Any, Inputs], Tensor]
 
 
 def _no_layers(model: Any, *inputs: Any) -> Never:
-    raise LayerError(f"{type(model).__name__} does not show its hidden layers", setting_ref("layers", LAST))
+    raise LayerError(
+        "unknown-layer", f"{type(model).__name__} does not show its hidden layers", setting_ref("layers", LAST)
+    )
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def start_tokens(model: Any, pixels: Tensor) -> Tensor:
             if value is not None:
                 return torch.full((len(pixels), 1), int(value), dtype=torch.int64, device=pixels.device)
     raise EmmsError(
+        "no-start-token",
         f"no configuration of the captioner ({config.model_type}) says which token starts a caption",
         "set decoder_start_token_id in its config.json",
     )

@@ -89,6 +89,7 @@ class CheckpointScorers:
                 if not is_out_of_memory(error):
                     raise
                 self._results[key] = EmmsError(
+                    "out-of-memory",
                     f"memory ran out while {self._spec.repo.id} ran with its head",
                     "choose a device with more memory, or " + setting_ref("estimators", "emms_knn"),
                 )
@@ -143,6 +144,7 @@ class CheckpointScorers:
                 scores = gather_batches(batches, len(pairs))[:, 0]
         if not np.isfinite(scores).all():
             raise EmmsError(
+                "not-finite",
                 f"{self._spec.repo.id}: its output for a pair is not finite",
                 setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )

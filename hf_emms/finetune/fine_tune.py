@@ -182,7 +182,7 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
     else:
         repo = resolve(row.checkpoint, "model")
         if row.revision is not None and repo.revision != row.revision:
-            raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
+            raise EmmsError("changed", f"{row.checkpoint} has changed since it was ranked", "rank it again")
     return plan_extraction(
         repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=options.features
     )
@@ -202,7 +202,11 @@ def check_settings(options: Options) -> None:
     extra = "lora" if options.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:
-        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, which is not installed", install_command(extra))
+        raise EmmsError(
+            "package-missing",
+            f"fine-tuning needs {' and '.join(missing)}, which is not installed",
+            install_command(extra),
+        )
 
 
 def prepare(
@@ -226,6 +230,7 @@ def prepare(
             ranking.dataset_id,
         ):
             raise EmmsError(
+                "changed",
                 f"{ranking.dataset} has changed since it was ranked: from revision {ranking.dataset_revision} to "
                 f"{splits.revision}",
                 "rank it again",
@@ -264,9 +269,13 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
         if row.no_head is not None
     ]
     if every and not scored:
-        raise EmmsError(f"no checkpoint of the ranking can be fine-tuned: {every[0].no_head}", "rank other checkpoints")
+        raise EmmsError(
+            "no-head", f"no checkpoint of the ranking can be fine-tuned: {every[0].no_head}", "rank other checkpoints"
+        )
     if not scored:
-        raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")
+        raise EmmsError(
+            "no-score", "the ranking has no checkpoint with a score", "rank checkpoints that can be scored first"
+        )
     last = scored[min(top, len(scored)) - 1].rank
     tied = [row for place, row in enumerate(scored) if place < top or row.rank == last]
     chosen = tied[: _MAX_TIED * top]
@@ -299,6 +308,7 @@ def fine_tune(work: FineTuning, train_once: TrainOnce) -> Ranking:
     ranking = msgspec.structs.replace(work.ranking, rows=rows)
     if not ranking.fine_tuned:
         raise EmmsError(
+            "fine-tuning-failed",
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
             "look at the first error",
         )
@@ -448,7 +458,9 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_on
         anew = replace(work, deadline=None, options=replace(work.options, resume=False))
         best = _trained(anew, job, train_once)  # if its result differs this time, the card reports this one
         if best.validation is None:
-            raise EmmsError(f"{job.name}: {best.error}", "run the same command again: finished runs are kept")
+            raise EmmsError(
+                "fine-tuning-failed", f"{job.name}: {best.error}", "run the same command again: finished runs are kept"
+            )
         work.progress.noted(f"{job.name}: {_run_text(work, best)}")
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     test, model = work.splits.test, folder.model(digest, best) or folder.folder

@@ -58,7 +58,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
         weights = load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         problem = f"{model} has no custom head of hf_emms ({ABOUT}, {HEAD_WEIGHTS})"
-        raise EmmsError(problem, "open it as its card shows: README.md") from error
+        raise EmmsError("no-head", problem, "open it as its card shows: README.md") from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
     spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(spec, repo=replace(repo, folder=folder))
@@ -111,7 +111,9 @@ class FineTunedModel:
             return _contents(columns[0], inputs)
         if not all(isinstance(row, tuple) and len(row) == len(columns) for row in inputs):
             names = ", ".join(column.name for column in columns)
-            raise EmmsError(f"inputs for {self.task} are tuples: ({names})", f"predict([({names}), …])")
+            raise EmmsError(
+                "invalid-input", f"inputs for {self.task} are tuples: ({names})", f"predict([({names}), …])"
+            )
         firsts, seconds = (_contents(column, [row[i] for row in inputs]) for i, column in enumerate(columns))
         return Pairs(firsts, seconds, np.arange(count).repeat(2).reshape(count, 2))
 
@@ -129,7 +131,9 @@ def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
             raise UnusableError(f"{inputs[0]!r:.80}")
         return kind.collect([kind.read(cell, column.name) for cell in cells.data.column(column.name).to_pylist()])
     except (ValueError, TypeError, OverflowError) as error:
-        raise EmmsError(f"an input is not a valid {kind.singular}: {error}", f"pass {kind.plural}") from error
+        raise EmmsError(
+            "invalid-input", f"an input is not a valid {kind.singular}: {error}", f"pass {kind.plural}"
+        ) from error
 
 
 def _as_tuples(value: Any) -> Any:

@@ -78,7 +78,9 @@ def apply_method(network: Network, method: str) -> None:
     """Freeze the parameters that a method ("full", "lora" or "head") does not train. Every method trains the head."""
     head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
     if method == "head" and not head:
-        raise EmmsError("the checkpoint has no head that could be trained alone", setting_ref("method", "full", "lora"))
+        raise EmmsError(
+            "no-head", "the checkpoint has no head that could be trained alone", setting_ref("method", "full", "lora")
+        )
     if method == "lora":
         with quiet_transformers():
             network.adapter = place_adapter(network.saved, head)

@@ -169,7 +169,9 @@ def check_head(task: Task) -> None:
     if head.module and find_spec(head.module) is None:
         package = head.module.replace("_", "-")
         raise EmmsError(
-            f"fine-tuning for {task.id} needs {package}, which is not installed", install_command(head.extra)
+            "package-missing",
+            f"fine-tuning for {task.id} needs {package}, which is not installed",
+            install_command(head.extra),
         )
 
 
@@ -177,12 +179,14 @@ def head_of(task: Task) -> Head:
     """Return the head of a task, or raise an EmmsError if it has none or the dataset has no inputs."""
     if not task.inputs:
         raise EmmsError(
+            "no-queries",
             "fine-tuning needs queries, and the dataset contains documents alone",
             "leave " + setting_ref("confirm") + " out, or write queries: docs/rank-search.md lists the layouts",
         )
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(
+            "no-head",
             f"fine-tuning for the task {task.id} is not supported: it has no head",
             setting_ref("confirm") + f" is for {names}",
         )

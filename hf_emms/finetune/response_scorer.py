@@ -123,6 +123,7 @@ class ResponseScorer:
             self._on_batch()
         if not np.isfinite(bits).all():
             raise EmmsError(
+                "not-finite",
                 f"{self._spec.repo.id}: the loss of a response is not finite",
                 setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
@@ -155,7 +156,11 @@ class ResponseScorer:
         recipe = short_recipe(parameters, self._seed)
         job = TrainingJob(spec.repo.id, spec, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
         if recipe.method == "lora" and find_spec("peft") is None:
-            raise EmmsError("a checkpoint of this size is trained with LoRA, which needs peft", install_command("lora"))
+            raise EmmsError(
+                "package-missing",
+                "a checkpoint of this size is trained with LoRA, which needs peft",
+                install_command("lora"),
+            )
         self._is_trained = True
         network = ResponseNetwork(model, self._reader, [])
         self._notes += repaired(network.model)

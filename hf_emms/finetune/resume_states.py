@@ -19,6 +19,7 @@ class StorageError(EmmsError):
 def storage_error(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return StorageError(
+        "cannot-write",
         f"{path} cannot be written: {reason}",
         "free some space, or choose another folder (HF_EMMS_CACHE=/FOLDER, "
         + setting_ref("save_model", ...)

@@ -65,13 +65,19 @@ class ModelFolder:
         try:
             check_writable(folder)
         except NotADirectoryError:
-            raise EmmsError(f"{folder} is a file or in a file: no model can be saved there", other_place) from None
+            raise EmmsError(
+                "cannot-write", f"{folder} is a file or in a file: no model can be saved there", other_place
+            ) from None
         except OSError as error:
-            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
+            raise EmmsError(
+                "cannot-write", f"{folder} cannot be written: {error.strerror or error}", other_place
+            ) from error
         ours = {_UNFINISHED, _SAVED, *(self._saved.names if self._saved is not None else ())}
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in ours and not path.name.startswith(UNFINISHED):
-                raise EmmsError(f"the folder {folder} is not empty: it contains {path.name}", other_place)
+                raise EmmsError(
+                    "folder-not-empty", f"the folder {folder} is not empty: it contains {path.name}", other_place
+                )
 
     def models_of(self, name: str) -> Path:
         """Return the folder for the models of a run. The folder of each model is named by its steps."""
@@ -103,7 +109,9 @@ class ModelFolder:
         """
         model, moving = self.model(name, run), self._unfinished / "moving"
         if model is None:
-            raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
+            raise EmmsError(
+                "model-not-saved", f"the best model was not saved in {self.folder}", "run the same command again"
+            )
         try:
             if model != self.folder:
                 for file, content in files.items():
@@ -159,7 +167,9 @@ def model_folder_for(options: Options) -> ModelFolder | None:
         if options.save_model is not None or not folder.is_dir():
             raise
         command = _upload_command(options.push_to_hub, folder)
-        raise EmmsError(f"{folder} contains a model that was not uploaded yet", f"{command}; then remove it") from error
+        raise EmmsError(
+            "not-uploaded", f"{folder} contains a model that was not uploaded yet", f"{command}; then remove it"
+        ) from error
 
 
 def _folder(options: TrainingOptions) -> Path | None:
@@ -187,7 +197,9 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
         url = upload_model(options.push_to_hub, folder, title="Add a model fine-tuned with hf-emms")
     except EmmsError as error:
         command = _upload_command(options.push_to_hub, folder)
-        raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
+        raise EmmsError(
+            "not-uploaded", f"the model is in {folder}, not on the Hub: {error.message}", command
+        ) from error
     if options.save_model is None:
         (folder / _SAVED).unlink()  # a killed call leaves no record of a whole model
         shutil.rmtree(folder)

@@ -136,7 +136,9 @@ def load_splits(
                 notes.append(_unused(split, name, f"{train.split} has the same {options.group_column}s"))
         except EmmsError as error:
             if error.__cause__ is not None:  # the network or a file failed: a held-out test would not be comparable
-                raise EmmsError(f"the split {split} cannot be read: " + error.problem, error.remedy) from error
+                raise EmmsError(
+                    error.code, f"the split {split} cannot be read: " + error.problem, error.remedy
+                ) from error
             notes.append(_unused(split, name, error.message))
     if "validation" in evaluated and "test" not in evaluated:
         # The dataset's authors held out these rows, which makes them the better test.
@@ -147,6 +149,7 @@ def load_splits(
     for name, part in parts.items():
         if len(part) < _MIN_ROWS:
             raise EmmsError(
+                "few-rows",
                 f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}",
                 "choose a dataset or a split with more rows",
             )

@@ -39,13 +39,15 @@ def load_cross_encoder(spec: FeatureSpec, device: torch.device, layers: JoinedLa
     """
     if find_spec("sentence_transformers") is None:
         problem = f"{spec.repo.id} needs sentence-transformers, which is not installed: it has {spec.reranker_parts}"
-        raise EmmsError(problem, install_command("retrieval"))
+        raise EmmsError("package-missing", problem, install_command("retrieval"))
     from sentence_transformers import CrossEncoder
 
     weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
     if weights.pickled:
         problem = f"{spec.repo.id} has {spec.reranker_parts}, and its weights are pickled"
-        raise EmmsError(problem, "save it as safetensors: CrossEncoder(FOLDER).save_pretrained(NEW_FOLDER)")
+        raise EmmsError(
+            "pickled-weights", problem, "save it as safetensors: CrossEncoder(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
     fetch(spec.repo, [f"*/{SAFETENSORS_NAME}"])
     dtype = getattr(torch, spec.dtype)
     check_size(spec, weights)
@@ -65,10 +67,10 @@ def load_cross_encoder(spec: FeatureSpec, device: torch.device, layers: JoinedLa
     random = sorted(name for name in missing | mismatched if not name.startswith("pooler."))
     if random:
         problem = f"{spec.repo.id} cannot rerank documents: it has no weights for {random[0]}"
-        raise EmmsError(problem, "check that config.json and weights belong together")
+        raise EmmsError("weights-missing", problem, "check that config.json and weights belong together")
     if model.num_labels != 1:
         problem = f"{spec.repo.id} cannot rerank documents: it has {model.num_labels} outputs instead of 1"
-        raise EmmsError(problem, "choose another checkpoint")
+        raise EmmsError("several-outputs", problem, "choose another checkpoint")
     text = f"Scored by CrossEncoder of sentence-transformers, because it has {spec.reranker_parts}."
     plan = replace(spec, notes=(*spec.notes, Note("cross-encoder", text)))
     return Extractor(plan, model, _PredictedPairs(model, layers))

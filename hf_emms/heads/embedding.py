@@ -75,6 +75,7 @@ class EmbeddingNetwork(Network):
         is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
         if loaded.pooling in TOWER_POOLINGS or not (is_mean or (spec.folder / MODULES).is_file()):
             raise EmmsError(
+                "unsupported-pooling",
                 f"sentence-transformers cannot pool as {spec.repo.id} does, because it is a text tower",
                 "fine-tune a checkpoint for texts alone",
             )

@@ -188,7 +188,9 @@ class Head(ABC):
         Raises:
             EmmsError: This head lacks such layers.
         """
-        raise EmmsError(f"{spec.repo.id} has a head of transformers", "load it with transformers")
+        raise EmmsError(
+            "head-of-transformers", f"{spec.repo.id} has a head of transformers", "load it with transformers"
+        )
 
     def loading_code(self, place: str) -> str:
         """Return Python code that loads a model from a folder or Hub id with a library other than transformers."""
@@ -269,7 +271,9 @@ class FeatureNetwork(Network):
         try:
             layers.load_state_dict(weights)
         except RuntimeError as error:
-            raise EmmsError(f"{HEAD_WEIGHTS} of {self._spec.repo.id} does not fit the head in {ABOUT}") from error
+            raise EmmsError(
+                "weights-mismatch", f"{HEAD_WEIGHTS} of {self._spec.repo.id} does not fit the head in {ABOUT}"
+            ) from error
         self._put_on(features, layers)
 
     def _put_on(self, features: Features, layers: nn.Module) -> None:

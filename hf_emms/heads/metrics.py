@@ -405,7 +405,9 @@ def load_jiwer() -> ModuleType:
     try:
         import jiwer
     except ImportError as error:
-        raise EmmsError("comparing words requires jiwer, which is not installed", install_command("audio")) from error
+        raise EmmsError(
+            "package-missing", "comparing words requires jiwer, which is not installed", install_command("audio")
+        ) from error
     return jiwer
 
 

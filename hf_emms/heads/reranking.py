@@ -72,6 +72,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
     ) -> FeatureNetwork:
         if not has_head:
             raise EmmsError(
+                "no-head",
                 f"{spec.repo.id} cannot become a reranker: transformers has no text classifier for its family",
                 "choose another checkpoint",
             )
@@ -219,4 +220,4 @@ class _RelevanceReader(JointReader):
 
 def _no_output(spec: FeatureSpec, reason: str) -> EmmsError:
     hint = "fine-tune it for this output: " + setting_refs(setting_ref("estimators", "emms"), setting_ref("confirm", 1))
-    return EmmsError(f"{spec.repo.id} cannot rerank documents before fine-tuning: {reason}", hint)
+    return EmmsError("no-trained-output", f"{spec.repo.id} cannot rerank documents before fine-tuning: {reason}", hint)

@@ -228,6 +228,7 @@ def load_language_model(spec: FeatureSpec) -> Any:
     model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
     if missing or mismatched:
         raise EmmsError(
+            "weights-missing",
             f"{spec.repo.id} has no weights for {min(missing or mismatched)}, so it cannot write a text",
             "rank checkpoints that were saved with their language model head",
         )

@@ -198,7 +198,7 @@ def class_config(classes: Sequence[str]) -> dict[str, Any]:
 def numbers_of(sample: LabeledSample) -> list[list[float]]:
     """Return the original numbers of the U labels, P each."""
     if sample.label_values is None:
-        raise EmmsError(f"the labels of {sample.dataset!r} are not numbers")
+        raise EmmsError("labels-not-numbers", f"the labels of {sample.dataset!r} are not numbers")
     values: list[list[float]] = sample.label_values.tolist()
     return values
 

@@ -50,6 +50,7 @@ class SpansHead(FeatureHead):
         spans = sample.inputs
         if not isinstance(spans, Spans):
             raise EmmsError(
+                "answers-not-in-contexts",
                 f"the answers of {sample.dataset!r} are not in their contexts",
                 "fine-tune on a dataset whose answers are parts of their contexts",
             )

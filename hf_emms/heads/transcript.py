@@ -102,7 +102,9 @@ class _TranscriptNetwork(Network):
         ]
         usable = np.flatnonzero(fits)
         if not len(usable):
-            raise EmmsError("all clips or their transcripts are too long to train on", "split the clips")
+            raise EmmsError(
+                "clips-too-long", "all clips or their transcripts are too long to train on", "split the clips"
+            )
         if len(usable) < len(fits):
             left_out = pluralize(len(fits) - len(usable), "clip")
             text = f"Training skips {left_out} that exceed the checkpoint's length of clips or transcripts."
@@ -302,7 +304,7 @@ def asr_class(spec: FeatureSpec) -> str:
             return _CTC
         if model_type in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
             return _SEQ2SEQ
-    raise EmmsError(f"{spec.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
+    raise EmmsError("no-head", f"{spec.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
 
 
 def load_asr_model(spec: FeatureSpec) -> AsrModel:
@@ -321,5 +323,7 @@ def load_asr_model(spec: FeatureSpec) -> AsrModel:
     model, missing, mismatched = load_pretrained(spec, getattr(transformers, name), getattr(torch, spec.dtype))
     missing = {name for name in missing | mismatched if not name.endswith(_TRAINING_ONLY)}
     if missing:
-        raise EmmsError(f"{spec.repo.id} has no head that transcribes: it has no weights for {min(missing)}")
+        raise EmmsError(
+            "weights-missing", f"{spec.repo.id} has no head that transcribes: it has no weights for {min(missing)}"
+        )
     return AsrModel(model, tokenizer, reader, name == _CTC)

@@ -39,9 +39,9 @@ def who_am_i() -> Account:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise EmmsError("HF_HUB_OFFLINE is set: nothing can be written to the Hub", "unset HF_HUB_OFFLINE")
+        raise EmmsError("offline", "HF_HUB_OFFLINE is set: nothing can be written to the Hub", "unset HF_HUB_OFFLINE")
     if not logged_in():
-        raise EmmsError("you are not logged in to the Hub", f"{_LOGIN} (with a token that may write)")
+        raise EmmsError("not-logged-in", "you are not logged in to the Hub", f"{_LOGIN} (with a token that may write)")
     answer = request(lambda api: api.whoami(), "your account")
     token = answer.get("auth", {}).get("accessToken", {})
     orgs = {org["name"]: org.get("roleInOrg", "") for org in answer.get("orgs", [])}
@@ -58,7 +58,9 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) 
         writable = ", ".join([account.name, *(org for org in account.orgs if account.owns(org))])
         owner = id.partition("/")[0]
         raise EmmsError(
-            f"{kind} {id!r} belongs to {owner!r}; you are {account.name!r} and may write to: {writable}", instead
+            "not-permitted",
+            f"{kind} {id!r} belongs to {owner!r}; you are {account.name!r} and may write to: {writable}",
+            instead,
         )
     require_write_token(account, f"write to {kind} {id!r}")
 
@@ -67,5 +69,7 @@ def require_write_token(account: Account, action: str) -> None:
     """Raise an EmmsError that names the action if the token is read-only."""
     if account.role == "read":
         raise EmmsError(
-            f"your token is read-only: it cannot {action}", f"create a write token at {_TOKENS}, then {_LOGIN}"
+            "not-permitted",
+            f"your token is read-only: it cannot {action}",
+            f"create a write token at {_TOKENS}, then {_LOGIN}",
         )

@@ -48,7 +48,7 @@ def deadline() -> float:
     try:
         return float(text) if text else _DEADLINE_SECONDS
     except ValueError:
-        raise EmmsError(f"HF_EMMS_DEADLINE is {text!r}", "set seconds: HF_EMMS_DEADLINE=120") from None
+        raise EmmsError("invalid-value", f"HF_EMMS_DEADLINE is {text!r}", "set seconds: HF_EMMS_DEADLINE=120") from None
 
 
 def endpoint() -> str:
@@ -90,6 +90,7 @@ def request(
             if isinstance(error, EmmsError) or _in_words(error, id, kind, revision, hint):
                 raise
             raise EmmsError(
+                "not-a-hub",
                 f"the answer of {endpoint()} for {id} is not from a Hub ({one_line(error)[:_MAX_REASON]})",
                 "check HF_ENDPOINT, and whether a proxy requires a login",
             ) from error
@@ -169,9 +170,9 @@ def _in_words(
     if kind is not None:
         target, url = f"{kind} {id!r}" + (f" at {revision!r}" if revision else ""), repo_url(id, kind)
     if isinstance(error, errors.HFValidationError):
-        return EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
+        return EmmsError("invalid-id", f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
-        return EmmsError(f"the download of a file of {target} is incomplete", RETRY_HINT)
+        return EmmsError("incomplete-download", f"the download of a file of {target} is incomplete", RETRY_HINT)
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)
     if cause is None:
         return None
@@ -180,10 +181,12 @@ def _in_words(
         return _refused(cause, response, target, url, hint)
     if constants.HF_HUB_OFFLINE:
         return EmmsError(
+            "not-cached",
             f"{target} is not completely in the local cache, and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER",
         )
     return EmmsError(
+        "unreachable",
         f"{endpoint()} cannot be reached for {target} ({one_line(cause)[:_MAX_REASON]})",
         hint or f"check the network, the proxy and HF_ENDPOINT; then {_RETRY_LATER_HINT}",
     )
@@ -195,24 +198,31 @@ def _refused(error: BaseException, response: Any, target: str, url: str, hint: s
     status = response.status_code
     message = next(filter(None, (getattr(cause, "server_message", None) for cause in _chain(error))), "")
     if status == 401 and "Invalid credentials" in message:
-        return EmmsError("the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
+        return EmmsError("invalid-token", "the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
     if isinstance(error, errors.GatedRepoError):
         return EmmsError(
-            f"{target} is gated: its owner restricts access", f"accept its terms at {url}, then log in: {_LOGIN}"
+            "gated",
+            f"{target} is gated: its owner restricts access",
+            f"accept its terms at {url}, then log in: {_LOGIN}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return EmmsError(
-            f"there is no {target}", f"branches and tags are listed at {url}/tree/main; a pull request is refs/pr/N"
+            "unknown-revision",
+            f"there is no {target}",
+            f"branches and tags are listed at {url}/tree/main; a pull request is refs/pr/N",
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return RepoNotFoundError(
+            "unknown-repository",
             f"there is no {target} on the Hub, or it is private",
             f"check the name at {url}; for a private one log in: {_LOGIN}",
         )
     if status == 412:
-        return ConflictError(f"{target} changed during each attempt to commit", RETRY_HINT)
+        return ConflictError("commit-conflict", f"{target} changed during each attempt to commit", RETRY_HINT)
     usual = _RETRY_LATER_HINT if status in _TRANSIENT else f"look at {url}, and at your login: {_LOGIN}"
-    return EmmsError(f"the Hub refused {target} ({f'{status}: {message}' if message else status})", hint or usual)
+    return EmmsError(
+        "refused", f"the Hub refused {target} ({f'{status}: {message}' if message else status})", hint or usual
+    )
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

@@ -159,6 +159,7 @@ class _Branch:
             if "Invalid metadata" not in str(error):
                 raise
             raise EmmsError(
+                "invalid-metadata",
                 f"the Hub refuses the README of {self._kind} {self._id!r}: {' '.join(str(error).split())}",
                 f"correct the metadata at its top first: {repo_url(self._id, self._kind)}",
             ) from error

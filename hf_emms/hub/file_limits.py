@@ -31,5 +31,7 @@ def check_sizes(id: str, sizes: Mapping[str, int]) -> None:
         most = max_bytes(path)
         if most is not None and size > most:
             raise EmmsError(
-                f"{path} of {id} has {format_bytes(size)}, more than {most >> 20} MB", "do not trust this checkpoint"
+                "too-large",
+                f"{path} of {id} has {format_bytes(size)}, more than {most >> 20} MB",
+                "do not trust this checkpoint",
             )

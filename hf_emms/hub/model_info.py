@@ -83,9 +83,9 @@ def read_config(model: HubModel) -> dict[str, Any]:
     try:
         config = json.loads(read_limited(Path(path)))
     except (OSError, ValueError, RecursionError) as error:
-        raise EmmsError(f"config.json of {model.id} is not JSON: {error}") from error
+        raise EmmsError("malformed-checkpoint", f"config.json of {model.id} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise EmmsError(f"config.json of {model.id} is not a JSON object")
+        raise EmmsError("malformed-checkpoint", f"config.json of {model.id} is not a JSON object")
     return config
 
 

@@ -80,15 +80,21 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if local is not None:
         return local
     if looks_like_path(id):
-        raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
+        raise EmmsError(
+            "unknown-folder", f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]"
+        )
     name, _, pinned = id.partition("@")
     embedded = embedded_folder(name)
     if embedded is not None:
         if pinned:
-            raise EmmsError(f"{name} ships with hf_emms and has no revisions: @{pinned}", f"leave it out: {name}")
+            raise EmmsError(
+                "no-revisions", f"{name} ships with hf_emms and has no revisions: @{pinned}", f"leave it out: {name}"
+            )
         return Repo(name, kind, content_revision(embedded), embedded)
     if not _HUB_ID.fullmatch(name):
-        raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
+        raise EmmsError(
+            "invalid-id", f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER"
+        )
     return _resolve_on_hub(name, kind, pinned or revision)
 
 
@@ -99,7 +105,9 @@ def embedded_folder(id: str) -> Path | None:
     name = id.removeprefix(DEMO_PREFIX)
     folders = {folder.name: folder for kind in _DEMO_KINDS for folder in _embedded(kind)}
     if name not in folders:
-        raise EmmsError(f"{id} is not part of the embedded demo", "hf-emms presets lists its repositories")
+        raise EmmsError(
+            "unknown-demo", f"{id} is not part of the embedded demo", "hf-emms presets lists its repositories"
+        )
     return folders[name]
 
 
@@ -161,6 +169,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     folder = _download(repo, allow_patterns)
     if not folder.is_dir():
         raise NoMatchingFileError(
+            "no-matching-file",
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
             f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
@@ -174,7 +183,9 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             (folder / path).resolve().unlink()
             (folder / path).unlink(missing_ok=True)  # a link
         if damaged:
-            raise EmmsError(f"the download of {damaged[0]} of {repo.id} is damaged: wrong checksum", RETRY_HINT)
+            raise EmmsError(
+                "damaged-download", f"the download of {damaged[0]} of {repo.id} is damaged: wrong checksum", RETRY_HINT
+            )
     return folder
 
 
@@ -249,6 +260,7 @@ def check_unchanged(repo: Repo) -> None:
         present = None
     if present != repo.revision:
         raise EmmsError(
+            "changed",
             f"the files of {repo.id} have changed since this run started",
             "run it again when no other program writes there",
         )
@@ -308,7 +320,9 @@ def _local(id: str, kind: Kind) -> Repo | None:
             return None
         if kind == "model" and path.is_dir() and not _visible_files(path):
             raise EmmsError(
-                f"the folder {id!r} contains no files", "choose the folder that model.save_pretrained wrote"
+                "no-data-files",
+                f"the folder {id!r} contains no files",
+                "choose the folder that model.save_pretrained wrote",
             )
         if kind == "model":
             check_sizes(id, {name: file.bytes for name, file in _on_disk(path).items()})
@@ -317,6 +331,7 @@ def _local(id: str, kind: Kind) -> Repo | None:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # e.g. an invalid file name or an unknown home folder
         raise EmmsError(
+            "cannot-read",
             f"{id[:_MAX_SHOWN]!r} cannot be read: {str(error)[:_MAX_SHOWN]}",
             f"a Hub {kind} is written ORG/NAME[@REVISION]",
         ) from error

@@ -43,7 +43,9 @@ def load_soundfile() -> ModuleType:
         import soxr  # noqa: F401
     except (ImportError, OSError) as error:
         raise EmmsError(
-            "reading sound requires soundfile and soxr, which are not installed", install_command("audio")
+            "package-missing",
+            "reading sound requires soundfile and soxr, which are not installed",
+            install_command("audio"),
         ) from error
     return soundfile
 

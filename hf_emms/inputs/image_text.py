@@ -177,6 +177,7 @@ class _ImageText(Modality):
         spec, model = loaded.plan, loaded.model
         if spec.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
             raise EmmsError(
+                "unsupported-family",
                 f"{spec.repo.id} ({spec.architecture.family}) has no image tower and text tower with a common space",
                 f"choose checkpoints of these families: {', '.join(families(self.name))}",
             )

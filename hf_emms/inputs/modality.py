@@ -216,7 +216,7 @@ class Modality:
         Raises:
             EmmsError: The checkpoint cannot be trained.
         """
-        raise EmmsError(f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
+        raise EmmsError("no-head", f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """Return the function from model and batch to the features (b, D1) under a head; token states for text pairs.

@@ -245,7 +245,8 @@ class PromptReader(TextReader):
                 system, first, *others = conversation
                 return self._apply_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
             raise EmmsError(
-                f"its chat template fails: {type(error).__name__}: {one_line(EmmsError(str(error)))}",
+                "chat-template-failed",
+                f"its chat template fails: {one_line(error)}",
                 "remove the checkpoint from the list, because its template does not support these conversations",
             ) from error
 
@@ -301,6 +302,7 @@ def _check_writes(spec: FeatureSpec) -> None:
     writes = writes and model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if not spec.architecture.model_types and not spec.code and (is_encoder_decoder(spec) or not writes):
         raise EmmsError(
+            "unsupported-family",
             f"{spec.repo.id} is a {model_type} checkpoint, and hf_emms cannot rank this family by what it writes",
             f"choose checkpoints of these families: {', '.join(families(PROMPT.name))}",
         )

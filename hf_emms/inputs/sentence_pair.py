@@ -38,7 +38,7 @@ class _SentencePair(TokenizedModality):
         name = loaded.plan.repo.id
         if loaded.pooling in TOWER_POOLINGS:
             problem = f"{name} is a text tower, which has no token states to compare"
-            raise EmmsError(problem, "remove the checkpoint from the list")
+            raise EmmsError("no-token-states", problem, "remove the checkpoint from the list")
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
         summary = "[u, v, |u - v|, u * v] of both texts read together, each the mean of its tokens"
         states = token_states(loaded.pooling)

@@ -97,6 +97,7 @@ class TextReader:
         highest = max(chain.from_iterable(tokens), default=0)
         if highest >= self.vocabulary_size:
             raise EmmsError(
+                "token-outside-vocabulary",
                 f"the tokenizer returned token id {highest}, but the embedding table has {self.vocabulary_size} rows",
                 "check that the tokenizer and the weights belong to the same checkpoint",
             )

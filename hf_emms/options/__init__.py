@@ -226,7 +226,9 @@ class SampleOptions(OptionsPart):
         super().__post_init__()
         if self.prompt is not None and "{}" not in self.prompt:
             raise EmmsError(
-                f"the prompt {self.prompt!r} has no {{}} for the class", setting_ref("prompt", "a photo of a {}")
+                "invalid-value",
+                f"the prompt {self.prompt!r} has no {{}} for the class",
+                setting_ref("prompt", "a photo of a {}"),
             )
 
 
@@ -295,7 +297,7 @@ class FeatureOptions(OptionsPart):
             parse_count(self.max_params)
             if self.checkpoints:
                 problem = setting_ref("max_params") + " limits the default checkpoints, but checkpoints are named"
-                raise EmmsError(problem, "leave one of them out")
+                raise EmmsError("settings-exclude-each-other", problem, "leave one of them out")
 
     @property
     def read_layers(self) -> tuple[str, ...]:
@@ -371,14 +373,18 @@ class TrainingOptions(OptionsPart):
         names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
         changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
         if changed and self.confirm is None:
-            raise EmmsError(setting_ref(changed[0]) + " is for fine-tuning, which is off", setting_ref("confirm", ...))
+            raise EmmsError(
+                "setting-without-effect",
+                setting_ref(changed[0]) + " is for fine-tuning, which is off",
+                setting_ref("confirm", ...),
+            )
         if self.epochs and self.steps:
             hint = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
-            raise EmmsError("epochs and steps exclude each other", hint)
+            raise EmmsError("settings-exclude-each-other", "epochs and steps exclude each other", hint)
         for rate in self.learning_rates:
             if not _is_rate(rate):
                 hint = setting_ref("learning_rates", "1e-4")
-                raise EmmsError(f"the learning rate {rate!r} is not a number between 0 and 1", hint)
+                raise EmmsError("invalid-value", f"the learning rate {rate!r} is not a number between 0 and 1", hint)
         if self.time_limit:
             parse_duration(self.time_limit)
 
@@ -558,7 +564,7 @@ def unknown_setting(name: str) -> EmmsError:
     close = [right for right, others in _SYNONYMS.items() if name in others]
     close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
     hint = "did you mean " + setting_ref(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
-    return EmmsError(f"unknown argument {name!r}", hint)
+    return EmmsError("unknown-argument", f"unknown argument {name!r}", hint)
 
 
 def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
@@ -596,7 +602,7 @@ def _layer_name(name: str) -> str:
     try:
         return str(int(name))
     except ValueError:
-        raise EmmsError(f"unknown layer {name!r}", _LAYERS) from None
+        raise EmmsError("unknown-layer", f"unknown layer {name!r}", _LAYERS) from None
 
 
 def _several(value: Any) -> tuple[Any, ...]:
@@ -607,7 +613,9 @@ def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
     names = _several(value)
     if not names:  # an empty list does not mean the default
         raise EmmsError(
-            f"{setting_name} is an empty list", "name at least one, or leave it out: " + setting_ref(setting_name)
+            "setting-empty",
+            f"{setting_name} is an empty list",
+            "name at least one, or leave it out: " + setting_ref(setting_name),
         )
     return layer_names(names) if setting_name == "layers" else tuple(map(_as_text, names))
 
@@ -627,14 +635,16 @@ def _check_value(name: str, value: Any) -> None:
         return
     if setting.choices:
         if value != setting.default and value not in setting.choices:
-            raise EmmsError(f"{name} is {value!r}", setting_ref(name, *setting.choices))
+            raise EmmsError("invalid-value", f"{name} is {value!r}", setting_ref(name, *setting.choices))
         return
     is_right_type, expected = _type_of(setting)
     if not is_right_type(value):
-        raise EmmsError(f"{name} is {value!r}; it must be {expected}", setting_ref(name))
+        raise EmmsError("wrong-type", f"{name} is {value!r}; it must be {expected}", setting_ref(name))
     if setting.minimum is not None and not setting.minimum <= value < 2**63:
         raise EmmsError(
-            f"{name} is {value}", setting_ref(name) + f" is a number from {setting.minimum} on, below 2**63"
+            "invalid-value",
+            f"{name} is {value}",
+            setting_ref(name) + f" is a number from {setting.minimum} on, below 2**63",
         )
 
 

@@ -57,6 +57,7 @@ class Plugin:
     def error(self, problem: str) -> EmmsError:
         """Return an error that names the package and a way to continue without it."""
         return EmmsError(
+            "broken-package",
             f"the {GROUPS[self.entry.group]} {self.name!r} of the package {self.package} {self.version} {problem}",
             f"repair or update the package, or go on without it: pip uninstall {self.package}",
         )
@@ -160,7 +161,9 @@ def by_reference(reference: str) -> Any:
         with checkpoint_errors():
             return metadata.EntryPoint(reference, reference, "").load()
     except EmmsError as error:
-        raise EmmsError(f"{reference} cannot be loaded: {error.message}", "repair or update its package") from error
+        raise EmmsError(
+            "broken-package", f"{reference} cannot be loaded: {error.message}", "repair or update its package"
+        ) from error
 
 
 def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
@@ -168,5 +171,5 @@ def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
     entry: T = by_reference(name) if ":" in name else table[name]
     if not isinstance(entry, kinds):
         names = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
-        raise EmmsError(f"{name} is of type {type(entry).__name__}, not {names}")
+        raise EmmsError("wrong-type", f"{name} is of type {type(entry).__name__}, not {names}")
     return entry

@@ -53,6 +53,7 @@ class DatasetPreset:
         """
         if self.id is None:
             raise EmmsError(
+                "not-on-hub",
                 f"The dataset {self.name!r} is not on the Hub.",
                 "Get it from its authors, then use "
                 + setting_refs(setting_ref("dataset", "./FOLDER"), setting_ref("task", self.task))
@@ -117,6 +118,7 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
     lists = checkpoint_presets()
     if task_id not in lists:
         raise EmmsError(
+            "no-default-checkpoints",
             f"The task {task_id!r} has no default list of checkpoints.",
             "Name " + setting_ref("checkpoints", "ORG/NAME") + ", or a task with a list: " + ", ".join(lists),
         )
@@ -126,6 +128,7 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
     if max_parameters < min(sizes.values()):
         smallest = format_count(min(sizes.values()))
         raise EmmsError(
+            "no-default-checkpoints",
             f"The smallest default checkpoint of {task_id} has {smallest} parameters.",
             setting_ref("max_params", smallest),
         )

@@ -136,7 +136,9 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str) -> Entry:
     """Return the entry of a model card. Raises an EmmsError if the checkpoint has no score."""
     row = ranking.row(checkpoint)
     if row.rank is None:
-        raise EmmsError(f"the ranking has no score for {checkpoint!r}: {row.error}", "choose a checkpoint with a score")
+        raise EmmsError(
+            "no-score", f"the ranking has no score for {checkpoint!r}: {row.error}", "choose a checkpoint with a score"
+        )
     return Entry(ranking, row)
 
 
@@ -144,5 +146,7 @@ def dataset_entry(ranking: Ranking) -> Entry:
     """Return the entry of a dataset card. Raises an EmmsError if no checkpoint has a score."""
     entry = Entry(ranking)
     if not entry.top:
-        raise EmmsError("the ranking has no scored checkpoint", "read the errors in the rows of the ranking")
+        raise EmmsError(
+            "no-score", "the ranking has no scored checkpoint", "read the errors in the rows of the ranking"
+        )
     return entry

@@ -92,6 +92,7 @@ def card_of(
             entries.append(checkpoint_entry(ranking, name))
         elif ranking.dataset_id != repo_id:
             raise EmmsError(
+                "other-dataset",
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
                 setting_ref("dataset_id", ranking.dataset_id),
             )
@@ -107,6 +108,7 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
     if len(revisions) > 1:
         names = [row.checkpoint for row in revisions]
         raise EmmsError(
+            "several-revisions",
             f"the ranking has several revisions of {repo_id!r}: {', '.join(names)}",
             setting_ref("checkpoint", *names) + " picks one",
         )

@@ -19,7 +19,9 @@ def source_folder() -> Path:
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
             return folder
-    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again")
+    raise EmmsError(
+        "broken-installation", "this installation lacks the files of the leaderboard", "install hf-emms again"
+    )
 
 
 def serve(environment: Mapping[str, str], listener: socket.socket) -> None:

@@ -56,6 +56,7 @@ def install() -> Path:
             _write(module)
     except OSError as error:
         raise EmmsError(
+            "cannot-write",
             f"cannot install the metric in {module.parent}: {error.strerror or error}",
             'set HF_MODULES_CACHE to a writable folder, which evaluate.load("emms") requires',
         ) from error

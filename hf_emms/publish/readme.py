@@ -25,6 +25,7 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
     if [line[0].removeprefix(_BOM).strip().decode(errors="replace") for line in lines] != [START, END]:
         places = ", ".join(str(_line_number(readme, line.start())) for line in lines)
         raise EmmsError(
+            "broken-markers",
             f"the README must contain {START} and {END} once, each on its own line; markers are in line {places}",
             "correct the markers, or remove the section; then run the command again",
         )
@@ -46,7 +47,9 @@ def put_section(readme: bytes, section: str) -> bytes:
         readme.decode()
     except UnicodeDecodeError as error:
         line = _line_number(readme, error.start)
-        raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
+        raise EmmsError(
+            "not-utf8", f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}"
+        ) from error
     crlf = readme.count(b"\r\n")
     ending = b"\r\n" if crlf and 2 * crlf >= readme.count(b"\n") else b"\n"
     lines = section.strip("\n").encode().replace(b"\n", ending)

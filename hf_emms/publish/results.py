@@ -96,6 +96,7 @@ def publish_wheel(repo_id: str) -> None:
     _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
+            "private-dataset",
             f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
             "make it public, or name another dataset: " + setting_ref("results_repo", ...),
         )

@@ -91,7 +91,9 @@ def static_files(folder: Path, results: str) -> dict[str, bytes]:
         )
         if drawn.returncode:
             reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EmmsError(f"cannot render the static pages of {results}: {reason}", install_command())
+            raise EmmsError(
+                "package-missing", f"cannot render the static pages of {results}: {reason}", install_command()
+            )
         paths = sorted(path for path in Path(made).rglob("*") if path.is_file())
         return {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
 
@@ -118,7 +120,9 @@ def publish(repo_id: str, results: str, *, static: bool, hardware: str | None, p
     rankings, problems = rankings_below(data / JSON_FOLDER)
     if problems and not rankings:
         raise EmmsError(
-            f"no ranking of {results} can be read: {problems[0]}", "publish it again: hf-emms publish results"
+            "no-ranking",
+            f"no ranking of {results} can be read: {problems[0]}",
+            "publish it again: hf-emms publish results",
         )
     sdk = "static" if static else "gradio"
     endpoint = {"HF_ENDPOINT": os.environ["HF_ENDPOINT"]} if os.environ.get("HF_ENDPOINT") else {}

@@ -48,7 +48,9 @@ def _metadata() -> dict[str, str]:
     try:
         installed = metadata.distribution("hf-emms")
     except metadata.PackageNotFoundError:
-        raise EmmsError("cannot build a wheel, because hf-emms is not installed", install_command()) from None
+        raise EmmsError(
+            "broken-installation", "cannot build a wheel, because hf-emms is not installed", install_command()
+        ) from None
     texts = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
     wheel = "Wheel-Version: 1.0\nGenerator: hf-emms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     return {name: text for name, text in texts.items() if text} | {"WHEEL": wheel}

@@ -40,7 +40,7 @@ def estimator_named(name: str) -> Estimator:
 
 
 def _not_installed(inputs: ScoringInputs) -> Score:
-    raise EmmsError("the package of this estimator is not installed")
+    raise EmmsError("package-missing", "the package of this estimator is not installed")
 
 
 def title_of(estimator: str) -> str:

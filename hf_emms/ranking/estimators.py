@@ -22,7 +22,7 @@ def get_estimator(name: str) -> Estimator:
     """
     check_type("estimator", name, str)
     if name not in ESTIMATORS:
-        raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
+        raise EmmsError("unknown-estimator", f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name]
 
 

@@ -77,7 +77,7 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     """
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
-        raise EmmsError(f"unknown budget {budget!r}", f"choose from {', '.join(CALIBRATIONS)}")
+        raise EmmsError("invalid-value", f"unknown budget {budget!r}", f"choose from {', '.join(CALIBRATIONS)}")
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
     if ranking.task not in calibration.tasks or len(rows) < 2:
         return []

@@ -37,10 +37,10 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
     try:
         ranking = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
-        raise EmmsError(f"this is not a ranking: {error}", _WRITES_JSON) from error
+        raise EmmsError("not-a-ranking", f"this is not a ranking: {error}", _WRITES_JSON) from error
     problem = next(problems(ranking), None)
     if problem is not None:
-        raise EmmsError(f"this is not a ranking: {problem}", _WRITES_JSON)
+        raise EmmsError("not-a-ranking", f"this is not a ranking: {problem}", _WRITES_JSON)
     return ranking
 
 

@@ -44,7 +44,9 @@ class Ranking(RankingData, frozen=True):
         place, count = operator.index(which), len(self.rows)
         if not -count <= place < count:
             last = f"ranking[{count - 1}] is the last" if count else None
-            raise EmmsError(f"the ranking has {pluralize(count, 'row')}, so row {place} does not exist", last)
+            raise EmmsError(
+                "unknown-row", f"the ranking has {pluralize(count, 'row')}, so row {place} does not exist", last
+            )
         return self.rows[place]
 
     def __hash__(self) -> int:
@@ -123,6 +125,7 @@ class Ranking(RankingData, frozen=True):
         suffix = path.suffix.lower().removeprefix(".")
         if suffix not in files.WRITERS:
             raise EmmsError(
+                "unknown-suffix",
                 f"{str(path)!r} has an unknown suffix",
                 f"use .{', .'.join(files.WRITERS)}; ranking.to_pandas() writes any other format",
             )
@@ -142,7 +145,9 @@ class Ranking(RankingData, frozen=True):
             return cls.from_json(read_limited(path))
         except OSError as error:
             raise EmmsError(
-                f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
+                "cannot-read",
+                f"cannot read {path}: {error.strerror or error}",
+                "hf-emms rank … --output FILE.json writes a ranking",
             ) from error
         except EmmsError as error:
-            raise EmmsError(f"{path}: " + error.problem, error.remedy) from error
+            raise EmmsError(error.code, f"{path}: " + error.problem, error.remedy) from error

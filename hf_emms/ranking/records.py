@@ -382,7 +382,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
             return rows[0]
         names = ", ".join(row.checkpoint for row in rows or self.rows)
         problem = "several checkpoints are called" if rows else "the ranking has no checkpoint"
-        raise EmmsError(f"{problem} {checkpoint!r}", f"it has: {names}")
+        raise EmmsError("unknown-row", f"{problem} {checkpoint!r}", f"it has: {names}")
 
 
 def _short_names(checkpoint: str) -> tuple[str, str]:
@@ -399,7 +399,9 @@ def emms_score(scores: Mapping[str, Score]) -> Score | None:
 def check_ranking(value: object) -> None:
     """Raise an EmmsError unless a value is a ranking."""
     if not isinstance(value, RankingData):
-        raise EmmsError(f"ranking is {value!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
+        raise EmmsError(
+            "wrong-type", f"ranking is {value!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")'
+        )
 
 
 class Explained(NamedTuple):

@@ -125,7 +125,9 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":
-            raise EmmsError("the dataset of the ranking was in memory", "hf_emms.confirm(ranking, dataset)")
+            raise EmmsError(
+                "dataset-in-memory", "the dataset of the ranking was in memory", "hf_emms.confirm(ranking, dataset)"
+            )
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
     kept = {

@@ -140,12 +140,15 @@ def embed_labels(
     names = names_of("encoders", encoders)
     if not names:
         raise EmmsError(
+            "no-encoder",
             "no label encoder was named",
             setting_ref("encoders", "demo") + " selects the encoders that ship with hf-emms",
         )
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
     if not len(array) or not all(isinstance(text, str) for text in array):
-        raise EmmsError("embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]")
+        raise EmmsError(
+            "setting-missing", "embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]"
+        )
     return table_for(array, encoders=names, device=device)
 
 
@@ -154,9 +157,11 @@ def _score(
 ) -> Score:
     if isinstance(features, Moments):
         if labels is not None or groups is not None or encoders is not None:
-            raise EmmsError("moments include labels and groups", "pass the moments alone")
+            raise EmmsError(
+                "settings-exclude-each-other", "moments include labels and groups", "pass the moments alone"
+            )
     elif labels is None:
-        raise EmmsError("labels is missing", "pass features and labels, or moments")
+        raise EmmsError("setting-missing", "labels is missing", "pass features and labels, or moments")
     else:
         labels = _f_labels(labels, names_of("encoders", encoders))
     (result,) = scoring.score(
@@ -171,7 +176,9 @@ def names_of(argument: str, value: Any) -> tuple[str, ...]:
     names: tuple[Any, ...] = tuple(several) if isinstance(several, Iterable) else (None,)
     if not all(isinstance(name, str) for name in names):
         raise EmmsError(
-            f"{argument} is {value!r:.80}; it must be names", f'{argument}="NAME" or {argument}=["NAME", …]'
+            "wrong-type",
+            f"{argument} is {value!r:.80}; it must be names",
+            f'{argument}="NAME" or {argument}=["NAME", …]',
         )
     return names
 
@@ -182,7 +189,9 @@ def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:
         return table_for(array, encoders=encoders)
     if encoders:
         raise EmmsError(
-            "labels are embeddings already, so encoders has no effect", "leave it out, or pass texts as labels"
+            "encoders-unused",
+            "labels are embeddings already, so encoders has no effect",
+            "leave it out, or pass texts as labels",
         )
     return labels
 
@@ -238,6 +247,7 @@ def _one_hot(labels: np.ndarray, name: str) -> LabelTable:
     if not _are_classes(labels, len(classes)) or len(classes) == len(labels):
         kind = "texts" if labels.dtype == object else "class ids"
         raise EmmsError(
+            "labels-not-classes",
             f"{name} are {kind}, {len(classes):,} different ones in {pluralize(len(labels), 'row')}, "
             "so that they are not classes",
             'embed them: encoders="demo" needs no network; or pass embeddings as labels',
@@ -252,10 +262,14 @@ def _codes_and_texts(
         texts, codes = np.unique(labels.astype(str), return_inverse=True)
         return codes, tuple(texts.tolist())
     if class_names is None:
-        raise EmmsError(f"{name} are class ids, but encoders need texts", _NAMES_HINT)
+        raise EmmsError("class-names-missing", f"{name} are class ids, but encoders need texts", _NAMES_HINT)
     if labels.min() < 0 or labels.max() >= len(class_names):
         names = pluralize(len(class_names), "name")
-        raise EmmsError(f"{name} reach from {labels.min()} to {labels.max()} but class_names has {names}", _NAMES_HINT)
+        raise EmmsError(
+            "class-names-missing",
+            f"{name} reach from {labels.min()} to {labels.max()} but class_names has {names}",
+            _NAMES_HINT,
+        )
     from hf_emms.tasks import clean_class_name
 
     return labels, tuple(map(clean_class_name, class_names))

@@ -44,7 +44,9 @@ def embed_texts(
     `on_note` receives notes for the user, such as the number of truncated texts.
     """
     if not texts:
-        raise EmmsError("the dataset has no label texts to embed", "check that the label column is not empty")
+        raise EmmsError(
+            "no-labels", "the dataset has no label texts to embed", "check that the label column is not empty"
+        )
     from hf_emms.features.device import gather_batches
 
     spec = plan_extraction(encoder, TEXT, "label embedding", dtype=dtype, trust_remote_code=trust_remote_code)
@@ -148,4 +150,4 @@ def _encoder_error(encoder: str, problem: str | Text) -> EmmsError:
     others = setting_ref("encoders", "base")
     if not encoder.startswith(DEMO_PREFIX):
         others += ", or " + setting_ref("encoders", "demo") + ", which ship with hf-emms"
-    return EmmsError(f"the label encoder {encoder} " + problem, "choose another encoder: " + others)
+    return EmmsError("encoder-failed", f"the label encoder {encoder} " + problem, "choose another encoder: " + others)

@@ -62,7 +62,7 @@ class Session:
         for estimator in get_estimators(options.estimators):
             if estimator.folds and options.folds < 2:
                 problem = f"{estimator.name} needs at least two folds, not {options.folds}"
-                raise EmmsError(problem, setting_ref("folds", 5))
+                raise EmmsError("few-folds", problem, setting_ref("folds", 5))
         if options.device not in ("auto", "cpu"):  # import torch only if the user named a device
             from hf_emms.features.device import choose_device
 
@@ -210,6 +210,7 @@ def _check_groups(sample: Sample, options: Options) -> None:
         rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
         fewer = ", or " + setting_ref("folds", n_groups) if n_groups > 1 else ""
         raise EmmsError(
+            "few-rows",
             f"{rows} are too few for {options.folds} folds",
             "use a dataset or split with more rows" + fewer,
         )
@@ -219,7 +220,9 @@ def _check_prompts(task: Task, options: FeatureOptions) -> None:
     """Raise an `EmmsError` if prompts of queries or documents are set for a task without a search."""
     for name in ("query_prompt", "document_prompt"):
         if getattr(options, name) is not None and name not in task.input.sentence_settings:
-            raise EmmsError(setting_ref(name) + f" is for searches, not for {task.id}", "leave it out")
+            raise EmmsError(
+                "setting-without-effect", setting_ref(name) + f" is for searches, not for {task.id}", "leave it out"
+            )
 
 
 def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
@@ -238,19 +241,24 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
         and unfit.name in (*with_queries.estimators, *with_queries.corpus.estimators)
     ):
         without = "without" if task.inputs else "with"
-        raise EmmsError(f"{unfit.name} is for datasets {without} queries", "choose other " + setting_ref("estimators"))
+        raise EmmsError(
+            "estimator-unsuitable",
+            f"{unfit.name} is for datasets {without} queries",
+            "choose other " + setting_ref("estimators"),
+        )
     if unfit is not None:
         searched = "rerankers" if unfit.reranks else "searches of a corpus"
         what = searched if unfit.needs_search else "labels that checkpoints write"
         fitting = ", ".join(other.id for other in TASKS.values() if unfit.name in other.estimators)
         raise EmmsError(
+            "estimator-unsuitable",
             f"{unfit.name} is for {what}, and not for {task.id}",
             "choose other " + setting_ref("estimators") + f", or one of the tasks {fitting}",
         )
     first = estimators[0]
     if options.dimensions and (first.reranks or not first.needs_search):
         problem = setting_ref("dimensions") + f" truncates embeddings of a search, but {first.name} orders the ranking"
-        raise EmmsError(problem, "leave " + setting_ref("dimensions") + " out")
+        raise EmmsError("setting-without-effect", problem, "leave " + setting_ref("dimensions") + " out")
     return estimators
 
 
@@ -323,7 +331,7 @@ def resolve_encoders(ids: Iterable[str]) -> tuple[Repo, ...]:
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
         hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
-        raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
+        raise EmmsError(error.code, "a label encoder cannot be used: " + error.problem, hint) from error
 
 
 def _candidates(

@@ -282,13 +282,15 @@ def preflight(options: Options, progress: Progress) -> Preflight:
     for encoder in plan.encoders:
         if (problem := costs[encoder].problem) is not None:
             raise EmmsError(
-                f"the label encoder {encoder.id} cannot be used: {problem}", setting_ref("encoders", "demo")
+                "encoder-failed",
+                f"the label encoder {encoder.id} cannot be used: {problem}",
+                setting_ref("encoders", "demo"),
             )
     reasons = {candidate.id: _problem_of(candidate, costs) for candidate in plan.candidates}
     problems = [f"checkpoint {id}: {reason}" for id, reason in reasons.items() if reason is not None]
     if len(problems) == len(plan.candidates):
         problem = f"no checkpoint can be ranked: {'; '.join(problems)}"
-        raise EmmsError(problem, setting_ref("checkpoints", "ORG/NAME"))
+        raise EmmsError("no-usable-checkpoint", problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
     if options.confirm is not None:
         check_head(plan.sample.task)

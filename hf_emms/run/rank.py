@@ -199,7 +199,9 @@ def rank(
     with reporting(progress) as receiver:
         if dry_run:
             if job is not None:
-                raise EmmsError("a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it")
+                raise EmmsError(
+                    "no-dry-run", "a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it"
+                )
             return preflight(options, receiver)
         try:
             ranking = rank_with(options, receiver, job)
@@ -244,7 +246,7 @@ def rank_with(
         try:
             ranking = confirmed(ranking, plan.session)
         except EmmsError as error:
-            failure = NotConfirmedError("ranked, but not fine-tuned: " + error.problem, error.remedy)
+            failure = NotConfirmedError(error.code, "ranked, but not fine-tuned: " + error.problem, error.remedy)
             failure.ranking = ranking
             raise failure from error
     return ranking

@@ -54,12 +54,15 @@ def check_job(engine: str, job: JobSettings | None) -> None:
     """Raise an EmmsError if a job has no settings, or another engine has job settings."""
     if engine == "jobs" and job is None:
         raise EmmsError(
+            "setting-missing",
             setting_ref("engine", "jobs") + " requires the settings of the job",
             "job=JobSettings('ORG/emms-results')",
         )
     if engine != "jobs" and job is not None:
         raise EmmsError(
-            f"job= requires a Hugging Face Job, but the engine is {engine!r}", setting_ref("engine", "jobs")
+            "setting-without-effect",
+            f"job= requires a Hugging Face Job, but the engine is {engine!r}",
+            setting_ref("engine", "jobs"),
         )
 
 
@@ -67,6 +70,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """Return the job for the ranking of these options, which publishes the ranking."""
     if options.save_model is not None:
         raise EmmsError(
+            "settings-exclude-each-other",
             "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
@@ -92,7 +96,9 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     flavors = hub.hardware()
     if settings.flavor not in flavors:
         raise EmmsError(
-            f"the Hub has no flavor {settings.flavor!r}", setting_ref("flavor") + f": choose from {', '.join(flavors)}"
+            "unknown-flavor",
+            f"the Hub has no flavor {settings.flavor!r}",
+            setting_ref("flavor") + f": choose from {', '.join(flavors)}",
         )
     chosen = flavors[settings.flavor]
     return chosen, chosen.usd_per_minute * settings.minutes
@@ -126,6 +132,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     content = hub.read_file(repo, "dataset", path)
     if content is None:
         raise EmmsError(
+            "no-ranking",
             f"{repo} has no file {path} with the ranking of the job",
             f"hf download {repo} --repo-type dataset --local-dir results",
         )
@@ -138,11 +145,15 @@ def _followed(job: Job, progress: Progress) -> str:
         progress.noted(line)
     stage, message = hub.job_stage(job)
     if stage != hub.JOB_SUCCEEDED:
-        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"read its log: {job.url}")
+        raise EmmsError(
+            "job-failed", f"the job ended at {stage}{f': {message}' if message else ''}", f"read its log: {job.url}"
+        )
     # Read the log again: its last lines are missing if the connection broke near the end.
     paths = [line.removeprefix(_PUBLISHED) for line in hub.job_log(job, follow=False) if line.startswith(_PUBLISHED)]
     if not paths:
-        raise EmmsError("the job has ended, but its log does not name a ranking", f"read the log: {job.url}")
+        raise EmmsError(
+            "no-ranking", "the job has ended, but its log does not name a ranking", f"read the log: {job.url}"
+        )
     return paths[-1]
 
 
@@ -163,6 +174,7 @@ def rank_argv(options: Options) -> list[str]:
         if not isinstance(id, str) or hub.on_this_machine(id):
             named = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
+                "not-on-hub",
                 f"a job cannot read the {kind} {named}, which is on this machine",
                 "put it on the Hub, or " + setting_ref("engine", "local"),
             )

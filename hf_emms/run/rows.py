@@ -67,7 +67,7 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
         except EmmsError as error:
             failed[layer] = one_line(error)
     if not scores:
-        raise EmmsError(next(iter(failed.values())))
+        raise EmmsError("no-score", next(iter(failed.values())))
     seconds = time.perf_counter() - started
     if model is not None and not extraction.info:
         extraction = replace(extraction, info={LAST: model.reranker_info()})
@@ -137,6 +137,7 @@ def _moments(features: np.ndarray, inputs: EngineInput) -> Moments:
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise EmmsError(
+            "not-finite",
             f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
             setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
         )

@@ -66,9 +66,9 @@ def search(
     check_type("task", task, str)
     check_type("limit", limit, SupportsIndex)
     if sort not in SORTS:
-        raise EmmsError(f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
+        raise EmmsError("invalid-value", f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
     if constants.HF_HUB_OFFLINE:
-        raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
+        raise EmmsError("offline", "HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
     tags = (tags,) if isinstance(tags, str) else tuple(tags)
     searched_task = get_task(task)
     max_parameters = parse_count(max_params) if isinstance(max_params, str) else max_params
@@ -106,29 +106,31 @@ def _described(model: HubModel, task: Task, max_parameters: int | None) -> HubMo
         EmmsError: The checkpoint cannot be ranked, or is too large.
     """
     if not weight_files(model.files):
-        raise EmmsError("no weights for PyTorch")
+        raise EmmsError("no-weights", "no weights for PyTorch")
     if model.gated and not logged_in():
-        raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
+        raise EmmsError("gated", f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
     model = replace(model, architecture=_architecture(model, task))
     if max_parameters is not None:
         if model.parameters is None:
-            raise EmmsError("unknown size")
+            raise EmmsError("unknown-size", "unknown size")
         if model.parameters > max_parameters:
-            raise EmmsError(f"{model.parameters:,} parameters")
+            raise EmmsError("too-large", f"{model.parameters:,} parameters")
     return model
 
 
 def _architecture(model: HubModel, task: Task) -> str:
     if "config.json" not in model.files:
-        raise EmmsError("no config.json")
+        raise EmmsError("no-config", "no config.json")
     model_type = model_type_of(model.config) or model_type_of(read_config(model))
     if model_type is None:
-        raise EmmsError("config.json does not contain model_type")
+        raise EmmsError("no-model-type", "config.json does not contain model_type")
     row = find_architecture(model_type, task.input.name)
     if row is not None:
         return row.family
     if other_inputs(model_type, task.input.name):
-        raise EmmsError(f"{model_type} does not read {task.input.plural}")
+        raise EmmsError("other-inputs", f"{model_type} does not read {task.input.plural}")
     if not known_to_transformers(model_type):
-        raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
+        raise EmmsError(
+            "unknown-architecture", f"the installed transformers does not know the architecture {model_type!r}"
+        )
     return f"{model_type} (fallback)"

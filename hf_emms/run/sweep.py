@@ -86,12 +86,16 @@ def sweep_options(datasets: Any, settings: Mapping[str, Any]) -> dict[str, Optio
             datasets, settings = content.pop("datasets"), {**content, **settings}
         except (OSError, ValueError, yaml.YAMLError, RecursionError, AttributeError, KeyError, TypeError) as error:
             hint = "write a list `datasets`, and settings: see docs/sweep.md"
-            raise EmmsError(f"the sweep file {datasets} cannot be read: {one_line(error)}", hint) from error
+            raise EmmsError(
+                "cannot-read", f"the sweep file {datasets} cannot be read: {one_line(error)}", hint
+            ) from error
     options_of: dict[str, Options] = {}
     for entry in [datasets] if isinstance(datasets, str) else datasets:
         of_dataset = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
         if not isinstance(of_dataset.get("dataset"), str | os.PathLike):
-            raise EmmsError(f"a dataset of the sweep has no name: {of_dataset!r:.200}", "- dataset: NAME")
+            raise EmmsError(
+                "malformed-sweep", f"a dataset of the sweep has no name: {of_dataset!r:.200}", "- dataset: NAME"
+            )
         options = _options({**settings, **of_dataset})
         options_of[" ".join(filter(None, (str(options.dataset), options.config, options.split)))] = options
     return options_of
@@ -104,7 +108,9 @@ def _options(settings: Mapping[str, Any]) -> Options:
         if name not in SETTINGS:
             raise unknown_setting(str(name))
         if SETTINGS[name].group == "Confirm" or name == "engine":
-            raise EmmsError(f"{name} is not a setting of a sweep", "use it with hf-emms rank, for one dataset")
+            raise EmmsError(
+                "unknown-argument", f"{name} is not a setting of a sweep", "use it with hf-emms rank, for one dataset"
+            )
     return Options.of(**others | {"columns": with_role_columns(others.get("columns"), by_role)})
 
 

@@ -90,6 +90,7 @@ class Worker:
                 connection.send(request)
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise EmmsError(
+                    "cannot-be-sent",
                     f"this cannot be sent to the process that computes: {error}",
                     "use named functions and not lambdas in a task, or set HF_EMMS_WORKER=0",
                 ) from error
@@ -139,6 +140,7 @@ class Worker:
         while True:
             if not wait([connection, process.sentinel], max(0.0, last + limit - time.monotonic())):
                 raise WorkerError(
+                    "worker-stalled",
                     f"stopped: no progress for {format_duration(limit)}",
                     "raise " + setting_ref("stall_limit", ...) + " if it is only slow, or leave the checkpoint out",
                 )
@@ -146,7 +148,7 @@ class Worker:
                 kind, content = connection.recv()
             except (EOFError, ConnectionResetError):
                 process.join()
-                raise WorkerError(_reason(process.exitcode)) from None
+                raise WorkerError("worker-died", _reason(process.exitcode)) from None
             limit, last = self.stall_limit, time.monotonic()
             if kind != "started":
                 yield kind, content

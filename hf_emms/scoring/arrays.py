@@ -28,6 +28,7 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
     array = _as_float_array(value, name)
     if array.ndim != 2 or 0 in array.shape:
         raise EmmsError(
+            "wrong-shape",
             f"{name} has shape {array.shape}; it must be 2-D with at least one row and one column",
             f"pass {name} as (rows, columns): a row for each sample",
         )
@@ -54,6 +55,7 @@ def as_labels(value: Any, rows: int) -> LabelTable:
 def _split(array: np.ndarray) -> list[np.ndarray]:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise EmmsError(
+            "wrong-shape",
             f"label_embeddings has shape {array.shape}; it must be (N, D2), (N, K, D2), "
             "a list of (N, D2_k) arrays or a LabelTable",
             "for class ids build a LabelTable(codes, tables), or call hf_emms.score(features, class_ids)",
@@ -71,6 +73,7 @@ def f_labels(array: np.ndarray) -> np.ndarray:
 def _check_rows(count: int, rows: int, name: str, what: str) -> None:
     if count != rows:
         raise EmmsError(
+            "different-lengths",
             f"{name} has {what} but features has {rows:,} rows",
             "pass a label for each feature row, in the same order",
         )
@@ -83,13 +86,16 @@ def as_numpy(value: Any) -> np.ndarray:
         value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
     if np.ma.is_masked(value):
         raise EmmsError(
+            "masked-values",
             f"{int(np.ma.getmaskarray(value).sum())} values of the array are masked and cannot be scored",
             "remove those rows, or fill them with array.filled(0)",
         )
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise EmmsError(f"the rows are not a rectangular array: {error}", "give every row the same length") from None
+        raise EmmsError(
+            "wrong-shape", f"the rows are not a rectangular array: {error}", "give every row the same length"
+        ) from None
 
 
 def _as_float_array(value: Any, name: str) -> np.ndarray:
@@ -101,6 +107,7 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
     raise EmmsError(
+        "wrong-type",
         f"{name} has dtype {array.dtype} and shape {array.shape}; it must contain real numbers",
         f"convert it first, for example with {name} = np.asarray({name}, dtype=np.float32)",
     )
@@ -116,6 +123,7 @@ def _check_finite(array: np.ndarray, name: str) -> None:
     if bad.any():
         where = tuple(int(axis[0]) for axis in np.nonzero(bad))
         raise EmmsError(
+            "not-finite",
             f"{name} of shape {array.shape} contains {int(bad.sum())} NaN or Inf values, the first at {where}",
             "remove those rows from features and labels, or compute the features in float32: half precision overflows",
         )
@@ -124,9 +132,11 @@ def _check_finite(array: np.ndarray, name: str) -> None:
 def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
     """Raise an `EmmsError` unless `folds` is from `fewest` to `MAX_FOLDS` and `seed` is an integer of 64 bits."""
     if not _is_whole(folds) or not fewest <= folds <= MAX_FOLDS:
-        raise EmmsError(f"folds={folds!r}; it must be a whole number from {fewest} to {MAX_FOLDS}", "folds=5")
+        raise EmmsError(
+            "invalid-value", f"folds={folds!r}; it must be a whole number from {fewest} to {MAX_FOLDS}", "folds=5"
+        )
     if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
-        raise EmmsError(f"seed={seed!r}; it must be a whole number of at most 64 bits", "seed=0")
+        raise EmmsError("invalid-value", f"seed={seed!r}; it must be a whole number of at most 64 bits", "seed=0")
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
@@ -141,10 +151,14 @@ def group_ids(groups: Any, rows: int | None = None) -> np.ndarray:
     """Hash the group id of every row, (N,), to a uint64 key. Checks N if `rows` is named."""
     array = as_numpy(groups)
     if array.ndim != 1:
-        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row")
+        raise EmmsError(
+            "wrong-shape", f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row"
+        )
     if rows is not None and len(array) != rows:
         raise EmmsError(
-            f"groups has {len(array):,} entries but features has {rows:,} rows", "pass a group id for each row"
+            "different-lengths",
+            f"groups has {len(array):,} entries but features has {rows:,} rows",
+            "pass a group id for each row",
         )
     if array.dtype.kind == "u":
         return array.astype(np.uint64)
@@ -155,6 +169,7 @@ def group_ids(groups: Any, rows: int | None = None) -> np.ndarray:
         digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
         return np.frombuffer(digests, "<u8").astype(np.uint64)
     raise EmmsError(
+        "wrong-type",
         f"groups has dtype {array.dtype}; it must contain integers, strings or bytes",
         "groups = [str(group) for group in groups]",
     )

@@ -41,6 +41,7 @@ def fit_ridge(statistics: Standardised) -> RidgeFit:
     """Fit a ridge regression outside each fold, with the strength of `RIDGES` with the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
+            "one-fold",
             f"all {int(statistics.n)} rows are in the same fold; held-out scoring needs rows in at least two folds",
             "use more rows or groups, more folds, or a method without held-out rows: emms_exact",
         )

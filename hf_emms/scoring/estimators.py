@@ -116,12 +116,12 @@ class Estimator:
         }
         if missing := [name for name, is_needed in needed.items() if is_needed and getattr(inputs, name) is None]:
             what = f"{self.name} needs more than was passed: {', '.join(missing)}"
-            raise EmmsError(what, "pass features and labels, or use hf-emms rank")
+            raise EmmsError("inputs-missing", what, "pass features and labels, or use hf-emms rank")
         result = self.function(inputs)
         numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
         if not all(map(math.isfinite, numbers)):
             spread = "" if result.stderr is None else f" ± {result.stderr}"
-            raise EmmsError(f"{self.name} is {result.value}{spread}, which is not a finite number")
+            raise EmmsError("not-finite", f"{self.name} is {result.value}{spread}, which is not a finite number")
         if self.quantity.higher_is_better:
             return result
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
@@ -197,7 +197,7 @@ def get_method(name: str) -> Estimator:
     """Return the method of EMMS with this name. Raises an `EmmsError` for other names."""
     check_type("method", name, str)
     if name not in EMMS_METHODS:
-        raise EmmsError(f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
+        raise EmmsError("unknown-estimator", f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 

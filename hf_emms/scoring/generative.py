@@ -56,7 +56,9 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
     if not len(held_out):
         raise EmmsError(
-            "all rows share a group, so none can be held out", "use more rows: " + setting_ref("max_samples", ...)
+            "one-group",
+            "all rows share a group, so none can be held out",
+            "use more rows: " + setting_ref("max_samples", ...),
         )
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
@@ -85,6 +87,8 @@ def word_error_rate(model: CheckpointModel) -> Score:
     counts = model.word_errors(rows)
     if not counts[:, 1].any():
         raise EmmsError(
-            "no label contains a word", "choose the column of transcripts with " + setting_ref("label_column")
+            "no-words",
+            "no label contains a word",
+            "choose the column of transcripts with " + setting_ref("label_column"),
         )
     return ratio(counts, model.groups[rows], HELD_OUT_ROWS)

@@ -216,6 +216,7 @@ def hscore(moments: Moments) -> Score:
     counts = statistics.sums.y.sum(axis=0)
     if not moments.basis.by_text or not are_classes(int(np.count_nonzero(counts)), moments.n):
         raise EmmsError(
+            "labels-not-classes",
             "the H-score needs classes, but few labels repeat, so wide features win",
             "use " + setting_ref("estimators", "emms_knn") + ", which uses the meaning of labels",
         )

@@ -55,19 +55,23 @@ class LabelTable:
         codes = np.asarray(self.codes)
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise EmmsError(
+                "wrong-type",
                 f"codes has dtype {codes.dtype} and shape {codes.shape}; LabelTable needs integers of shape (N,)",
                 "codes = np.unique(labels, return_inverse=True)[1]",
             )
         object.__setattr__(self, "codes", np.asarray(codes, np.int64))
         if not isinstance(self.tables, Iterable):
-            raise EmmsError(f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]")
+            raise EmmsError(
+                "wrong-shape", f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]"
+            )
         object.__setattr__(self, "tables", tuple(np.asarray(table) for table in self.tables))
         texts = {table.shape[0] for table in self.tables if table.ndim == 2}
         if len(texts) != 1 or any(table.ndim != 2 or table.shape[1] == 0 for table in self.tables):
             shapes = [table.shape for table in self.tables]
-            raise EmmsError(f"tables has shapes {shapes}; every table must be (U, D2) with the same U")
+            raise EmmsError("wrong-shape", f"tables has shapes {shapes}; every table must be (U, D2) with the same U")
         if codes.size and (codes.min() < 0 or codes.max() >= self.n_texts):
             raise EmmsError(
+                "unknown-row",
                 f"codes reach from {codes.min()} to {codes.max()} but tables has {self.n_texts:,} rows",
                 "every code must be a row number of the tables",
             )
@@ -181,6 +185,7 @@ class _Basis:
         for k, columns in enumerate(self.columns):
             if not scale[columns].any():
                 raise EmmsError(
+                    "labels-all-equal",
                     f"label_embeddings[{k}] does not vary over {rows}, so there is nothing to explain",
                     "pass labels with at least two distinct values whose squares do not vanish",
                 )
@@ -203,7 +208,9 @@ class ColumnBasis(_Basis):
     def check(self, labels: LabelTable) -> None:
         """Raise an `EmmsError` unless labels have the widths or the tables of this basis."""
         if labels.widths != self.widths:
-            raise EmmsError(f"label_embeddings has widths {labels.widths}, but these moments need {self.widths}")
+            raise EmmsError(
+                "wrong-shape", f"label_embeddings has widths {labels.widths}, but these moments need {self.widths}"
+            )
 
     def joined(self, several: Sequence[LabelTable]) -> LabelTable:
         """Return the labels of all batches as a contiguous copy."""
@@ -322,7 +329,9 @@ class TextBasis(_Basis):
 
     def check(self, labels: LabelTable) -> None:
         if labels.dense or (labels.n_texts, labels.widths) != (self.size, self.widths):
-            raise EmmsError("these moments were made for a LabelTable; pass labels with the same tables")
+            raise EmmsError(
+                "other-tables", "these moments were made for a LabelTable; pass labels with the same tables"
+            )
 
     def joined(self, several: Sequence[LabelTable]) -> LabelTable:
         return replace(several[0], codes=np.concatenate([labels.codes for labels in several]))

@@ -53,12 +53,14 @@ class Moments:
         check_folds(folds, seed)
         sizes = [d1, *widths] if isinstance(widths, Sequence | np.ndarray) and len(widths) else [0]
         if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
-            raise EmmsError(f"d1={d1!r}, widths={widths!r:.80}: every size must be a whole number of at least 1")
+            raise EmmsError(
+                "invalid-value", f"d1={d1!r}, widths={widths!r:.80}: every size must be a whole number of at least 1"
+            )
         self.basis: LabelBasis = (
             TextBasis(LabelTable(np.zeros(0, np.int64), tuple(tables)).tables) if tables else ColumnBasis(widths)
         )
         if self.basis.widths != tuple(widths):
-            raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
+            raise EmmsError("wrong-shape", f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
         self.widths = self.basis.widths
         self.d1 = int(d1)
         self.folds = int(folds)
@@ -99,7 +101,7 @@ class Moments:
         """
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
-            raise EmmsError(f"features has shape {x.shape}, but these moments need d1={self.d1}")
+            raise EmmsError("wrong-shape", f"features has shape {x.shape}, but these moments need d1={self.d1}")
         if groups is None:
             ids = content_keys(x) if self.folds > 1 else np.zeros(len(x), dtype=np.uint64)
         else:

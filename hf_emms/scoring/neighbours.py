@@ -81,7 +81,9 @@ def nearest(
     rows = len(features)
     k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
-        raise EmmsError(f"all {rows} rows are in one group, so k-NN finds no neighbour outside it", "pass more groups")
+        raise EmmsError(
+            "one-group", f"all {rows} rows are in one group, so k-NN finds no neighbour outside it", "pass more groups"
+        )
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
     candidates = np.arange(rows)
@@ -126,7 +128,9 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
     for block in blocks:
         z = _standardised(block)
         if not z.shape[1]:
-            raise EmmsError("a label embedding is the same in all rows, so k-NN has nothing to explain")
+            raise EmmsError(
+                "labels-all-equal", "a label embedding is the same in all rows, so k-NN has nothing to explain"
+            )
         guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
         loss += ((z - guess) ** 2).mean(axis=1)
         null_loss += (z**2).mean(axis=1)

@@ -267,6 +267,7 @@ def adapted_ndcg(retrieval: SearchScores) -> Score:
     filled = np.unique(fold_of)
     if len(filled) < 2:
         raise EmmsError(
+            "one-group",
             "all queries share relevant documents, so none can be held out",
             "use more queries: " + setting_ref("max_samples", ...),
         )

@@ -192,7 +192,7 @@ def standardise(moments: Moments) -> Standardised:
     of Xᵀ). The rotation keeps inner products, and so all ridge and least-squares solutions.
     """
     if moments.n == 0:
-        raise EmmsError("the moments have no rows", "call update(features, labels) first")
+        raise EmmsError("no-rows", "the moments have no rows", "call update(features, labels) first")
     rows, rotated = moments.rows(), None
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
         if rows is not None and moments.n < moments.d1:
@@ -208,6 +208,7 @@ def standardise(moments: Moments) -> Standardised:
         finite = np.isfinite(squares.sum()) and np.isfinite(sums.yy.sum())
     if not finite:
         raise EmmsError(
+            "out-of-range",
             f"features or label_embeddings are too large for {moments.dtype}, their products overflow",
             "divide them by a power of ten, or pass them as float64",
         )
@@ -216,6 +217,7 @@ def standardise(moments: Moments) -> Standardised:
     largest = float(np.abs(sums.origin_x if rows is None or rotated is None else rows.x).max())
     if constant == moments.d1 and 0 < largest < least_squarable(moments.dtype):
         raise EmmsError(
+            "out-of-range",
             f"features are too small for {moments.dtype}, their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",
         )

@@ -65,7 +65,9 @@ def get_task(name: str) -> Task:
     task = TASKS.find(id)
     if task is None:
         raise EmmsError(
-            f"The task {name!r} is not supported.", "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}."
+            "unknown-task",
+            f"The task {name!r} is not supported.",
+            "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}.",
         )
     return task
 

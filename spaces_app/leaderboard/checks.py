@@ -44,14 +44,16 @@ def read(data: bytes) -> Checked:
         return checked(Ranking.from_json(data))
     except EmmsError as error:
         if wrong := _NO_NUMBER.search(data):
-            raise EmmsError(f"{wrong[1].decode()} is not a number: set the error of a row without a score") from error
+            raise EmmsError(
+                "impossible-value", f"{wrong[1].decode()} is not a number: set the error of a row without a score"
+            ) from error
         raise
 
 
 def checked(ranking: Ranking) -> Checked:
     """Check a ranking and recompute its order; raise an EmmsError for its first impossible value."""
     if first := next(_problems(ranking), None):
-        raise EmmsError(" ".join(first))
+        raise EmmsError("impossible-value", " ".join(first))
     anew = recomputed(ranking)
     given = {row.checkpoint: row.rank for row in ranking.rows}
     moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]

@@ -45,7 +45,7 @@ def test_prefetch_downloads_a_limited_number_ahead() -> None:
 def test_an_error_of_prefetch_is_raised_in_its_turn() -> None:
     def bring(name: str) -> None:
         if name == NAMES[1]:
-            raise EmmsError("broken")
+            raise EmmsError("broken", "broken")
 
     with prefetch(bring) as ahead:
         ahead.wait_for(NAMES[0])

@@ -56,7 +56,7 @@ def backtracks(emit) -> Iterator[int]:
 
 def refuses(emit) -> Iterator[int]:
     yield 1
-    raise EmmsError("no", "leave it")
+    raise EmmsError("wrong-type", "no", "leave it")
 
 
 def breaks(emit) -> Iterator[int]:

@@ -38,7 +38,7 @@ def check_file(file: Path) -> None:
     """Check the size of a table, an image or a sound, and the length of a table's lines; see `check_files`."""
     reader = reader_of(file)
     if reader in MEDIA and file.stat().st_size > MAX_FILE:
-        raise EmmsError(f"{file.name} has more than 1 GB.", "Split it, or remove it from the folder.")
+        raise EmmsError("too-large", f"{file.name} has more than 1 GB.", "Split it, or remove it from the folder.")
     if reader == "webdataset":
         check_archive(file)
     if reader in ("csv", "json", "conll") or file.suffix.lower() == ".txt":
@@ -71,6 +71,7 @@ def _most_unpacked(file: Path) -> int:
 
 def _too_much(file: Path) -> EmmsError:
     return EmmsError(
+        "too-large",
         f"{file.name} unpacks to more than {MAX_RATIO} times its size, or to more than {MAX_UNPACKED >> 30} GB.",
         "Unpack it, and name the folder or file: " + setting_ref("dataset", "./NAME"),
     )
@@ -90,7 +91,9 @@ def _check_lines(path: Path) -> None:
                 raise too_long(path)
             size += len(chunk)
             if is_document and size > MAX_FILE:
-                raise EmmsError(f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line.")
+                raise EmmsError(
+                    "too-large", f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line."
+                )
             if is_compressed and size > _most_unpacked(path):
                 raise _too_much(path)
 
@@ -110,4 +113,4 @@ def _check_card(card: Path) -> None:
     has_yaml = text.startswith("---") and bool(end)
     if is_large or (has_yaml and len(re.findall(r"[\s\[{,:]\*[\w-]", top)) > MAX_ALIASES):
         limit = f"{MAX_CARD >> 20} MB, or more than {MAX_ALIASES} aliases in the YAML at its top"
-        raise EmmsError(f"{str(card)!r} has more than {limit}.", "Shorten or remove it.")
+        raise EmmsError("too-large", f"{str(card)!r} has more than {limit}.", "Shorten or remove it.")

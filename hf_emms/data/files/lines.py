@@ -46,7 +46,9 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     try:
         yield from filter(None, reader)
     except csv.Error as error:
-        raise EmmsError(f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES) from error
+        raise EmmsError(
+            "malformed-file", f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES
+        ) from error
 
 
 def csv_format(path: Path) -> tuple[str, int]:
@@ -77,7 +79,9 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EmmsError(
-                f"Line {number:,} of {path.name} is not a JSON object: {error}.", 'Write lines like {"text": "…"}.'
+                "malformed-file",
+                f"Line {number:,} of {path.name} is not a JSON object: {error}.",
+                'Write lines like {"text": "…"}.',
             ) from None
 
 
@@ -109,13 +113,15 @@ def _check_width(file: Path) -> None:
         if len(cells) > len(header):
             # pandas would use the first cells as an index.
             problem = f"Row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names."
-            raise EmmsError(problem, QUOTES)
+            raise EmmsError("malformed-file", problem, QUOTES)
 
 
 def too_long(path: Path) -> EmmsError:
     """Return the error for a file with a line that is too long."""
     return EmmsError(
-        f"{path.name} has a line of more than {MAX_LINE >> 20} MB.", "Write one row per line, or split the line."
+        "line-too-long",
+        f"{path.name} has a line of more than {MAX_LINE >> 20} MB.",
+        "Write one row per line, or split the line.",
     )
 
 

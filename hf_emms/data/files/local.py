@@ -122,7 +122,7 @@ def find_local(path: Path) -> LocalFiles:
 def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
     for file in files:
         if not file.stat().st_size:
-            raise EmmsError(f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
+            raise EmmsError("empty-file", f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
     splits = _splits(files, base)
     return LocalFiles(reader, splits, json_objects(splits) or {} if reader == "json" else {})
 
@@ -143,7 +143,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
         return LocalFiles("text", {"train": documents}, {"train": documents_table(documents)})
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
-        raise EmmsError(f"{str(path)!r}{content} cannot be read.", READABLE)
+        raise EmmsError("no-data-files", f"{str(path)!r}{content} cannot be read.", READABLE)
     return LocalFiles("text", dict.fromkeys(tables, texts), tables)
 
 
@@ -247,4 +247,6 @@ def walk(path: Path) -> list[Path]:
 
 def _check_regular(file: Path) -> None:
     if file.exists() and not file.is_file():
-        raise EmmsError(f"{file.name} is a pipe, a socket or a device, not a file.", "Write its rows into a file.")
+        raise EmmsError(
+            "not-a-file", f"{file.name} is a pipe, a socket or a device, not a file.", "Write its rows into a file."
+        )

@@ -31,9 +31,11 @@ def as_dataset(value: Any) -> Any:
         tables = [datasets.Dataset.from_dict({name: cells}) for name, cells in columns.items()]
         dataset = datasets.concatenate_datasets(tables, axis=1)
     except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
-        raise EmmsError(f"The {type(value).__name__} cannot be read as a dataset: {error}", _FORMS) from error
+        raise EmmsError(
+            "malformed-data", f"The {type(value).__name__} cannot be read as a dataset: {error}", _FORMS
+        ) from error
     if not dataset.num_rows:
-        raise EmmsError("The dataset has no rows.", "Pass a dataset with rows.")
+        raise EmmsError("no-rows", "The dataset has no rows.", "Pass a dataset with rows.")
     return dataset
 
 

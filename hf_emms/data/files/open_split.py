@@ -158,7 +158,9 @@ class DatasetFiles:
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
             if self.folder is not None and self.local.reader in MEDIA and len(opened.rows.features) == 1:
-                raise EmmsError(f"{self.name!r} contains {describe(walk(self.folder))}, but no labels.", READABLE)
+                raise EmmsError(
+                    "no-labels", f"{self.name!r} contains {describe(walk(self.folder))}, but no labels.", READABLE
+                )
             return opened
 
     def _with_folders(self, opened: OpenSplit) -> OpenSplit:
@@ -192,7 +194,11 @@ def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
         if folder.is_dir() and card_names_files(folder):
             return DatasetFiles(name, repo, config, datasets.load_dataset_builder(str(folder), config), folder=folder)
         if config:
-            raise EmmsError(f"{name!r} has no configurations, such as {config!r}.", "Remove " + setting_ref("config"))
+            raise EmmsError(
+                "no-configurations",
+                f"{name!r} has no configurations, such as {config!r}.",
+                "Remove " + setting_ref("config"),
+            )
         return DatasetFiles(name, repo, config, local=find_local(folder), folder=folder)
 
 
@@ -204,7 +210,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None, options:
     if isinstance(dataset, Mapping) and are_splits(dataset):
         splits = tuple(map(str, dataset))
         if not splits:
-            raise EmmsError(f"The {type(dataset).__name__} has no split.", "Pass a dataset with rows.")
+            raise EmmsError("no-rows", f"The {type(dataset).__name__} has no split.", "Pass a dataset with rows.")
         split, notes = choose_split(name, splits, split)
         dataset = dict(zip(splits, dataset.values(), strict=True))[split]
     rows = as_dataset(dataset)
@@ -221,6 +227,7 @@ def first_rows(split: OpenSplit, options: SampleOptions) -> OpenSplit:
 
     if options.max_samples is None:
         raise EmmsError(
+            "stream-without-limit",
             "A stream requires a number of rows.",
             "Add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + ".",
         )
@@ -233,7 +240,7 @@ def first_rows(split: OpenSplit, options: SampleOptions) -> OpenSplit:
     else:
         rows = datasets.Dataset.from_list(list(stream), features=stream.features)
     if not len(rows):
-        raise EmmsError(f"{split.name!r} has no rows in this split.", _NO_ROWS_HINT)
+        raise EmmsError("no-rows", f"{split.name!r} has no rows in this split.", _NO_ROWS_HINT)
     text = f"Drawn from the first {pluralize(len(rows), 'row')} of a shuffled stream, not from the whole split."
     return replace(split, rows=rows, file=None, notes=(*split.notes, Note("streamed", text)))
 
@@ -242,7 +249,7 @@ def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tupl
     """Return the named split, or the split that a checkpoint would be fine-tuned on, with a note."""
     if asked is not None:
         if asked not in splits:
-            raise EmmsError(f"{dataset!r} has no split {asked!r}.", setting_ref("split", *splits))
+            raise EmmsError("unknown-split", f"{dataset!r} has no split {asked!r}.", setting_ref("split", *splits))
         return asked, ()
     chosen = next((name for usual in SPLIT_ORDER for name in splits if name.lower() == usual), splits[0])
     note = Note("split-chosen", f'Using split "{chosen}" (available: {", ".join(splits)}).')
@@ -262,7 +269,9 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     except EmmsError:
         raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise EmmsError(f"{dataset!r} contains no data file that can be read.", _SCRIPT_HINT) from error
+        raise EmmsError(
+            "no-data-files", f"{dataset!r} contains no data file that can be read.", _SCRIPT_HINT
+        ) from error
     # Files that others wrote: the parsers raise errors of many types, such as StopIteration and TypeError.
     except Exception as error:
         raise reading_error(error, dataset, config) from error
@@ -274,16 +283,20 @@ def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsErr
     text = f"{error} {root}"
     if isinstance(error, ValueError) and "config" in str(error).lower():
         problem = f"has no configuration {config!r}" if config else "has several configurations"
-        return ConfigurationError(f"{dataset!r} {problem}: {' '.join(str(error).split())}", setting_ref("config", ...))
+        return ConfigurationError(
+            "unknown-configuration",
+            f"{dataset!r} {problem}: {' '.join(str(error).split())}",
+            setting_ref("config", ...),
+        )
     if "corresponds to no data" in text or "at least one example" in text:
-        return EmmsError(f"{dataset!r} has no rows in this split.", _NO_ROWS_HINT)
+        return EmmsError("no-rows", f"{dataset!r} has no rows in this split.", _NO_ROWS_HINT)
     hint = next((hint for part, hint in _HINTS.items() if part in text), _USUAL_HINT)
     if "gated" in text:
         hint = f"Accept its terms at {repo_url(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif isinstance(error, ConnectionError):
         hint = "Check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
-    return EmmsError(f"{dataset!r} cannot be read: {reason}", hint)
+    return EmmsError("cannot-read-dataset", f"{dataset!r} cannot be read: {reason}", hint)
 
 
 def configuration_names(repo: Repo) -> list[str]:
@@ -337,6 +350,7 @@ def _hub_builder(repo: Repo, part: Mapping[str, str | None]) -> Any:
         if Path(pinned.cache_dir).is_dir():
             return pinned
     raise EmmsError(
+        "not-cached",
         f"Dataset {repo.id!r} at {repo.revision!r} is a loading script, or is not in the local cache.",
         "Run once online, or name another revision: "
         + setting_ref("dataset", "ORG/NAME@REVISION", f"ORG/NAME@{_CONVERTED}"),

@@ -110,7 +110,9 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
     dataset, config = options.dataset, options.config
     if not isinstance(dataset, str):
         if config:
-            raise EmmsError(f"A dataset in memory has no configurations, such as {config!r}.", "Remove config.")
+            raise EmmsError(
+                "no-configurations", f"A dataset in memory has no configurations, such as {config!r}.", "Remove config."
+            )
         return DatasetSource(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
@@ -129,6 +131,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         )
         return DatasetSource(dataset, repo, config or candidate.config, candidate, notes)
     raise RepoNotFoundError(
+        "preset-incomplete",
         f"The preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer).",
         "Name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
     )
@@ -138,7 +141,9 @@ def _resolved(dataset: str) -> Repo:
     before, at, _ = dataset.rpartition("@")
     try:
         if at and not Path(dataset).exists() and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
-            raise EmmsError(f"{before!r} is on this machine and has no revisions.", setting_ref("dataset", before))
+            raise EmmsError(
+                "no-revisions", f"{before!r} is on this machine and has no revisions.", setting_ref("dataset", before)
+            )
         path = Path(dataset).expanduser()
         if dataset and path.exists() and not dataset.startswith(DEMO_PREFIX):
             check_files(path)
@@ -147,7 +152,7 @@ def _resolved(dataset: str) -> Repo:
         reason = getattr(error, "strerror", None) or error
         place = getattr(error, "filename", None) or dataset[:120]
         raise EmmsError(
-            f"{str(place)!r} cannot be read: {reason}.", setting_ref("dataset", "ORG/NAME", "./FOLDER")
+            "cannot-read", f"{str(place)!r} cannot be read: {reason}.", setting_ref("dataset", "ORG/NAME", "./FOLDER")
         ) from error
     except EmmsError as error:
         # A single word probably means a preset: ids on the Hub have an owner.
@@ -156,4 +161,4 @@ def _resolved(dataset: str) -> Repo:
         close = difflib.get_close_matches(dataset.lower(), dataset_presets())
         presets = f"Did you mean {' or '.join(close)}?" if close else f"Presets: {', '.join(usable_datasets())}."
         hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME."
-        raise EmmsError(f"No preset is named {dataset!r}; {error.message}", hint) from error
+        raise EmmsError("unknown-dataset", f"No preset is named {dataset!r}; {error.message}", hint) from error

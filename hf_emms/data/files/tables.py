@@ -123,7 +123,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EmmsError(f"{file.name} cannot be read: {error}", UTF_8) from error
+        raise EmmsError("cannot-read", f"{file.name} cannot be read: {error}", UTF_8) from error
 
 
 def conll_arguments(file: Path) -> dict[str, Any]:
@@ -135,6 +135,7 @@ def conll_arguments(file: Path) -> dict[str, Any]:
     columns = columns_of_words(file)
     if columns is None:
         raise EmmsError(
+            "malformed-file",
             f"{file.name} is not in the CoNLL format: a word and its tags per line, the last one such as B-PER or O.",
             'Correct its lines, or write a .jsonl file: {"tokens": ["Ann", …], "ner_tags": ["B-PER", …]}',
         )

@@ -45,7 +45,9 @@ def with_columns(problem: str, columns: Columns) -> str:
 def check_exists(role: str, names: str, columns: Columns) -> None:
     for name in names_in(names, columns.types):
         if name not in columns.types and column_of(name, columns.types) not in columns.types:
-            raise EmmsError(with_columns(f"The dataset has no column {name!r}", columns), use_column(role))
+            raise EmmsError(
+                "unknown-column", with_columns(f"The dataset has no column {name!r}", columns), use_column(role)
+            )
 
 
 def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
@@ -56,13 +58,16 @@ def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
     """
     if role not in task.all_columns:
         raise EmmsError(
-            f"{task.id} has no {role} column.", "Its columns are " + joined(map(use_column, task.all_columns))
+            "unknown-role",
+            f"{task.id} has no {role} column.",
+            "Its columns are " + joined(map(use_column, task.all_columns)),
         )
     column, types = task.all_columns[role], columns.types
     checked = [_checked_name(column, name, columns, task) for name in names_in(names, types)]
     if len(checked) > 1 and not _can_join(task, role, checked, columns):
         texts = "zeros and ones" if role == task.label.name and task.categorical else "texts"
         raise EmmsError(
+            "columns-cannot-be-joined",
             f"The {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined.",
             use_column(role),
         )
@@ -76,7 +81,7 @@ def _checked_name(column: Column, name: str, columns: Columns, task: Task) -> st
         return field
     content = f"contains {types[name]}" if name in types else "does not exist"
     problem = f"Column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
-    raise EmmsError(with_columns(problem, columns), use_column(column.name))
+    raise EmmsError("column-unsuitable", with_columns(problem, columns), use_column(column.name))
 
 
 def field_of(column: Column, name: str, types: Mapping[str, str]) -> str:

@@ -273,9 +273,11 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
     if not readings:
         if len(tasks) == 1:
             roles = (use_column(role) + f" ({' or '.join(column.types)})" for role, column in tasks[0].columns.items())
-            return EmmsError(problem, f"{tasks[0].id} requires the columns " + joined(roles))
+            return EmmsError("unclear-columns", problem, f"{tasks[0].id} requires the columns " + joined(roles))
         example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
-        return EmmsError(problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them.")
+        return EmmsError(
+            "unclear-columns", problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them."
+        )
     shown = [
         setting_refs(setting_ref("task", task.id), *(use_column(role, name) for role, name in read.items()))
         for task, read in readings[:_MAX_READINGS]
@@ -283,7 +285,7 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
     others = len(readings) - len(shown)
     more = f"\n    and {others} more" if others > 0 else ""
     more += "\n  Or name another task and its columns: docs/tasks.md lists them." if len(tasks) > 1 else ""
-    return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
+    return EmmsError("unclear-columns", problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
 
 
 def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:

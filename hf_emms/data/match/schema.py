@@ -178,7 +178,7 @@ def _checked_group_column(name: str | None, columns: Columns) -> str | None:
         check_exists("group", name, columns)
         if columns.types[name] not in ("class", "string", "integer"):
             problem = f"Column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers."
-            raise EmmsError(problem, setting_ref("group_column", ...))
+            raise EmmsError("column-unsuitable", problem, setting_ref("group_column", ...))
     return name
 
 
@@ -243,4 +243,6 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     }
     for setting, misplaced in is_misplaced.items():
         if misplaced:
-            raise EmmsError(setting + f" does not fit the {task.label.name} of {task.id}.", "Remove it.")
+            raise EmmsError(
+                "setting-without-effect", setting + f" does not fit the {task.label.name} of {task.id}.", "Remove it."
+            )

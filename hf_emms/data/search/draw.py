@@ -138,9 +138,10 @@ def read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
 
     judgments = np.fromiter(readable(), JUDGMENT)
     if not n_rows:
-        raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
+        raise EmmsError("no-rows", "The split has no rows.", "Choose another: " + setting_ref("split", ...))
     if too_many(drawn.skipped, n_rows):
         raise EmmsError(
+            "rows-unusable",
             f"{drawn.skipped} of {pluralize(n_rows, 'row')} cannot be read, but {ALLOWED}. First: {drawn.reasons[0]}",
             "Correct the data, or name other columns: " + joined(map(use_column, data.task.columns)),
         )
@@ -148,6 +149,7 @@ def read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
     highest = float(grades.max(initial=0.0))
     if highest <= 0:
         raise EmmsError(
+            "no-relevant-document",
             f"No document is relevant to a query: none of {pluralize(len(judgments), 'judgment')} is above 0.",
             "Name the column of grades: " + use_column("relevance"),
         )
@@ -217,7 +219,9 @@ def _draw_documents(
     empty = n_read - len(contents)
     if too_many(empty, n_read):
         raise EmmsError(
-            f"{empty:,} of {pluralize(n_read, 'document')} are empty, and {ALLOWED}.", "Correct the corpus."
+            "documents-empty",
+            f"{empty:,} of {pluralize(n_read, 'document')} are empty, and {ALLOWED}.",
+            "Correct the corpus.",
         )
     drawn.leave_out(empty, "document", "it is empty")
     _check_present("document", judgments["document"], present, drawn)
@@ -265,6 +269,7 @@ def _check_present(noun: str, judged: np.ndarray, present: Mapping[int, int], dr
     absent = int((~np.isin(judged, np.array(list(present), np.uint64))).sum())
     if absent > MAX_SKIPPED * len(judged):
         raise EmmsError(
+            "judgments-without-text",
             f"{absent:,} of {pluralize(len(judged), 'judgment')} refer to a {noun} that is missing or empty; at most "
             f"{MAX_SKIPPED:.0%} may.",
             "Use judgments, queries and documents of one dataset, with the same ids.",

@@ -158,6 +158,7 @@ class _Corpus:
         enough = sum(len(sentences) >= _FEWEST_SENTENCES for sentences in self._sentences)
         if n_chosen < 2 or enough < _SMALLEST_SHARE * documents:
             raise EmmsError(
+                "few-sentences",
                 f"{enough:,} of {pluralize(documents, 'document')} have {_FEWEST_SENTENCES} distinct sentences, "
                 f"but {_SMALLEST_SHARE:.0%} must: without queries, a sentence searches for the rest of its document.",
                 "Write 50 queries, with the documents that answer them: docs/rank-search.md lists the layouts.",

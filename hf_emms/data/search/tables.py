@@ -49,7 +49,9 @@ class Table:
         name = self.find(candidates)
         if name is None:
             columns = ", ".join(self.columns)
-            raise EmmsError(f"{self.name} has no column of {content}: {columns}", f"Name it {candidates[0]}.")
+            raise EmmsError(
+                "unknown-column", f"{self.name} has no column of {content}: {columns}", f"Name it {candidates[0]}."
+            )
         return name
 
     def find(self, candidates: Sequence[str]) -> str | None:
@@ -111,11 +113,13 @@ def _columns(task: Task, named: Mapping[str, str], tables: _Tables) -> dict[str,
     table_of = {query: tables.queries, document: tables.corpus, relevance: tables.judgments}
     for role, names in named.items():
         if role not in table_of:
-            raise EmmsError(f"Tables of queries, documents and judgments have no {role}.", "Remove it.")
+            raise EmmsError("unknown-role", f"Tables of queries, documents and judgments have no {role}.", "Remove it.")
         missing = [name for name in names.split(",") if name not in table_of[role].columns]
         if missing:
             columns = ", ".join(table_of[role].columns)
-            raise EmmsError(f"{table_of[role].name} has no column {missing[0]!r}: {columns}", use_column(role))
+            raise EmmsError(
+                "unknown-column", f"{table_of[role].name} has no column {missing[0]!r}: {columns}", use_column(role)
+            )
     lower = {name.lower() for name in tables.corpus.columns}
     usual = next((names for names in _DOCUMENT_TEXTS if set(names) <= lower), ("text",))
     roles = {
@@ -159,7 +163,9 @@ def _keyed_texts(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, st
         try:
             key = text_key(_id(row.get(id), id))
         except UnusableError as problem:
-            raise EmmsError(f"Row {number:,} of {table.name} has {problem}.", "Give every row an id.") from None
+            raise EmmsError(
+                "no-id", f"Row {number:,} of {table.name} has {problem}.", "Give every row an id."
+            ) from None
         texts = (str(value).strip() for column in columns if (value := row.get(column)) is not None)
         yield key, " ".join(filter(None, texts))
 
@@ -223,6 +229,7 @@ def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables
 
 def _no_judgments(source: DatasetSource) -> EmmsError:
     return EmmsError(
+        "no-judgments",
         f"{source.name!r} has queries and a corpus, but no relevance judgments.",
         "Add qrels/train.tsv, or a configuration qrels, with the columns query-id, corpus-id and score.",
     )

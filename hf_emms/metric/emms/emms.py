@@ -150,6 +150,7 @@ class Emms(evaluate.Metric):
         """Add rows."""
         if others:
             raise EmmsError(
+                "unknown-column",
                 f"rows have only predictions and references, not {', '.join(others)}",
                 "pass options such as groups= to compute(), with one value per added row",
             )
@@ -166,7 +167,9 @@ class Emms(evaluate.Metric):
         options = _check_options({**self._defaults, **options})
         passed = predictions is not None or references is not None
         if self.writer is None and not passed:
-            raise EmmsError("no rows were added", "pass predictions= and references=, or call add_batch first")
+            raise EmmsError(
+                "no-rows", "no rows were added", "pass predictions= and references=, or call add_batch first"
+            )
         if self.writer is None and self.num_process == 1:
             batch = _check_rows(predictions, references)
             return self._compute(lambda: iter([batch]), options)
@@ -177,6 +180,7 @@ class Emms(evaluate.Metric):
             return self._compute(self._stored_batches, options) if self.process_id == 0 else None
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise EmmsError(
+                "wrong-type",
                 "the processes added rows of different types: float32 and float64, or other references",
                 "convert all rows to the same types before add_batch",
             ) from error
@@ -216,6 +220,7 @@ class Emms(evaluate.Metric):
         n = sum(len(x) for x, _ in batches())
         if n < 2:
             raise EmmsError(
+                "few-rows",
                 f"{n or 'no'} row was passed; a score requires at least two",
                 "pass several hundred rows of the dataset for fine-tuning",
             )
@@ -250,7 +255,9 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     """Check the options and add defaults."""
     for name in options:
         if name not in _OPTIONS:
-            raise EmmsError(f"the metric emms has no option {name!r}", f"choose from {', '.join(_OPTIONS)}")
+            raise EmmsError(
+                "unknown-argument", f"the metric emms has no option {name!r}", f"choose from {', '.join(_OPTIONS)}"
+            )
     options = {**_OPTIONS, **options}
     for name in ("encoders", "estimators"):
         options[name] = names_of(name, options[name])
@@ -279,6 +286,7 @@ def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None
         return table_for(references, name="references", **{name: options[name] for name in names})
     if options["encoders"]:
         raise EmmsError(
+            "encoders-unused",
             "references are embeddings, so encoders has no effect",
             "leave encoders out, or pass class ids or texts as references",
         )
@@ -317,6 +325,7 @@ def _layout(x: np.ndarray, y: np.ndarray) -> str:
 def _check_layout(x: np.ndarray, y: np.ndarray, expected: str) -> None:
     if (layout := _layout(x, y)) != expected:
         raise EmmsError(
+            "wrong-shape",
             f"a batch has {layout}; the rows before: {expected}",
             "use one checkpoint and one set of labels per computation; call compute() before the next one",
         )
@@ -325,10 +334,13 @@ def _check_layout(x: np.ndarray, y: np.ndarray, expected: str) -> None:
 def _check_rows(predictions: Any, references: Any) -> Batch:
     """Return a batch as arrays."""
     if predictions is None or references is None:
-        raise EmmsError("predictions or references are missing", "pass predictions=features, references=labels")
+        raise EmmsError(
+            "setting-missing", "predictions or references are missing", "pass predictions=features, references=labels"
+        )
     x, y = arrays.as_matrix(_to_array(predictions), "predictions"), _check_references(references)
     if len(x) != len(y):
         raise EmmsError(
+            "different-lengths",
             f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
             "pass one reference per prediction, in the same order",
         )
@@ -343,6 +355,7 @@ def _check_references(references: Any) -> np.ndarray:
         return array.astype(object)
     if array.ndim not in (2, 3) or array.dtype.kind in "UO":
         raise EmmsError(
+            "wrong-shape",
             f"references has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
             "or (N,) class ids or texts",
             "for one number per row, pass embeddings of width 1: references.reshape(-1, 1)",
