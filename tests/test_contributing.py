@@ -24,7 +24,7 @@ FUNCTION = """def _mean_square(inputs: ScoringInputs) -> Score:
 
 """
 ESTIMATOR = """
-    Estimator("mean_square", "mean square of features", _mean_square, needs_rows=True, title="Mean square"),"""
+    Estimator("mean_square", "mean square of features", _mean_square, needs={"rows"}, title="Mean square"),"""
 COLUMN = """
     TableColumn(
         "letters",

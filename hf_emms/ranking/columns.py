@@ -251,19 +251,19 @@ def _minutes(ranking: RankingData, row: Row) -> float | None:
 
 def runs_models(ranking: RankingData) -> bool:
     """Return whether an estimator of the ranking ran the checkpoints themselves."""
-    return any(estimator_named(name).needs_model for name in ranking.estimators)
+    return any("model" in estimator_named(name).needs for name in ranking.estimators)
 
 
 def summaries_of_runs(estimators: Sequence[str]) -> list[str]:
     """Return title and summary of each estimator that runs the checkpoint itself."""
     named = map(estimator_named, estimators)
-    return [f"{estimator.title}: {estimator.summary}" for estimator in named if estimator.needs_model]
+    return [f"{estimator.title}: {estimator.summary}" for estimator in named if "model" in estimator.needs]
 
 
 def _embeds_documents(ranking: RankingData) -> bool:
     """Return whether the checkpoints embed a corpus."""
     named = [estimator_named(name) for name in ranking.estimators]
-    return any(each.needs_search for each in named) and not any(each.reranks for each in named)
+    return any("search" in each.needs for each in named) and not any(each.reranks for each in named)
 
 
 def _has_width(ranking: RankingData, table: Table) -> bool:

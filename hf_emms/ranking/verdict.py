@@ -167,9 +167,9 @@ def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
 def direct_measure(ranking: RankingData) -> str | None:
     """Return the first estimator that ran the checkpoints themselves; None if the first of all did."""
     first, *others = ranking.estimators
-    if estimator_named(first).needs_model:
+    if "model" in estimator_named(first).needs:
         return None
-    return next((name for name in others if estimator_named(name).needs_model), None)
+    return next((name for name in others if "model" in estimator_named(name).needs), None)
 
 
 def smallest_of(rows: Sequence[Row]) -> Row:

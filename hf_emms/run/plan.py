@@ -60,7 +60,7 @@ class Session:
             EmmsError: The estimators need more folds, or this machine lacks the device.
         """
         for estimator in get_estimators(options.estimators):
-            if estimator.folds and options.folds < 2:
+            if "folds" in estimator.needs and options.folds < 2:
                 problem = f"{estimator.name} needs at least two folds, not {options.folds}"
                 raise EmmsError("few-folds", problem, setting_ref("folds", 5))
         if options.device not in ("auto", "cpu"):  # import torch only if the user named a device
@@ -153,7 +153,7 @@ class RankingPlan:
     @cached_property
     def baselines(self) -> tuple[Row, ...]:
         """The rows without a checkpoint."""
-        if not self.estimators.need_search:
+        if "search" not in self.estimators.needs:
             return ()
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
@@ -232,7 +232,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
         EmmsError: The task does not support an estimator.
     """
     estimators = _named_or_default(task, options)
-    special = [estimator for estimator in estimators if estimator.needs_model or estimator.needs_search]
+    special = [estimator for estimator in estimators if estimator.needs & {"model", "search"}]
     unfit = next((estimator for estimator in special if estimator.name not in task.estimators), None)
     with_queries = TASKS.find(task.id) or task
     if (
@@ -248,7 +248,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
         )
     if unfit is not None:
         searched = "rerankers" if unfit.reranks else "searches of a corpus"
-        what = searched if unfit.needs_search else "labels that checkpoints write"
+        what = searched if "search" in unfit.needs else "labels that checkpoints write"
         fitting = ", ".join(other.id for other in TASKS.values() if unfit.name in other.estimators)
         raise EmmsError(
             "estimator-unsuitable",
@@ -256,7 +256,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
             "choose other " + setting_ref("estimators") + f", or one of the tasks {fitting}",
         )
     first = estimators[0]
-    if options.dimensions and (first.reranks or not first.needs_search):
+    if options.dimensions and (first.reranks or "search" not in first.needs):
         problem = setting_ref("dimensions") + f" truncates embeddings of a search, but {first.name} orders the ranking"
         raise EmmsError("setting-without-effect", problem, "leave " + setting_ref("dimensions") + " out")
     return estimators
@@ -270,7 +270,7 @@ def _named_or_default(task: Task, options: ScoringOptions) -> EstimatorList:
 
 def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
-    packages = ("accelerate", "peft") if get_estimators(options.estimators).need_training else ()
+    packages = ("accelerate", "peft") if "training" in get_estimators(options.estimators).needs else ()
     return cache_key(
         "rows",
         spec.repo.id,

@@ -180,7 +180,7 @@ def seconds_of(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> dict[str, float
         "reading": plan.session.reading_seconds,
         "libraries": _IMPORT_SECONDS if embedding or checkpoints else 0.0,
         "label embeddings": embedding,
-        "BM25": bm25_seconds(sample, plan.options.scoring, cache) if plan.estimators.need_search else 0.0,
+        "BM25": bm25_seconds(sample, plan.options.scoring, cache) if "search" in plan.estimators.needs else 0.0,
         "checkpoints": checkpoints,
     }
 

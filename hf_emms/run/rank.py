@@ -236,7 +236,7 @@ def rank_with(
     if options.confirm is not None:
         check_head(plan.sample.task)  # before any checkpoint runs
     progress.expect(len(plan.candidates), "checkpoints")
-    if plan.estimators.need_training and plan.to_run:
+    if "training" in plan.estimators.needs and plan.to_run:
         costs, speed = plan_costs(plan)
         seconds = seconds_of(plan, costs) | {"reading": 0.0}  # it has been read
         progress.noted(f"short runs and features: {costs_in_words(seconds, speed)}")

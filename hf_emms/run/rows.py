@@ -43,10 +43,10 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
     """
     scoring, progress, estimators = inputs.scoring, inputs.progress, inputs.estimators
     model = None
-    if estimators.need_model:
+    if "model" in estimators.needs:
         from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 
-        for module in _OF_SHORT_RUNS if estimators.need_training else ():
+        for module in _OF_SHORT_RUNS if "training" in estimators.needs else ():
             import_module(module)
         # If features are computed too, they alone count as progress. Other events show that the worker is alive.
         counted = 0 if estimators.need_features else 1
@@ -128,8 +128,8 @@ def scoring_inputs(
     if features is None:
         return ScoringInputs(Moments.like(labels, 1), model=model)
     moments = _moments(features, inputs)
-    rows = (features[sample.input_of_row], labels, sample.groups) if estimators.need_rows else None
-    search = search_scores(features, sample, inputs.scoring, similarity) if estimators.need_search else None
+    rows = (features[sample.input_of_row], labels, sample.groups) if "rows" in estimators.needs else None
+    search = search_scores(features, sample, inputs.scoring, similarity) if "search" in estimators.needs else None
     return ScoringInputs(moments, rows, model, search)
 
 

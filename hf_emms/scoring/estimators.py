@@ -6,14 +6,14 @@ The leaderboard Space contains this module for the titles, so heavy imports happ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_emms.errors import EmmsError, Note, check_type
 from hf_emms.scoring import EmmsResult, Score
+from hf_emms.scoring.generative import short_run, word_error_rate, zero_shot
 from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Quantity
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NO_VARIATION = "The features are the same in every row and explain nothing. All weights of the checkpoint may be zero."
 
+Need = Literal["rows", "folds", "model", "search", "training"]
 # The estimators that are methods of EMMS.
 EMMS_METHODS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating")
 
@@ -65,12 +66,10 @@ class Estimator:
         name: The name in options and results.
         summary: One line for help and cards.
         function: Computes the score.
-        needs_rows: Whether it needs the features of all rows, not only their moments.
-        folds: Whether it has a value per fold.
-        needs_model: Whether it runs the checkpoint itself.
-        needs_search: Whether it scores a search of queries in a corpus. With `needs_model`, the checkpoint reranks
-            documents, and no features are needed.
-        trains: Whether it fine-tunes the checkpoint.
+        needs: A set of "rows" (the features of all rows, not only their moments), "folds" (the score has a value per
+            fold), "model" (the checkpoint itself, which it runs), "search" (a search of queries in a corpus), and
+            "training" (it fine-tunes the checkpoint). With "model" and "search", the checkpoint reranks documents,
+            and no features are needed.
         forwards: Upper limit of the rows that the checkpoint reads. A training step counts as three. For searches see
             `reranking.count_pairs`.
         title: Heading in tables. Defaults to the name.
@@ -83,11 +82,7 @@ class Estimator:
     name: str
     summary: str
     function: Callable[[ScoringInputs], Score]
-    needs_rows: bool = False
-    folds: bool = False
-    needs_model: bool = False
-    needs_search: bool = False
-    trains: bool = False
+    needs: Set[Need] = frozenset()
     forwards: int = 0
     title: str = ""
     reason: str = ""
@@ -97,11 +92,14 @@ class Estimator:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
+        if unknown := sorted(set(self.needs) - set(get_args(Need))):
+            what, known = f"{self.name} has unknown needs: {', '.join(unknown)}", ", ".join(get_args(Need))
+            raise EmmsError("unknown-need", what, f"choose from {known}")
 
     @property
     def reranks(self) -> bool:
         """Whether the checkpoint itself reranks documents, without features."""
-        return self.needs_model and self.needs_search
+        return self.needs >= {"model", "search"}
 
     def score(self, inputs: ScoringInputs) -> Score:
         """Compute the score, with the sign for which higher is better.
@@ -109,12 +107,8 @@ class Estimator:
         Raises:
             EmmsError: These inputs cannot be scored, or the score is NaN or Inf.
         """
-        needed = {
-            "rows": self.needs_rows,
-            "model": self.needs_model,
-            "search": self.needs_search and not self.needs_model,
-        }
-        if missing := [name for name, is_needed in needed.items() if is_needed and getattr(inputs, name) is None]:
+        reads = {"rows": "rows", "model": "model", "search": "model" if self.reranks else "search"}
+        if missing := [need for need in reads if need in self.needs and getattr(inputs, reads[need]) is None]:
             what = f"{self.name} needs more than was passed: {', '.join(missing)}"
             raise EmmsError("inputs-missing", what, "pass features and labels, or use hf-emms rank")
         result = self.function(inputs)
@@ -135,20 +129,9 @@ class EstimatorList(tuple[Estimator, ...]):
         return tuple(estimator.name for estimator in self)
 
     @property
-    def need_folds(self) -> bool:
-        return any(estimator.folds for estimator in self)
-
-    @property
-    def need_rows(self) -> bool:
-        return any(estimator.needs_rows for estimator in self)
-
-    @property
-    def need_model(self) -> bool:
-        return any(estimator.needs_model for estimator in self)
-
-    @property
-    def need_search(self) -> bool:
-        return any(estimator.needs_search for estimator in self)
+    def needs(self) -> Set[Need]:
+        """What at least one of them needs, see `Estimator`."""
+        return frozenset[Need]().union(*(estimator.needs for estimator in self))
 
     @property
     def need_features(self) -> bool:
@@ -157,11 +140,7 @@ class EstimatorList(tuple[Estimator, ...]):
 
     @property
     def need_label_embeddings(self) -> bool:
-        return not all(estimator.needs_model or estimator.needs_search for estimator in self)
-
-    @property
-    def need_training(self) -> bool:
-        return any(estimator.trains for estimator in self)
+        return not all(estimator.needs & {"model", "search"} for estimator in self)
 
 
 def score(
@@ -179,15 +158,15 @@ def score(
     if isinstance(features, Moments):
         inputs = ScoringInputs(features)
         return tuple(estimator.score(inputs) for estimator in estimators)
-    arrays.check_folds(folds, seed, fewest=2 if estimators.need_folds else 1)
+    arrays.check_folds(folds, seed, fewest=2 if "folds" in estimators.needs else 1)
     x = arrays.as_matrix(features, "features")
     table = arrays.as_labels(labels, len(x))
     ids = np.zeros(len(x), dtype=np.uint64)  # unused without folds and neighbours
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
-    elif estimators.need_folds or estimators.need_rows:
+    elif estimators.needs & {"folds", "rows"}:
         ids = arrays.groups_by_content([x])
-    moments = Moments.like(table, x.shape[1], folds=folds if estimators.need_folds else 1, seed=seed)
+    moments = Moments.like(table, x.shape[1], folds=folds if "folds" in estimators.needs else 1, seed=seed)
     moments.update_checked(x, table, ids)
     inputs = ScoringInputs(moments, (x, table, ids))
     return tuple(estimator.score(inputs) for estimator in estimators)
@@ -201,92 +180,152 @@ def get_method(name: str) -> Estimator:
     return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 
-def _deferred(module: str, name: str, *read: str) -> Callable[[ScoringInputs], Any]:
-    """Return a function that imports `name` from a module when it runs, and calls it with attributes of the inputs."""
-
-    def function(inputs: ScoringInputs) -> Any:
-        return getattr(import_module(f"hf_emms.scoring.{module}"), name)(*(getattr(inputs, what) for what in read))
-
-    return function
-
-
-def _emms(method: str, compute: Callable[[ScoringInputs], Score]) -> Callable[[ScoringInputs], EmmsResult]:
-    """Return a function that adds the notes of a method of EMMS to its score."""
-
-    def function(inputs: ScoringInputs) -> EmmsResult:
-        result, moments, constant = compute(inputs), inputs.moments, inputs.statistics.constant_columns
-        held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
-        notes = []
-        if constant == moments.d1:
-            notes.append(Note("features-without-variation", NO_VARIATION))
-        elif constant:
-            text = f"{constant} of {moments.d1} feature columns are constant and were ignored"
-            notes.append(Note("constant-columns", text))
-        if not held_out and moments.n <= moments.d1:
-            text = f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms"
-            notes.append(Note("fewer-rows-than-features", text))
-        if held_out and filled < moments.folds:
-            text = f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds"
-            notes.append(Note("empty-folds", text))
-        trace = result.details.pop("trace", ())
-        return EmmsResult(
-            *(result.value, result.stderr, result.folds, result.details),
-            method=method,
-            n=moments.n,
-            d1=moments.d1,
-            trace=trace,
-            notes=tuple(notes),
-        )
-
-    return function
+def _with_notes(method: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
+    """Return the score of a method of EMMS as its result, with notes about the rows."""
+    moments, constant = inputs.moments, inputs.statistics.constant_columns
+    held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
+    notes = []
+    if constant == moments.d1:
+        notes.append(Note("features-without-variation", NO_VARIATION))
+    elif constant:
+        text = f"{constant} of {moments.d1} feature columns are constant and were ignored"
+        notes.append(Note("constant-columns", text))
+    if not held_out and moments.n <= moments.d1:
+        text = f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms"
+        notes.append(Note("fewer-rows-than-features", text))
+    if held_out and filled < moments.folds:
+        text = f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds"
+        notes.append(Note("empty-folds", text))
+    trace = score.details.pop("trace", ())
+    return EmmsResult(
+        *(score.value, score.stderr, score.folds, score.details),
+        method=method,
+        n=moments.n,
+        d1=moments.d1,
+        trace=trace,
+        notes=tuple(notes),
+    )
 
 
-def _stacked(inputs: ScoringInputs) -> Score:
+def _emms(inputs: ScoringInputs) -> EmmsResult:
+    from hf_emms.scoring.cross_validation import ridge_score
+
+    return _with_notes("emms", ridge_score(inputs.statistics, inputs.fit), inputs)
+
+
+def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
     from hf_emms.scoring.neighbours import stack
 
     statistics = inputs.statistics
-    return stack(statistics, inputs.fit, statistics.rotated or inputs.moments.sample_of(*inputs.rows))
+    rows = statistics.rotated or inputs.moments.sample_of(*inputs.rows)
+    return _with_notes("emms_knn", stack(statistics, inputs.fit, rows), inputs)
 
 
-def _in_sample(method: str, name: str) -> Callable[[ScoringInputs], EmmsResult]:
-    return _emms(method, _deferred("in_sample", name, "statistics"))
+def _emms_exact(inputs: ScoringInputs) -> EmmsResult:
+    from hf_emms.scoring.in_sample import exact
+
+    return _with_notes("emms_exact", exact(inputs.statistics), inputs)
 
 
-def _reranked(name: str) -> Callable[[ScoringInputs], Score]:
-    return lambda inputs: _deferred("reranking", name, "search")(replace(inputs, search=inputs.model.reranked()))
+def _emms_one_pass(inputs: ScoringInputs) -> EmmsResult:
+    from hf_emms.scoring.in_sample import one_pass
+
+    return _with_notes("emms_one_pass", one_pass(inputs.statistics), inputs)
 
 
-_ridge = _emms("emms", _deferred("cross_validation", "ridge_score", "statistics", "fit"))
+def _emms_alternating(inputs: ScoringInputs) -> EmmsResult:
+    from hf_emms.scoring.in_sample import alternating
+
+    return _with_notes("emms_alternating", alternating(inputs.statistics), inputs)
+
+
+def _logme(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.in_sample import logme
+
+    return logme(inputs.moments)
+
+
+def _logme_flabels(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.in_sample import logme_flabels
+
+    return logme_flabels(inputs.moments)
+
+
+def _hscore(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.in_sample import hscore
+
+    return hscore(inputs.moments)
+
+
+def _knn(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.neighbours import knn
+
+    return knn(inputs.rows)
+
+
+def _zero_shot_ndcg(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.retrieval import zero_shot_ndcg
+
+    return zero_shot_ndcg(inputs.search)
+
+
+def _adapted_ndcg(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.retrieval import adapted_ndcg
+
+    return adapted_ndcg(inputs.search)
+
+
+def _sentence_search(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.retrieval import sentence_search
+
+    return sentence_search(inputs.search)
+
+
+def _mrr(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.retrieval import mrr
+
+    return mrr(inputs.search)
+
+
+def _recall(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.retrieval import recall
+
+    return recall(inputs.search)
+
+
+def _reranked_ndcg(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.reranking import reranked_ndcg
+
+    return reranked_ndcg(inputs.model.reranked())
+
+
+def _reranked_mrr(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.reranking import reranked_mrr
+
+    return reranked_mrr(inputs.model.reranked())
+
 
 ESTIMATORS: tuple[Estimator, ...] = (
-    Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
+    Estimator("emms", "EMMS, held-out residual", _emms, needs={"folds"}, title="EMMS"),
     Estimator(
         "emms_knn",
         "EMMS with neighbours: held-out, ridge and 3 nearest rows",
-        _emms("emms_knn", _stacked),
-        needs_rows=True,
-        folds=True,
+        _emms_knn,
+        needs={"rows", "folds"},
         title="EMMS + k-NN",
     ),
-    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("emms_exact", "exact")),
-    Estimator("emms_one_pass", "EMMS as in the official function", _in_sample("emms_one_pass", "one_pass")),
-    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("emms_alternating", "alternating")),
-    Estimator("logme", "LogME, corrected evidence", _deferred("in_sample", "logme", "moments"), title="LogME"),
-    Estimator("logme_flabels", "LogME on the label embeddings", _deferred("in_sample", "logme_flabels", "moments")),
-    Estimator("hscore", "H-score", _deferred("in_sample", "hscore", "moments"), title="H-score"),
-    Estimator(
-        "knn",
-        "10 nearest neighbours, leave-one-out",
-        _deferred("neighbours", "knn", "rows"),
-        needs_rows=True,
-        title="k-NN",
-    ),
+    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms_exact),
+    Estimator("emms_one_pass", "EMMS as in the official function", _emms_one_pass),
+    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms_alternating),
+    Estimator("logme", "LogME, corrected evidence", _logme, title="LogME"),
+    Estimator("logme_flabels", "LogME on the label embeddings", _logme_flabels),
+    Estimator("hscore", "H-score", _hscore, title="H-score"),
+    Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs={"rows"}, title="k-NN"),
     Estimator(
         "short_run",
         "bits per byte of held-out responses after fine-tuning on at most 200 rows; stored with a minus sign",
-        _deferred("generative", "short_run", "model"),
-        needs_model=True,
-        trains=True,
+        lambda inputs: short_run(inputs.model),
+        needs={"model", "training"},
         forwards=2056,  # 256 held-out rows, and three epochs of 200 rows
         quantity=BITS_PER_BYTE,
         title="Short run",
@@ -298,8 +337,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "zero_shot",
         "bits per byte of held-out responses before any fine-tuning; stored with a minus sign",
-        _deferred("generative", "zero_shot", "model"),
-        needs_model=True,
+        lambda inputs: zero_shot(inputs.model),
+        needs={"model"},
         forwards=256,
         quantity=BITS_PER_BYTE,
         title="Zero-shot",
@@ -307,8 +346,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "word_error_rate",
         "word error rate of ASR checkpoints before any fine-tuning; stored with a minus sign",
-        _deferred("generative", "word_error_rate", "model"),
-        needs_model=True,
+        lambda inputs: word_error_rate(inputs.model),
+        needs={"model"},
         forwards=512,  # 256 rows; decoding takes about as long as encoding
         quantity=ERROR_RATE,
         title="word error rate",
@@ -316,8 +355,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "zero_shot_ndcg",
         "nDCG@10 over the sample's corpus, before any fine-tuning",
-        _deferred("retrieval", "zero_shot_ndcg", "search"),
-        needs_search=True,
+        _zero_shot_ndcg,
+        needs={"search"},
         quantity=POINTS,
         title="nDCG@10",
         reason=(
@@ -329,16 +368,16 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "adapted_ndcg",
         "nDCG@10 of held-out queries after a ridge map from queries to documents",
-        _deferred("retrieval", "adapted_ndcg", "search"),
-        needs_search=True,
+        _adapted_ndcg,
+        needs={"search"},
         quantity=POINTS,
         title="adapted",
     ),
     Estimator(
         "sentence_search",
         "nDCG@10 of sentences that search for the rest of their documents, for a corpus without queries",
-        _deferred("retrieval", "sentence_search", "search"),
-        needs_search=True,
+        _sentence_search,
+        needs={"search"},
         quantity=POINTS,
         title="sentence search",
         reason=(
@@ -355,25 +394,24 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "mrr",
         "mean reciprocal rank of the first relevant document among ten",
-        _deferred("retrieval", "mrr", "search"),
-        needs_search=True,
+        _mrr,
+        needs={"search"},
         quantity=POINTS,
         title="MRR@10",
     ),
     Estimator(
         "recall",
         "share of the relevant documents among the first 100",
-        _deferred("retrieval", "recall", "search"),
-        needs_search=True,
+        _recall,
+        needs={"search"},
         quantity=POINTS,
         title="recall@100",
     ),
     Estimator(
         "reranked_ndcg",
         "nDCG@10 after reranking the first 100 documents by BM25, before any fine-tuning",
-        _reranked("reranked_ndcg"),
-        needs_model=True,
-        needs_search=True,
+        _reranked_ndcg,
+        needs={"model", "search"},
         quantity=POINTS,
         title="nDCG@10",
         reason=(
@@ -384,9 +422,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "reranked_mrr",
         "mean reciprocal rank of the first relevant document among the ten best reranked ones",
-        _reranked("reranked_mrr"),
-        needs_model=True,
-        needs_search=True,
+        _reranked_mrr,
+        needs={"model", "search"},
         quantity=POINTS,
         title="MRR@10",
     ),

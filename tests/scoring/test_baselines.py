@@ -138,6 +138,9 @@ def test_an_estimator_says_its_title_and_its_direction():
     assert loss.score(None) == Score(-0.5, 0.1, (-0.4, -0.6))
     with pytest.raises(EmmsError, match=r"unknown estimator 'parc'\n  → choose from emms, .*logme"):
         get_estimator("parc")
+    with pytest.raises(EmmsError) as caught:
+        Estimator("loss", "a loss", lambda inputs: Score(0.5), needs={"rows", "typo"})
+    assert caught.value.code == "unknown-need"
     for score, told in (Score(np.nan), "nan"), (Score(0.5, np.inf), "0.5 ± inf"), (Score(2, None, (np.nan,)), "2"):
         with pytest.raises(EmmsError, match=f"^broken is {told}, which is not a finite number$"):
             Estimator("broken", "a broken one", lambda inputs, score=score: score).score(None)

@@ -227,7 +227,7 @@ class Emms(evaluate.Metric):
         estimators = _estimators(options)
         groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
         seed, folds = options["seed"], options["folds"]
-        if estimators.need_rows:
+        if "rows" in estimators.needs:
             x = np.concatenate([x for x, _ in batches()])
             blocks = zip(*(_blocks(y) for _, y in batches()), strict=True) if table is None else ()
             labels = table or list(map(np.concatenate, blocks))
@@ -238,7 +238,9 @@ class Emms(evaluate.Metric):
                 rows = slice(start, start := start + len(x))
                 labels = LabelTable.of_rows(_blocks(y)) if table is None else table.take(rows)
                 if moments is None:
-                    moments = Moments.like(labels, x.shape[1], folds=folds if estimators.need_folds else 1, seed=seed)
+                    moments = Moments.like(
+                        labels, x.shape[1], folds=folds if "folds" in estimators.needs else 1, seed=seed
+                    )
                 moments.update_checked(x, labels, groups[rows])
             scores = score(moments, estimators=estimators, folds=folds, seed=seed)
         result, *others = scores
@@ -273,7 +275,7 @@ def _estimators(options: dict[str, Any]) -> EstimatorList:
 def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) -> np.ndarray:
     if groups is not None:
         return arrays.group_ids(groups, n)
-    if estimators.need_folds or estimators.need_rows:
+    if estimators.needs & {"folds", "rows"}:
         return arrays.groups_by_content(x for x, _ in batches())
     return np.zeros(n, dtype=np.uint64)
 

@@ -20,5 +20,5 @@ def class_spread(inputs: ScoringInputs) -> Score:
 
 
 CLASS_SPREAD = Estimator(
-    "class-spread", "share of the variance that lies between classes", class_spread, needs_rows=True
+    "class-spread", "share of the variance that lies between classes", class_spread, needs={"rows"}
 )
