@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
+
 import msgspec
 
 from hf_emms.errors import pluralize, setting_ref
@@ -11,6 +14,9 @@ _BALANCED = 3
 _MAX_EXAMPLE = 44
 _MOST_FREQUENT, _RAREST = 4, 2
 _MAX_UNUSED = 12
+# Characters per line of a preview, which terminals and the pages of the documentation show without scrolling.
+_WIDTH = 80
+_MAX_NAME, _MIN_CONTENT = 24, 16
 
 
 class ColumnReading(msgspec.Struct, frozen=True):
@@ -93,34 +99,50 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(columns) + unused
 
     def lines(self) -> list[str]:
-        """Return the preview: one line per role, each with the setting that changes it."""
+        """Return the preview: the task and each role with the setting that changes it. Long lines are wrapped."""
         others = [name for name in self.splits if name != self.split]
         count = "a stream" if self.examples is None else pluralize(self.examples, "example")
         head = f'{self.dataset}, split "{self.split}": {count}'
         head += f" (other splits: {', '.join(others)})" if others else ""
-        rows = [("task", "", self.task, str(setting_ref("task")))]
-        rows += [
-            (each.role, each.column, each.content, str(setting_ref(f"{each.role}_column"))) for each in self.columns
-        ]
-        width, name_width = (max(len(row[place]) for row in rows) for place in (0, 1))
-        texts = [f"  {role:<{width}}  {name:<{name_width}}  {text}" for role, name, text, _ in rows]
-        texts[0] = f"  {rows[0][0]:<{width}}  {self.task}"
-        text_width = max(map(len, texts))
-        lines = [f"{text:<{text_width}}  change with {flag}" for text, (*_, flag) in zip(texts, rows, strict=True)]
-        return [head, *lines, *(f"  {fact}" for fact in self.facts), *self._left_out()]
+        facts = [line for fact in (*self.facts, *self._left_out()) for line in _wrapped(fact, _WIDTH - 4)]
+        return [*_wrapped(head, _WIDTH), *self._settings(), *(f"  {line}" for line in facts)]
+
+    def _settings(self) -> list[str]:
+        """Return columns of texts: the role, what was read for it, and the setting that changes it."""
+        flags = [str(setting_ref(name)) for name in ("task", *(f"{each.role}_column" for each in self.columns))]
+        role_width = max(len("task"), *(len(each.role) for each in self.columns))
+        name_width = min(_MAX_NAME, max(len(each.column) for each in self.columns))
+        content_width = max(_MIN_CONTENT, _WIDTH - role_width - name_width - max(map(len, flags)) - 8)
+        cells = [("task", _wrapped(self.task, name_width + content_width + 2))]
+        for each in self.columns:
+            names, contents = _wrapped(each.column, name_width), _wrapped(each.content, content_width)
+            pairs = itertools.zip_longest(names, contents, fillvalue="")
+            cells.append((each.role, [f"{name:<{name_width}}  {content}" for name, content in pairs]))
+        text_width = max(len(text) for _, texts in cells for text in texts)
+        lines = [f"{'':<{role_width + text_width + 4}}  change with"]
+        for (role, texts), flag in zip(cells, flags, strict=True):
+            for number, text in enumerate(texts):
+                left, right = (role, flag) if number == 0 else ("", "")
+                lines.append(f"  {left:<{role_width}}  {text:<{text_width}}  {right}".rstrip())
+        return lines
 
     def _left_out(self) -> list[str]:
         lines = []
         if self.unused:
             more = f" and {len(self.unused) - _MAX_UNUSED} more" if len(self.unused) > _MAX_UNUSED else ""
-            lines.append(f"  unused: {', '.join(self.unused[:_MAX_UNUSED])}{more}")
+            lines.append(f"unused: {', '.join(self.unused[:_MAX_UNUSED])}{more}")
         if self.unused_inputs:
-            lines.append(f"  look like a part of the input, and are unused: {', '.join(self.unused_inputs)}")
+            lines.append(f"look like a part of the input, and are unused: {', '.join(self.unused_inputs)}")
         if self.skipped:
             more = "; …" if self.skipped > len(self.reasons) else ""
             reasons = f" ({'; '.join(self.reasons)}{more})" if self.reasons else ""
-            lines.append(f"  skipped {pluralize(self.skipped, 'example')}{reasons}")
+            lines.append(f"skipped {pluralize(self.skipped, 'example')}{reasons}")
         return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text; a word that is longer than a line is split."""
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def shortened(text: str) -> str:

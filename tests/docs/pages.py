@@ -18,6 +18,12 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def title_of(page: Path) -> str:
+    found = re.search(r"^# (.*)$", page.read_text(encoding="utf-8"), re.M)
+    assert found is not None, page
+    return found[1]
+
+
 def fences(page: Path, *languages: str) -> list[str]:
     """The fenced code blocks of these languages."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
@@ -32,12 +38,17 @@ def code_spans(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """Command lines: of shell blocks, of indented blocks, after "$ ", and in inline code."""
-    text = page.read_text(encoding="utf-8")
-    lines = [line for block in fences(page, "sh", "bash") for line in block.splitlines()]
+    text = _joined(page.read_text(encoding="utf-8"))
+    lines = [line for block in fences(page, "sh", "bash") for line in _joined(block).splitlines()]
     shown = [line for block in fences(page, "text", "") for line in block.splitlines()]
     lines += [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]
     lines += re.findall(r"^ {4}(\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     return [*lines, *code_spans(page)]
+
+
+def _joined(text: str) -> str:
+    """A text with the lines that a backslash continues on one line."""
+    return re.sub(r" \\\n +", " ", text)
 
 
 def imports(source: str) -> list[str]:

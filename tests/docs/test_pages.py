@@ -10,7 +10,7 @@ import yaml
 
 import hf_emms
 from tests import ROOT
-from tests.docs.pages import PAGES, code_spans, fences, imports, name_of, resolves
+from tests.docs.pages import PAGES, code_spans, fences, imports, name_of, resolves, title_of
 
 PATH = re.compile(r"(?:hf_emms|tests|scripts|docs|spaces_app|templates|\.ci|\.github)/[\w./*{}-]*")
 NUMBERS = re.compile(r"[\d.]+×?\*{0,2} \[[\d.]+ … [\d.]+\]")
@@ -65,6 +65,13 @@ def test_the_index_lists_every_page():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {file.name for pattern in ("*.md", "*.ipynb") for file in (ROOT / "docs").glob(pattern)} - {"README.md"}
     assert {name for name in pages if f"({name})" not in index} == set()
+
+
+def test_the_index_names_pages_by_their_titles():
+    index = ROOT / "docs" / "README.md"
+    links = re.findall(r"\[([^\]]+)\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8"))
+    assert len(links) > 40
+    assert [text for text, page in links if text != title_of(index.parent / page)] == []
 
 
 def test_the_readme_quotes_figures_that_were_measured():
