@@ -93,8 +93,8 @@ class Estimator:
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
         if unknown := sorted(set(self.needs) - set(get_args(Need))):
-            what, known = f"{self.name} has unknown needs: {', '.join(unknown)}", ", ".join(get_args(Need))
-            raise EmmsError("unknown-need", what, f"choose from {known}")
+            what, choices = f"{self.name} has unknown needs: {', '.join(unknown)}", ", ".join(get_args(Need))
+            raise EmmsError("unknown-need", what, f"choose from {choices}")
 
     @property
     def reranks(self) -> bool:
