@@ -60,20 +60,20 @@ class Extractor:
     """A loaded checkpoint that computes features of inputs.
 
     Attributes:
-        plan: How it was loaded.
+        spec: How it was loaded.
         width: Number of columns of a feature row, over all layers.
         layer_slices: Layer → its part of a feature row.
         refused: Layer → why this checkpoint lacks it; never all requested layers.
         parameters: Of the loaded part (a vision tower without its text tower).
     """
 
-    def __init__(self, plan: FeatureSpec, model: Any, reader: FeatureReader) -> None:
-        self.plan = plan
+    def __init__(self, spec: FeatureSpec, model: Any, reader: FeatureReader) -> None:
+        self.spec = spec
         self._model: Any = model
         self._reader: FeatureReader | None = reader
         self._layers, self._counts = reader.layers, reader.counts  # `info` is called after `close`, too
         self._device: torch.device = model.device
-        self._notes = {note.code: note for note in plan.notes}
+        self._notes = {note.code: note for note in spec.notes}
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.width = self._probe(reader)
         self.layer_slices = self._layers.slices_of(self.width)
@@ -94,7 +94,7 @@ class Extractor:
 
         reader = self._reader
         if reader is None:
-            raise EmmsError("closed", f"the extractor of {self.plan.repo.id} was closed")
+            raise EmmsError("closed", f"the extractor of {self.spec.repo.id} was closed")
         try:
             yield from to_numpy(reader.batches(inputs, batch_size))
         except EmmsError:
@@ -102,7 +102,7 @@ class Extractor:
         except _FAILURES as error:
             reason = next(iter(str(error).splitlines()), "")
             raise EmmsError(
-                "checkpoint-failed", f"{self.plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}"
+                "checkpoint-failed", f"{self.spec.repo.id} failed on its inputs: {type(error).__name__}: {reason}"
             ) from error
         finally:
             halvings = sum(forward.halvings for forward in reader.forwards)
@@ -115,7 +115,7 @@ class Extractor:
         return FeatureInfo(
             parameters=self.parameters,
             width=len(range(self.width)[self.layer_slices[layer]]),
-            architecture=self.plan.architecture.family,
+            architecture=self.spec.architecture.family,
             pooling=self._layers.describe(layer),
             general_notes=tuple(self._notes.values()),
             counts=copy(self._counts),
@@ -148,7 +148,7 @@ class Extractor:
         if features.ndim != 2:
             raise EmmsError(
                 "wrong-shape",
-                f"{self.plan.repo.id} gives features of shape {features.shape}, not a row for each input",
+                f"{self.spec.repo.id} gives features of shape {features.shape}, not a row for each input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )
         self.reset_counts()

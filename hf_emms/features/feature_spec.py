@@ -1,4 +1,4 @@
-"""Plan how to compute a checkpoint's features from its configuration files, and report about the features."""
+"""Determine how to compute a checkpoint's features from its configuration files, and report about the features."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """The plan of how a candidate's features are made.
+    """How to load a checkpoint and compute its features.
 
-    Its configuration files are in `folder`, the transformers model in a `subfolder`. With `code`, Python files of the
-    repository are run. Folders of sentence-transformers set the following.
+    Its configuration files are in `folder`, the transformers model in a `subfolder`. Folders of sentence-transformers
+    set all attributes from `behind` on.
 
     Attributes:
+        code: Whether to run Python files of the repository.
+        allow_pickle: Whether to unpickle weights that torch refuses to load without running code.
         behind: Folders of the Dense layers after the pooling.
         normalise: Whether to scale features to length 1 at the end.
         truncate_dim: The number of columns to keep after that, or None for all.
@@ -73,6 +75,7 @@ class FeatureSpec:
     similarity: Similarity = "cosine"
     reranker_parts: str = ""
     code: bool = False
+    allow_pickle: bool = False
     notes: tuple[Note, ...] = ()
 
     @property
@@ -128,14 +131,14 @@ def plan_extraction(
     purpose: str,
     *,
     dtype: str = "auto",
+    allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    prompts: FeatureOptions | FeatureSpec | None = None,
+    prompts: FeatureOptions | None = None,
 ) -> FeatureSpec:
-    """Return the plan of a checkpoint's features, from its configuration files.
+    """Return how to load a checkpoint and compute its features, from its configuration files.
 
     Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which produces the
-    same features on every device. The prompts of `prompts`, options or a plan, take the
-    place of the checkpoint's.
+    same features on every device. The prompts of `prompts` replace the checkpoint's.
 
     Raises:
         EmmsError: No or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
@@ -156,7 +159,7 @@ def plan_extraction(
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
     row = replace(architecture, family=_family(architecture, config))
-    spec = FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, **fields)
+    spec = FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, allow_pickle=allow_pickle, **fields)
     notes = [*_notes(spec, kind, is_described=bool(embedding))]
     name = embedding.get("document_prompt_name", "document")
     if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
@@ -165,7 +168,7 @@ def plan_extraction(
     return replace(spec, notes=tuple(notes))
 
 
-def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, str]:
+def _chosen_prompts(options: FeatureOptions | None) -> dict[str, str]:
     if options is None:
         return {}
     chosen = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
@@ -291,21 +294,21 @@ LOAD_FAILURES = (
 )
 
 
-def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
+def load_error(spec: FeatureSpec, part: str, error: BaseException) -> EmmsError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return EmmsError(
         "cannot-load",
-        f"the {part} of {plan.repo.id} cannot be loaded: {reason}",
-        f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
+        f"the {part} of {spec.repo.id} cannot be loaded: {reason}",
+        f"it is loaded from {spec.model_folder} as {spec.architecture.loader}",
     )
 
 
-def transformers_config(plan: FeatureSpec) -> Any:
+def transformers_config(spec: FeatureSpec) -> Any:
     """Return the configuration as an object of transformers, or None for a family that it does not support."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    model_type = plan.config.get("model_type")
-    return CONFIG_MAPPING[model_type].from_dict(dict(plan.config)) if model_type in CONFIG_MAPPING else None
+    model_type = spec.config.get("model_type")
+    return CONFIG_MAPPING[model_type].from_dict(dict(spec.config)) if model_type in CONFIG_MAPPING else None
 
 
 # Fields of `ReadCounts` that are maxima; the others are sums.

@@ -120,15 +120,14 @@ class LayerReader:
 
 def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool = True) -> LayerReader:
     """Create the reader of a checkpoint's layers. Without `spreads`, "spread" is only the last layer."""
-    plan = loaded.plan
-    pooling = find_pooling(loaded.pooling)
+    spec, pooling = loaded.spec, find_pooling(loaded.pooling)
     return LayerReader(
         replace(pooling, spreads=pooling.spreads and spreads),
-        plan.architecture.first_layer,
+        spec.architecture.first_layer,
         layers,
         behind=getattr(loaded.model, BEHIND, None),
-        normalise=plan.normalise,
-        truncate_dim=plan.truncate_dim,
+        normalise=spec.normalise,
+        truncate_dim=spec.truncate_dim,
     )
 
 

@@ -10,12 +10,13 @@ import shutil
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +25,8 @@ from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json,
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.options.registry import by_reference
+
+T = TypeVar("T")
 
 # Name of the layers of `FeatureSpec.behind` in a loaded model.
 BEHIND = "layers_behind_pooling"
@@ -42,57 +45,69 @@ _NEED_POOLER = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A loaded model without a head, and its pooling, which differs from the plan if a fallback has no pooler."""
+    """A loaded model without a head, and its pooling, which differs from the spec if a fallback has no pooler."""
 
-    plan: FeatureSpec
+    spec: FeatureSpec
     model: Any
     pooling: str
 
 
-def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool) -> LoadedModel:
+def load_model(spec: FeatureSpec) -> LoadedModel:
     """Load the model on the CPU. Raises an `EmmsError` if weights are unreadable, unsafe or do not fit the config."""
-    note = "pickled weights (pytorch_model.bin), read by torch's loader that runs no code" if weights.pickled else None
-    try:
-        check_size(plan, weights)
-        try:
-            model, report = _from_pretrained(plan, weights.folder, weights.pickled)
-        except pickle.UnpicklingError as error:
-            if not allow_pickle:
-                raise _refused_pickle(plan, error) from error
-            with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                _unpickle(weights.folder, Path(folder))
-                model, report = _from_pretrained(plan, Path(folder), pickled=True)
-            note = "pickled weights (pytorch_model.bin), unpickled in full, as was allowed"
-    except EmmsError:
-        raise
-    except LOAD_FAILURES as error:
-        raise load_error(plan, "weights", error) from error
+    weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
+    (model, report), notes = read_weights(spec, weights, partial(_from_pretrained, spec, weights))
     for part in model.modules():  # a single forward pass needs no cached keys and values
         if hasattr(getattr(part, "config", None), "use_cache"):
             part.config.use_cache = False
     for name, saved, needed in sorted(report["mismatched_keys"]):
         raise EmmsError(
             "weights-mismatch",
-            f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
+            f"the weights of {spec.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
             f"not {tuple(needed)}",
             "config.json and weights do not belong together",
         )
-    pooling = _check_complete(plan, set(report["missing_keys"]))
-    for part in plan.architecture.unused:
+    pooling = _check_complete(spec, set(report["missing_keys"]))
+    for part in spec.architecture.unused:
         setattr(model, part, None)
-    if plan.behind:
-        model.add_module(BEHIND, torch.nn.Sequential(*(_load_dense(plan, path) for path in plan.behind)))
-    notes = plan.notes if note is None else (*plan.notes, Note("pickled-weights", note))
-    return LoadedModel(replace(plan, notes=notes), model, pooling)
+    if spec.behind:
+        model.add_module(BEHIND, torch.nn.Sequential(*(_load_dense(spec, path) for path in spec.behind)))
+    return LoadedModel(replace(spec, notes=(*spec.notes, *notes)), model, pooling)
 
 
-def check_size(plan: FeatureSpec, weights: Weights) -> None:
+def read_weights(spec: FeatureSpec, weights: Weights, load: Callable[[Path], T]) -> tuple[T, tuple[Note, ...]]:
+    """Return the result of `load` for a folder with the weights, and notes on how they were read.
+
+    `load` reads only tensors from pickles. If a pickle contains more and `FeatureSpec.allow_pickle` permits it, `load`
+    gets a copy of the folder with only its tensors.
+
+    Raises:
+        EmmsError: The weights are unreadable or unsafe.
+    """
+    note = "pickled weights (pytorch_model.bin), read by torch's loader that runs no code"
+    try:
+        try:
+            loaded = load(weights.folder)
+        except pickle.UnpicklingError as error:
+            if not spec.allow_pickle:
+                raise _refused_pickle(spec, error) from error
+            with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                _unpickle(weights.folder, Path(folder))
+                loaded = load(Path(folder))
+            note = "pickled weights (pytorch_model.bin), unpickled in full, as was allowed"
+    except EmmsError:
+        raise
+    except LOAD_FAILURES as error:
+        raise load_error(spec, "weights", error) from error
+    return loaded, (Note("pickled-weights", note),) if weights.pickled else ()
+
+
+def check_size(spec: FeatureSpec, weights: Weights) -> None:
     """Check the size of the model that a configuration describes, before allocating memory.
 
     Raises:
         EmmsError: If the model has more parameters than the files have bits, or exceeds the memory of this process.
     """
-    model = _model_without_memory(plan)
+    model = _model_without_memory(spec)
     if model is None:
         return
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -100,41 +115,41 @@ def check_size(plan: FeatureSpec, weights: Weights) -> None:
     if parameters > max(8 * stored, _FEW_PARAMETERS):
         raise EmmsError(
             "weights-mismatch",
-            f"config.json of {plan.repo.id} describes {parameters:,} parameters, and its weights have "
+            f"config.json of {spec.repo.id} describes {parameters:,} parameters, and its weights have "
             f"{format_bytes(stored)}",
             "config.json and weights do not belong together",
         )
-    needed = parameters * getattr(torch, plan.dtype).itemsize + sum(buffer.nbytes for buffer in model.buffers())
+    needed = parameters * getattr(torch, spec.dtype).itemsize + sum(buffer.nbytes for buffer in model.buffers())
     total = total_main_memory()
     if needed > total:
         raise EmmsError(
             "out-of-memory",
-            f"{plan.repo.id} takes {format_bytes(needed)} in {plan.dtype}, and {format_bytes(total)} of memory is all "
+            f"{spec.repo.id} takes {format_bytes(needed)} in {spec.dtype}, and {format_bytes(total)} of memory is all "
             "that there is",
             "choose a smaller checkpoint, or " + setting_ref("dtype", "bfloat16"),
         )
 
 
-def _check_layers(plan: FeatureSpec, settings: dict[str, Any]) -> None:
+def _check_layers(spec: FeatureSpec, settings: dict[str, Any]) -> None:
     """Raise an `EmmsError` for a negative number of layers, or one that would fill the memory even without weights."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            _check_layers(plan, value)
+            _check_layers(spec, value)
         elif isinstance(value, int) and not 0 <= value <= _MAX_LAYERS and re.search("layers$|blocks$|depth$", name):
-            problem = f"config.json of {plan.repo.id} asks for {value:,} layers ({name})"
+            problem = f"config.json of {spec.repo.id} asks for {value:,} layers ({name})"
             raise EmmsError("weights-mismatch", problem, "config.json and weights do not belong together")
 
 
-def _model_without_memory(plan: FeatureSpec) -> Any:
+def _model_without_memory(spec: FeatureSpec) -> Any:
     """Build the model of a configuration on the meta device. Returns None if that is not possible."""
-    config = transformers_config(plan)
+    config = transformers_config(spec)
     if config is None:
         return None
-    _check_layers(plan, config.to_dict())
-    arguments = load_options(plan)
+    _check_layers(spec, config.to_dict())
+    arguments = load_options(spec)
     for name in [name for name in arguments if hasattr(config, name)]:
         setattr(config, name, arguments.pop(name))
-    loader = _loader(plan)
+    loader = _loader(spec)
     build = getattr(loader, "_from_config", None) or getattr(loader, "from_config", None)
     try:
         with torch.device("meta"):
@@ -143,26 +158,27 @@ def _model_without_memory(plan: FeatureSpec) -> Any:
         return None  # loading it says why
 
 
-def _from_pretrained(plan: FeatureSpec, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
-    """Load the model with the loading report of transformers, which reads only tensors from pickles."""
-    model, report = _loader(plan).from_pretrained(
+def _from_pretrained(spec: FeatureSpec, weights: Weights, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Load the model from a folder with the loading report of transformers."""
+    check_size(spec, weights)
+    model, report = _loader(spec).from_pretrained(
         folder,
-        dtype=getattr(torch, plan.dtype),
-        use_safetensors=not pickled,
-        trust_remote_code=plan.code,
+        dtype=getattr(torch, spec.dtype),
+        use_safetensors=not weights.pickled,
+        trust_remote_code=spec.code,
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # `load_model` reports them, with names and shapes
-        **load_options(plan),
+        **load_options(spec),
     )
     return model, report
 
 
-def _loader(plan: FeatureSpec) -> Any:
+def _loader(spec: FeatureSpec) -> Any:
     """Return the class that loads the checkpoint."""
     import transformers
 
-    name = plan.architecture.loader
+    name = spec.architecture.loader
     return by_reference(name) if ":" in name else getattr(transformers, name)
 
 
@@ -178,54 +194,54 @@ def _unpickle(folder: Path, to: Path) -> None:
             shutil.copy(path, to)
 
 
-def _refused_pickle(plan: FeatureSpec, error: pickle.UnpicklingError) -> EmmsError:
+def _refused_pickle(spec: FeatureSpec, error: pickle.UnpicklingError) -> EmmsError:
     """Return the error for a pickle that contains more than tensors, or is damaged."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     reason = f"they contain more than tensors: {asked[1]}" if asked else "they are damaged, or of an old format"
     return EmmsError(
         "pickled-weights",
-        f"the pickled weights of {plan.repo.id} cannot be read without running code: {reason}",
+        f"the pickled weights of {spec.repo.id} cannot be read without running code: {reason}",
         "choose a checkpoint with safetensors; if you trust it: " + setting_ref("allow_pickle", True),
     )
 
 
-def _load_dense(plan: FeatureSpec, subfolder: str) -> torch.nn.Module:
+def _load_dense(spec: FeatureSpec, subfolder: str) -> torch.nn.Module:
     """Load a Dense layer of sentence-transformers: a linear layer with an activation."""
-    settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
+    settings = read_json(spec.repo, spec.folder / subfolder / "config.json")
     name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     activation = getattr(torch.nn, name, None)
     if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)) or settings.get("use_residual"):
         raise EmmsError(
             "unsupported-modules",
-            f"{plan.repo.id} has a Dense layer with the activation {name} or a residual ({subfolder}/config.json)",
+            f"{spec.repo.id} has a Dense layer with the activation {name} or a residual ({subfolder}/config.json)",
             "hf_emms reads activations of torch.nn without a residual",
         )
     try:
-        tensors = read_tensors(fetch_weights(plan.repo, subfolder=subfolder).single)
+        tensors = read_tensors(fetch_weights(spec.repo, subfolder=subfolder).single)
         outputs, width = tensors["linear.weight"].shape
         with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
             linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
             dense = torch.nn.Sequential(OrderedDict(linear=linear, activation=activation()))
         dense.load_state_dict(tensors, assign=True)
-        return dense.to(getattr(torch, plan.dtype))
+        return dense.to(getattr(torch, spec.dtype))
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
-        raise load_error(plan, f"layer {subfolder}", error) from error
+        raise load_error(spec, f"layer {subfolder}", error) from error
 
 
-def load_options(plan: FeatureSpec) -> dict[str, Any]:
+def load_options(spec: FeatureSpec) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that a checkpoint needs."""
-    options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
-    if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
+    options: dict[str, Any] = {"add_pooling_layer": False} if spec.architecture.poolerless else {}
+    if spec.pooling == "text_embeds" and "projection_dim" in spec.config:
         # Some CLIP configurations have a wrong projection_dim for the text tower and the right one for the full model.
-        options["projection_dim"] = plan.config["projection_dim"]
-    if plan.architecture.loader == "TimmWrapperModel":
-        options["model_args"] = _timm_arguments(plan)
+        options["projection_dim"] = spec.config["projection_dim"]
+    if spec.architecture.loader == "TimmWrapperModel":
+        options["model_args"] = _timm_arguments(spec)
     return options
 
 
-def _timm_arguments(plan: FeatureSpec) -> dict[str, Any]:
+def _timm_arguments(spec: FeatureSpec) -> dict[str, Any]:
     """Return the arguments in config.json that describe an architecture of timm.
 
     Raises:
@@ -234,43 +250,43 @@ def _timm_arguments(plan: FeatureSpec) -> dict[str, Any]:
     """
     import timm
 
-    architecture = str(plan.config.get("architecture", ""))
+    architecture = str(spec.config.get("architecture", ""))
     # timm 1.0.31 saves the number of classes there as well; the wrapper passes another and would fail on two.
-    arguments = {k: v for k, v in (plan.config.get("model_args") or {}).items() if k != "num_classes"}
+    arguments = {k: v for k, v in (spec.config.get("model_args") or {}).items() if k != "num_classes"}
     of_loading = inspect.signature(timm.create_model).parameters
     refused = [name for name in arguments if name in of_loading or name.startswith("pretrained")]
     refused += [architecture] if ":" in architecture or "/" in architecture else []
     if refused:
         raise EmmsError(
             "other-repository",
-            f"config.json of {plan.repo.id} may name other files: {', '.join(refused)}",
+            f"config.json of {spec.repo.id} may name other files: {', '.join(refused)}",
             "choose a checkpoint whose architecture is a name such as resnet50, and whose model_args describe it",
         )
     return arguments
 
 
-def _check_complete(plan: FeatureSpec, missing: set[str]) -> str:
+def _check_complete(spec: FeatureSpec, missing: set[str]) -> str:
     """Return the pooling; an EmmsError where transformers initialised weights that it needs at random."""
-    pooling = plan.pooling
+    pooling = spec.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
         pooling = "spatial_mean"
     if pooling not in _NEED_POOLER:
         missing = {name for name in missing if "pooler" not in name.split(".")}
-    missing = {name for name in missing if name.split(".")[0] not in plan.architecture.unused}
+    missing = {name for name in missing if name.split(".")[0] not in spec.architecture.unused}
     if missing:
         raise EmmsError(
             "weights-missing",
-            f"the weights of {plan.repo.id} lack {pluralize(len(missing), 'tensor')} that its architecture "
-            f"({plan.architecture.family}) needs, e.g. {min(missing)}",
+            f"the weights of {spec.repo.id} lack {pluralize(len(missing), 'tensor')} that its architecture "
+            f"({spec.architecture.family}) needs, e.g. {min(missing)}",
             "they would be random numbers: check that config.json and weights belong together",
         )
     return pooling
 
 
-def is_tested(plan: FeatureSpec) -> bool:
+def is_tested(spec: FeatureSpec) -> bool:
     """Return whether the tests of hf_emms cover the architecture: it has a row here, and no own code."""
-    row = plan.architecture
-    return not (plan.code or row.package or row.loader == "AutoModel")
+    row = spec.architecture
+    return not (spec.code or row.package or row.loader == "AutoModel")
 
 
 # While loading, transformers replaces functions of torch, such as initialisers, for all threads.

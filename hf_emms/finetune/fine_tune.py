@@ -184,7 +184,12 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
         if row.revision is not None and repo.revision != row.revision:
             raise EmmsError("changed", f"{row.checkpoint} has changed since it was ranked", "rank it again")
     return plan_extraction(
-        repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=options.features
+        repo,
+        task.input,
+        task.id,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+        prompts=options.features,
     )
 
 

@@ -24,7 +24,7 @@ _RANK, _ALPHA, _LORA_DROPOUT = 8, 16, 0.05
 _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 
 
-def load_network(spec: FeatureSpec, splits: Splits, method: str = "full", *, allow_pickle: bool = False) -> Network:
+def load_network(spec: FeatureSpec, splits: Splits, method: str = "full") -> Network:
     """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
 
     Raises:
@@ -32,8 +32,7 @@ def load_network(spec: FeatureSpec, splits: Splits, method: str = "full", *, all
     """
     keep_freed_memory()
     with quiet_transformers():
-        head = head_of(splits.task)
-        network = head.build(spec, splits.task.input, splits.train, allow_pickle=allow_pickle)
+        network = head_of(splits.task).build(spec, splits.task.input, splits.train)
     network.notes = [*spec.notes, *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network

@@ -74,7 +74,7 @@ def run_job(
     )
 
     def load() -> Network:
-        network = load_network(job.spec, splits, job.recipe.method, allow_pickle=options.allow_pickle)
+        network = load_network(job.spec, splits, job.recipe.method)
         job.spec.check_unchanged()
         return network
 

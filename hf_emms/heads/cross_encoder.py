@@ -72,8 +72,8 @@ def load_cross_encoder(spec: FeatureSpec, device: torch.device, layers: JoinedLa
         problem = f"{spec.repo.id} cannot rerank documents: it has {model.num_labels} outputs instead of 1"
         raise EmmsError("several-outputs", problem, "choose another checkpoint")
     text = f"Scored by CrossEncoder of sentence-transformers, because it has {spec.reranker_parts}."
-    plan = replace(spec, notes=(*spec.notes, Note("cross-encoder", text)))
-    return Extractor(plan, model, _PredictedPairs(model, layers))
+    spec = replace(spec, notes=(*spec.notes, Note("cross-encoder", text)))
+    return Extractor(spec, model, _PredictedPairs(model, layers))
 
 
 class _PredictedPairs(FeatureReader):

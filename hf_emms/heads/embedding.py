@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import TOWER_POOLINGS
-from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
+from hf_emms.features.checkpoint_files import SAFETENSORS_NAME
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.head import Head, Network
@@ -51,13 +51,10 @@ class EmbeddingHead(Head):
     trains_embeddings = is_measured_first = True
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
-    def build(
-        self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
-    ) -> EmbeddingNetwork:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
-        weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
-        return self.network(load_model(spec, weights, allow_pickle=allow_pickle))
+        return self.network(load_model(spec))
 
     @abstractmethod
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
@@ -71,7 +68,7 @@ class EmbeddingNetwork(Network):
         from hf_emms.features.layers import plan_layers
         from hf_emms.heads.modules import Embedder
 
-        spec, base = loaded.plan, loaded.model
+        spec, base = loaded.spec, loaded.model
         is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
         if loaded.pooling in TOWER_POOLINGS or not (is_mean or (spec.folder / MODULES).is_file()):
             raise EmmsError(

@@ -173,7 +173,7 @@ class Head(ABC):
         return 0
 
     @abstractmethod
-    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
         """Load a checkpoint with a head for training rows: its own if that fits, else a new one.
 
         Raises:
@@ -314,9 +314,7 @@ class FeatureHead(Head):
         """Return the arguments of the class of transformers for training rows with these references."""
         return {}
 
-    def build(
-        self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
-    ) -> FeatureNetwork:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> FeatureNetwork:
         from hf_emms.heads.modules import class_with_head, load_base, load_with_head
 
         loader = class_with_head(spec, self.auto_class, self.excluded_model_types)
@@ -327,7 +325,7 @@ class FeatureHead(Head):
             network.head, network.has_new_head = names, is_new
             network.start(train)
             return network
-        base, features = load_base(spec, modality, allow_pickle=allow_pickle)
+        base, features = load_base(spec, modality)
         network = self.network(spec, modality, base, references, has_head=False)
         network.add_layers(features, train)
         network.notes = [Note("new-layers", self.layers_note), *network.notes]
@@ -338,7 +336,7 @@ class FeatureHead(Head):
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import load_base
 
-        base, features = load_base(spec, modality, allow_pickle=False)
+        base, features = load_base(spec, modality)
         network = self.network(spec, modality, base, references, has_head=False)
         network.load_layers(features, weights)
         return network

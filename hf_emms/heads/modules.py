@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
-from hf_emms.features.load import check_size, load_model, load_options
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.features.load import check_size, load_model, load_options, read_weights
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.inputs.modality import Modality
 
@@ -49,18 +48,19 @@ def load_pretrained(
     """Load a checkpoint on the CPU as a class of transformers.
 
     Returns:
-        The model, the names of the parameters that the checkpoint lacks, and the names of parameters with another.
+        The model, the names of the parameters that the checkpoint lacks, and the names of parameters with another
         shape in the checkpoint. All of these are random.
 
     Raises:
         EmmsError: The checkpoint cannot be loaded.
     """
     weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
-    try:
+
+    def load(folder: Path) -> tuple[Any, dict[str, Any]]:
         with torch.random.fork_rng(devices=[]):  # some models draw random numbers even on the meta device
             check_size(spec, weights)
         model, report = loader.from_pretrained(
-            weights.folder,
+            folder,
             dtype=dtype,
             use_safetensors=not weights.pickled,
             trust_remote_code=spec.code,
@@ -70,10 +70,9 @@ def load_pretrained(
             **{name: value for name, value in load_options(spec).items() if name == "model_args"},
             **config,
         )
-    except EmmsError:
-        raise
-    except LOAD_FAILURES as error:
-        raise load_error(spec, "weights", error) from error
+        return model, report
+
+    (model, report), _ = read_weights(spec, weights, load)
     return model, set(report["missing_keys"]), {name for name, *_ in report["mismatched_keys"]}
 
 
@@ -201,8 +200,7 @@ class ModelWithHead(nn.Module):
         save_file(tensors, folder / HEAD_WEIGHTS)
 
 
-def load_base(spec: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
+def load_base(spec: FeatureSpec, modality: Modality) -> tuple[Any, Features]:
     """Load the checkpoint without a head, and return it with its pooled feature, or token states for pairs of texts."""
-    weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
-    loaded = load_model(spec, weights, allow_pickle=allow_pickle)
+    loaded = load_model(spec)
     return loaded.model, modality.trained_features(loaded)

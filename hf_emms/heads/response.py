@@ -65,7 +65,7 @@ class ResponseHead(Head):
         """Count responses that are half as long as they may be."""
         return math.ceil(min(len(split), _WRITTEN_ROWS) / _WRITTEN_BATCH) * _MAX_NEW_TOKENS // 2
 
-    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
         model = load_language_model(spec)
         reader = prompt_reader(spec, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:

@@ -60,7 +60,7 @@ class TranscriptHead(Head):
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("an empty transcript", [""] * len(split))
 
-    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
         load_jiwer()  # fail before training
         if asr_class(spec) == _CTC:
             return _with_ctc_head(spec, [_transcript(row) for row in train.references])

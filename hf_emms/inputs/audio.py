@@ -327,7 +327,7 @@ class _Audio(EncodedModality):
     ) -> SoundFeatures:
         from hf_emms.features.layers import plan_layers
 
-        return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
+        return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.spec.dtype)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_sound_reader(spec)

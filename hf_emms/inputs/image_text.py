@@ -174,7 +174,7 @@ class _ImageText(Modality):
         from hf_emms.features.fusion import Fused, find_fusion
         from hf_emms.features.layers import JoinedLayers
 
-        spec, model = loaded.plan, loaded.model
+        spec, model = loaded.spec, loaded.model
         if spec.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
             raise EmmsError(
                 "unsupported-family",

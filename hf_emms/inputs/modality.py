@@ -162,7 +162,6 @@ class Modality:
         spec: FeatureSpec,
         *,
         device: str = "auto",
-        allow_pickle: bool = False,
         layers: tuple[str, ...] = (LAST,),
         spans: bool = False,
     ) -> Extractor:
@@ -171,7 +170,6 @@ class Modality:
         Args:
             spec: How the checkpoint reads this modality.
             device: "auto" (cuda, else mps, else cpu), "cuda", "mps" or "cpu"; "cuda:1" is the second GPU.
-            allow_pickle: Whether to unpickle weights that torch refuses to load without running code.
             layers: The layers that become features, as `options.layer_names` writes them.
             spans: Whether the inputs will be `Spans` of pairs of texts instead of `Pairs`.
 
@@ -179,22 +177,20 @@ class Modality:
             EmmsError: The checkpoint is refused, incomplete, corrupt or unsuitable. The message names the file and the
                 repository.
         """
-        from hf_emms.features.checkpoint_files import fetch_weights
         from hf_emms.features.device import choose_device, prepare_for_cpu
         from hf_emms.features.extractor import Extractor
         from hf_emms.features.load import is_tested, load_model, quiet_transformers
 
         torch_device = choose_device(device)
-        weights = fetch_weights(spec.repo, subfolder=spec.subfolder)
         with quiet_transformers():
             processors = self.load_processors(spec, torch_device)
-            loaded = load_model(spec, weights, allow_pickle=allow_pickle)
-            notes = (*loaded.plan.notes, *self.reading_notes(loaded.plan, processors))
-            loaded = replace(loaded, plan=replace(loaded.plan, notes=notes))
+            loaded = load_model(spec)
+            notes = (*loaded.spec.notes, *self.reading_notes(loaded.spec, processors))
+            loaded = replace(loaded, spec=replace(loaded.spec, notes=notes))
             model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
                 prepare_for_cpu(model, channels_last=is_tested(spec))
-            return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
+            return Extractor(loaded.spec, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
     def load_processors(self, spec: FeatureSpec, device: torch.device) -> Any:
         """Load the tokenizer or processor for `feature_reader`. The model is loaded after it."""

@@ -372,7 +372,7 @@ class _Prompt(TokenizedModality):
         from hf_emms.features.layers import plan_layers
 
         return PromptFeatures(
-            loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)
+            loaded.model, prompt_reader(loaded.spec, loaded.model, processors), plan_layers(loaded, layers)
         )
 
 

@@ -89,7 +89,7 @@ class _Search(TokenizedModality):
     ) -> SearchFeatures:
         from hf_emms.features.layers import plan_layers
 
-        spec = loaded.plan
+        spec = loaded.spec
         reader = text_reader(spec, loaded.model, processors)
         # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
         states = plan_layers(loaded, layers, spreads=False)

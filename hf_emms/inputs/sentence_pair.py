@@ -35,11 +35,11 @@ class _SentencePair(TokenizedModality):
         from hf_emms.features.layers import JoinedLayers
         from hf_emms.features.pooling import token_states
 
-        name = loaded.plan.repo.id
+        name = loaded.spec.repo.id
         if loaded.pooling in TOWER_POOLINGS:
             problem = f"{name} is a text tower, which has no token states to compare"
             raise EmmsError("no-token-states", problem, "remove the checkpoint from the list")
-        reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
+        reader = text_pair_reader(loaded.model, text_reader(loaded.spec, loaded.model, processors))
         summary = "[u, v, |u - v|, u * v] of both texts read together, each the mean of its tokens"
         states = token_states(loaded.pooling)
         return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary), compared)

@@ -305,8 +305,8 @@ class _Text(TokenizedModality):
     ) -> TextFeatures:
         from hf_emms.features.layers import plan_layers
 
-        reader = text_reader(loaded.plan, loaded.model, processors)
-        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), loaded.plan.prompt)
+        reader = text_reader(loaded.spec, loaded.model, processors)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), loaded.spec.prompt)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_training_texts(spec, model)

@@ -390,8 +390,8 @@ class _TextPair(TokenizedModality):
         from hf_emms.features.layers import JoinedLayers
         from hf_emms.features.pooling import token_states
 
-        name, states = loaded.plan.repo.id, token_states(loaded.pooling)
-        reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
+        name, states = loaded.spec.repo.id, token_states(loaded.pooling)
+        reader = text_pair_reader(loaded.model, text_reader(loaded.spec, loaded.model, processors))
         if spans:
             joined = JoinedLayers(layers, name, "mean of the span's tokens, read with question and context")
             return SpanFeatures(_means_of_runs(loaded.model, states), loaded.model, reader, joined)

@@ -31,7 +31,7 @@ class _Words(TokenizedModality):
         from hf_emms.features.layers import LayerReader
         from hf_emms.features.pooling import find_pooling, states_at_places
 
-        spec, model = loaded.plan, loaded.model
+        spec, model = loaded.spec, loaded.model
         reader = word_reader(text_reader(spec, model, processors))
         pooling = states_at_places(find_pooling(loaded.pooling))
         first = spec.architecture.first_layer

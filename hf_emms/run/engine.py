@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
@@ -10,37 +9,24 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
-from typing import TypeVar
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, checkpoint_errors
+from hf_emms.errors import checkpoint_errors
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.hub import CANCELLED
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.extraction import EngineInput, prefetch_weights
+from hf_emms.run.plan import or_failed_row
 from hf_emms.run.rows import run_checkpoint
 from hf_emms.run.worker import Emit, EmittingProgress, Event, WorkerError, run_in_worker
-
-T = TypeVar("T")
 
 # Checkpoints that may be downloaded before they are needed: a slow download delays none, and an interrupted run leaves
 # few unused files.
 AHEAD = 2
 # Seconds between two reports that a download is still running.
 _WAIT_SECONDS = 5.0
-_LOG = logging.getLogger(__name__)
-
-
-def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
-    """Return a call's result, or a failed row if the checkpoint that it loads, runs or scores raises an error."""
-    try:
-        with checkpoint_errors():
-            return call()
-    except EmmsError as error:
-        _LOG.debug("%s failed", checkpoint, exc_info=True)
-        return Row(checkpoint, revision, error=error.message)
 
 
 def run_checkpoints(inputs: EngineInput) -> Generator[Row, None, None]:

@@ -32,7 +32,7 @@ class EngineInput:
     """Checkpoints, the sample that they run on, and how.
 
     Attributes:
-        checkpoints: Name in the ranking → plan of the features, in the order of the ranking's plan.
+        checkpoints: Name in the ranking → its feature spec, in the order of the plan.
         labels: The F-labels of the sample's N rows.
     """
 
@@ -117,7 +117,6 @@ def _computed(
     extractor = sample.task.input.load_extractor(
         spec,
         device=running.device,
-        allow_pickle=running.allow_pickle,
         layers=layers,
         spans=isinstance(sample.inputs, Spans),
     )

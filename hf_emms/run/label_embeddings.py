@@ -49,8 +49,15 @@ def embed_texts(
         )
     from hf_emms.features.device import gather_batches
 
-    spec = plan_extraction(encoder, TEXT, "label embedding", dtype=dtype, trust_remote_code=trust_remote_code)
-    with closing(TEXT.load_extractor(spec, device=device, allow_pickle=allow_pickle)) as extractor:
+    spec = plan_extraction(
+        encoder,
+        TEXT,
+        "label embedding",
+        dtype=dtype,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    with closing(TEXT.load_extractor(spec, device=device)) as extractor:
         embeddings = gather_batches(extractor.batches(texts), len(texts))
         for note in extractor.notes:
             on_note(f"{encoder.id}: {note}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_root
-from hf_emms.errors import EmmsError, Note, parse_count, pluralize, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, Note, checkpoint_errors, parse_count, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import (
@@ -30,18 +31,20 @@ from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
-from hf_emms.run.engine import or_failed_row
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
 
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
+T = TypeVar("T")
+
 # Part of the key of every row. Increase it if the same inputs produce a different row.
 ROW_VERSION = 16
 
 # Number of checkpoints to look up at the same time.
 _THREADS = 4
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -371,6 +374,16 @@ def _resolved(id: str, options: Options, task: Task) -> Candidate:
     return Candidate(name, repo, None, spec)
 
 
+def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
+    """Return a call's result, or a failed row if the checkpoint that it loads, runs or scores raises an error."""
+    try:
+        with checkpoint_errors():
+            return call()
+    except EmmsError as error:
+        _LOG.debug("%s failed", checkpoint, exc_info=True)
+        return Row(checkpoint, revision, error=error.message)
+
+
 def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
     """Return how to compute a checkpoint's features for a task."""
     return plan_extraction(
@@ -378,6 +391,7 @@ def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
         task.input,
         task.id,
         dtype=options.dtype,
+        allow_pickle=options.allow_pickle,
         trust_remote_code=options.trust_remote_code,
         prompts=options.features,
     )

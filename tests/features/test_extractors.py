@@ -53,11 +53,11 @@ def test_fallback_does_without_a_pooler_that_the_file_lacks(tmp_path: Path, zoo:
     shutil.copy(build(zoo, "vit") / "preprocessor_config.json", tmp_path)
     extractor = load(tmp_path)
     assert codes(extractor.notes)[0] == "fallback-pooling"
-    assert (extractor.plan.architecture.family, extractor.plan.code) == ("yolos", False)
+    assert (extractor.spec.architecture.family, extractor.spec.code) == ("yolos", False)
     with torch.no_grad():
         expected = model(**own_pixels(tmp_path, IMAGES)).last_hidden_state.mean(1)
     np.testing.assert_allclose(rows(extractor, IMAGES), expected, atol=1e-5)
-    assert extractor.plan.fingerprint == plan_extraction(repo_of(tmp_path), IMAGE, "t").fingerprint
+    assert extractor.spec.fingerprint == plan_extraction(repo_of(tmp_path), IMAGE, "t").fingerprint
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Pat
     np.testing.assert_allclose(rows(half, TEXTS), rows(half, TEXTS, 1), atol=1e-5)
     rough = load(folder, "text", dtype="bfloat16")  # on request
     assert 5e-3 < np.abs(rows(rough, TEXTS) - rows(full, TEXTS)).max() < 0.2
-    assert half.plan.fingerprint != rough.plan.fingerprint
+    assert half.spec.fingerprint != rough.spec.fingerprint
 
 
 def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_tokenizer_without_a_sensible_limit_reads_512_tokens(zoo: Path) -> Non
     tokenizer = extractor._reader._reader.tokenizer
     for limit, length in ((0, 512), (1, 1), (999_999, 999_999), (1_000_000, 512)):
         tokenizer.model_max_length = limit
-        assert text_reader(extractor.plan, extractor._model, tokenizer).max_length == length
+        assert text_reader(extractor.spec, extractor._model, tokenizer).max_length == length
 
 
 @pytest.mark.parametrize(("name", "share"), [("bert", 0.3333), ("gpt2", 0.0)])
@@ -116,7 +116,7 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
         "assert 'torch' not in sys.modules"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == load(folder).plan.fingerprint
+    assert answer.stdout.strip() == load(folder).spec.fingerprint
 
 
 @pytest.mark.parametrize(("name", "kind", "inputs"), [("vit", "image", IMAGES), ("gpt2", "text", TEXTS)])

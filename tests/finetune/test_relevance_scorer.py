@@ -134,7 +134,7 @@ def test_outputs_of_classifiers_equal_those_of_a_cross_encoder(name: str, limit:
 def test_outputs_of_saved_rerankers_equal_those_of_a_cross_encoder(layout: str, zoo: Path) -> None:
     _, parts = LAYOUTS[layout]
     read = check_outputs(saved_reranker(zoo, layout))
-    assert read.plan.reranker_parts == parts
+    assert read.spec.reranker_parts == parts
     assert ("cross-encoder" in codes(read.notes)) == bool(parts)
 
 

@@ -52,9 +52,11 @@ def load(folder: Path, kind: str = "image", **options: Any) -> Any:
 
 
 def load_repo(repo: Repo, kind: str = "image", *, device: str = "cpu", **options: Any) -> Any:
-    reading = {name: options.pop(name) for name in ("dtype", "trust_remote_code", "prompts") if name in options}
-    plan = plan_extraction(repo, MODALITIES[kind], "a test", **reading)
-    return MODALITIES[kind].load_extractor(plan, device=device, **options)
+    reading = {
+        name: options.pop(name) for name in ("dtype", "allow_pickle", "trust_remote_code", "prompts") if name in options
+    }
+    spec = plan_extraction(repo, MODALITIES[kind], "a test", **reading)
+    return MODALITIES[kind].load_extractor(spec, device=device, **options)
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.run.engine import or_failed_row
 from hf_emms.run.label_embeddings import _check_embeddings
+from hf_emms.run.plan import or_failed_row
 from tests.features.test_weights import Harmful
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.notes import codes
