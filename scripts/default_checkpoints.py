@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_emms.errors import format_count
+from hf_emms.formatting import format_count
 from hf_emms.presets import CheckpointPreset, checkpoint_presets
 from hf_emms.ranking.public_results import PUBLIC_TABLES, published_value
 from hf_emms.ranking.records import PublicTable

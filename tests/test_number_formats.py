@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import (
-    EmmsError,
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import (
     first_few,
     format_bytes,
     format_count,

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions, system_error
+from hf_emms.cli.interrupts import STOPPED, TERMINATED, exit_code, interruptions, system_error
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from hf_emms import __version__
 from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import validate
+from hf_emms.cli.interrupts import STOPPED, exit_code, interruptions, system_error
 from hf_emms.cli.lookup_commands import presets
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
@@ -23,7 +24,8 @@ from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interruptions, system_error
+from hf_emms.errors import EmmsError
+from hf_emms.texts import hint_style
 
 
 class _LogHandler(logging.Handler):

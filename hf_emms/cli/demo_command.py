@@ -11,7 +11,8 @@ import cloup
 from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_commands import RELATIVE
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking

@@ -9,7 +9,7 @@ import click
 import cloup
 
 from hf_emms.cli.output import format_option, out, ranking_files_option, stdout_for_data_only, table
-from hf_emms.errors import printable
+from hf_emms.texts import printable
 
 if TYPE_CHECKING:
     from hf_emms.evaluation import Validation

@@ -9,7 +9,8 @@ import click
 import cloup
 
 from hf_emms.cli.output import format_option, out
-from hf_emms.errors import EmmsError, format_bytes, format_count
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_bytes, format_count
 
 if TYPE_CHECKING:
     from hf_emms.presets import CheckpointPreset

@@ -13,8 +13,9 @@ import click
 import cloup
 
 from hf_emms.cache.files import decoded, read_limited
-from hf_emms.errors import EmmsError, HintStyle, SettingRef, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_FLAGS, SETTINGS, Options, Setting
+from hf_emms.texts import HintStyle, SettingRef, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.run.ranking_job import JobSettings

@@ -18,8 +18,9 @@ import click
 import cloup
 
 from hf_emms.cache.files import check_writable, write_atomic
-from hf_emms.errors import EmmsError, printable, redacted
+from hf_emms.errors import EmmsError
 from hf_emms.options import DEFAULT_RESULTS
+from hf_emms.texts import printable, redacted
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking

@@ -9,7 +9,8 @@ import click
 import cloup
 
 from hf_emms.cli.output import out, ranking_files_option
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 
 
 @cloup.group(short_help="Publish rankings and the leaderboard to the Hub.")

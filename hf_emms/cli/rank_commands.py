@@ -28,7 +28,8 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
     write_ranking,
 )
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.options import Options
 
 if TYPE_CHECKING:

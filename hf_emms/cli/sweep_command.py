@@ -16,7 +16,8 @@ from hf_emms.cli.output import (
     results_folder_option,
     stdout_for_data_only,
 )
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 
 
 @cloup.command(short_help="Rank checkpoints on many datasets.")

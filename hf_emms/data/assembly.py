@@ -14,10 +14,12 @@ from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.labels import Labels
 from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
 from hf_emms.data.sample import Sample, digest, pinned
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
 from hf_emms.tasks import TASKS, Column, use_column
+from hf_emms.texts import setting_ref
 
 _FEW = 5
 # Minimum rows of a sample in which all classes may differ, if the dataset declares that labels are classes.

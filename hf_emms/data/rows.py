@@ -8,10 +8,12 @@ from typing import Any
 
 from hf_emms.data.match import RowSchema
 from hf_emms.data.match.columns import split_classes
-from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
+from hf_emms.texts import joined, setting_ref
 
 # At most max(2, 5 %) of the rows may be skipped.
 MAX_SKIPPED = 0.05

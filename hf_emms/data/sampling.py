@@ -22,10 +22,12 @@ from hf_emms.data.rows import (
     too_many,
     value_of,
 )
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import use_column
+from hf_emms.texts import setting_ref
 
 _BATCH = 1_000
 # Number of bytes that identify a content, together with its length.

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.data.files.lines import csv_rows
-from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.ranking import Ranking, Row
+from hf_emms.texts import setting_ref
 
 _LAYOUT = "Write CSV with the columns checkpoint and score, and dataset for several targets."
 

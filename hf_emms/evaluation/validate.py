@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import MISSING, EmmsError, Note, first_few, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched
+from hf_emms.formatting import MISSING, first_few, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line, title_of
 

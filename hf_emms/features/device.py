@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError, check_type, pluralize, setting_ref
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.features.main_memory import processor_name
+from hf_emms.formatting import pluralize
+from hf_emms.texts import setting_ref
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import check_inside, read_json
 from hf_emms.hub import Repo, replacement_hint
+from hf_emms.texts import setting_ref
 
 # The `model_type` of a table of token vectors in model2vec.
 MODEL_TYPE = "model2vec"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, ReadCounts
+from hf_emms.formatting import pluralize
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:

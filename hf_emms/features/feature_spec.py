@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from safetensors import SafetensorError
 
-from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import (
     ADAPTER,
@@ -24,9 +24,11 @@ from hf_emms.features.checkpoint_files import (
     read_json,
 )
 from hf_emms.features.embedding_settings import embedding_settings, reranker_parts
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.options.registry import installed_version, installed_versions
+from hf_emms.texts import install_command, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hf_emms.errors import pluralize, setting_ref
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.load import BEHIND, LoadedModel
 from hf_emms.features.pooling import Pooling, find_pooling
+from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
+from hf_emms.texts import setting_ref
 
 # The layers that every checkpoint has; without hidden layers "spread" is the last layer alone.
 _ALWAYS = (LAST, SPREAD)

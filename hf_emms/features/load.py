@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from hf_emms.errors import EmmsError, Note, format_bytes, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options.registry import by_reference
+from hf_emms.texts import setting_ref
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import Any, Never
 import torch
 from torch import Tensor
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.reductions import (
@@ -23,6 +23,7 @@ from hf_emms.features.reductions import (
 )
 from hf_emms.options import LAST
 from hf_emms.options.registry import entry_or_reference
+from hf_emms.texts import setting_ref
 
 Layered = tuple[Tensor, list[Tensor]]
 """The feature (b, D1), and each hidden state pooled, (b, D), in the model's order."""

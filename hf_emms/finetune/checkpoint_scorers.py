@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.device import choose_device, gather_batches, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
+from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.judged_search import collection_of, judgments_of
 from hf_emms.heads.metrics import load_jiwer, word_errors
@@ -24,6 +25,7 @@ from hf_emms.heads.transcript import load_asr_model
 from hf_emms.options import RunOptions
 from hf_emms.scoring.reranking import drawn_queries, reranked_places
 from hf_emms.scoring.retrieval import SearchScores
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample

@@ -20,15 +20,7 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import (
-    EmmsError,
-    Note,
-    install_command,
-    one_line,
-    parse_duration,
-    pluralize,
-    setting_ref,
-)
+from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.architectures import STATIC
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.forecast import LOAD_SECONDS, forecast_text, seconds_of_runs
@@ -49,6 +41,7 @@ from hf_emms.finetune.saving import (
     test_rows,
 )
 from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.formatting import parse_duration, pluralize
 from hf_emms.hub import resolve
 from hf_emms.options import Options, RunOptions
 from hf_emms.options.registry import installed_versions, versions
@@ -56,6 +49,7 @@ from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.tasks import Task
+from hf_emms.texts import install_command, setting_ref
 
 DEFAULT_TOP = 3
 # Part of the cache key of every run: raise it if the results of a recipe change.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hf_emms.errors import format_duration, pluralize
 from hf_emms.finetune.recipe import Recipe, head_of
 from hf_emms.finetune.splits import Splits
+from hf_emms.formatting import format_duration, pluralize
 
 # Seconds until a run has loaded its checkpoint, if that was not measured.
 LOAD_SECONDS = 0.5

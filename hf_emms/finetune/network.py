@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.heads.head import Network
+from hf_emms.texts import setting_ref
 
 _MAX_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MAX_DROPOUT = 0.7

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from hf_emms.errors import EmmsError, format_bytes, install_command, pluralize, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.features.main_memory import free_main_memory
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
 from hf_emms.options import TrainingOptions
 from hf_emms.tasks import TASKS, Task
+from hf_emms.texts import install_command, setting_ref
 
 if TYPE_CHECKING:
     import torch

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.device import choose_device
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
+from hf_emms.formatting import pluralize
 from hf_emms.heads.response import (
     ResponseNetwork,
     load_language_model,
@@ -25,6 +26,7 @@ from hf_emms.heads.response import (
 )
 from hf_emms.inputs.prompt import PromptReader, Response, prompt_reader
 from hf_emms.options import RunOptions
+from hf_emms.texts import install_command, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hf_emms.cache.files import folder_below, locked
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.texts import setting_ref
 
 
 class StorageError(EmmsError):

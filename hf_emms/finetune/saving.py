@@ -13,7 +13,7 @@ import msgspec
 
 from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.cache.files import UNFINISHED, check_writable, write_atomic
-from hf_emms.errors import EmmsError, redacted, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
@@ -24,6 +24,7 @@ from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.verdict import is_above_baseline
 from hf_emms.tasks import get_task, hub_tag
+from hf_emms.texts import redacted, setting_ref
 
 # Folder for the models of finished runs, inside the requested folder.
 _UNFINISHED = ".unfinished"

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.jackknife import Measurement, measure
 from hf_emms.finetune.recipe import head_of
+from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit, Metric
 from hf_emms.options import SampleOptions
 from hf_emms.scoring.arrays import assign_folds
@@ -136,9 +137,8 @@ def load_splits(
                 notes.append(_unused(split, name, f"{train.split} has the same {options.group_column}s"))
         except EmmsError as error:
             if error.__cause__ is not None:  # the network or a file failed: a held-out test would not be comparable
-                raise EmmsError(
-                    error.code, f"the split {split} cannot be read: " + error.problem, error.remedy
-                ) from error
+                message = f"the split {split} cannot be read: {error.message}"
+                raise EmmsError(error.code, message, error.hint) from error
             notes.append(_unused(split, name, error.message))
     if "validation" in evaluated and "test" not in evaluated:
         # The dataset's authors held out these rows, which makes them the better test.

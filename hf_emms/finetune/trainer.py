@@ -26,9 +26,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import pluralize
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
+from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import BatchedRows, collate

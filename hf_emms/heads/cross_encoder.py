@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_emms.errors import EmmsError, Note, install_command
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.device import Batch, is_out_of_memory
 from hf_emms.features.extractor import Extractor, FeatureReader
@@ -21,6 +21,7 @@ from hf_emms.features.load import check_size
 from hf_emms.heads.modules import load_pretrained
 from hf_emms.hub import fetch
 from hf_emms.inputs.modality import Pairs
+from hf_emms.texts import install_command
 
 # The default of `CrossEncoder.predict`.
 _BATCH = 32

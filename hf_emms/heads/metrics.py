@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError
+from hf_emms.texts import install_command
 
 
 @dataclass(frozen=True)

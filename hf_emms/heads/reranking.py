@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, setting_ref, setting_refs
+from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
@@ -23,6 +23,7 @@ from hf_emms.inputs.text_pair import TOKEN_TYPES, JointReader, TextPairReader, t
 from hf_emms.options import LAST
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import CANDIDATES, reranked_places
+from hf_emms.texts import setting_ref, setting_refs
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.formatting import pluralize
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, Metric, WrittenResponse
 from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit

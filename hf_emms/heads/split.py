@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import pluralize
+from hf_emms.formatting import pluralize
 from hf_emms.heads.metrics import Metric
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, pluralize
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.formatting import pluralize
 from hf_emms.heads.head import HEAD_RATE, Head, Network
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
 from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit
@@ -54,7 +55,7 @@ class TranscriptHead(Head):
         try:
             asr_class(spec)
         except EmmsError as error:
-            return str(error.problem)
+            return error.message
         return None
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:

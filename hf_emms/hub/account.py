@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hf_emms.errors import EmmsError, Text
+from hf_emms.errors import EmmsError
 from hf_emms.hub.client import Kind, request, translate_hub_errors
+from hf_emms.texts import Text
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from hf_emms.errors import EmmsError, Text, one_line
+from hf_emms.errors import EmmsError, one_line
+from hf_emms.texts import Text
 
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api

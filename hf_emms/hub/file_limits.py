@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from hf_emms.errors import EmmsError, format_bytes
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_bytes
 
 _MAX_CONFIGURATION, _MAX_TOKENIZER = 16 << 20, 200 << 20
 _TOKENIZERS = ("*token*", "*vocab*", "merges.txt", "*.model")

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, printable
+from hf_emms.errors import EmmsError
 from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
 from hf_emms.hub.file_limits import check_sizes
+from hf_emms.texts import printable
 
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api

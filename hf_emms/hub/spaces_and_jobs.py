@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import parse_duration, setting_ref
+from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account
 from hf_emms.hub.client import TRIES, endpoint, request, translate_hub_errors
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api

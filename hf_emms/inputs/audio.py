@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, install_command
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
 from hf_emms.inputs.modality import BatchReader, TrainingReader, UnusableError
+from hf_emms.texts import install_command
 
 if TYPE_CHECKING:
     import torch

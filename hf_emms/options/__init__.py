@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError, parse_count, parse_duration, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_count, parse_duration
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     import datasets

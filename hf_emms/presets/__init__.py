@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError, format_count, setting_ref, setting_refs
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_count
+from hf_emms.texts import setting_ref, setting_refs
 
 
 @dataclass(frozen=True)

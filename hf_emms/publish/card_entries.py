@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hf_emms.errors import EmmsError, printable
+from hf_emms.errors import EmmsError
 from hf_emms.options import DEFAULT_ESTIMATORS, SETTINGS, to_flags
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.expected_gap import ExpectedGap, expected_gap
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.tasks import TASKS, Task
+from hf_emms.texts import printable
 
 TOP_ROWS = 10
 # Checkpoints of the command that reproduces the entry of a model card.

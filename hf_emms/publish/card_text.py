@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import MISSING, install_command, redacted
+from hf_emms.formatting import MISSING
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, check_ranking, is_commit
@@ -36,6 +36,7 @@ from hf_emms.ranking.columns import (
 )
 from hf_emms.ranking.expected_gap import gap_in_words
 from hf_emms.ranking.verdict import pick
+from hf_emms.texts import install_command, redacted
 
 if TYPE_CHECKING:
     import jinja2

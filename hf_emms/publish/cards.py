@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
 from hf_emms.publish.readme import put_section
 from hf_emms.ranking import Ranking, Row
 from hf_emms.tasks import hub_tag
+from hf_emms.texts import setting_ref
 
 _README = "README.md"
 _TITLES = {

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from hf_emms import hub
 from hf_emms.cache.files import read_limited
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import Ranking, check_ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.texts import setting_ref
 
 PARQUET_FOLDER = "data"
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from hf_emms import __version__, hub
 from hf_emms.cache.files import write_atomic
-from hf_emms.errors import EmmsError, install_command, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.publish.local_server import source_folder
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from hf_emms.tasks import list_tasks
+from hf_emms.texts import install_command, setting_ref
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. They import no other modules of it.

@@ -10,7 +10,8 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from hf_emms import __version__
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError
+from hf_emms.texts import install_command
 
 NAME = f"hf_emms-{__version__}-py3-none-any.whl"
 

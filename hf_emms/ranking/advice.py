@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_emms.errors import format_count, pluralize, setting_ref
+from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking.columns import (
     ScoreFormatter,
     estimator_named,
@@ -25,6 +25,7 @@ from hf_emms.ranking.verdict import (
     verdict,
 )
 from hf_emms.scoring import SMALLEST_GAP, Score
+from hf_emms.texts import setting_ref
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _NAMED = 3

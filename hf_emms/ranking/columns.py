@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import MISSING, format_bytes, format_count
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import DIMENSIONS, EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
+from hf_emms.texts import printable
 
 # "text": terminal, notebooks and Markdown. "file": CSV and DataFrames. "results": Parquet files of a
 # results dataset. "page": the leaderboard. "dimensions": truncated embeddings, below "text".

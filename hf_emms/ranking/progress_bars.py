@@ -21,11 +21,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hf_emms.errors import check_type, format_duration, printable
+from hf_emms.errors import check_type
+from hf_emms.formatting import format_duration
 from hf_emms.ranking import EMMS, Row, explained
 from hf_emms.ranking.columns import EXPLAINED, estimator_named
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
+from hf_emms.texts import printable
 
 
 class _Count(MofNCompleteColumn):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, SupportsIndex, overload
 
 from hf_emms.cache.files import read_limited, write_atomic
-from hf_emms.errors import EmmsError, check_type, pluralize
+from hf_emms.errors import EmmsError, check_type
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 from hf_emms.ranking.verdict import pick
@@ -150,4 +151,4 @@ class Ranking(RankingData, frozen=True):
                 "hf-emms rank … --output FILE.json writes a ranking",
             ) from error
         except EmmsError as error:
-            raise EmmsError(error.code, f"{path}: " + error.problem, error.remedy) from error
+            raise EmmsError(error.code, f"{path}: {error.message}", error.hint) from error

@@ -7,7 +7,8 @@ import textwrap
 
 import msgspec
 
-from hf_emms.errors import pluralize, setting_ref
+from hf_emms.formatting import pluralize
+from hf_emms.texts import setting_ref
 
 # Classes are "not balanced" if the most frequent one has more than this many times the examples of the rarest.
 _BALANCED = 3

@@ -218,7 +218,7 @@ def _train_once(splits: Path, work: FineTuning, job: TrainingJob, folder: Path) 
     try:
         (run,) = run_in_worker(work.options.stall_limit, train_job, *arguments, on_event=receive)
     except WorkerError as error:
-        return TrainingRun(job.learning_rate, job.seed, error=str(error.problem))
+        return TrainingRun(job.learning_rate, job.seed, error=error.message)
     return run
 
 

@@ -49,7 +49,7 @@ def run_checkpoints(inputs: EngineInput) -> Generator[Row, None, None]:
                 if running.current is None:
                     raise
                 spec = waiting.pop(running.current)
-                row = Row(running.current, spec.repo.revision, error=str(error.problem))
+                row = Row(running.current, spec.repo.revision, error=error.message)
                 running.receive(("finished", (row,)))
                 yield row
 

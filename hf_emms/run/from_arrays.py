@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, check_type, pluralize, setting_ref
+from hf_emms.errors import EmmsError, check_type
+from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
@@ -17,6 +18,7 @@ from hf_emms.scoring.arrays import as_numpy
 from hf_emms.scoring.estimators import Estimator, EstimatorList
 from hf_emms.scoring.labels import LabelTable, are_classes
 from hf_emms.scoring.moments import Moments
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.hub import Repo

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 
 from hf_emms.cache import Key, cache_key
-from hf_emms.errors import EmmsError, Text, checkpoint_errors, pluralize, setting_ref
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.feature_spec import device_in_keys, plan_extraction
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
 from hf_emms.options import RunOptions
@@ -21,6 +22,7 @@ from hf_emms.ranking.progress import noted_while
 from hf_emms.run.plan import RankingPlan
 from hf_emms.run.worker import Emit, run_in_worker
 from hf_emms.scoring.labels import LabelTable
+from hf_emms.texts import setting_ref
 
 # Part of the key of all label embeddings. Increase it if the same texts produce other ones.
 LABELS_VERSION = 3
@@ -96,7 +98,7 @@ def _embedded(encoder: Repo, plan: RankingPlan) -> np.ndarray:
             (embeddings,) = job
             check_unchanged(encoder)
     except EmmsError as error:
-        raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
+        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
     _check_embeddings(encoder.id, embeddings)
     session.cache.put(key, {"embeddings": embeddings})
     return embeddings
@@ -153,8 +155,8 @@ def _check_embeddings(encoder: str, embeddings: np.ndarray) -> None:
         raise _encoder_error(encoder, problem)
 
 
-def _encoder_error(encoder: str, problem: str | Text) -> EmmsError:
+def _encoder_error(encoder: str, problem: str) -> EmmsError:
     others = setting_ref("encoders", "base")
     if not encoder.startswith(DEMO_PREFIX):
         others += ", or " + setting_ref("encoders", "demo") + ", which ship with hf-emms"
-    return EmmsError("encoder-failed", f"the label encoder {encoder} " + problem, "choose another encoder: " + others)
+    return EmmsError("encoder-failed", f"the label encoder {encoder} {problem}", "choose another encoder: " + others)

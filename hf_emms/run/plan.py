@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_root
-from hf_emms.errors import EmmsError, Note, checkpoint_errors, parse_count, pluralize, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, Note, checkpoint_errors
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
+from hf_emms.formatting import parse_count, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import (
     DEFAULT_ENCODERS,
@@ -33,6 +34,7 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
+from hf_emms.texts import printable, redacted, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
@@ -332,9 +334,9 @@ def resolve_encoders(ids: Iterable[str]) -> tuple[Repo, ...]:
     try:
         return tuple(resolve(id, "model") for id in ids)
     except EmmsError as error:
-        remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
-        raise EmmsError(error.code, "a label encoder cannot be used: " + error.problem, hint) from error
+        others = setting_ref("encoders", "demo") + ", which ship with hf-emms"
+        hint = f"{error.hint}; or " + others if error.hint else others
+        raise EmmsError(error.code, f"a label encoder cannot be used: {error.message}", hint) from error
 
 
 def _candidates(

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
 from hf_emms.finetune.recipe import Recipe, check_head, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
@@ -30,6 +31,7 @@ from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
 from hf_emms.run.plan import Candidate, RankingPlan, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample

@@ -246,7 +246,7 @@ def rank_with(
         try:
             ranking = confirmed(ranking, plan.session)
         except EmmsError as error:
-            failure = NotConfirmedError(error.code, "ranked, but not fine-tuned: " + error.problem, error.remedy)
+            failure = NotConfirmedError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint)
             failure.ranking = ranking
             raise failure from error
     return ranking

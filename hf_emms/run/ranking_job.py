@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, parse_duration, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
@@ -16,6 +17,7 @@ from hf_emms.publish import results, wheel
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from hf_emms.ranking.progress import Progress
+from hf_emms.texts import setting_ref
 
 # Debian with Python and uv; huggingface_hub also uses it for scripts.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note, one_line, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import LAST
 from hf_emms.ranking import DIMENSIONS, Row, Seconds, plain
@@ -20,6 +21,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, Estimator, EstimatorList, ScoringInputs
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import SearchScores, Similarity
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample

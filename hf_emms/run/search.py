@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import SupportsIndex
 
-from hf_emms.errors import EmmsError, check_type, parse_count
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.feature_spec import known_to_transformers, model_type_of
+from hf_emms.formatting import parse_count
 from hf_emms.hub import (
     HubModel,
     Sort,

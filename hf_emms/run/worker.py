@@ -23,9 +23,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError, HintStyle, current_hint_style, format_duration, hint_style, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_duration
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
+from hf_emms.texts import HintStyle, current_hint_style, hint_style, setting_ref
 
 # Libraries that the fork server imports once, so that a new worker starts in a fraction of a second.
 _PRELOADED = ("torch", "transformers", "hf_emms.run.worker")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
 from hf_emms.scoring.ratio import ratio
+from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import SearchScores

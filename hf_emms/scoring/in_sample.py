@@ -13,12 +13,13 @@ import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
 from scipy.linalg.blas import dsymv
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
 from hf_emms.scoring.labels import LabelBasis, are_classes
 from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
+from hf_emms.texts import setting_ref
 
 # Eigenvalues of XᵀX below this many rounding errors of the largest are rounding noise. The noise of D x D products is a
 # matrix of random signs, and its norm stays below one rounding error of the largest eigenvalue.

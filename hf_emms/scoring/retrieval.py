@@ -16,10 +16,11 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.scoring import SMALLEST_GAP, Score
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.ratio import ratio
+from hf_emms.texts import setting_ref
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Place = Callable[[np.ndarray], np.ndarray]

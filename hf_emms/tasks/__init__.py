@@ -1,6 +1,6 @@
 """The tasks that hf_emms ranks for. A new task is a record and a line here, or an entry point of another package."""
 
-from hf_emms.errors import EmmsError, Text, setting_ref
+from hf_emms.errors import EmmsError
 from hf_emms.options.registry import Registry
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.classification import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
@@ -15,6 +15,7 @@ from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
 from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 from hf_emms.tasks.writing import SUMMARIZATION, TEXT_GENERATION, TRANSLATION
+from hf_emms.texts import Text, setting_ref
 
 __all__ = [
     "TASKS",

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_emms.errors import pluralize
+from hf_emms.formatting import pluralize
 from hf_emms.heads import SpansHead
 from hf_emms.heads.metrics import UNSPACED
 from hf_emms.heads.spans import ANSWER, NO_ANSWER, OTHER_ANSWER

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from hf_emms.errors import pluralize
+from hf_emms.formatting import pluralize
 from hf_emms.heads import Metric, WordsHead
 from hf_emms.heads.metrics import ENTITY_F1, UNSPACED, WORD_ACCURACY, has_prefix, split_tag
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64

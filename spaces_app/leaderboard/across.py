@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hf_emms.errors import MISSING
+from hf_emms.formatting import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup, values

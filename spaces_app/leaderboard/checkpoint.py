@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from hf_emms.errors import MISSING, format_count, pluralize
+from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import (
     ScoreFormatter,

@@ -15,7 +15,8 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit, ranked
 from hf_emms.scoring import Score
 from hf_emms.scoring.quantity import quantity_of_metric

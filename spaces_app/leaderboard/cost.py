@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hf_emms.errors import format_bytes, format_count
+from hf_emms.formatting import format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from markupsafe import Markup
 
-from hf_emms.errors import MISSING, format_count
+from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.expected_gap import ExpectedGap, at_stake

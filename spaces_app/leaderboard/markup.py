@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hf_emms.errors import pluralize
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import is_commit
 
 HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"

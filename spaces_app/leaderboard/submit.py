@@ -6,7 +6,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from leaderboard import checks

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from markupsafe import Markup
 
-from hf_emms.errors import MISSING, format_bytes, format_count
+from hf_emms.formatting import MISSING, format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, static_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS

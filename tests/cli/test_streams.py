@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.errors import STOPPED
+from hf_emms.cli.interrupts import STOPPED
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import Cli, cli, program
 from tests.helpers.quick_python import python

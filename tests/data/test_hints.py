@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shlex
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from hf_emms.cli.option_flags import FLAGS as COMMAND_LINE
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
-from hf_emms.errors import PYTHON, EmmsError, SettingRef, Text
+from hf_emms.errors import EmmsError
 from hf_emms.options import with_role_columns
+from hf_emms.texts import PYTHON, SettingRef
 from tests import ROOT
 from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
 from tests.helpers.rows import CLASSES, TEXTS, N, image_rows, pictures
@@ -164,11 +166,15 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
 OUTCOMES: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())
 
 
-def offered(hint: Text | None) -> list[tuple[SettingRef, ...]]:
-    """The readings in a hint: settings that name a task and columns."""
-    parts = hint.parts if hint is not None else ()
-    uses = [part for part in parts if not isinstance(part, str) and part[0].setting == "task"]
-    return [part for part in uses if all(use.values and use.values != (...,) for use in part)]
+def offered(hint: str | None) -> list[tuple[SettingRef, ...]]:
+    """The readings in a hint: lines that name a task and columns."""
+    lines = [line.strip() for line in (hint or "").splitlines() if line.strip().startswith("task=")]
+    calls = [ast.parse(f"call({line})", mode="eval").body for line in lines]
+    return [
+        tuple(SettingRef(str(use.arg), (ast.literal_eval(use.value),)) for use in call.keywords)
+        for call in calls
+        if isinstance(call, ast.Call)
+    ]
 
 
 def named_by(reading: tuple[SettingRef, ...]) -> list[Any]:
@@ -197,7 +203,7 @@ def outcome_of(build: Build, folder: Path, settings: dict[str, Any]) -> dict[str
     try:
         sample = load_sample(dataset, **settings)
     except EmmsError as error:
-        readings = offered(error.remedy)
+        readings = offered(error.hint)
         for reading in readings:
             assert typed(reading) == called(reading)
             sample = load_sample(dataset, **typed(reading))

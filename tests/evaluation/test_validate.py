@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hf_emms.errors import MISSING
 from hf_emms.evaluation.validate import format_regret
+from hf_emms.formatting import MISSING
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.public_results import PUBLIC_TABLES
 from tests.helpers.cards import told

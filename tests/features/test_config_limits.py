@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import EmmsError, format_bytes
+from hf_emms.errors import EmmsError
 from hf_emms.features import load as load_module
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.features.load import check_size
+from hf_emms.formatting import format_bytes
 from hf_emms.inputs import TEXT
 from tests.helpers.extracting import copied, edit_json, load
 from tests.helpers.tiny_checkpoints import build, repo_of

@@ -18,7 +18,6 @@ from click.testing import CliRunner, Result
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli.app import app
-from hf_emms.errors import install_command
 from hf_emms.features.architectures import STATIC
 from hf_emms.finetune.fine_tune import (
     FineTuning,
@@ -35,6 +34,7 @@ from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.text import to_text
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.tasks import TASKS, get_task
+from hf_emms.texts import install_command
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build

@@ -18,10 +18,10 @@ from sentence_transformers.sentence_transformer import modules
 
 import hf_emms
 from hf_emms import EmmsError
-from hf_emms.errors import install_command
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.modules import Embedder
 from hf_emms.options import Options
+from hf_emms.texts import install_command
 from tests.finetune.make import FAST, PAIR_COLUMNS, pairs, rank_pairs, save
 from tests.helpers.tiny_checkpoints import build
 

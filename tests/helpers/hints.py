@@ -8,21 +8,23 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
 
 from hf_emms.cli.app import app
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PYTHON, EmmsError, SettingRef, Text
+from hf_emms.errors import EmmsError
+from hf_emms.texts import PYTHON, HintStyle, SettingRef, Text, current_hint_style, joined
 
 # Shell commands, which contain flags in every interface.
 _COMMAND = re.compile(r"\b(hf|hf-emms|pip|git) \S")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
-class Raised(list[tuple[str, EmmsError]]):
-    """The errors since the last check, each with the module that created it."""
+class Raised(list[tuple[str, HintStyle, str | Text]]):
+    """The messages and hints since the last check, each with the module that raised it and the style of that time."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,9 +32,10 @@ def raised() -> Iterator[Raised]:
     """Record every error of the package in this process."""
     errors, init = Raised(), EmmsError.__init__
 
-    def recorded(self: EmmsError, *arguments: object) -> None:
-        init(self, *arguments)  # type: ignore[arg-type]
-        errors.append((sys._getframe(1).f_globals["__name__"], self))
+    def recorded(self: EmmsError, code: str, *texts: Any) -> None:
+        init(self, code, *texts)
+        module = sys._getframe(1).f_globals["__name__"]
+        errors.extend((module, current_hint_style(), text) for text in texts if text)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EmmsError, "__init__", recorded)
@@ -44,10 +47,10 @@ def every_hint_can_be_said_everywhere(raised: Raised) -> Iterator[None]:
     """Fail a test if the package raised an error that is not valid in Python and on the command line."""
     raised.clear()
     yield
-    for module, error in raised:
+    for module, style, text in raised:
         if module.startswith("hf_emms."):
-            for text in filter(None, (error.problem, error.remedy)):
-                check(text, names_flags=module.startswith("hf_emms.cli."))
+            # An error that adds to another one of a command contains flags.
+            check(joined([text]), names_flags=module.startswith("hf_emms.cli.") or style is FLAGS)
 
 
 def check(text: Text, *, names_flags: bool = False) -> None:

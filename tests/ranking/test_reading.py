@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import hint_style
 from hf_emms.ranking.reading import ColumnReading, Reading
+from hf_emms.texts import hint_style
 from tests import ROOT
 
 LABEL = ColumnReading("label", "stars", n_classes=900, classes={f"a class of many words {n}": 90 for n in range(6)})

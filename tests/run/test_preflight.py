@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 import hf_emms
-from hf_emms.errors import format_bytes
+from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import Options

@@ -164,7 +164,7 @@ def test_a_sample_needs_at_least_one_group_per_fold() -> None:
         with pytest.raises(EmmsError, match="too few for 3 folds") as refused:
             _check_groups(Grouped(groups), Options("org/data", folds=3, group_column=column))  # type: ignore[arg-type]
         assert refused.value.message.startswith(f"{rows} ")
-        assert str(refused.value.remedy).endswith(fewer)
+        assert str(refused.value.hint).endswith(fewer)
 
 
 def test_any_error_of_resolving_a_checkpoint_is_a_failed_row(

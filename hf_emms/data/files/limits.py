@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hf_emms.data.files.lines import MAX_LINE, opened, too_long
 from hf_emms.data.files.local import COMPRESSED, MEDIA, reader_of, walk
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.texts import setting_ref
 
 # A JSON file with one list, an image and a sound are read at once.
 MAX_FILE = 1 << 30

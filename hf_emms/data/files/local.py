@@ -20,7 +20,8 @@ from hf_emms.data.files.tables import (
     split_of,
     texts_by_class,
 )
-from hf_emms.errors import EmmsError, Note, first_few
+from hf_emms.errors import EmmsError, Note
+from hf_emms.formatting import first_few
 from hf_emms.inputs import MODALITIES
 
 # Media that the folder readers of ``datasets`` skip.

@@ -15,10 +15,12 @@ from hf_emms.data.files.limits import check_archive, check_file
 from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
-from hf_emms.errors import EmmsError, Note, Text, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, repo_url, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
+from hf_emms.texts import Text, setting_ref
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 # Rows in the shuffle buffer of a stream, and one further row for so many, because some may be skipped.

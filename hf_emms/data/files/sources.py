@@ -19,11 +19,12 @@ from hf_emms.data.files.open_split import (
     open_memory,
     translate_errors,
 )
-from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.hub import Repo, RepoNotFoundError, looks_like_path, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
+from hf_emms.texts import setting_ref
 
 _IN_MEMORY = "in-memory dataset"
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hf_emms.data.match.columns import Columns, column_of, names_in
-from hf_emms.errors import EmmsError, joined
+from hf_emms.errors import EmmsError
 from hf_emms.ranking.reading import shortened
 from hf_emms.tasks import Column, Task, use_column
+from hf_emms.texts import joined
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 _MAX_COLUMNS = 20

@@ -8,10 +8,11 @@ from itertools import product
 
 from hf_emms.data.match.columns import Columns, column_of, names_in
 from hf_emms.data.match.named_columns import checked_names, described, field_of, sibling
-from hf_emms.errors import EmmsError, joined, setting_ref, setting_refs
+from hf_emms.errors import EmmsError
 from hf_emms.inputs import MODALITIES
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.task import spelling
+from hf_emms.texts import joined, setting_ref, setting_refs
 
 # How columns are found, surest first: by name; also by a type that only one column has, for inputs and declared
 # classes; by such a type for all columns.

@@ -22,11 +22,12 @@ from hf_emms.data.match.columns import (
 )
 from hf_emms.data.match.named_columns import check_exists, is_series, sibling
 from hf_emms.data.match.readings import find_reading
-from hf_emms.errors import EmmsError, Note, Text, setting_ref
+from hf_emms.errors import EmmsError, Note
 from hf_emms.heads.split import IGNORED
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Column, Task, get_task
+from hf_emms.texts import Text, setting_ref
 
 # Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
 _UNKNOWN, _MIN_KNOWN = -1, 3

@@ -14,10 +14,12 @@ import numpy as np
 
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, too_many
-from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task, use_column
+from hf_emms.texts import joined, setting_ref
 
 # Grades that are fractions become integers from 0 to this.
 MAX_GRADE = 10

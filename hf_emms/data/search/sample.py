@@ -9,10 +9,12 @@ import numpy as np
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search.draw import DrawnSearch, SearchData, draw_search
 from hf_emms.data.search.sentences import draw_sentences
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import ColumnReading, Reading, shortened
+from hf_emms.texts import setting_ref
 
 
 def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -> Sample:

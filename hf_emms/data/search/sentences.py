@@ -21,7 +21,8 @@ from hf_emms.data.search.draw import (
     read_judgments,
     text_key,
 )
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.inputs.languages import language_code, short_code
 from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import shortened

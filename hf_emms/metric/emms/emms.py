@@ -12,7 +12,8 @@ from datasets import Features, List, Value
 
 # Indented, so that evaluate's scan for imports ignores it and users see the message below.
 try:
-    from hf_emms.errors import EmmsError, pluralize
+    from hf_emms.errors import EmmsError
+    from hf_emms.formatting import pluralize
     from hf_emms.options import DEFAULT_ESTIMATORS
     from hf_emms.ranking.estimators import get_estimators
     from hf_emms.run.from_arrays import names_of, table_for
