@@ -18,14 +18,12 @@ _HOMES = {
     "Ranking": "hf_emms.ranking",
     "Row": "hf_emms.ranking",
     "Score": "hf_emms.scoring",
-    "card": "hf_emms.publish.card_text",
     "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
     "expected_gap": "hf_emms.ranking.expected_gap",
     "list_tasks": "hf_emms.tasks",
     "load_finetuned": "hf_emms.finetune.load_finetuned",
-    "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
     "score": "hf_emms.run.from_arrays",
     "search": "hf_emms.run.search",
@@ -41,14 +39,12 @@ __all__ = [
     "Row",
     "Score",
     "__version__",
-    "card",
     "confirm",
     "embed_labels",
     "emms",
     "expected_gap",
     "list_tasks",
     "load_finetuned",
-    "push_to_hub",
     "rank",
     "score",
     "search",
@@ -58,8 +54,6 @@ __all__ = [
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.load_finetuned import load_finetuned
-    from hf_emms.publish.card_text import card
-    from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
     from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm

@@ -175,7 +175,7 @@ print(json.dumps({
     "mean squares": {name: values.reshape(-1, 2).tolist() for name, values in mean_squares.items()},
     "csv": to_csv(ranking),
     "records": flat_records(ranking),
-    "dataset card": hf_emms.card(ranking),
+    "dataset card": ranking.card(),
     "predicted": hf_emms.load_finetuned("best").predict(["what a day 200", "what no day 201"]),
     "leaderboard": table.table(View(columns="all"), entry.ranking, store.snapshot),
 }))

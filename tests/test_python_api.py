@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import torch
 
 import hf_emms
 from hf_emms.presets.demo import folder_of
+from tests import ROOT
 from tests.helpers.rankings import ranking as ranking_of
 from tests.helpers.space import of_rows, scored
 
@@ -30,11 +35,11 @@ SNIPPETS = {
     """,
     "the score of arrays": """
         result = hf_emms.emms(X, Z)
-        assert float(result) == result.score <= 0 and result == hf_emms.emms(X, Z, method="emms_knn")
+        assert float(result) == result.score <= 0 and result == hf_emms.score(X, Z, estimator="emms_knn")
         assert (result.n, result.d1, len(result.weights), len(result.folds)) == (200, 12, 1, 5)
         assert result.r2 > 0.5 and result.stderr > 0 and result.to_dict()["score"] == result.score
         for method in ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"):
-            assert hf_emms.emms(X, Z, method=method).method == method
+            assert hf_emms.score(X, Z, estimator=method).estimator == method
         with pytest.raises(ValueError, match="features has shape"):
             hf_emms.emms(X[0], Z)
     """,
@@ -87,7 +92,7 @@ SNIPPETS = {
         assert hf_emms.Ranking.load(ranking.save(folder / "ranking.json")) == ranking
     """,
     "the section of a card": """
-        assert "EMMS" in hf_emms.card(hub_ranking, "org/a") and "org/b" in hf_emms.card(hub_ranking)
+        assert "EMMS" in hub_ranking.card("org/a") and "org/b" in hub_ranking.card()
     """,
     "the first ones": """
         assert [row.checkpoint for row in ranking.top(1)] == [GOOD] and len(ranking.top(3)) == 2
@@ -200,3 +205,19 @@ def test_snippets_of_the_python_api(
 ) -> None:
     lines = [line[8:] if code.startswith("\n") else line for line in code.splitlines()]
     exec("\n".join(lines), {**names, "folder": tmp_path, "capsys": capsys})
+
+
+def test_the_reference_page_shows_every_public_name() -> None:
+    names = re.findall(r"^::: hf_emms\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(set(hf_emms.__all__) - {"__version__"})
+
+
+# The page shows a default as the source code writes it.
+@pytest.mark.parametrize("name", sorted(set(hf_emms.__all__) - {"__version__"}))
+def test_defaults_are_values_in_the_source_code(name: str) -> None:
+    value = getattr(hf_emms, name)
+    source = ast.parse(textwrap.dedent(inspect.getsource(value)))
+    public = [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    defaults = [default for node in public for default in (*node.args.defaults, *node.args.kw_defaults) if default]
+    assert public or not inspect.isfunction(value)
+    assert not [ast.unparse(default) for default in defaults if any(isinstance(n, ast.Name) for n in ast.walk(default))]

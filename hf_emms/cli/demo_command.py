@@ -39,8 +39,6 @@ def demo(folder: Path) -> None:
 
     Prints a table per dataset. Writes the rankings and a model-card section to a folder.
     """
-    from hf_emms.publish.card_text import card
-
     rankings = {}
     for name, ranking in write_rankings(folder):
         rankings[name] = ranking
@@ -52,7 +50,7 @@ def demo(folder: Path) -> None:
     if captions.best is None:
         raise EmmsError("no-score", "no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
     section = folder / f"card-{captions.best.checkpoint.rpartition('/')[2]}.md"
-    write_atomic(section, card(captions, captions.best.checkpoint))
+    write_atomic(section, captions.card(captions.best.checkpoint))
     out.message(
         f"{RELATIVE}\n\n"
         f"Rankings:           {folder}/{{{','.join(rankings)}}}.json\n"

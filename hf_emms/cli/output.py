@@ -19,7 +19,6 @@ import cloup
 
 from hf_emms.cache.files import check_writable, write_atomic
 from hf_emms.errors import EmmsError
-from hf_emms.options import DEFAULT_RESULTS
 from hf_emms.texts import printable, redacted
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class Output:
 out = Output()
 
 
-def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorator:
+def results_folder_option(text: str, default: str = "emms-results") -> Decorator:
     """Return the flag --output for a folder with rankings."""
     return cloup.option(
         "--output",

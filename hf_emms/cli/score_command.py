@@ -21,10 +21,11 @@ _HINT = "write it with np.savez(FILE, features=X, label_embeddings=Z)"
 @cloup.command(short_help="Score your own arrays.")
 @cloup.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FEATURES.npz")
 @cloup.option(
-    "--method",
+    "--estimator",
     default="emms_knn",
     show_default=True,
-    help="emms_knn, emms, emms_exact, emms_one_pass or emms_alternating.",
+    metavar="NAME",
+    help="emms_knn, emms, emms_exact, emms_one_pass, emms_alternating, logme, hscore or knn.",
 )
 @cloup.option(
     "--folds",
@@ -35,13 +36,13 @@ _HINT = "write it with np.savez(FILE, features=X, label_embeddings=Z)"
 )
 @cloup.option("--seed", type=int, default=0, show_default=True, help="Seed of the folds.")
 @format_option(("table", "json"))
-def score(file: Path, method: str, folds: int, seed: int) -> None:
+def score(file: Path, estimator: str, folds: int, seed: int) -> None:
     """Score an .npz file with features and label embeddings.
 
     The file contains "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2). For repeated labels, it contains
     "codes" (N,) and "table" (U, D2) instead. Rows with the same number in "groups" (N,) share a fold.
     """
-    from hf_emms.run.from_arrays import emms
+    from hf_emms.run import from_arrays
     from hf_emms.scoring.labels import LabelTable
 
     arrays = _arrays(file)
@@ -54,8 +55,8 @@ def score(file: Path, method: str, folds: int, seed: int) -> None:
             f"{file} has no features and label_embeddings, but: {', '.join(arrays) or 'nothing'}",
             _HINT,
         )
-    groups = arrays.get("groups")
-    result = emms(arrays["features"], labels, method=method, groups=groups, folds=folds, seed=seed).to_dict()
+    x, groups = arrays["features"], arrays.get("groups")
+    result = from_arrays.score(x, labels, estimator=estimator, groups=groups, folds=folds, seed=seed).to_dict()
     if out.format == "json":
         out.json(result)
     else:
@@ -77,10 +78,13 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
 
 def _lines(result: dict[str, Any]) -> list[str]:
     spread = f" ± {result['stderr']:.6f}" if result["stderr"] is not None else ""
+    score = f"score    {result['score']:.6f}{spread}"
+    if "weights" not in result:  # not EMMS
+        return [score]
     weights = ", ".join(f"{weight:.3f}" for weight in result["weights"])
     ridge = [f"ridge    {result['ridge']:.3g}"] if result["ridge"] is not None else []
     return [
-        f"score    {result['score']:.6f}{spread}",
+        score,
         f"R²       {result['r2']:.4f}",
         f"weights  {weights}",
         *ridge,

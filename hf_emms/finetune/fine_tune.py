@@ -197,7 +197,7 @@ TrainOnce = Callable[[FineTuning, TrainingJob, Path], TrainingRun]
 def check_settings(options: Options) -> None:
     """Refuse a folder or repository that cannot be written, and missing packages, before a long ranking."""
     model_folder_for(options)
-    check_push(options.push_to_hub)
+    check_push(options.push_model_to)
     extra = "lora" if options.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:

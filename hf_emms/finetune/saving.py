@@ -167,7 +167,7 @@ def model_folder_for(options: Options) -> ModelFolder | None:
     except EmmsError as error:
         if options.save_model is not None or not folder.is_dir():
             raise
-        command = _upload_command(options.push_to_hub, folder)
+        command = _upload_command(options.push_model_to, folder)
         raise EmmsError(
             "not-uploaded", f"{folder} contains a model that was not uploaded yet", f"{command}; then remove it"
         ) from error
@@ -176,7 +176,7 @@ def model_folder_for(options: Options) -> ModelFolder | None:
 def _folder(options: TrainingOptions) -> Path | None:
     if options.save_model is not None:
         return Path(options.save_model)
-    return default_root() / "fine-tuned" / options.push_to_hub.replace("/", "--") if options.push_to_hub else None
+    return default_root() / "fine-tuned" / options.push_model_to.replace("/", "--") if options.push_model_to else None
 
 
 def check_push(id: str | None) -> None:
@@ -184,20 +184,20 @@ def check_push(id: str | None) -> None:
     if id is not None:
         account = who_am_i()
         require_push(
-            account, id, "model", instead=setting_ref("push_to_hub", f"{account.name}/{id.rpartition('/')[2]}")
+            account, id, "model", instead=setting_ref("push_model_to", f"{account.name}/{id.rpartition('/')[2]}")
         )
 
 
 def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
     """Upload the best model if the options ask for it. If the upload fails, the model stays on this machine."""
     folder = _folder(options)
-    if options.push_to_hub is None or folder is None:
+    if options.push_model_to is None or folder is None:
         return
-    on_note(f"uploading the model to {repo_url(options.push_to_hub, 'model')}")
+    on_note(f"uploading the model to {repo_url(options.push_model_to, 'model')}")
     try:
-        url = upload_model(options.push_to_hub, folder, title="Add a model fine-tuned with hf-emms")
+        url = upload_model(options.push_model_to, folder, title="Add a model fine-tuned with hf-emms")
     except EmmsError as error:
-        command = _upload_command(options.push_to_hub, folder)
+        command = _upload_command(options.push_model_to, folder)
         raise EmmsError(
             "not-uploaded", f"the model is in {folder}, not on the Hub: {error.message}", command
         ) from error
@@ -240,12 +240,12 @@ def model_card(
     result = row.fine_tuned
     assert result is not None
     has_custom_head = (model / HEAD_WEIGHTS).is_file()
-    place = str(options.push_to_hub or options.save_model)
+    place = str(options.push_model_to or options.save_model)
     head = head_of(get_task(ranking.task))
     library = "hf-emms" if has_custom_head else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
-    name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
+    name = (options.push_model_to or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
     metadata = _metadata(name, ranking, row, run, test, library, head.auto_class)
     return rendered_template(
         "fine_tuned_card.md.jinja",
@@ -322,7 +322,7 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         epochs=result.recipe.get("epochs"),
         learning_rates=(f"{run.learning_rate:g}",),
         time_limit=options.time_limit if run.unfinished else None,
-        push_to_hub=None,
+        push_model_to=None,
         resume=True,
         cache=True,
     )

@@ -38,8 +38,6 @@ DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_ENCODERS = "base"
-# The default folder for the rankings of sweeps.
-DEFAULT_RESULTS = "emms-results"
 
 # Columns with their own flag, --NAME-column, and its help. Use --column for other columns of a task.
 COLUMN_FLAGS = {
@@ -366,7 +364,7 @@ class TrainingOptions(OptionsPart):
     save_model: str | None = fine_tuning(
         None, "Save the best fine-tuned model in this folder.", metavar="DIR", job=False
     )
-    push_to_hub: str | None = fine_tuning(
+    push_model_to: str | None = fine_tuning(
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
 

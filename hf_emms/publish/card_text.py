@@ -18,7 +18,7 @@ from hf_emms import hub
 from hf_emms.formatting import MISSING
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
-from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, check_ranking, is_commit
+from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit
 from hf_emms.ranking.advice import advised_verb, baselines_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
@@ -59,16 +59,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
 def card(ranking: Ranking, checkpoint: str | None = None) -> str:
-    """Return the Markdown section of a model card or, without `checkpoint`, of a dataset card.
-
-    Args:
-        ranking: The ranking to show.
-        checkpoint: A checkpoint of the ranking, for its model card.
-
-    Raises:
-        EmmsError: The ranking does not contain the checkpoint, or has no score for it.
-    """
-    check_ranking(ranking)
+    """Return the section of `Ranking.card`."""
     if checkpoint is None:
         return card_section("dataset", [dataset_entry(ranking)], ranking.dataset_id)
     entry = checkpoint_entry(ranking, checkpoint)

@@ -11,7 +11,7 @@ from hf_emms.cache.files import read_limited
 from hf_emms.errors import EmmsError
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
-from hf_emms.ranking import Ranking, check_ranking
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from hf_emms.texts import setting_ref
@@ -71,24 +71,6 @@ def _push(repo_id: str, change: hub.Change, *, title: str, private: bool = False
     except hub.RepoNotFoundError:
         hub.create_dataset(repo_id, private=private)
         return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
-
-
-def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str:
-    """Add a ranking to a results dataset on the Hub. Creates the dataset if needed.
-
-    Args:
-        ranking: The ranking to add.
-        repo_id: "ORG/emms-results", which the leaderboard Space reads.
-        private: Whether a new dataset is private.
-
-    Returns:
-        The URL of the commit.
-
-    Raises:
-        EmmsError: No access, or the Hub is unreachable.
-    """
-    check_ranking(ranking)
-    return publish([ranking], repo_id, private=private).url
 
 
 def publish_wheel(repo_id: str) -> None:

@@ -14,10 +14,9 @@ from hf_emms.ranking.records import RankingData, Row
 R = TypeVar("R", bound=RankingData)
 
 _WRITES_JSON = "hf-emms rank … --format json writes one"
-INDENT = 2
 
 
-def to_json(ranking: RankingData, *, indent: int | None = INDENT) -> str:
+def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
     """Return the complete ranking as JSON."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()

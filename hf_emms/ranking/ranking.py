@@ -95,7 +95,7 @@ class Ranking(RankingData, frozen=True):
         """Return the rounded table as Markdown."""
         return text.to_markdown(self)
 
-    def to_json(self, *, indent: int | None = files.INDENT) -> str:
+    def to_json(self, *, indent: int | None = 2) -> str:
         """Return the complete ranking as JSON."""
         check_type("indent", indent, int, type(None))
         return files.to_json(self, indent=indent)
@@ -132,6 +132,33 @@ class Ranking(RankingData, frozen=True):
             )
         write_atomic(path, files.WRITERS[suffix](self))
         return path
+
+    def card(self, checkpoint: str | None = None) -> str:
+        """Return the Markdown section of a model card or, without `checkpoint`, of the dataset's card.
+
+        Args:
+            checkpoint: A checkpoint of the ranking, for its model card.
+
+        Raises:
+            EmmsError: The ranking does not contain the checkpoint, or has no score for it.
+        """
+        from hf_emms.publish.card_text import card
+
+        return card(self, checkpoint)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Add the ranking to a results dataset on the Hub, and return the URL of the commit.
+
+        Args:
+            repo_id: "ORG/emms-results", which the leaderboard Space reads. Created if needed.
+            private: Whether a new dataset is private.
+
+        Raises:
+            EmmsError: No access, or the Hub is unreachable.
+        """
+        from hf_emms.publish.results import publish
+
+        return publish([self], repo_id, private=private).url
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:

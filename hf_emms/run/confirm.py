@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import (
-    DEFAULT_TOP,
     FineTuning,
     TrainOnce,
     check_settings,
@@ -45,7 +44,7 @@ def confirm(
     ranking: Ranking,
     dataset: str | datasets.Dataset | None = None,
     *,
-    top: int = DEFAULT_TOP,
+    top: int = 3,
     method: str | None = None,
     budget: str | None = None,
     epochs: int | None = None,
@@ -55,7 +54,7 @@ def confirm(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
-    push_to_hub: str | None = None,
+    push_model_to: str | None = None,
     batch_size: int | None = None,
     stall_limit: int = 120,
     device: str = "auto",
@@ -85,7 +84,7 @@ def confirm(
         confirm_samples: The maximum number of rows. By default all.
         time_limit: The time limit of training, such as "90m" or "2h". Finished runs count.
         save_model: A folder for the best fine-tuned model.
-        push_to_hub: A model repository, "ORG/NAME", for the best model and its card. A new repository is private.
+        push_model_to: A model repository, "ORG/NAME", for the best model and its card. A new repository is private.
         batch_size: The number of rows per step.
         stall_limit: Seconds without progress after which a run fails.
         device: "auto", "cpu", "cuda" or "mps".

@@ -10,12 +10,12 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import pluralize
-from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
+from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring import estimators as scoring
 from hf_emms.scoring.arrays import as_numpy
-from hf_emms.scoring.estimators import Estimator, EstimatorList
+from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.scoring.labels import LabelTable, are_classes
 from hf_emms.scoring.moments import Moments
 from hf_emms.texts import setting_ref
@@ -23,59 +23,10 @@ from hf_emms.texts import setting_ref
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# The default estimators of arrays and of moments. Moments have no rows for neighbours.
-DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
+# The default estimator of moments, which have no rows for neighbours.
 _OF_MOMENTS = "emms"
 
 _NAMES_HINT = 'pass the texts of the ids: class_names=dataset.features["label"].names'
-
-
-def emms(
-    features: Any,
-    label_embeddings: Any = None,
-    *,
-    method: str | None = None,
-    encoders: str | Iterable[str] | None = None,
-    groups: Any = None,
-    folds: int = 5,
-    seed: int = 0,
-) -> EmmsResult:
-    """Return the EMMS score of features: how well they explain the labels. Higher is better, 0 is perfect.
-
-    With standardised features X (N, D1) and label embeddings Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² /
-    (N·D2) over W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3. The default and "emms"
-    use the residuals of held-out rows.
-
-    Args:
-        features: (N, D1), NumPy or torch, one row per example. Or `Moments`, which include labels and folds.
-        label_embeddings: The label embeddings (F-labels): (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a
-            `LabelTable`. Or class ids or texts, see `score`.
-        method: "emms_knn" (held out, ridge and 3 nearest rows, the default), "emms" (ridge alone, the default for
-            moments), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the official function
-            without its factor D2²) or "emms_alternating" (the paper's Algorithm 1).
-        encoders: The encoders of texts, see `embed_labels`.
-        groups: (N,) ids. All rows of a group are in the same fold, such as five captions of an image. By default rows
-            with equal features form a group. To compare checkpoints on the same folds, pass the same ids for each, such
-            as range(N).
-        folds: The number of folds of the held-out score, at least 2. The other methods ignore it.
-        seed: The seed of the assignment of groups to folds.
-
-    Raises:
-        EmmsError: The input is NaN, infinite, empty, non-numeric or mismatched, the method is unknown, or there are too
-            few rows or groups.
-
-    Examples:
-        >>> import numpy as np
-        >>> rng = np.random.default_rng(0)
-        >>> features = rng.normal(size=(200, 8))
-        >>> labels = features @ rng.normal(size=(8, 4)) + 0.1 * rng.normal(size=(200, 4))
-        >>> round(emms(features, labels).r2, 2)
-        1.0
-    """
-    estimator = scoring.get_method(method or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR))
-    result = _score(features, label_embeddings, estimator, encoders, groups, folds, seed)
-    assert isinstance(result, EmmsResult)
-    return result
 
 
 def score(
@@ -88,21 +39,35 @@ def score(
     folds: int = 5,
     seed: int = 0,
 ) -> Score:
-    """Return the score of features by any estimator; higher is better. EMMS returns an `EmmsResult`.
+    """Return the score of features: how well they explain the labels. Higher is better.
+
+    For EMMS, 0 is perfect. With standardised features X (N, D1) and label embeddings Z_k (N, D2), the score is
+    −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262),
+    equation 3. "emms_knn" and "emms" use the residuals of held-out rows.
 
     Args:
-        features: See `emms`. Moments are for estimators that need sums only.
-        labels: Labels of the same rows: class ids, integers (N,). Texts (N,). Or embeddings, see `emms`. `encoders`
-            embed texts. Without encoders, class ids and repeated texts are classes, with one-hot label embeddings.
-        estimator: "emms_knn" (the default), "emms" (the default for moments), "emms_exact", "emms_one_pass",
-            "emms_alternating", "logme", "logme_flabels", "hscore", "knn", or an estimator of a plugin.
+        features: (N, D1), NumPy or torch, one row per example. Or `Moments`, which include labels and folds, for
+            estimators that need sums only.
+        labels: The label embeddings (F-labels): (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`.
+            Or class ids, integers (N,), or texts (N,), which `encoders` embed. Without encoders, class ids and
+            repeated texts are classes, with one-hot label embeddings.
+        estimator: "emms_knn" (EMMS, held out, ridge and 3 nearest rows, the default), "emms" (ridge alone, the default
+            for moments), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the official function
+            without its factor D2²), "emms_alternating" (the paper's Algorithm 1), "logme", "logme_flabels", "hscore",
+            "knn", or an estimator of a plugin.
         encoders: The encoders of texts, see `embed_labels`.
-        groups: See `emms`.
-        folds: See `emms`.
-        seed: See `emms`.
+        groups: (N,) ids. All rows of a group are in the same fold, such as five captions of an image. By default rows
+            with equal features form a group. To compare checkpoints on the same folds, pass the same ids for each, such
+            as range(N).
+        folds: The number of folds of held-out scores, at least 2. Other estimators ignore it.
+        seed: The seed of the assignment of groups to folds.
+
+    Returns:
+        The score. For EMMS an `EmmsResult`.
 
     Raises:
-        EmmsError: The estimator is unknown, or it cannot score this input.
+        EmmsError: The input is NaN, infinite, empty, non-numeric or mismatched, the estimator is unknown or cannot
+            score this input, or there are too few rows or groups.
 
     Examples:
         >>> import numpy as np
@@ -111,13 +76,46 @@ def score(
         >>> float(score(features, classes, estimator="knn"))
         1.0
     """
-    name = estimator or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR)
-    return _score(features, labels, get_estimator(name), encoders, groups, folds, seed)
+    name = estimator or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATORS[0])
+    if isinstance(features, Moments):
+        if labels is not None or groups is not None or encoders is not None:
+            raise EmmsError(
+                "settings-exclude-each-other", "moments include labels and groups", "pass the moments alone"
+            )
+    elif labels is None:
+        raise EmmsError("setting-missing", "labels is missing", "pass features and labels, or moments")
+    else:
+        labels = _f_labels(labels, names_of("encoders", encoders))
+    estimators = EstimatorList([get_estimator(name)])
+    (result,) = scoring.score(features, labels, estimators=estimators, groups=groups, folds=folds, seed=seed)
+    return result
 
 
-def embed_labels(
-    texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
-) -> LabelTable:
+def emms(
+    features: Any,
+    labels: Any = None,
+    *,
+    encoders: str | Iterable[str] | None = None,
+    groups: Any = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> EmmsResult:
+    """Return the EMMS score of features: the short form of `score`, with its default estimator and its arguments.
+
+    Examples:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> features = rng.normal(size=(200, 8))
+        >>> labels = features @ rng.normal(size=(8, 4)) + 0.1 * rng.normal(size=(200, 4))
+        >>> round(emms(features, labels).r2, 2)
+        1.0
+    """
+    result = score(features, labels, encoders=encoders, groups=groups, folds=folds, seed=seed)
+    assert isinstance(result, EmmsResult)
+    return result
+
+
+def embed_labels(texts: Iterable[str], encoders: str | Iterable[str] = "base", *, device: str = "auto") -> LabelTable:
     """Return the label embeddings of texts. Each encoder embeds each distinct text once.
 
     Args:
@@ -127,7 +125,7 @@ def embed_labels(
         device: The device of the encoders.
 
     Returns:
-        A table for `emms` and `score`. `LabelTable.embeddings` are K arrays (N, D2_k).
+        A table for `score`. `LabelTable.embeddings` are K arrays (N, D2_k).
 
     Raises:
         EmmsError: The input is not texts, or an encoder cannot be loaded.
@@ -152,24 +150,6 @@ def embed_labels(
             "setting-missing", "embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]"
         )
     return table_for(array, encoders=names, device=device)
-
-
-def _score(
-    features: Any, labels: Any, estimator: Estimator, encoders: Any, groups: Any, folds: int, seed: int
-) -> Score:
-    if isinstance(features, Moments):
-        if labels is not None or groups is not None or encoders is not None:
-            raise EmmsError(
-                "settings-exclude-each-other", "moments include labels and groups", "pass the moments alone"
-            )
-    elif labels is None:
-        raise EmmsError("setting-missing", "labels is missing", "pass features and labels, or moments")
-    else:
-        labels = _f_labels(labels, names_of("encoders", encoders))
-    (result,) = scoring.score(
-        features, labels, estimators=EstimatorList([estimator]), groups=groups, folds=folds, seed=seed
-    )
-    return result
 
 
 def names_of(argument: str, value: Any) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.hub import HubFacts
-from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
+from hf_emms.options import Options, settings_of
 from hf_emms.options.registry import versions
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.progress import Progress, noted_while
@@ -76,8 +76,8 @@ def rank(
     config: str | None = None,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
-    max_samples: int | None = DEFAULT_MAX_SAMPLES,
-    corpus_size: int | None = DEFAULT_CORPUS_SIZE,
+    max_samples: int | None = 5000,
+    corpus_size: int | None = 10_000,
     sampling: Sampling | None = None,
     references: References = "mean",
     prompt: str | None = None,
@@ -99,7 +99,7 @@ def rank(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
-    push_to_hub: str | None = None,
+    push_model_to: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
@@ -149,7 +149,7 @@ def rank(
         dimensions: Also score searches with embeddings that are truncated to 256, 128 and 64 dimensions, as
             `truncate_dim` of sentence-transformers does.
         confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here
-            to `push_to_hub`.
+            to `push_model_to`.
         method: The weights to train.
         budget: "quick" for few rows and epochs.
         epochs: The maximum number of epochs per run.
@@ -159,7 +159,7 @@ def rank(
         confirm_samples: The maximum number of rows for fine-tuning.
         time_limit: The time limit of fine-tuning.
         save_model: A folder for the best fine-tuned model.
-        push_to_hub: A model repository for the best fine-tuned model, "ORG/NAME".
+        push_model_to: A model repository for the best fine-tuned model, "ORG/NAME".
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: The number of inputs per batch. By default chosen automatically.
@@ -229,7 +229,7 @@ def rank_with(
         prepare()
     if job is not None:
         spec = ranking_job.job_spec(options, job)
-        return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)
+        return ranking_job.run(spec, job, progress, pushes_to=options.push_model_to)
     if options.confirm is not None:
         check_settings(options)
     plan = make_plan(options, progress)

@@ -74,7 +74,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
         raise EmmsError(
             "settings-exclude-each-other",
             "a job cannot save a model, because its folders are deleted when it ends",
-            setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
+            setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     package = wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
     packages = (package, *(_FINE_TUNING if options.confirm is not None else ()))
@@ -117,7 +117,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
     if pushes_to is not None:
-        hub.require_push(account, pushes_to, "model", instead=setting_ref("push_to_hub", f"{account.name}/NAME"))
+        hub.require_push(account, pushes_to, "model", instead=setting_ref("push_model_to", f"{account.name}/NAME"))
     price(settings)
     results.publish_wheel(repo)
     job = hub.start_job(account, spec)

@@ -12,7 +12,7 @@ import yaml
 
 from hf_emms.cache.files import decoded, read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, one_line
-from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, unknown_setting, with_role_columns
+from hf_emms.options import SETTINGS, Options, unknown_setting, with_role_columns
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.merge import merged, path_of
@@ -49,7 +49,7 @@ def sweep(
     datasets: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Mapping[str, Any]],
     checkpoints: str | Iterable[str] | None = None,
     *,
-    output: str | os.PathLike[str] = DEFAULT_RESULTS,
+    output: str | os.PathLike[str] = "emms-results",
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Sweep:

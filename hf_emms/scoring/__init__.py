@@ -30,31 +30,35 @@ class Score:
     def __float__(self) -> float:
         return self.value
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"score": self.value, "stderr": self.stderr, "folds": self.folds, **self.details}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmmsResult(Score):
     """A `Score` by EMMS. Scores of different datasets, samples or label sets cannot be compared.
 
     `value` is minus the mean squared residual of the weighted, standardised label embeddings. Higher is better, and 0
-    is perfect. Only held-out methods set `stderr` and `folds`.
+    is perfect. Only held-out estimators set `stderr` and `folds`.
 
     Attributes:
-        method: "emms_knn", "emms", "emms_exact", "emms_one_pass" or "emms_alternating".
+        estimator: "emms_knn", "emms", "emms_exact", "emms_one_pass" or "emms_alternating".
         n: Number of rows.
         d1: Feature width.
-        trace: Objective after every iteration of `emms_alternating`. Empty for other methods.
+        trace: Objective after every iteration of `emms_alternating`. Empty for other estimators.
         notes: Notes for readers of the score.
     """
 
-    method: str
+    estimator: str
     n: int
     d1: int
     trace: tuple[float, ...] = ()
     notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace")
-        return {name: getattr(self, name) for name in names} | {"notes": [str(note) for note in self.notes]}
+        names = ("estimator", "n", "d1", "trace")
+        facts = {name: getattr(self, name) for name in names} | {"notes": [str(note) for note in self.notes]}
+        return super().to_dict() | facts
 
     @property
     def score(self) -> float:
@@ -72,6 +76,6 @@ class EmmsResult(Score):
 
     @property
     def ridge(self) -> float | None:
-        """Ridge strength with the least held-out loss, for features of variance 1. None for in-sample methods."""
+        """Ridge strength with the least held-out loss, for features of variance 1. None for in-sample estimators."""
         ridge: float | None = self.details["ridge"]
         return ridge

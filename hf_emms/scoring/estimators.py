@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_emms.errors import EmmsError, Note, check_type
+from hf_emms.errors import EmmsError, Note
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring.generative import short_run, word_error_rate, zero_shot
 from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Quantity
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 NO_VARIATION = "The features are the same in every row and explain nothing. All weights of the checkpoint may be zero."
 
 Need = Literal["rows", "folds", "model", "search", "training"]
-# The estimators that are methods of EMMS.
-EMMS_METHODS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating")
+# The estimators that compute EMMS.
+EMMS_ESTIMATORS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def score(
 ) -> tuple[Score, ...]:
     """Score features (N, D1), or `Moments`, by each estimator.
 
-    For `labels` see `arrays.as_labels`. The other arguments are the same as in `hf_emms.emms`.
+    For `labels` see `arrays.as_labels`. The other arguments are the same as in `hf_emms.score`.
     """
     import numpy as np
 
@@ -172,18 +172,10 @@ def score(
     return tuple(estimator.score(inputs) for estimator in estimators)
 
 
-def get_method(name: str) -> Estimator:
-    """Return the method of EMMS with this name. Raises an `EmmsError` for other names."""
-    check_type("method", name, str)
-    if name not in EMMS_METHODS:
-        raise EmmsError("unknown-estimator", f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
-    return next(estimator for estimator in ESTIMATORS if estimator.name == name)
-
-
-def _with_notes(method: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
-    """Return the score of a method of EMMS as its result, with notes about the rows."""
+def _with_notes(name: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
+    """Return the score of an estimator of EMMS as its result, with notes about the rows."""
     moments, constant = inputs.moments, inputs.statistics.constant_columns
-    held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
+    held_out, filled = name in ("emms", "emms_knn"), len(inputs.statistics.filled)
     notes = []
     if constant == moments.d1:
         notes.append(Note("features-without-variation", NO_VARIATION))
@@ -191,7 +183,7 @@ def _with_notes(method: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
         text = f"{constant} of {moments.d1} feature columns are constant and were ignored"
         notes.append(Note("constant-columns", text))
     if not held_out and moments.n <= moments.d1:
-        text = f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use method emms"
+        text = f"{moments.n} rows for {moments.d1} features: the in-sample residual is 0; use the estimator emms"
         notes.append(Note("fewer-rows-than-features", text))
     if held_out and filled < moments.folds:
         text = f"{filled} of {moments.folds} folds contain rows; use more groups or fewer folds"
@@ -199,7 +191,7 @@ def _with_notes(method: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
     trace = score.details.pop("trace", ())
     return EmmsResult(
         *(score.value, score.stderr, score.folds, score.details),
-        method=method,
+        estimator=name,
         n=moments.n,
         d1=moments.d1,
         trace=trace,

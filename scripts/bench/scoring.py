@@ -2,9 +2,9 @@
 
     python -m scripts.bench scoring [products|logme …] [--rounds 5] [--clock cpu]
 
-"products" compares with the matrix products that every method needs, XᵀX and, for dense labels, XᵀZ over all rows, by
-numpy in float32 with the same number of threads. "logme" compares with a plain implementation of LogME at the shapes of
-five tasks: one decomposition of the features, then a fixed point per label column, in float64 (You et al. 2021,
+"products" compares with the matrix products that every estimator needs, XᵀX and, for dense labels, XᵀZ over all rows,
+by numpy in float32 with the same number of threads. "logme" compares with a plain implementation of LogME at the shapes
+of five tasks: one decomposition of the features, then a fixed point per label column, in float64 (You et al. 2021,
 algorithm 1). The EMMS paper does not state the shapes of its timings; we chose these.
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms import LabelTable, emms, score
+from hf_emms import LabelTable, score
 from scripts.bench.timing import interleave, ratios, spread
 
-METHODS = ("emms_exact", "emms", "emms_knn")
+ESTIMATORS = ("emms_exact", "emms", "emms_knn")
 D2, K = 1024, 3  # columns of a label embedding, and number of label embeddings
 
 
@@ -118,8 +118,8 @@ def run(options: argparse.Namespace) -> None:
         _against_logme(options)
 
 
-def _methods(x: np.ndarray, labels: Any) -> dict[str, Callable[[], object]]:
-    return {name: lambda name=name: emms(x, labels, method=name) for name in METHODS}
+def _calls(x: np.ndarray, labels: Any) -> dict[str, Callable[[], object]]:
+    return {name: lambda name=name: score(x, labels, estimator=name) for name in ESTIMATORS}
 
 
 def _against_products(options: argparse.Namespace) -> None:
@@ -134,9 +134,9 @@ def _against_products(options: argparse.Namespace) -> None:
         x, labels = make()
         flat = labels.reshape(len(labels), -1) if isinstance(labels, np.ndarray) else None
         products = {"products": lambda x=x, flat=flat: (x.T @ x, None if flat is None else x.T @ flat)}
-        seconds = interleave(products | _methods(x, labels), options.rounds)
+        seconds = interleave(products | _calls(x, labels), options.rounds)
         cells = [spread([getattr(spent, options.clock) for spent in seconds["products"]])]
-        cells += [spread(ratios(seconds[name], seconds["products"], options.clock), "×") for name in METHODS]
+        cells += [spread(ratios(seconds[name], seconds["products"], options.clock), "×") for name in ESTIMATORS]
         cells.append(spread(ratios(seconds["emms_knn"], seconds["emms"], options.clock), "×"))
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
@@ -149,7 +149,7 @@ def _against_logme(options: argparse.Namespace) -> None:
         x, labels = task_problem(shape)
         contestants = {"plain": lambda x=x, labels=labels: plain_logme(x, label_columns(labels))}
         groups = range(len(x))
-        for name in ("logme_flabels", *METHODS):
+        for name in ("logme_flabels", *ESTIMATORS):
             contestants[name] = lambda name=name, x=x, labels=labels, groups=groups: score(
                 x, labels, estimator=name, groups=groups
             )
@@ -159,6 +159,7 @@ def _against_logme(options: argparse.Namespace) -> None:
         cells = [f"{shape.rows:,}, {shape.width:,}, {shape.distinct:,}"]
         cells.append(spread([getattr(spent, options.clock) for spent in seconds["plain"]]))
         cells += [
-            spread(ratios(seconds["plain"], seconds[name], options.clock), "×") for name in ("logme_flabels", *METHODS)
+            spread(ratios(seconds["plain"], seconds[name], options.clock), "×")
+            for name in ("logme_flabels", *ESTIMATORS)
         ]
         print(f"| {task} | {' | '.join(cells)} | {shape.paper}× |", flush=True)

@@ -279,12 +279,12 @@ def _difference(expected: dict[str, Any], result: dict[str, Any]) -> str:
 
 def _publish(ranking: Path, folder: Path) -> None:
     """Write the leaderboard's pages and the cards of a ranking, as the commands that publish would upload them."""
-    from hf_emms import Ranking, card
+    from hf_emms import Ranking
     from hf_emms.cache.files import write_atomic
     from hf_emms.publish.space import static_files
 
     confirmed = Ranking.load(ranking)
-    files: dict[str, Any] = {**static_files(ranking.parent, "org/emms-results"), "dataset.md": card(confirmed)}
-    files |= {f"{place}.md": card(confirmed, row.checkpoint) for place, row in enumerate(confirmed.rows)}
+    files: dict[str, Any] = {**static_files(ranking.parent, "org/emms-results"), "dataset.md": confirmed.card()}
+    files |= {f"{place}.md": confirmed.card(row.checkpoint) for place, row in enumerate(confirmed.rows)}
     for name, content in files.items():
         write_atomic(folder / name, content)

@@ -129,7 +129,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "confirm_samples": (40, {"finetunings"}),
     "time_limit": ("2h", set()),
     "save_model": ("best", set()),
-    "push_to_hub": ("org/best", set()),
+    "push_model_to": ("org/best", set()),
     # Where it runs.
     "device": ("cuda", set(KINDS)),
     "dtype": ("bfloat16", {"features", "rows"}),

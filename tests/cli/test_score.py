@@ -32,7 +32,7 @@ def test_score_equals_emms(cli: Cli, arrays: Path) -> None:
     table = hf_emms.LabelTable(of_table["codes"], (of_table["table"],))
     for words, expected in {
         "": hf_emms.emms(x, z, groups=groups),
-        "--method emms_exact": hf_emms.emms(x, z, method="emms_exact"),
+        "--estimator emms_exact": hf_emms.score(x, z, estimator="emms_exact"),
         "--folds 3 --seed 1": hf_emms.emms(x, z, groups=groups, folds=3, seed=1),
         "of_table.npz": hf_emms.emms(x, table),
     }.items():
@@ -45,7 +45,7 @@ def test_score_equals_emms(cli: Cli, arrays: Path) -> None:
         "emms": ["score    -0.000000 ± 0.000000", r2, weights, "ridge    0.0000", count],
         "emms_exact": ["score    -0.000000", r2, weights, count],
     }.items():
-        assert re.sub(r"(?<!d)\d", "0", cli("score", arrays, "--method", method).out).splitlines() == lines
+        assert re.sub(r"(?<!d)\d", "0", cli("score", arrays, "--estimator", method).out).splitlines() == lines
 
 
 def test_score_reports_invalid_files(cli: Cli, arrays: Path, tmp_path: Path) -> None:

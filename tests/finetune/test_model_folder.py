@@ -133,7 +133,7 @@ def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
         confirm=3,
         resume=False,
         cache=False,
-        push_to_hub="me/best",
+        push_model_to="me/best",
         save_model="best",
         method="lora",
         time_limit="1m",

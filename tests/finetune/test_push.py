@@ -1,4 +1,4 @@
-"""`push_to_hub` uploads the best fine-tuned model over HTTP."""
+"""`push_model_to` uploads the best fine-tuned model over HTTP."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_uploaded_model_replaces_other_weights(
     weights = {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2"}
     hub.store.put_files("ada/old", {**weights, "notes.txt": b"3"})
     for id, more in (("ada/colours", []), ("ada/old", ["--save-model", tmp_path / "best"])):
-        done = confirm(cli, file, "--push-to-hub", id, *more, token=token)
+        done = confirm(cli, file, "--push-model-to", id, *more, token=token)
         assert done.code == 0, done
         assert f"{hub.url}/{id}/commit/" in done.err
         assert token not in done.out + done.err
@@ -64,12 +64,12 @@ def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: Comma
     refused = {
         "you are not logged in": ("ada/colours", None),
         "belongs to 'grace'": ("grace/colours", token),
-        "--push-to-hub ada/colours": ("colours", token),
+        "--push-model-to ada/colours": ("colours", token),
         "'ada/red/blue' is not a Hub id": ("ada/red/blue", token),
         "your token is read-only": ("ada/colours", hub.token(user="ada", role="read")),
     }
     for message, (id, used) in refused.items():
-        done = confirm(cli, file, "--push-to-hub", id, token=used)
+        done = confirm(cli, file, "--push-model-to", id, token=used)
         assert (done.code, done.out) == (1, "")
         assert message in done.err
         assert "fine-tuning" not in done.err
@@ -86,7 +86,7 @@ def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it
         words = ["rank", "--dataset", save(rows(80), tmp_path / "data"), "-c", writer(tmp_path, "gpt2"), "-e", "demo"]
         words += ["--confirm", "1", "--output", file]
     id, folder = f"ada/{command}", home / "emms" / "fine-tuned" / f"ada--{command}"
-    words += ["--epochs", "1", "--learning-rate", "0.01", "--push-to-hub", id]
+    words += ["--epochs", "1", "--learning-rate", "0.01", "--push-model-to", id]
     hub.fail(f"POST /api/models/{id}/commit/*", 403)
     done = cli.run(*words, token=token)
     assert done.code == 1

@@ -25,16 +25,16 @@ FOLDER = ROOT / "hf_emms" / "metric" / "emms"
 @pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
 def test_golden_scores(load, problem):
     x, z = golden.arrays(problem)
-    result = load().compute(predictions=x, references=z.swapaxes(1, 2), method="emms_exact")
+    result = load().compute(predictions=x, references=z.swapaxes(1, 2), estimators="emms_exact")
     assert result["score"] == pytest.approx(problem["exact_score"], abs=1e-7)
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
 
 def test_values_equal_hf_emms_and_are_plain_python(load, rows):
     x, z = rows
-    result = load().compute(predictions=x, references=z, seed=4, folds=3, estimators=["logme", "knn"])
+    result = load().compute(predictions=x, references=z, seed=4, folds=3, estimators=["emms_knn", "logme", "knn"])
     direct = hf_emms.emms(x, z.swapaxes(1, 2), seed=4, folds=3)
-    assert list(result) == ["score", "stderr", "weights", "r2", "n", "d1", "method", "logme", "knn"]
+    assert list(result) == ["score", "stderr", "weights", "r2", "n", "d1", "estimator", "logme", "knn"]
     assert result["score"] == pytest.approx(direct.score, rel=1e-9)
     assert result["r2"] == pytest.approx(direct.r2, rel=1e-9)
     assert result["weights"] == pytest.approx(list(direct.weights), rel=1e-9)
@@ -45,8 +45,8 @@ def test_values_equal_hf_emms_and_are_plain_python(load, rows):
 @pytest.mark.parametrize(
     ("settings", "size", "options"),
     [
-        ({}, 64, {"folds": 2, "seed": 2, "estimators": ["logme", "knn"]}),
-        ({"keep_in_memory": True}, 299, {"method": "emms_exact"}),
+        ({}, 64, {"folds": 2, "seed": 2, "estimators": ["emms_knn", "logme", "knn"]}),
+        ({"keep_in_memory": True}, 299, {"estimators": "emms_exact"}),
     ],
 )
 def test_batches_equal_one_call(load, rows, settings, size, options):
@@ -113,9 +113,11 @@ def classes(rows):
 def test_label_encoders(load, classes):
     x, codes = classes
     texts = load(encoders=["demo"]).compute(
-        predictions=x, references=[NAMES[code] for code in codes], estimators=["knn"]
+        predictions=x, references=[NAMES[code] for code in codes], estimators=["emms_knn", "knn"]
     )
-    ids = load().compute(predictions=x, references=codes, encoders="demo", class_names=NAMES, estimators=["knn"])
+    ids = load().compute(
+        predictions=x, references=codes, encoders="demo", class_names=NAMES, estimators=["emms_knn", "knn"]
+    )
     assert len(texts["weights"]) == 3
     assert texts["score"] == pytest.approx(ids["score"], rel=1e-5)
     assert texts["knn"] == ids["knn"] > 0.5
@@ -123,20 +125,20 @@ def test_label_encoders(load, classes):
 
 def test_options_of_load_are_defaults(load, rows):
     x, z = rows
-    metric = load(method="emms_exact", seed=5)
-    assert metric.compute(predictions=x, references=z)["method"] == "emms_exact"
-    assert metric.compute(predictions=x, references=z, method="emms_knn", folds=4) == load().compute(
+    metric = load(estimators="emms_exact", seed=5)
+    assert metric.compute(predictions=x, references=z)["estimator"] == "emms_exact"
+    assert metric.compute(predictions=x, references=z, estimators="emms_knn", folds=4) == load().compute(
         predictions=x, references=z, folds=4, seed=5
     )
 
 
 def test_combined_metrics_accept_batches_and_single_rows(load, rows):
     x, z = rows
-    both = evaluate.combine({"held_out": load(), "paper": load(method="emms_exact")})
+    both = evaluate.combine({"held_out": load(), "paper": load(estimators="emms_exact")})
     both.add_batch(predictions=x[:299], references=z[:299])
     both.add(prediction=x[299], reference=z[299])
     result = both.compute()
-    for name, options in {"held_out": {}, "paper": {"method": "emms_exact"}}.items():
+    for name, options in {"held_out": {}, "paper": {"estimators": "emms_exact"}}.items():
         alone = load().compute(predictions=x, references=z, **options)
         assert result[f"{name}_score"] == pytest.approx(alone["score"], rel=1e-6)
 

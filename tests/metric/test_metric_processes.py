@@ -48,7 +48,7 @@ metric, rng = evaluate.load("emms", cache_dir=sys.argv[2]), np.random.default_rn
 for start in range(0, int(sys.argv[1]), 5000):
     x = rng.normal(size=(5000, 64)).astype("f4")
     metric.add_batch(predictions=x, references=x[:, :32] + rng.normal(size=(5000, 32)).astype("f4"))
-assert metric.compute(method="emms")["n"] == int(sys.argv[1])
+assert metric.compute(estimators="emms")["n"] == int(sys.argv[1])
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
     peaks = []

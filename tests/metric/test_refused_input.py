@@ -24,9 +24,10 @@ BAD = {
     "ids without F-labels": ({"references": [0, 1]}, "references are class ids, 2 different ones in 2 rows"),
     "ids beyond names": ({"references": [0, 3], "encoders": "demo", "class_names": NAMES}, "class_names has 3 names"),
     "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
-    "method": ({"method": "fancy"}, "unknown method 'fancy'"),
+    "first estimator": ({"estimators": "logme"}, "estimators is logme; the first must compute EMMS"),
+    "no estimator": ({"estimators": []}, "estimators is empty"),
     "option": ({"metod": "emms"}, "no option 'metod'"),
-    "estimator": ({"estimators": ["leep"]}, "unknown estimator 'leep'"),
+    "estimator": ({"estimators": ["emms", "leep"]}, "unknown estimator 'leep'"),
     "folds": ({"folds": 1}, "folds=1"),
     "groups": ({"groups": [1, 2, 3]}, "groups has 3 entries"),
 }
@@ -57,8 +58,8 @@ def test_different_batches_are_refused_without_losing_rows(load, rows, change):
     predictions, references = make(x, z)
     with pytest.raises(ValueError, match=message):
         metric.add_batch(predictions=predictions, references=references)
-    with pytest.raises(ValueError, match="unknown method"):
-        metric.compute(method="fancy")
+    with pytest.raises(ValueError, match="the first must compute EMMS"):
+        metric.compute(estimators="fancy")
     assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 

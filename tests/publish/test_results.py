@@ -179,9 +179,9 @@ def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_pa
         import json, hf_emms
         from datasets import load_dataset
         ranking = hf_emms.Ranking.load({str(file)!r})
-        url = hf_emms.push_to_hub(ranking, "{ID}")
-        hf_emms.push_to_hub(ranking, "lab/hidden", private=True)
-        hf_emms.push_to_hub(ranking, "lab/open")
+        url = ranking.push_to_hub("{ID}")
+        ranking.push_to_hub("lab/hidden", private=True)
+        ranking.push_to_hub("lab/open")
         print(json.dumps([url, *load_dataset("{ID}", split="train").to_list()]))
         """
     url, *rows = run_client(lab, code, tmp_path / "reader", HF_TOKEN=token)

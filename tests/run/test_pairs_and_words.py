@@ -36,7 +36,7 @@ def test_metric_and_stream_agree_with_a_ranking(name: str, tmp_path: Path, monke
     for half in np.array_split(np.arange(len(sample)), 2):
         labels = [sample.label_texts[sample.codes[row]] for row in half]
         metric.add_batch(predictions=features[half], references=labels)
-    scored = metric.compute(groups=sample.groups, encoders=ENCODER, method="emms")
+    scored = metric.compute(groups=sample.groups, encoders=ENCODER, estimators="emms")
     assert scored["n"] == full.n == len(sample)
     assert scored["score"] == pytest.approx(full[GOOD].score, rel=1e-4)
 

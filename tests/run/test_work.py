@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 import hf_emms
-from hf_emms import emms
+from hf_emms import score
 from hf_emms.features import feature_spec
 from hf_emms.inputs import image
 from hf_emms.options import Options
@@ -137,6 +137,6 @@ def test_the_ridge_search_factorises_few_matrices() -> None:
     x = rng.normal(size=(1_300, 520)).astype(np.float32)
     z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)
     with counted_calls(_cholesky, lambda frame: 1) as factors:
-        emms(x, z, method="emms")
+        score(x, z, estimator="emms")
     search = 5 + 2 * 2  # ridges that the first fold tries, and two more folds at the best one and next to it
     assert len(factors) <= search + 5

@@ -32,8 +32,6 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
     [
         (lambda: hf_emms.confirm(None), "ranking is None"),
         (lambda: hf_emms.sweep(None), "datasets is None"),
-        (lambda: hf_emms.card(None), "ranking is None"),
-        (lambda: hf_emms.push_to_hub("a.json", "org/emms-results"), "ranking is 'a.json'"),
         (lambda: hf_emms.expected_gap(None), "ranking is None"),
         (lambda: hf_emms.expected_gap(example(), "slow"), "unknown budget 'slow'"),
         (lambda: example()[99], "the ranking has 4 rows"),
@@ -85,14 +83,13 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "budget of expected_gap": lambda value: hf_emms.expected_gap(example(), value),
     "texts of embed_labels": lambda value: hf_emms.embed_labels(value, "demo"),
     "device of embed_labels": lambda value: hf_emms.embed_labels(["a"], "demo", device=value),
-    "method of emms": lambda value: hf_emms.emms(ROWS, ROWS, method=value),
     "estimator of score": lambda value: hf_emms.score(ROWS, ROWS, estimator=value),
     "dataset of confirm": lambda value: hf_emms.confirm(example(), value),
     "progress of confirm": lambda value: hf_emms.confirm(example(), value, progress=value),
     "progress of rank": lambda value: hf_emms.rank("demo_glosses", "none/such", max_samples=60, progress=value or 5),
     "progress of sweep": lambda value: hf_emms.sweep(["none/such"], progress=value or 5),
     "encoders of the metric": lambda value: computed(encoders=value),
-    "method of the metric": lambda value: computed(method=value),
+    "estimators of the metric": lambda value: computed(estimators=value),
 }
 
 

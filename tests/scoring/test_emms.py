@@ -1,4 +1,4 @@
-"""What a user may rely on from `hf_emms.emms`: reference values, every form of input, clear refusals."""
+"""What a user may rely on from `hf_emms.score`: reference values, every form of input, clear refusals."""
 
 from itertools import product
 
@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
-from hf_emms import EmmsError, LabelTable, Moments, emms
+from hf_emms import EmmsError, LabelTable, Moments, emms, score
 from hf_emms.run.plan import ROW_VERSION
 from hf_emms.scoring.arrays import as_matrix, f_labels
 from hf_emms.scoring.cross_validation import descend, fibonacci_search, ridge_solve, search_twice
-from hf_emms.scoring.estimators import EMMS_METHODS
+from hf_emms.scoring.estimators import EMMS_ESTIMATORS
 from hf_emms.scoring.labels import ColumnBasis, are_classes
 from hf_emms.scoring.linalg import inverse_deviation, minimise_quadratic, one_norm, project_simplex
 from tests.helpers import golden
@@ -44,12 +44,12 @@ def with_nan(block, place):
 @pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
 def test_reproduces_the_reference_values(problem):
     x, z = golden.arrays(problem)
-    best = emms(x, z, method="emms_exact")
+    best = score(x, z, estimator="emms_exact")
     assert best.score == pytest.approx(problem["exact_score"], abs=1e-8)
     assert best.weights == pytest.approx(problem["exact_weights"], abs=1e-5)
-    official = emms(x, z, method="emms_one_pass")
+    official = score(x, z, estimator="emms_one_pass")
     assert official.score == pytest.approx(problem["official_one_pass_score"], abs=1e-8)
-    descent = emms(x, z, method="emms_alternating")
+    descent = score(x, z, estimator="emms_alternating")
     assert descent.score == pytest.approx(best.score, abs=1e-4)
     assert np.all(np.diff(descent.trace) <= 1e-12)
     assert -descent.score == descent.trace[-1]
@@ -65,7 +65,7 @@ def test_alternating_takes_the_steps_of_algorithm_1(spread):
     system, products, zz = x.T @ x / 80, x.T @ z / 80, np.einsum("jnd,knd->jk", z, z) / 80
     steps = np.linalg.matrix_power(np.eye(6) - system / np.linalg.eigvalsh(system)[-1], 10_000)
     w, t, trace = np.zeros((6, 4)), np.full(3, 1 / 3), []
-    result = emms(x, list(z), method="emms_alternating")
+    result = score(x, list(z), estimator="emms_alternating")
     for _ in result.trace:
         best = np.linalg.solve(system, np.tensordot(t, products, 1))
         w = best + steps @ (w - best)
@@ -85,7 +85,7 @@ def test_every_form_of_the_same_labels_gives_the_same_score(method):
     blocks = [block[codes] for block in tables]
     in_columns = Moments(9, [5] * 3)
     in_columns.update(x, blocks)
-    reference = emms(in_columns, method=method)
+    reference = score(in_columns, estimator=method)
     for labels in (
         blocks,
         np.stack(blocks, axis=1),
@@ -93,24 +93,24 @@ def test_every_form_of_the_same_labels_gives_the_same_score(method):
         LabelTable(codes, tables),
         LabelTable(codes, tables, categorical=False),
     ):
-        result = emms(x, labels, method=method)
+        result = score(x, labels, estimator=method)
         assert result.score == pytest.approx(reference.score, abs=1e-9)
         assert result.weights == pytest.approx(reference.weights, abs=1e-6)
         assert result.r2 == pytest.approx(reference.r2, abs=1e-8)
     square = np.arange(18).reshape(2, 3, 3)
     assert f_labels(square) is square
-    single = emms(x, blocks[0], method=method)
+    single = score(x, blocks[0], estimator=method)
     assert (single.weights, len(single.trace)) == ((1.0,), 2 if method == "emms_alternating" else 0)
-    assert single.score == pytest.approx(emms(x, blocks[:1], method=method).score)
+    assert single.score == pytest.approx(score(x, blocks[:1], estimator=method).score)
 
 
 def test_wide_features_are_scored_on_held_out_rows():
     x, z = small_problem(n=80, d1=300)
     result = emms(x, z)
     assert result.score < -0.05
-    assert result.notes == emms(x[:, :79], z, method="emms_exact").notes == ()
+    assert result.notes == score(x[:, :79], z, estimator="emms_exact").notes == ()
     for width in (80, 300):
-        in_sample = emms(x[:, :width], z, method="emms_exact")
+        in_sample = score(x[:, :width], z, estimator="emms_exact")
         assert in_sample.score == pytest.approx(0.0, abs=1e-9)
         assert codes(in_sample.notes) == ["fewer-rows-than-features"]
 
@@ -123,7 +123,7 @@ def test_columns_that_carry_nothing_change_nothing(method, dtype):
     constant = np.full((200, 1), 3.5, dtype)
     jitter = (1000 + 1e-5 * np.random.default_rng(3).normal(size=(200, 1))).astype(np.float32).astype(dtype)
     padded = np.hstack([x, constant, jitter] if dtype == np.float32 else [x, constant])
-    expected, result = (emms(features, z, method=method, groups=range(200)) for features in (x, padded))
+    expected, result = (score(features, z, estimator=method, groups=range(200)) for features in (x, padded))
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     (note,) = result.notes
     width = padded.shape[1]
@@ -136,7 +136,7 @@ def test_duplicated_and_dependent_columns_are_handled(method, dtype):
     x, z = small_problem(n=200)
     x = x.astype(dtype)
     dependent = np.hstack([x, x[:, :3], x @ np.ones((x.shape[1], 1), dtype)])
-    assert emms(dependent, z, method=method).score == pytest.approx(emms(x, z, method=method).score, abs=1e-5)
+    assert score(dependent, z, estimator=method).score == pytest.approx(score(x, z, estimator=method).score, abs=1e-5)
     assert np.isfinite(emms(dependent, z).score)
 
 
@@ -153,7 +153,7 @@ def test_half_precision_and_tensors_are_accepted():
 def test_the_callers_arrays_are_left_as_they_were():
     x, z = small_problem()
     for method in METHODS:
-        emms(x, z, method=method)
+        score(x, z, estimator=method)
     for array, before in zip((x, *z), (small_problem()[0], *small_problem()[1]), strict=True):
         np.testing.assert_array_equal(array, before)
 
@@ -210,7 +210,7 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"method": "best"}, "unknown method 'best'"),
+        ({"estimator": "best"}, "unknown estimator 'best'"),
         *[({"folds": value}, f"folds={value}") for value in (2.5, True, 1, 1001)],
         *[({"seed": value}, f"seed={value}") for value in (1.0, 2**63, -(2**63) - 1, None)],
         ({"groups": np.zeros(120, int)}, "all 120 rows are in the same fold"),
@@ -221,7 +221,7 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
 )
 def test_bad_options_are_refused(options, says):
     with pytest.raises(EmmsError, match=says):
-        emms(*small_problem(), **options)
+        score(*small_problem(), **options)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_label_tables_are_checked(codes, tables, says):
 
 def test_two_folds_are_enough_and_fewer_rows_than_folds_still_score_or_say_why():
     for method in ("emms", "emms_knn"):
-        result = emms(*small_problem(), method=method, folds=2, seed=-(2**63))
+        result = score(*small_problem(), estimator=method, folds=2, seed=-(2**63))
         assert len(result.folds) == 2
         assert -1 < result.score < 0
     x, z = small_problem(n=4, d1=3)
@@ -326,7 +326,7 @@ def test_simplex_projection_and_programme_against_brute_force():
 def test_features_that_never_vary_explain_nothing(method):
     _, z = small_problem()
     for value in (0.0, 1.0):
-        result = emms(np.full((120, 3), value), z, method=method, folds=2 if method == "emms" else 1)
+        result = score(np.full((120, 3), value), z, estimator=method, folds=2 if method == "emms" else 1)
         assert result.r2 == pytest.approx(0.0, abs=1e-9)
         assert codes(result.notes) == ["features-without-variation"]
 
@@ -344,7 +344,7 @@ def test_columns_that_stand_for_all_are_those_that_each_embedding_has():
 
 # Of more than 128 features, neighbours are looked for in principal components.
 @pytest.mark.parametrize(
-    ("width", "method", "score", "stderr", "ridge"),
+    ("width", "method", "expected", "stderr", "ridge"),
     [
         (24, "emms", -0.2365634455966899, 0.006075317991593028, 0.1519911082952933),
         (24, "emms_knn", -0.2363444612899288, 0.005747765639904493, 0.1519911082952933),
@@ -353,7 +353,7 @@ def test_columns_that_stand_for_all_are_those_that_each_embedding_has():
     ],
 )
 def test_scores_by_default_settings_change_only_with_the_version_that_keys_of_cached_rows_hold(
-    width, method, score, stderr, ridge
+    width, method, expected, stderr, ridge
 ):
     rng = np.random.default_rng(width)
     hidden = rng.normal(size=(240, 6))
@@ -361,12 +361,12 @@ def test_scores_by_default_settings_change_only_with_the_version_that_keys_of_ca
     labels = [
         hidden @ rng.normal(size=(6, size)) + noise * rng.normal(size=(240, size)) for size, noise in ((8, 1), (5, 3))
     ]
-    result = emms(features, labels, method=method, groups=range(240))
+    result = score(features, labels, estimator=method, groups=range(240))
     assert ROW_VERSION == 16, "raised: write the new scores down here"
-    assert (result.score, result.stderr, result.ridge) == pytest.approx((score, stderr, ridge), rel=1e-7)
+    assert (result.score, result.stderr, result.ridge) == pytest.approx((expected, stderr, ridge), rel=1e-7)
 
 
-# ---- properties of every method --------------------------------------------------------------------------------------
+# ---- properties of every estimator -----------------------------------------------------------------------------------
 
 
 @st.composite
@@ -383,7 +383,7 @@ def problems(draw):
 
 
 @SETTINGS
-@given(problems(), st.sampled_from(EMMS_METHODS), st.booleans())
+@given(problems(), st.sampled_from(EMMS_ESTIMATORS), st.booleans())
 def test_neither_orders_nor_scales_nor_shifts_matter(problem, method, are_classes):
     """Of rows, of columns, and of F-labels, whose weights go with them."""
     x, z, rng = problem
@@ -396,8 +396,8 @@ def test_neither_orders_nor_scales_nor_shifts_matter(problem, method, are_classe
         LabelTable(numbers, tuple(blocks), categorical=are_classes)
         for numbers, blocks in ((codes, tables), (codes[rows], [moved[place] for place in order]))
     )
-    expected = emms(x, labels, method=method, groups=range(len(x)))
-    result = emms(moved_x[rows], moved_labels, method=method, groups=rows)
+    expected = score(x, labels, estimator=method, groups=range(len(x)))
+    result = score(moved_x[rows], moved_labels, estimator=method, groups=rows)
     assert result.score == pytest.approx(expected.score, abs=1e-7)
     assert result.weights == pytest.approx([expected.weights[place] for place in order], abs=1e-4)
     assert sum(result.weights) == pytest.approx(1.0)
@@ -407,9 +407,9 @@ def test_neither_orders_nor_scales_nor_shifts_matter(problem, method, are_classe
 
 
 @SETTINGS
-@given(problems(), st.sampled_from(sorted({*EMMS_METHODS} - {"emms_one_pass"})), st.integers(2, 6))
+@given(problems(), st.sampled_from(sorted({*EMMS_ESTIMATORS} - {"emms_one_pass"})), st.integers(2, 6))
 def test_copies_of_f_labels_explain_what_one_does(problem, method, copies):
     x, z, _ = problem
-    few, many = (emms(x, labels, method=method, groups=range(len(x))) for labels in (z, z * copies))
+    few, many = (score(x, labels, estimator=method, groups=range(len(x))) for labels in (z, z * copies))
     tolerance = 1e-4 if method == "emms_alternating" else 1e-6
     assert (many.score, many.r2) == pytest.approx((few.score, few.r2), abs=tolerance)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import zscore
 
 import hf_emms
-from hf_emms import LabelTable, emms
+from hf_emms import LabelTable, score
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.cross_validation import CHEAP_WIDTH, COLUMNS_FOR_RIDGE, FOLDS_FOR_RIDGE, RIDGES
 from hf_emms.scoring.linalg import minimise_quadratic
@@ -79,7 +79,7 @@ def test_the_score_is_what_refitting_on_rows_gives(
     x, z, labels = problem(rows, width, widths, texts, loud)
     if not texts:
         labels = [block.astype(dtype) for block in z]
-    result = emms(x.astype(dtype), labels, method="emms", groups=range(rows))
+    result = score(x.astype(dtype), labels, estimator="emms", groups=range(rows))
     products = residuals_by_rows(x, z)
     expected = losses(products)
     place = int(np.argmin(np.abs(RIDGES - result.ridge)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_emms import EmmsError, LabelTable, Moments, emms
+from hf_emms import EmmsError, LabelTable, Moments, emms, score
 from hf_emms.scoring.linalg import as_slice
 from hf_emms.scoring.sums import smallest_keys
 
@@ -49,9 +49,9 @@ def moments_of(x, labels, *batches, flush=lambda: False, **options):
 )
 def test_any_order_and_batching_gives_the_same_score(coded, cuts, random, method):
     x, labels = problem(coded=coded)
-    expected = emms(moments_of(x, labels, np.arange(len(x))), method=method)
+    expected = score(moments_of(x, labels, np.arange(len(x))), estimator=method)
     batches = np.split(np.array(random.sample(range(len(x)), len(x))), sorted(cuts))
-    result = emms(moments_of(x, labels, *batches, flush=lambda: random.random() < 0.5), method=method)
+    result = score(moments_of(x, labels, *batches, flush=lambda: random.random() < 0.5), estimator=method)
     assert result.n == len(x)
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     assert result.stderr == (expected.stderr and pytest.approx(expected.stderr, abs=1e-6))

@@ -18,7 +18,7 @@ try:
     from hf_emms.ranking.estimators import get_estimators
     from hf_emms.run.from_arrays import names_of, table_for
     from hf_emms.scoring import EmmsResult, arrays
-    from hf_emms.scoring.estimators import EstimatorList, get_method, score
+    from hf_emms.scoring.estimators import EMMS_ESTIMATORS, EstimatorList, score
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
 except ModuleNotFoundError as error:
@@ -51,25 +51,25 @@ Args:
         (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) works, too);
         (N,) class ids or texts: `encoders` make the F-labels. Without these, repeated values are classes, and their
         F-label is the one-hot code.
-    method (str): "emms_knn" (the default, as in `hf-emms rank`: held-out ridge regression and 3 nearest rows), "emms"
-        (held-out ridge regression only), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the
-        official function) or "emms_alternating" (the paper's Algorithm 1).
+    estimators (str or list of str): the first computes EMMS: "emms_knn" (the default, as in `hf-emms rank`:
+        held-out ridge regression and 3 nearest rows), "emms" (held-out ridge regression only), "emms_exact" (the
+        paper's objective at its optimum), "emms_one_pass" (the official function) or "emms_alternating" (the paper's
+        Algorithm 1). The others are additional scores to return, such as "logme" and "knn".
     groups: (N,) integers or strings. Rows of a group, such as five captions of an image, share a fold. Default: rows
         with equal features are a group. Pass the same groups for every checkpoint to use the same folds.
     folds (int): number of folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
     encoders (list of str): text encoders (Hub ids or folders), or a set: "base", "paper", "demo".
     class_names (list of str): the text of each class id.
-    estimators (list of str): additional scores to return, such as "logme" and "knn".
     device (str): the device of the encoders. Default "auto".
 
 Returns:
     score (float): minus the mean squared residual of the mixed, standardised F-label. At most 0, higher is better.
-    stderr (float or None): its standard error over the folds; None for methods without folds.
+    stderr (float or None): its standard error over the folds; None for estimators without folds.
     weights (list of K floats): the weights of the mixture, at least 0, with sum 1.
     r2 (float): share of the mixed F-label's variance that the features explain; held out for "emms_knn" and "emms".
-    n (int), d1 (int), method (str): number of rows, feature width, method.
-    logme (float), knn (float), …: the scores of `estimators`.
+    n (int), d1 (int), estimator (str): number of rows, feature width, the first estimator.
+    logme (float), knn (float), …: the scores of the other estimators.
 
 Examples:
     >>> import evaluate
@@ -90,13 +90,12 @@ Batch = tuple[np.ndarray, np.ndarray]
 Batches = Callable[[], Iterator[Batch]]
 
 _OPTIONS: dict[str, Any] = {
-    "method": DEFAULT_ESTIMATORS[0],
+    "estimators": DEFAULT_ESTIMATORS[:1],
     "groups": None,
     "folds": 5,
     "seed": 0,
     "encoders": (),
     "class_names": None,
-    "estimators": (),
     "device": "auto",
 }
 _SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
@@ -248,9 +247,9 @@ class Emms(evaluate.Metric):
         assert isinstance(result, EmmsResult)
         fields = result.to_dict()
         return {
-            **{name: fields[name] for name in ("score", "stderr", "weights", "r2", "n", "d1", "method")},
+            **{name: fields[name] for name in ("score", "stderr", "weights", "r2", "n", "d1", "estimator")},
             "weights": list(result.weights),
-            **{name: float(score) for name, score in zip(options["estimators"], others, strict=True)},
+            **{name: float(score) for name, score in zip(options["estimators"][1:], others, strict=True)},
         }
 
 
@@ -270,7 +269,11 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _estimators(options: dict[str, Any]) -> EstimatorList:
-    return EstimatorList([get_method(options["method"]), *get_estimators(options["estimators"])])
+    names = options["estimators"]
+    if not names or names[0] not in EMMS_ESTIMATORS:
+        message = f"estimators is {', '.join(names) or 'empty'}; the first must compute EMMS"
+        raise EmmsError("unknown-estimator", message, f"choose from {', '.join(EMMS_ESTIMATORS)}")
+    return get_estimators(names)
 
 
 def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) -> np.ndarray:
