@@ -25,7 +25,15 @@ from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
 from hf_emms.errors import EmmsError
-from hf_emms.texts import hint_style
+from hf_emms.options import settings_called
+from hf_emms.texts import hint_style, setting_ref
+
+# Words that users type as commands → where they find it.
+_ELSEWHERE = {
+    "cache": "hf cache",
+    "compare": "hf-emms leaderboard, see docs/leaderboard.md",
+    "pull": "hf download",
+}
 
 
 class _LogHandler(logging.Handler):
@@ -88,7 +96,7 @@ def _report(error: Exception) -> int:
         return exit_code(error.__cause__)
     if isinstance(error, click.ClickException):
         usage = io.StringIO()
-        error.show(usage)
+        _with_other_names(error).show(usage)
         out.message(usage.getvalue().removesuffix("\n"))
         return error.exit_code
     if isinstance(error, (OSError, MemoryError)) and not out.debug:
@@ -99,6 +107,20 @@ def _report(error: Exception) -> int:
         out.message("".join(traceback.format_exception(error)))
     out.message(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
     return 1
+
+
+def _with_other_names(error: click.ClickException) -> click.ClickException:
+    """Return an error about an unknown command or flag with a suggestion, if users know it by another name."""
+    suggestion = None
+    if isinstance(error, click.exceptions.NoSuchCommand):
+        suggestion = _ELSEWHERE.get(error.command_name)
+    elif isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        flags = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
+        names = settings_called(error.option_name.removeprefix("--").replace("-", "_"))
+        suggestion = next((flag for name in names if (flag := str(setting_ref(name))) in flags), None)
+    if suggestion is None:
+        return error
+    return click.UsageError(f"{error.message} Did you mean {suggestion}?", error.ctx)  # type: ignore[attr-defined]
 
 
 def _prepare_libraries() -> None:

@@ -558,11 +558,17 @@ _SYNONYMS = {
 }
 
 
+def settings_called(name: str) -> list[str]:
+    """Return the settings that users also call by this name."""
+    return [setting for setting, others in _SYNONYMS.items() if name in others]
+
+
 def unknown_setting(name: str) -> EmmsError:
     """Return the error for an unknown argument, which suggests a similar name."""
     names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
-    close = [right for right, others in _SYNONYMS.items() if name in others]
-    close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
+    close = (
+        settings_called(name) or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
+    )
     hint = "did you mean " + setting_ref(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
     return EmmsError("unknown-argument", f"unknown argument {name!r}", hint)
 

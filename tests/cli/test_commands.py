@@ -247,3 +247,28 @@ def test_unused_columns_are_listed_everywhere(cli: Cli, tmp_path: Path) -> None:
     assert [column["classes"] for column in saved["reading"]["columns"]] == [{}, {"bright": 12, "dark": 12}]
     assert said in cli(*rank, "--format", "csv").err.splitlines()
     assert said in cli(*rank, "--format", "md").out
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        ("compare", "docs/leaderboard.md"),
+        ("cache", "hf cache"),
+        ("pull", "hf download"),
+        ("rnak", "'rank'"),
+        ("rank --model org/a", "mean --checkpoint?"),
+        ("sweep --models org/a", "mean --checkpoint?"),
+        ("card --model org/a", "mean --checkpoint?"),
+        ("rank --target label", "mean --label-column?"),
+        ("rank --limit 5", "mean --max-samples?"),
+        ("rank --chekpoint org/a", "'--checkpoint'"),
+    ],
+)
+def test_unknown_commands_and_flags_suggest_the_right_one(cli: Cli, words: str, suggestion: str) -> None:
+    result = cli(*words.split())
+    assert result.code == 2
+    assert suggestion in result.err
+
+
+def test_a_flag_that_a_command_lacks_is_not_suggested(cli: Cli) -> None:
+    assert "--checkpoint" not in cli("confirm", "--model", "org/a").err
