@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import hf_emms
+from hf_emms.ranking.records import RankingData, Row
 from tests import ROOT
 from tests.docs.pages import PAGES, code_spans, fences, imports, name_of, resolves, title_of
 
@@ -72,6 +73,12 @@ def test_the_index_names_pages_by_their_titles():
     links = re.findall(r"\[([^\]]+)\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8"))
     assert len(links) > 40
     assert [text for text, page in links if text != title_of(index.parent / page)] == []
+
+
+def test_the_page_of_the_json_format_has_every_field():
+    page = next(page for page in PAGES if page.name == "json-format.md")
+    fields = {*RankingData.__struct_fields__, *Row.__struct_fields__}
+    assert fields - {*code_spans(page)} == set()
 
 
 def test_the_readme_quotes_figures_that_were_measured():
