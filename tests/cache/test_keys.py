@@ -180,6 +180,20 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
     assert kinds_moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
 
 
+def test_two_tasks_have_other_runs_of_equal_rows_and_recipes(
+    base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, read = base(), splits.load_splits
+    before = keys(options)
+
+    def of_another_task(*arguments: Any, **settings: Any) -> splits.Splits:
+        found = read(*arguments, **settings)
+        return dataclasses.replace(found, task=dataclasses.replace(found.task, id="another"))
+
+    monkeypatch.setattr(splits, "load_splits", of_another_task)
+    assert kinds_moved(before, keys(options)) == {"finetunings"}
+
+
 def test_the_device_in_a_key_is_what_auto_stands_for(
     base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
 ) -> None:

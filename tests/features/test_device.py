@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from hf_emms.features import device
 from hf_emms.features.device import PIXELS, BatchedForward
 from hf_emms.inputs.image import ImageProcessor, ImageReader
 from tests.helpers.extracting import load, pictures, rows, some_pairs
+from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build
 from tests.helpers.tiny_families import family, timm_checkpoint
 from tests.helpers.tiny_pairs import build_pair
@@ -147,6 +150,35 @@ def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> 
     config = {**VISION, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
     model = load(build(zoo, "large", lambda: transformers.ViTModel(transformers.ViTConfig(**config))))._model
     assert {model.get_submodule(name).weight.numel() for name in packed(model)} == {256 * 512}
+
+
+RESIDENT = """
+import resource, torch
+from pathlib import Path
+from hf_emms.features.device import keep_freed_memory, release_freed_memory
+
+def megabytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+keep_freed_memory()
+for _ in range(2):
+    held = [torch.ones(2**21) for _ in range(12)]  # 96 MB
+    del held
+before = megabytes()
+release_freed_memory()
+print(before - megabytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+@pytest.mark.parametrize(
+    "setting", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}]
+)
+def test_freed_memory_is_kept_until_it_is_released_unless_the_user_says_otherwise(setting: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*python(), "-c", RESIDENT], env=os.environ | setting, capture_output=True, text=True, check=True
+    )
+    assert (float(done.stdout) > 80) == (not setting)
 
 
 # --- batches ----------------------------------------------------------------------------------------------

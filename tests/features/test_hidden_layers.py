@@ -141,8 +141,9 @@ def test_several_layers_cost_one_forward_and_say_what_was_pooled(zoo: Path) -> N
 def test_layers_of_different_widths_are_not_averaged_nor_is_none(zoo: Path) -> None:
     extractor = load(family(zoo, "resnet"), layers=("mean", "last"))
     assert set(extractor.layer_slices) == {"last"}
-    with pytest.raises(EmmsError, match="no hidden layers of the same width"):
+    with pytest.raises(EmmsError, match="no hidden layers of the same width") as refused:
         load(family(zoo, "resnet"), layers=("mean",))
+    assert str(refused.value.hint) == 'layers="last"'
     with pytest.raises(LayerError, match="no hidden layers"):
         pick("mean", [torch.ones(1, 2)], 1)
 
@@ -151,5 +152,6 @@ def test_layers_of_different_widths_are_not_averaged_nor_is_none(zoo: Path) -> N
     ("name", "tower"), [("image_fallback", "get_image_features"), ("text_fallback", "get_text_features")]
 )
 def test_a_tower_that_shows_only_its_embedding_has_no_hidden_layers(name: str, tower: str) -> None:
-    with pytest.raises(LayerError, match="does not show its hidden layers"):
+    with pytest.raises(LayerError, match="does not show its hidden layers") as refused:
         POOLINGS[name].layers(SimpleNamespace(**{tower: None}), {})
+    assert str(refused.value.hint) == 'layers="last"'

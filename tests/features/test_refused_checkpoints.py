@@ -157,8 +157,9 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
     config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
     transformers.BertModel(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path)
-    with pytest.raises(EmmsError, match=r"token id \d+, but the embedding table has 10 rows"):
+    with pytest.raises(EmmsError, match=r"token id \d+, but the embedding table has 10 rows") as refused:
         rows(load(tmp_path, "text"), TEXTS)
+    assert str(refused.value.hint) == "check that the tokenizer and the weights belong to the same checkpoint"
 
 
 CODE = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,8 @@ def test_cached_files_are_not_compared_again(hub: Hub, tmp_path: Path) -> None:
         print(0)
         """
     run(code, hub, tmp_path)
-    time.sleep(1.1)
+    for file in tmp_path.rglob("blobs/*"):
+        os.utime(file, (0, 0))  # files of the last second count as new
     compared = hub.count("GET */tree/*")
     run(code, hub, tmp_path)
     run(code, hub, tmp_path, HF_HUB_OFFLINE="1")

@@ -57,6 +57,14 @@ def test_unreadable_checkpoint_is_a_failed_row(hub: Hub, cli: CommandLine) -> No
     assert not any("\n" in error for error in errors.values())
 
 
+def test_a_renamed_repository_is_ranked_once_under_its_current_name(hub: Hub, cli: CommandLine, model: str) -> None:
+    repo = hub.store.repo(model)
+    repo.id = f"{model}-renamed"
+    hub.store.repos["model", repo.id] = repo  # the Hub answers to the old name, too
+    done = rank(cli, model, repo.id, f"{model}@main")
+    assert [(name, row["error"]) for name, row in rows(done).items()] == [(repo.id, None)]
+
+
 def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
     card = b"---\nlicense: mit\nlibrary_name: timm\n---\n"
     files = {"README.md": card, "config.json": b'{"model_type": "bert"}', "model.safetensors": save({"w": np.ones(3)})}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.run.sweep import Sweep, sweep_options
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
+from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 
 __all__ = ["cli"]
@@ -44,6 +47,34 @@ def test_a_sweep_ranks_and_stores_each_dataset_and_goes_on_after_a_failure(emms_
     again = hf_emms.sweep(IMAGES, POOR, output=tmp_path / "results", **FEW)
     assert [ranking[0].cached for ranking in again.rankings.values()] == ["row", "row"]
     assert stored(tmp_path / "results") == {name: [GOOD, POOR] for name in IMAGES}  # earlier rows stay
+
+
+KILLED = """
+import os, signal
+import hf_emms
+from hf_emms.ranking.progress import Progress
+
+class Killer(Progress):
+    rows = 0
+
+    def finished(self, row):
+        self.rows += 1
+        if self.rows == 4:  # the second of the second dataset
+            os.kill(os.getpid(), signal.SIGKILL)
+
+hf_emms.sweep({datasets}, {checkpoints}, output="results", progress=Killer(), **{few})
+"""
+
+
+def test_a_killed_sweep_continues(emms_cache: Path, tmp_path: Path) -> None:
+    code = KILLED.format(datasets=IMAGES, checkpoints=[GOOD, POOR], few=FEW)
+    killed = subprocess.run([*python(), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert stored(tmp_path / "results") == {IMAGES[0]: [GOOD, POOR]}
+    found = hf_emms.sweep(IMAGES, [GOOD, POOR], output=tmp_path / "results", **FEW)
+    first, second = ([row.cached for row in found.rankings[name]] for name in IMAGES)
+    assert (first, "row" in second) == (["row", "row"], True)
+    assert stored(tmp_path / "results") == {name: [GOOD, POOR] for name in IMAGES}
 
 
 def logme(**scores: float | None) -> Ranking:

@@ -89,9 +89,9 @@ def test_logme_reads_what_labels_mean_where_few_repeat():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(60, 4))
     meaning, x = hidden @ rng.normal(size=(4, 80)), hidden @ rng.normal(size=(4, 6)) + 0.1 * rng.normal(size=(60, 6))
-    gather_batches, shuffled = (LabelTable(codes, (meaning,)) for codes in (np.arange(60), rng.permutation(60)))
-    assert float(logme(moments_of(x, gather_batches))) > float(logme(moments_of(x, shuffled))) + 0.1
-    assert logme(moments_of(x, gather_batches)) == logme_flabels(moments_of(x, gather_batches))
+    related, shuffled = (LabelTable(codes, (meaning,)) for codes in (np.arange(60), rng.permutation(60)))
+    assert float(logme(moments_of(x, related))) > float(logme(moments_of(x, shuffled))) + 0.1
+    assert logme(moments_of(x, related)) == logme_flabels(moments_of(x, related))
 
 
 def test_knn_is_the_vote_or_the_mean_of_the_nearest_rows_of_other_groups():

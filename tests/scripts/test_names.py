@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from scripts.bench import scoring
 from scripts.bench.__main__ import BENCHES, OF_THE_PAGE, bench
 from tests import ROOT
 from tests.docs.pages import imports, resolves
@@ -20,8 +21,15 @@ def test_modules_and_functions_exist(file):
     assert {name for name in named if not resolves(name)} == set()
 
 
-@pytest.mark.parametrize("name", BENCHES)
-def test_each_benchmark_has_options_and_runs(name):
-    module, parser = bench(name)
-    assert callable(module.run)
-    assert name not in OF_THE_PAGE or parser.parse_args([])
+def test_benchmarks_take_the_options_of_the_page():
+    options = {name: bench(name)[1].parse_args(OF_THE_PAGE.get(name, "").split()) for name in BENCHES}
+    assert [options["peer"].rows, options["scoring"].rounds] == [[2000], 2]
+    files = {file.stem for file in (ROOT / "scripts" / "bench").glob("*.py") if "\ndef run(" in file.read_text()}
+    assert files == set(BENCHES)
+
+
+def test_a_benchmark_prints_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "TASKS", {"image-classification": scoring.Shape(90, 16, 5, 5.13)})
+    module, parser = bench("scoring")
+    module.run(parser.parse_args(["logme", "--rounds", "1"]))
+    assert re.search(r"^\| image-classification \| 90, 16, 5 \| [\d.]+ .* \| 5.13× \|$", capsys.readouterr().out, re.M)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import random
 import threading
@@ -53,12 +54,16 @@ def views(hub):
 
 def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, publish, results, tmp_path):
     hub.store.put_files(results, {"rankings/damaged.json": b'{"rows": ['}, "dataset")
+    card = b"---\nlicense: artistic-2.0\nlibrary_name: paddlenlp\n---\n"
+    hub.store.put_files("org/best", {"README.md": card}, sha=example().row("org/best").revision)
     done = publish("--static")
     assert "not shown: damaged: " in done.err  # and costs no other
     assert hub.store.repo("ada/board", "space").space.sdk == "static"
     loose = [path for path in hub.store.paths("ada/board", "space") if "/" not in path]
     assert loose == [".gitattributes", "README.md", "index.html"]
     assert len(views(hub)) == 3 * 5 + 3 + len(example().rows) + 3  # tables and plots; heat maps; checkpoints; others
+    drawn = [gzip.decompress(hub.store.read("ada/board", path, "space")).decode() for path in views(hub)]
+    assert any("artistic-2.0" in page and "paddlenlp" in page for page in drawn)  # of the card
     card = front_matter(hub, "ada/board", "space")
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
     assert not {"sdk_version", "python_version"} & set(card)

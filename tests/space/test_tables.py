@@ -264,6 +264,24 @@ def test_costs_are_axes(tmp_path, axis, order, first):
     assert [records[f"org/{name}"]["memory_is_measured"] for name in "abc"] == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("costs", "wide", "narrow"),
+    [
+        ((1_000, 10_000_000), ["1k", "10k", "100k", "1M", "10M"], ["1k", "10k", "100k", "1M", "10M"]),
+        ((10_000, 200_000), ["10k", "20k", "50k", "100k", "200k"], ["10k", "100k"]),
+        ((10_000, 20_000), ["10k", "15k", "20k"], ["10k", "15k", "20k"]),
+    ],
+)
+def test_axes_of_costs_have_ticks_at_round_numbers(tmp_path, costs, wide, narrow):
+    write(tmp_path, "x", of_rows("x", *(scored(f"org/{cost}", -0.1, cost) for cost in costs)))
+    snapshot = snapshot_of(tmp_path)
+    page = cost.plot(View(cost="parameters"), ranking_of(snapshot, "x"), snapshot)
+    for drawing, labels in zip(page.split("<svg")[1:], (wide, narrow), strict=True):
+        ticks = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">(.+?)</text>', drawing)
+        assert [label for _, label in ticks] == labels
+        assert f'<circle cx="{ticks[0][0]}"' in drawing  # of the cheapest checkpoint
+
+
 def test_wins_are_the_share_of_others_that_a_checkpoint_beats_and_one_even_ranking():
     found = wins([{"a": 1, "b": 2, "c": 2}, {"a": 1, "d": 2}, {"a": 1}])
     assert {name: (each.share, each.rankings) for name, each in found.items()} == {
