@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
@@ -139,9 +140,7 @@ class Training:
     def _train(
         self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[Note, ...]
     ) -> TrainingRun:
-        started, job, splits, helped = time.perf_counter(), self.job, self.splits, True
-        metrics, discarded = self.metrics, dict[str, float]()
-        metric = metrics[0]
+        started, job = time.perf_counter(), self.job
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -152,49 +151,72 @@ class Training:
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, watch)
             self.progress.started(job.name, trainer.args.max_steps)
-            before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
-            trainer.fit()
-            log = trainer.state.log_history
-            curve = [entry[f"eval_{metric.name}"] for entry in log if f"eval_{metric.name}" in entry]
-            validation = measure_part(metric, self._predicted(trainer, network), splits.validation, "validation")
-            if before is not None:
-                untrained = measure_part(metric, before, splits.validation, "validation")
-                curve.insert(0, untrained.value)
-                helped, note = has_helped(metric, untrained, validation)
-                notes = *notes, note
-                if not helped:
-                    trained = network.test_predictions(trainer.outputs(splits.test), splits.test)
-                    discarded = _scores(metrics, trained, splits.test)
-                    network.model.load_state_dict(load().model.state_dict())
-                    validation = untrained
-            outputs = trainer.outputs(splits.test)
+            run = self._fit(trainer, network, load)
+            outputs = trainer.outputs(self.splits.test)
         self.progress.advanced(job.name, trainer.state.max_steps - watch.step)
-        predictions = network.test_predictions(outputs, splits.test)
-        test, baselines = measure_part(metric, predictions, splits.test, "test"), splits.baselines
-        losses = [entry["loss"] for entry in log if "loss" in entry]
+        run = self._tested(run, network, outputs)
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         ended = [Note("time-limit", f"ended by the time limit {watch.unfinished}")] if watch.unfinished else []
-        run = TrainingRun(
-            job.learning_rate,
-            job.seed,
-            validation=validation.value,
-            scores=_scores(metrics, predictions, splits.test),
-            stderr=test.stderr,
+        run = msgspec.structs.replace(
+            run,
             steps=trainer.state.global_step,
             batch_size=batch_size,
             seconds=time.perf_counter() - started,
-            curve=tuple(curve),
-            loss=network.loss(outputs, splits.test),
-            notes=(*network.notes, *notes, *note_on_losses(losses), *ended),
+            notes=(*network.notes, *notes, *run.notes, *note_on_losses(losses), *ended),
             has_diverged=has_risen(losses),
-            has_learnt=not baselines or validation.is_above(baselines["validation"][1]),
-            baseline=_baseline(test, *baselines["test"]) if baselines else None,
-            is_untrained=not helped,
-            discarded_scores=discarded,
             unfinished=watch.unfinished,
         )
         if self.models is not None:
             self._save(network, self.models / str(run.steps))
         return run
+
+    def _fit(self, trainer: NetworkTrainer, network: Network, load: Callable[[], Network]) -> TrainingRun:
+        """Train, load the original weights again if training did not help, and return the validation scores."""
+        metric, splits = self.metrics[0], self.splits
+        untrained = self._validation(trainer, network) if head_of(splits.task).measures_first(network) else None
+        trainer.fit()
+        name, log = f"eval_{metric.name}", trainer.state.log_history
+        curve = [entry[name] for entry in log if name in entry]
+        validation, notes, discarded = self._validation(trainer, network), list[Note](), dict[str, float]()
+        helped = True
+        if untrained is not None:
+            curve.insert(0, untrained.value)
+            helped, note = has_helped(metric, untrained, validation)
+            notes.append(note)
+            if not helped:
+                trained = network.test_predictions(trainer.outputs(splits.test), splits.test)
+                discarded = _scores(self.metrics, trained, splits.test)
+                network.model.load_state_dict(load().model.state_dict())
+                validation = untrained
+        baselines = splits.baselines
+        return TrainingRun(
+            self.job.learning_rate,
+            self.job.seed,
+            validation=validation.value,
+            curve=tuple(curve),
+            notes=tuple(notes),
+            has_learnt=not baselines or validation.is_above(baselines["validation"][1]),
+            is_untrained=not helped,
+            discarded_scores=discarded,
+        )
+
+    def _validation(self, trainer: NetworkTrainer, network: Network) -> Measurement:
+        """Measure a network, as it is, on the validation rows."""
+        split = self.splits.validation
+        return measure_part(self.metrics[0], network.predictions(trainer.outputs(split), split), split, "validation")
+
+    def _tested(self, run: TrainingRun, network: Network, outputs: Any) -> TrainingRun:
+        """Add the test scores to a run, given the outputs for the test rows."""
+        split, baselines = self.splits.test, self.splits.baselines
+        predictions = network.test_predictions(outputs, split)
+        test = measure_part(self.metrics[0], predictions, split, "test")
+        return msgspec.structs.replace(
+            run,
+            scores=_scores(self.metrics, predictions, split),
+            stderr=test.stderr,
+            loss=network.loss(outputs, split),
+            baseline=_baseline(test, *baselines["test"]) if baselines else None,
+        )
 
     def _save(self, network: Network, folder: Path) -> None:
         try:
@@ -204,11 +226,6 @@ class Training:
                 network.save(unfinished, self.splits.task.id)
         except UNWRITABLE as error:
             raise storage_error(folder, error) from error
-
-    def _predicted(self, trainer: NetworkTrainer, network: Network) -> list[Any]:
-        """Return the predictions of a network, as it is, for the validation rows."""
-        split = self.splits.validation
-        return network.predictions(trainer.outputs(split), split)
 
     def _trainer(self, network: Network, folder: Path, batch_size: int, parts: int, watch: Watch) -> NetworkTrainer:
         recipe, validation, metrics = self.job.recipe, self.splits.validation, self.metrics
