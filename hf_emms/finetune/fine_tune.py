@@ -18,19 +18,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, Key, cache_key, digest_of
+from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, Note, one_line
-from hf_emms.features.architectures import STATIC
-from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
-from hf_emms.finetune.forecast import LOAD_SECONDS, forecast_text, seconds_of_runs
+from hf_emms.finetune.forecast import LOAD_SECONDS, forecast_text, seconds_of_runs, seconds_per_forward
+from hf_emms.finetune.jobs import FinishedRuns, Jobs
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
     choose_method,
     head_of,
     max_rows,
-    recipe_for,
 )
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.saving import (
@@ -42,18 +40,13 @@ from hf_emms.finetune.saving import (
 )
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.formatting import parse_duration, pluralize
-from hf_emms.hub import resolve
-from hf_emms.options import Options, RunOptions
-from hf_emms.options.registry import installed_versions, versions
-from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.options import Options
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun
 from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.tasks import Task
 from hf_emms.texts import install_command, setting_ref
 
 DEFAULT_TOP = 3
-# Part of the cache key of every run: raise it if the results of a recipe change.
-FINETUNE_VERSION = 18
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to this many times its length.
 _MAX_TIED = 2
 # Divides the lowest learning rate if training diverges at every rate, and multiplies the highest rate if a checkpoint
@@ -66,24 +59,23 @@ _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A shortlist, best first, and the settings of all its runs.
+    """A shortlist, best first, with its jobs and runs.
 
     Attributes:
-        methods: Checkpoint → "full", "lora" or "head".
-        specs: Checkpoint → how it is loaded, for checkpoints that were resolved already.
-        seconds_per_parameter: Time per input by size, for checkpoints that were not timed when they were ranked.
+        seconds: About how long all runs take.
+        forecast: The number of runs, their length, and about how long they take as text.
         deadline: A `time.time`.
     """
 
     ranking: Ranking
     shortlist: tuple[Row, ...]
-    methods: dict[str, str]
-    specs: dict[str, FeatureSpec]
+    jobs: Jobs
+    runs: FinishedRuns
     splits: Splits
     options: Options
-    seconds_per_parameter: float
+    seconds: float
+    forecast: str
     notes: tuple[Note, ...]
-    cache: Cache
     progress: Progress
     deadline: float | None
     model_folder: ModelFolder | None
@@ -93,102 +85,9 @@ class FineTuning:
         """Return the name of the score that compares checkpoints."""
         return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
 
-    @property
-    def forecast(self) -> str:
-        """Return the number of runs, their length, and about how long they take as text."""
-        return forecast_text(list(map(self.recipe, self.shortlist)), self.seconds, self.splits)
-
-    @property
-    def seconds(self) -> float:
-        """Return about how long all runs take."""
-        return sum(
-            seconds_of_runs(
-                self.recipe(row), self.splits, self.seconds_per_forward(row), row.seconds.loading or LOAD_SECONDS
-            )
-            for row in self.shortlist
-        )
-
-    def seconds_per_forward(self, row: Row) -> float:
-        """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
-        if row.seconds.forward and row.cached != "features" and self.ranking.n_inputs:
-            return row.seconds.forward / self.ranking.n_inputs
-        return self.seconds_per_parameter * (row.parameters or 0)
-
-    def recipe(self, row: Row) -> Recipe:
-        options, method = self.options, self.methods[row.checkpoint]
-        # Static embeddings have no layers: they are trained like the smallest checkpoints.
-        size = None if row.architecture == STATIC else row.parameters
-        return recipe_for(options.training, head_of(self.splits.task), size, method, options.batch_size)
-
-    def spec(self, row: Row) -> FeatureSpec:
-        """Return how a checkpoint is loaded, at the revision that was ranked."""
-        if row.checkpoint not in self.specs:
-            self.specs[row.checkpoint] = _ranked_spec(row, self.splits.task, self.options)
-        return self.specs[row.checkpoint]
-
-    def job(self, row: Row, learning_rate: float, seed: int) -> TrainingJob:
-        return TrainingJob(row.checkpoint, self.spec(row), row.parameters, self.recipe(row), learning_rate, seed)
-
-    def key(self, job: TrainingJob) -> Key:
-        return run_key(job, self.splits, self.options.running)
-
-    def digest(self, job: TrainingJob) -> str:
-        """Return the name of a run's files."""
-        return digest_of(self.key(job))
-
-    def stored(self, job: TrainingJob) -> TrainingRun | None:
-        """Return the result of a run from the cache, or None if it has none or the options do not use it."""
-        if not self.options.resume:
-            return None
-        return self.cache.get_json(self.key(job), partial(msgspec.convert, type=TrainingRun))
-
-    def models_of(self, job: TrainingJob) -> Path | None:
-        """Return the folder for the models of a run, or None if they are not kept."""
-        return self.model_folder.models_of(self.digest(job)) if self.model_folder is not None else None
-
-
-def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
-    """Return the cache key of a run."""
-    recipe, searched = job.recipe.as_json(), splits.task.input.sentence_settings
-    loss = head_of(splits.task).module.replace("_", "-")
-    packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()), *filter(None, [loss]))
-    return cache_key(
-        "finetunings",
-        job.spec.repo.id,
-        job.spec.repo.revision,
-        options.in_keys(),
-        versions=versions() | job.spec.versions | installed_versions(*packages),
-        code=FINETUNE_VERSION,
-        rows=splits.fingerprint,
-        task=splits.task.id,
-        recipe={name: recipe[name] for name in recipe if name not in ("learning_rates", "seeds", "budget")},
-        learning_rate=job.learning_rate,
-        seed=job.seed,
-        prompts=[job.spec.query_prompt, job.spec.document_prompt] if "query_prompt" in searched else None,
-        device=device_in_keys(options),
-    )
-
-
-def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
-    """Return how a checkpoint is loaded, at the revision that was ranked; refuse a folder that has changed since."""
-    if is_commit(row.revision):
-        repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
-    else:
-        repo = resolve(row.checkpoint, "model")
-        if row.revision is not None and repo.revision != row.revision:
-            raise EmmsError("changed", f"{row.checkpoint} has changed since it was ranked", "rank it again")
-    return plan_extraction(
-        repo,
-        task.input,
-        task.id,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
-        prompts=options.features,
-    )
-
 
 TrainOnce = Callable[[FineTuning, TrainingJob, Path], TrainingRun]
-"""Trains one run, whose states are in a folder. Its model is then in `FineTuning.models_of`."""
+"""Trains one run, whose states are in a folder. Its model is then in `FinishedRuns.models_of`."""
 
 
 # ---- the plan -----------------------------------------------------------------------------------------------
@@ -220,7 +119,7 @@ def prepare(
     """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet."""
     from hf_emms.features.device import choose_device
 
-    seconds = parse_duration(options.time_limit) if options.time_limit else None
+    limit = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
     if splits.revision != ranking.dataset_revision:
@@ -236,25 +135,38 @@ def prepare(
             )
         text = f"the ranking used revision {ranking.dataset_revision} of the dataset, and this is {splits.revision}"
         notes.append(Note("other-revision", text))
-    methods, specs = dict[str, str](), dict[str, FeatureSpec]()
+    jobs = Jobs(splits.task, options)
     for row in shortlist:
         with suppress(EmmsError):  # loading it will raise the error
-            specs[row.checkpoint] = _ranked_spec(row, splits.task, options)
-        methods[row.checkpoint], why = choose_method(options.training, row.parameters, choose_device(options.device))
+            jobs.spec(row)
+        jobs.methods[row.checkpoint], why = choose_method(
+            options.training, row.parameters, choose_device(options.device)
+        )
         notes += [Note("method", f"{row.checkpoint}: {why}")] if why else []
+    recipes = list(map(jobs.recipe, shortlist))
+    seconds = sum(
+        seconds_of_runs(
+            recipe,
+            splits,
+            seconds_per_forward(row, ranking.n_inputs, seconds_per_parameter),
+            row.seconds.loading or LOAD_SECONDS,
+        )
+        for row, recipe in zip(shortlist, recipes, strict=True)
+    )
+    folder = model_folder_for(options)
     return FineTuning(
         ranking,
         shortlist,
-        methods,
-        specs,
+        jobs,
+        FinishedRuns(cache, splits, options.running, options.resume, folder),
         splits,
         options,
-        seconds_per_parameter,
+        seconds,
+        forecast_text(recipes, seconds, splits),
         (*splits.notes, *notes),
-        cache,
         progress,
-        None if seconds is None else time.time() + seconds,
-        model_folder_for(options),
+        None if limit is None else time.time() + limit,
+        folder,
     )
 
 
@@ -332,23 +244,23 @@ def _train_shortlist(work: FineTuning, train_once: TrainOnce) -> dict[str, FineT
 
     for row in work.shortlist:
         try:
-            work.spec(row)
+            work.jobs.spec(row)
         except EmmsError as error:
             errors[row.checkpoint] = one_line(error)
-    rows = [(row, work.recipe(row)) for row in work.shortlist if row.checkpoint not in errors]
-    train([work.job(row, rate, recipe.seeds[0]) for row, recipe in rows for rate in recipe.learning_rates])
+    rows = [(row, work.jobs.recipe(row)) for row in work.shortlist if row.checkpoint not in errors]
+    train([work.jobs.job(row, rate, recipe.seeds[0]) for row, recipe in rows for rate in recipe.learning_rates])
     more = []
     for row, recipe in rows:
         if not work.options.learning_rates and (another := _another_rate(recipe, runs_of(row))):
             rate, why = another
             work.progress.noted(f"{row.checkpoint}: {why} at these rates: {rate:g} is tried too")
-            more.append(work.job(row, rate, recipe.seeds[0]))
+            more.append(work.jobs.job(row, rate, recipe.seeds[0]))
     train(more)
     further = []
     for row, recipe in rows:
         best = _best(runs_of(row))
         if best is not None:
-            further += [work.job(row, best.learning_rate, seed) for seed in recipe.seeds[1:]]
+            further += [work.jobs.job(row, best.learning_rate, seed) for seed in recipe.seeds[1:]]
     train(further)
     return {row.checkpoint: _summary(work, row, runs_of(row), errors.get(row.checkpoint)) for row in work.shortlist}
 
@@ -365,11 +277,11 @@ def _another_rate(recipe: Recipe, runs: Sequence[TrainingRun]) -> tuple[float, s
 
 def _finished_run(work: FineTuning, job: TrainingJob, train_once: TrainOnce) -> TrainingRun:
     """Return the result of a run, from the cache or after training. Keep its model if it is the best so far."""
-    result, source = work.stored(job), " (from the cache)"
+    result, source = work.runs.stored(job), " (from the cache)"
     if result is None:
         result, source = _trained(work, job, train_once), ""
     if work.model_folder is not None:
-        work.model_folder.finished(work.digest(job), result)
+        work.model_folder.finished(work.runs.digest(job), result)
     work.progress.noted(f"{job.name}: {_run_text(work, result)}{source}")
     for note in () if source else result.notes:
         work.progress.noted(f"{job.name}: {note}")
@@ -381,15 +293,15 @@ def _trained(work: FineTuning, job: TrainingJob, train_once: TrainOnce) -> Train
     note = f"{job.name}: another process trains it; waiting for its result"
     waiting = partial(work.progress.noted, note)
     try:
-        with locked_run(work.cache.root, work.digest(job), work.deadline, waiting) as folder:
-            result = work.stored(job)  # another process may have finished it in the meantime
+        with locked_run(work.runs.cache.root, work.runs.digest(job), work.deadline, waiting) as folder:
+            result = work.runs.stored(job)  # another process may have finished it in the meantime
             if result is None:
                 with noted_while(work.progress, job.name):
                     result = train_once(work, job, folder)
             # A run that the time limit ended is not a result of the recipe.
             if result.unfinished is None:
                 if result.validation is not None:
-                    work.cache.put_json(work.key(job), msgspec.to_builtins(result))
+                    work.runs.store(job, result)
                 shutil.rmtree(folder, ignore_errors=True)
             return result
     except TimeoutError:
@@ -400,7 +312,7 @@ def train_here(splits: Splits, work: FineTuning, job: TrainingJob, folder: Path)
     """Train one run in this process, with the splits of `work`, whose images may be in memory."""
     from hf_emms.finetune.training import run_job
 
-    options, models = work.options.running, work.models_of(job)
+    options, models = work.options.running, work.runs.models_of(job)
     return run_job(job, splits, options, folder, models=models, deadline=work.deadline, progress=work.progress)
 
 
@@ -417,7 +329,7 @@ def _validation(run: TrainingRun) -> float:
 
 
 def _summary(work: FineTuning, row: Row, runs: Sequence[TrainingRun], error: str | None) -> FineTuned:
-    recipe, metric = work.recipe(row), work.metric
+    recipe, metric = work.jobs.recipe(row), work.metric
     summary = FineTuned(metric, runs=tuple(runs), recipe=recipe.as_json(), rows=work.splits.sizes)
     best = _best(run for run in runs if run.seed == recipe.seeds[0])
     if best is None:
@@ -450,11 +362,11 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_on
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
-    job = work.job(row, best.learning_rate, best.seed)
-    digest = work.digest(job)
+    job = work.jobs.job(row, best.learning_rate, best.seed)
+    digest = work.runs.digest(job)
     if folder.model(digest, best) is None:
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
-        anew = replace(work, deadline=None, options=replace(work.options, resume=False))
+        anew = replace(work, deadline=None, runs=replace(work.runs, resume=False))
         best = _trained(anew, job, train_once)  # if its result differs this time, the card reports this one
         if best.validation is None:
             raise EmmsError(

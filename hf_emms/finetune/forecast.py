@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hf_emms.finetune.recipe import Recipe, head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.formatting import format_duration, pluralize
+from hf_emms.ranking import Row
 
 # Seconds until a run has loaded its checkpoint, if that was not measured.
 LOAD_SECONDS = 0.5
@@ -27,6 +28,13 @@ def seconds_of_runs(recipe: Recipe, splits: Splits, seconds_per_forward: float, 
     forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test) + written
     overhead = loading + steps * _STEP_SECONDS + written * _TOKEN_SECONDS
     return recipe.runs * (overhead + forwards * seconds_per_forward)
+
+
+def seconds_per_forward(row: Row, n_inputs: int, seconds_per_parameter: float) -> float:
+    """Return the seconds per input, as measured when the checkpoint was scored, or estimated from its size."""
+    if row.seconds.forward and row.cached != "features" and n_inputs:
+        return row.seconds.forward / n_inputs
+    return seconds_per_parameter * (row.parameters or 0)
 
 
 def forecast_text(recipes: Sequence[Recipe], seconds: float, splits: Splits) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, request, translate_hub_errors
+from hf_emms.hub.client import LOGIN, Kind, request, translate_hub_errors
 from hf_emms.texts import Text
 
-_LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"
 
 
@@ -42,7 +41,7 @@ def who_am_i() -> Account:
     if constants.HF_HUB_OFFLINE:
         raise EmmsError("offline", "HF_HUB_OFFLINE is set: nothing can be written to the Hub", "unset HF_HUB_OFFLINE")
     if not logged_in():
-        raise EmmsError("not-logged-in", "you are not logged in to the Hub", f"{_LOGIN} (with a token that may write)")
+        raise EmmsError("not-logged-in", "you are not logged in to the Hub", f"{LOGIN} (with a token that may write)")
     answer = request(lambda api: api.whoami(), "your account")
     token = answer.get("auth", {}).get("accessToken", {})
     orgs = {org["name"]: org.get("roleInOrg", "") for org in answer.get("orgs", [])}
@@ -72,5 +71,5 @@ def require_write_token(account: Account, action: str) -> None:
         raise EmmsError(
             "not-permitted",
             f"your token is read-only: it cannot {action}",
-            f"create a write token at {_TOKENS}, then {_LOGIN}",
+            f"create a write token at {_TOKENS}, then {LOGIN}",
         )

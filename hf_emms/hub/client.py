@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 RETRY_HINT = "run the same command again later; finished work is kept"
 _RETRY_LATER_HINT = f"{RETRY_HINT}; to wait longer, set HF_EMMS_DEADLINE=SECONDS"
-_LOGIN = "hf auth login"
+LOGIN = "hf auth login"
 
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 # The Hub limits requests per five minutes, so a client waits at most five minutes.
@@ -199,12 +199,12 @@ def _refused(error: BaseException, response: Any, target: str, url: str, hint: s
     status = response.status_code
     message = next(filter(None, (getattr(cause, "server_message", None) for cause in _chain(error))), "")
     if status == 401 and "Invalid credentials" in message:
-        return EmmsError("invalid-token", "the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
+        return EmmsError("invalid-token", "the Hub does not accept your token", f"{LOGIN}, or check HF_TOKEN")
     if isinstance(error, errors.GatedRepoError):
         return EmmsError(
             "gated",
             f"{target} is gated: its owner restricts access",
-            f"accept its terms at {url}, then log in: {_LOGIN}",
+            f"accept its terms at {url}, then log in: {LOGIN}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return EmmsError(
@@ -216,11 +216,11 @@ def _refused(error: BaseException, response: Any, target: str, url: str, hint: s
         return RepoNotFoundError(
             "unknown-repository",
             f"there is no {target} on the Hub, or it is private",
-            f"check the name at {url}; for a private one log in: {_LOGIN}",
+            f"check the name at {url}; for a private one log in: {LOGIN}",
         )
     if status == 412:
         return ConflictError("commit-conflict", f"{target} changed during each attempt to commit", RETRY_HINT)
-    usual = _RETRY_LATER_HINT if status in _TRANSIENT else f"look at {url}, and at your login: {_LOGIN}"
+    usual = _RETRY_LATER_HINT if status in _TRANSIENT else f"look at {url}, and at your login: {LOGIN}"
     return EmmsError(
         "refused", f"the Hub refused {target} ({f'{status}: {message}' if message else status})", hint or usual
     )

@@ -213,7 +213,7 @@ def _train_once(splits: Path, work: FineTuning, job: TrainingJob, folder: Path) 
         name, values = event
         getattr(work.progress, name)(*values)
 
-    arguments = (job, splits, work.options.running, folder, work.models_of(job), work.deadline)
+    arguments = (job, splits, work.options.running, folder, work.runs.models_of(job), work.deadline)
     try:
         (run,) = run_in_worker(work.options.stall_limit, train_job, *arguments, on_event=receive)
     except WorkerError as error:

@@ -14,7 +14,8 @@ from hf_emms.data import load_sample
 from hf_emms.features import feature_spec
 from hf_emms.features.device import choose_device
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
-from hf_emms.finetune import fine_tune, splits
+from hf_emms.finetune import jobs as finetune_jobs
+from hf_emms.finetune import splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, registry
@@ -57,7 +58,7 @@ def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]
         "features": [features_key(extraction, sample, layer, options.running) for layer in options.read_layers],
         "labels": [label_embeddings.labels_key(encoder, sample.label_texts, options.running)],
         "rows": [plan.row_key(extraction, options, sample, (encoder,))],
-        "finetunings": [fine_tune.run_key(job, rows, options.running) for job in jobs],
+        "finetunings": [finetune_jobs.run_key(job, rows, options.running) for job in jobs],
     }
     return {kind: set(map(digest_of, of_kind)) for kind, of_kind in made.items()}
 
@@ -243,7 +244,7 @@ def test_a_version_moves_the_keys_of_what_it_changes(
         (feature_spec, "FEATURES_VERSION", {"features", "rows"}),
         (label_embeddings, "LABELS_VERSION", {"labels"}),
         (plan, "ROW_VERSION", {"rows"}),
-        (fine_tune, "FINETUNE_VERSION", {"finetunings"}),
+        (finetune_jobs, "FINETUNE_VERSION", {"finetunings"}),
         (splits, "SPLITS_VERSION", {"finetunings"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -25,7 +25,7 @@ from hf_emms.finetune.fine_tune import (
     fine_tune,
     train_here,
 )
-from hf_emms.finetune.forecast import seconds_of_runs
+from hf_emms.finetune.forecast import seconds_of_runs, seconds_per_forward
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun
@@ -150,7 +150,7 @@ def test_confirm_waits_for_another_process_until_the_time_limit(ranked_images: R
     work = planned(ranked_images, progress=notes, learning_rates=("0.01",), time_limit="0.2s")
     job = job_of(work)
     with (
-        locked_run(work.cache.root, work.digest(job), None, lambda: None),
+        locked_run(work.runs.cache.root, work.runs.digest(job), None, lambda: None),
         pytest.raises(EmmsError, match="not started: the time limit had passed"),
     ):
         fine_tune(work, partial(train_here, work.splits))
@@ -180,8 +180,8 @@ def test_ties_at_the_last_rank_are_fine_tuned_up_to_twice_the_number() -> None:
 
 def job_of(work: FineTuning) -> TrainingJob:
     """The first run of the best checkpoint."""
-    (row, *_), recipe = work.shortlist, work.recipe(work.shortlist[0])
-    return TrainingJob(row.checkpoint, work.spec(row), row.parameters, recipe, recipe.learning_rates[0], 0)
+    (row, *_), recipe = work.shortlist, work.jobs.recipe(work.shortlist[0])
+    return TrainingJob(row.checkpoint, work.jobs.spec(row), row.parameters, recipe, recipe.learning_rates[0], 0)
 
 
 def planned(rows: Ranking, dataset: Any = None, progress: Progress | None = None, **settings: Any) -> FineTuning:
@@ -239,22 +239,21 @@ def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
 def test_the_forecast_counts_inputs_at_the_measured_speed(ranked_images: Ranking) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
-    forwards, recipe = 2.5 * 10 * 8 + 3 * 9 + 12, work.recipe(work.shortlist[0])
+    forwards, recipe = 2.5 * 10 * 8 + 3 * 9 + 12, work.jobs.recipe(work.shortlist[0])
     assert seconds_of_runs(recipe, work.splits, 0.01) == pytest.approx(2 * (0.56 + 0.01 * forwards))
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
     assert quick.forecast.startswith(words)
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
     rows = row, msgspec.structs.replace(row, cached="features")
-    work = replace(work, shortlist=rows, seconds_per_parameter=1e-4)
-    assert [work.seconds_per_forward(row) for row in rows] == pytest.approx([10.3 / 1030, 0.1])
+    assert [seconds_per_forward(row, work.ranking.n_inputs, 1e-4) for row in rows] == pytest.approx([10.3 / 1030, 0.1])
 
 
 def test_static_embeddings_train_at_the_rates_of_small_checkpoints(ranked_images: Ranking) -> None:
     work = planned(ranked_images)
     row = msgspec.structs.replace(work.shortlist[0], parameters=10**8)
     large = [msgspec.structs.replace(row, architecture=name) for name in ("BertModel", STATIC)]
-    assert [work.recipe(each).learning_rates for each in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
+    assert [work.jobs.recipe(each).learning_rates for each in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
 
 
 def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
 ) -> None:
     def end_after_a_step(work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
         """Train in this process until a deadline in the first step, and simulate a kill if asked."""
-        places = {"models": work.models_of(job), "deadline": 0.0}
+        places = {"models": work.runs.models_of(job), "deadline": 0.0}
         training = Training(job, work.splits, folder, torch.device("cpu"), **places)
         run = training.run(lambda: load_network(job.spec, work.splits))
         if is_killed:
