@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hf_emms.formatting import format_count
@@ -24,20 +23,8 @@ MAX_PER_FAMILY = 2
 SMALL = 35_000_000
 # Names by which two checkpoints count as one family; other checkpoints count by their organisation.
 FAMILIES = (
-    *(
-        "distil-whisper",
-        "arctic",
-        "granite",
-        "bge",
-        "dinov2",
-        "siglip",
-        "whisper",
-        "moonshine",
-        "clap",
-        "ettin",
-        "ms-marco",
-    ),
-    "mmBERT",
+    *("distil-whisper", "arctic", "granite", "bge", "dinov2", "siglip", "whisper", "moonshine", "clap", "ettin"),
+    *("ms-marco", "mmBERT"),
     *("ModernBERT", "DenseOn", "git-", "blip", "vilt", "MiniLM", "deberta", "swin", "beit", "resnet", "t5", "owl"),
 )
 # Tables whose values are in checkpoints.yaml and below alone, because their license does not let us ship all rows.
@@ -54,111 +41,6 @@ OTHER_TABLES = {
     )
 }
 TABLES = {**PUBLIC_TABLES, **OTHER_TABLES}
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """The list of early 2025 of a task, as far as a table has values.
-
-    Attributes:
-        task: The Hub's task id.
-        table: A key of TABLES.
-        values: Hub id → value; None if the package ships it.
-        max_parameters: Compares only checkpoints up to this size.
-    """
-
-    task: str
-    table: str
-    values: Mapping[str, float | None]
-    max_parameters: int = MAX_PARAMETERS
-
-
-EARLIER = (
-    Earlier(
-        "text-retrieval",
-        "beir",
-        dict.fromkeys(
-            (
-                *("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-mpnet-base-v2"),
-                *("BAAI/bge-small-en-v1.5", "intfloat/e5-small-v2", "intfloat/multilingual-e5-small"),
-                *("thenlper/gte-small", "Snowflake/snowflake-arctic-embed-xs"),
-            )
-        ),
-    ),
-    Earlier(
-        "text-ranking",
-        "rerank",
-        {
-            "cross-encoder/ms-marco-MiniLM-L6-v2": 50.8,
-            "cross-encoder/ms-marco-MiniLM-L12-v2": 50.7,
-            "BAAI/bge-reranker-base": 48.9,
-            "mixedbread-ai/mxbai-rerank-xsmall-v1": 49.7,
-        },
-    ),
-    Earlier(
-        "text-classification",
-        "glue",
-        {"jhu-clsp/ettin-encoder-17m": 79.2, "distilbert/distilbert-base-uncased": 81.5},
-        80_000_000,
-    ),
-    Earlier(
-        "text-classification",
-        "glue",
-        {
-            "google-bert/bert-base-uncased": 84.7,
-            "answerdotai/ModernBERT-base": 88.4,
-            "answerdotai/ModernBERT-large": 90.4,
-        },
-    ),
-    Earlier(
-        "text-classification",
-        "few-labels",
-        dict.fromkeys(
-            (
-                *("sentence-transformers/all-MiniLM-L6-v2", "BAAI/bge-small-en-v1.5", "intfloat/e5-base-v2"),
-                "intfloat/multilingual-e5-small",
-            )
-        ),
-    ),
-    Earlier(
-        "image-classification",
-        "mieb",
-        dict.fromkeys(("facebook/dinov2-small", "facebook/dinov2-base", "facebook/dinov2-large")),
-    ),
-    Earlier(
-        "image-classification",
-        "imagenet",
-        dict.fromkeys(
-            (
-                *("microsoft/resnet-50", "facebook/deit-tiny-patch16-224", "microsoft/swin-tiny-patch4-window7-224"),
-                "microsoft/beit-base-patch16-224",
-            )
-        ),
-    ),
-    # The table has the English checkpoints of whisper-tiny and whisper-base.
-    Earlier("automatic-speech-recognition", "wer", dict.fromkeys(("openai/whisper-tiny.en", "openai/whisper-base.en"))),
-    Earlier(
-        "audio-classification",
-        "maeb",
-        dict.fromkeys(
-            (
-                *("facebook/wav2vec2-base", "facebook/hubert-base-ls960", "microsoft/wavlm-base-plus"),
-                *("openai/whisper-tiny", "openai/whisper-base", "MIT/ast-finetuned-audioset-10-10-0.4593"),
-            )
-        ),
-    ),
-    Earlier(
-        "text-generation",
-        "decoders",
-        {
-            "HuggingFaceTB/SmolLM2-135M": 45.2,
-            "HuggingFaceTB/SmolLM2-360M": 53.1,
-            "EleutherAI/pythia-160m": 39.1,
-        },
-    ),
-    Earlier("text-generation", "qwen3", {"Qwen/Qwen2.5-0.5B": 25.8}),
-    Earlier("referring-expression", "refcoco", {"IDEA-Research/grounding-dino-tiny": 50.8}),
-)
 
 
 def family(id: str) -> str:
@@ -209,43 +91,11 @@ def tables() -> Iterator[str]:
             yield f"| {preset.id} | {format_count(preset.parameters)} | {' | '.join(facts)} |"
 
 
-def comparison() -> Iterator[str]:
-    """Yield the lines of the table that compares the best checkpoints of the earlier lists and of these ones."""
-    yield "| task | table | list of early 2025 | this list | source |"
-    yield "| :--- | :--- | ---: | ---: | :--- |"
-    for earlier in EARLIER:
-        table, sizes = TABLES[earlier.table], earlier.max_parameters
-        old = {id: _published(earlier.table, id) if value is None else value for id, value in earlier.values.items()}
-        new = {
-            preset.id: preset.value
-            for preset in checkpoint_presets()[earlier.task]
-            if preset.table == earlier.table and preset.value is not None and (preset.parameters or 0) <= sizes
-        }
-        limit = "" if sizes == MAX_PARAMETERS else f", up to {sizes // 10**6} M parameters"
-        title = f"{earlier.table}, lower is better" if table.lower_is_better else earlier.table
-        cells = (_best(values, lower_is_better=table.lower_is_better) for values in (old, new))
-        yield f"| {earlier.task}{limit} | {title} | {' | '.join(cells)} | {table.source} |"
-
-
-def _published(table: str, id: str) -> float:
-    published = published_value(table, id)
-    if published is None:
-        raise KeyError(f"the table {table} lacks {id}")
-    return published.value
-
-
-def _best(values: Mapping[str, float], *, lower_is_better: bool) -> str:
-    best = (min if lower_is_better else max)(values, key=lambda id: values[id])
-    return f"{values[best]:.1f} ({best.rpartition('/')[2]})"
-
-
 def written(page: str) -> str:
     """Return the page with the tables between their marks."""
-    for mark, lines in (("comparison", comparison()), ("tables", tables())):
-        before, _, rest = page.partition(f"<!-- {mark} -->")
-        after = rest.partition(f"<!-- /{mark} -->")[2]
-        page = "\n".join([before + f"<!-- {mark} -->", "", *lines, "", f"<!-- /{mark} -->" + after])
-    return page
+    before, _, rest = page.partition("<!-- tables -->")
+    after = rest.partition("<!-- /tables -->")[2]
+    return "\n".join([before + "<!-- tables -->", "", *tables(), "", "<!-- /tables -->" + after])
 
 
 def main(arguments: Sequence[str]) -> int:

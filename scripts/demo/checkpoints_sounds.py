@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from transformers import ASTFeatureExtractor, ASTModel, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import ASTFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from scripts.demo import sounds
 from scripts.demo.training import Checkpoint, new_model, train, transformer
@@ -91,7 +91,7 @@ def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> None:
     clips, classes = _clips(source)
     labels = torch.from_numpy(classes)
     head = torch.nn.Linear(model.config.hidden_size, int(labels.max()) + 1)
-    features = (_ast_features if isinstance(model, ASTModel) else _wav2vec2_features)(model, clips, seed)
+    features = _pooled(model, clips, seed)
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(head(features(rows)), labels[rows])
@@ -99,10 +99,7 @@ def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> None:
     train([model, head], loss_of, len(clips), steps=steps, rate=3e-3, seed=seed)
 
 
-Features = Callable[[torch.Tensor], torch.Tensor]
-
-
-def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
+def _pooled(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a function that pools the states of spectrograms with random loudness and noise."""
     extractor = _extractor("ast")
     extractor.do_normalize = False
@@ -117,22 +114,6 @@ def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) ->
         heard = torch.where(heard == 0, heard, heard + uniform(rows, -_LOUDNESS, _LOUDNESS))  # 0 is padding
         heard = torch.logaddexp(heard, uniform(rows, *_NOISE_FLOOR))
         return model((heard - extractor.mean) / (2 * extractor.std)).pooler_output
-
-    return features
-
-
-def _wav2vec2_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
-    """Return a function that averages the states of waveforms with random noise."""
-    draw = torch.Generator().manual_seed(seed)
-    inputs = _extractor("wav2vec2")(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")
-
-    def features(rows: torch.Tensor) -> torch.Tensor:
-        longest = int(inputs["attention_mask"][rows].sum(1).max())
-        mask = inputs["attention_mask"][rows, :longest]
-        noise = torch.randn((len(rows), longest), generator=draw) * 0.1 * torch.rand((len(rows), 1), generator=draw)
-        states = model(inputs["input_values"][rows, :longest] + noise * mask, attention_mask=mask).last_hidden_state
-        frames = model._get_feature_vector_attention_mask(states.shape[1], mask).unsqueeze(2)
-        return (states * frames).sum(1) / frames.sum(1)
 
     return features
 

@@ -1,7 +1,7 @@
 """Build parts of the documentation.
 
-python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
-python -m scripts.docs command_line [--check]                      docs/command-line.md
+python -m scripts.docs architectures                               the tables of docs/architectures.md
+python -m scripts.docs command_line                                docs/command-line.md
 python -m scripts.docs screenshots [NAME …]                        pictures of the pages and of a model card
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
 python -m scripts.docs outputs                                     what commands print in README.md and docs/

@@ -1,12 +1,7 @@
-"""Write the tables of docs/architectures.md from the table of architectures in the code.
-
-python -m scripts.docs architectures            # rewrites the page
-python -m scripts.docs architectures --check    # exits with 1 if the page is out of date
-"""
+"""Write the tables of docs/architectures.md from the table of architectures in the code."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from hf_emms.features.architectures import ARCHITECTURES, Architecture
@@ -50,10 +45,5 @@ def _pooled(row: Architecture) -> tuple[str, str]:
     return find_fusion(row.pooling).summary, ""
 
 
-def main() -> int:
-    text = PAGE.read_text(encoding="utf-8")
-    new = page(text)
-    if "--check" in sys.argv[1:]:
-        return int(new != text)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+def main() -> None:
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +55,5 @@ def _of_type(type: click.ParamType) -> str:
     return "N" if type.name.startswith("integer") else type.name.upper()
 
 
-def main() -> int:
-    if "--check" in sys.argv[1:]:
-        return int(page() != PAGE.read_text(encoding="utf-8"))
+def main() -> None:
     PAGE.write_text(page(), encoding="utf-8")
-    return 0

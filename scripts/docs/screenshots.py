@@ -18,9 +18,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,6 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-dev-shm-usage",
 ]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page, and the actions before its picture is taken."""
-
-    app: Path
-    picture: Path
-    act: Callable[[Any], None]
-    size: tuple[int, int] = (1200, 700)
-    query: str = ""
-    shows_demo: bool = False
 
 
 def chromium() -> str | None:
@@ -105,15 +92,6 @@ def opened(address: str, size: tuple[int, int] = (1200, 700)) -> Iterator[Any]:
             browser.close()
 
 
-def _wait_for_the_table(page: Any) -> None:
-    page.locator("table.board tbody tr").first.wait_for()
-
-
-def _leaderboard(name: str, size: tuple[int, int], query: str = "") -> Page:
-    picture = ROOT / "docs" / "images" / f"leaderboard-{name}.png"
-    return Page(ROOT / "spaces_app" / "app.py", picture, _wait_for_the_table, size, query, shows_demo=True)
-
-
 @contextmanager
 def demo_rankings() -> Iterator[str]:
     """Yield a folder with the demo's rankings, from the cache if it has them."""
@@ -126,19 +104,20 @@ def demo_rankings() -> Iterator[str]:
         yield str(folder)
 
 
+_APP = ROOT / "spaces_app" / "app.py"
 _FASHION = "task=image-classification&ranking=fashion"
+# Name → size and query of a page of the leaderboard.
 PAGES = {
-    "leaderboard-home": _leaderboard("home", (1280, 700)),
-    "leaderboard-home-phone": _leaderboard("home-phone", (390, 844)),
-    "leaderboard-light": _leaderboard("light", (1280, 900), _FASHION),
-    "leaderboard-dark": _leaderboard("dark", (1280, 900), f"{_FASHION}&__theme=dark"),
-    "leaderboard-phone": _leaderboard("phone", (390, 844), _FASHION),
-    "leaderboard-across": _leaderboard("across", (1280, 900), f"{_FASHION}&tab=across&scope=all"),
-    "leaderboard-checkpoint": _leaderboard("checkpoint", (1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
+    "leaderboard-home": ((1280, 700), ""),
+    "leaderboard-home-phone": ((390, 844), ""),
+    "leaderboard-light": ((1280, 900), _FASHION),
+    "leaderboard-dark": ((1280, 900), f"{_FASHION}&__theme=dark"),
+    "leaderboard-phone": ((390, 844), _FASHION),
+    "leaderboard-across": ((1280, 900), f"{_FASHION}&tab=across&scope=all"),
+    "leaderboard-checkpoint": ((1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
 }
-
-
-CARD = ROOT / "docs" / "images" / "model-card.png"
+IMAGES = ROOT / "docs" / "images"
+CARD = IMAGES / "model-card.png"
 CARD_CHECKPOINT = "emms-demo/resnet-distilled"  # a candidate for two of the demo's datasets
 CARD_STYLE = """
 body { font: 15px/1.55 "Source Sans Pro", "Noto Sans", "DejaVu Sans", sans-serif; color: #1f2328; margin: 28px 36px; }
@@ -177,18 +156,13 @@ def main() -> None:
     names = parser.parse_args().names
     if unknown := set(names) - set(every):
         parser.error(f"no page is named {', '.join(sorted(unknown))}")
-    with ExitStack() as demo:
-        results = ""
+    with demo_rankings() as results, served(_APP, EMMS_RESULTS=results) as address:
         for name in names or every:
-            page = PAGES.get(name)
-            if (page is None or page.shows_demo) and not results:
-                results = demo.enter_context(demo_rankings())
-            if page is None:
+            if name == CARD.stem:
                 take_card(Path(results))
                 continue
-            page.picture.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"EMMS_RESULTS": results} if page.shows_demo else {}
-            with served(page.app, **settings) as address, opened(f"{address}/?{page.query}", page.size) as browser:
-                page.act(browser)
-                browser.screenshot(path=page.picture)
-            print(page.picture.relative_to(ROOT))
+            size, query = PAGES[name]
+            with opened(f"{address}/?{query}", size) as page:
+                page.locator("table.board tbody tr").first.wait_for()
+                page.screenshot(path=IMAGES / f"{name}.png")
+            print(name)

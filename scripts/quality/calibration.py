@@ -7,7 +7,7 @@ targets measure how often the interval contains the gain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -39,14 +39,6 @@ def lines(budget: str) -> tuple[Line, ...]:
     return tuple(fitted)
 
 
-def formula(budget: str) -> str | None:
-    """Return the fitted lines as text, or None without targets."""
-    if not targets(budget, "dev"):
-        return None
-    low, middle, high = lines(budget)
-    return f"points = {middle[1]:g} Δ, from {low[0]:g} + {low[1]:g} Δ to {high[0]:g} + {high[1]:g} Δ"
-
-
 @cache
 def targets(budget: str, half: str) -> list[TargetResult]:
     """Return the targets with classes that have all runs at a budget; the micro pool counts as quick."""
@@ -69,33 +61,18 @@ def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
     return scores[first] - scores[second], truth[first] - truth[second]
 
 
-def rows() -> list[Sequence[str]]:
-    """Return rows of the table: budget, half, targets, pairs, shares below, within and above the interval."""
-    table_rows = []
-    for budget in (QUICK.name, FULL.name):
-        for half in ("dev", "held"):
-            of_half = targets(budget, half)
-            if not targets(budget, "dev") or not of_half:
-                continue
-            low, middle, high = lines(budget)
+def rows() -> Iterator[dict[str, str]]:
+    """Yield a row per budget and half: the share of pairs within the interval, and its range over targets."""
+    for budget, half in ((budget, half) for budget in (QUICK.name, FULL.name) for half in ("dev", "held")):
+        if targets(budget, "dev") and targets(budget, half):
+            low, _, high = lines(budget)
             shares = []
-            for target in of_half:
-                gaps, gains = differences(target)
-                below = np.mean(gains < low[0] + low[1] * gaps)
-                above = np.mean(gains > high[0] + high[1] * gaps)
-                error = np.median(np.abs(gains - middle[0] - middle[1] * gaps))
-                shares.append((below, 1 - below - above, above, error))
-            below, within, above, error = np.mean(shares, axis=0)
-            within_by_target = [share[1] for share in shares]
-            table_rows.append(
-                (
-                    budget,
-                    half,
-                    str(len(of_half)),
-                    f"{within:.0%} ({min(within_by_target):.0%} to {max(within_by_target):.0%})",
-                    f"{below:.0%}",
-                    f"{above:.0%}",
-                    f"{error:.1f}",
-                )
-            )
-    return table_rows
+            for gaps, gains in map(differences, targets(budget, half)):
+                lowest, highest = (intercept + slope * gaps for intercept, slope in (low, high))
+                shares.append(np.mean((lowest <= gains) & (gains <= highest)))
+            yield {
+                "budget": budget,
+                "half": half,
+                "targets with classes": str(len(shares)),
+                "pairs within the interval": f"{np.mean(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})",
+            }

@@ -162,85 +162,90 @@ DUALS: dict[str, tuple[str, str]] = {
 }
 
 
-def _candidates(
-    modality: Modality, rates: tuple[float, ...], names: str, kind: Literal["real", "altered", "random", "micro"]
-) -> tuple[Candidate, ...]:
-    return tuple(Candidate(name, modality, rates, kind) for name in names.split())
+def _candidates(modality: Modality, rates: tuple[float, ...] = (), **names: str) -> tuple[Candidate, ...]:
+    """Return candidates by kind → names."""
+    return tuple(Candidate(name, modality, rates, kind) for kind, of_kind in names.items() for name in of_kind.split())
 
 
 MICRO_CANDIDATES = (
     *_candidates(
         "image",
         MICRO_RATES,
-        "resnet-distilled swin-distilled resnet-drawings resnet-fashion resnet-drawings-short "
+        micro="resnet-distilled swin-distilled resnet-drawings resnet-fashion resnet-drawings-short "
         "convnext-distilled-short vit-drawings mobilenet-drawings-short regnet-random vit-random",
-        "micro",
     ),
     Candidate("efficientnet-lite0", "image", (5e-4, 1.5e-3)),
     # Includes two label encoders of the demo, its only causal and contrastive text checkpoints.
     *_candidates(
         "text",
         MICRO_RATES,
-        "bert-distilled albert-distilled electra-distilled distilbert-distilled-short bert-masked-short bert-random "
-        "encoder-minilm-albert encoder-wordnet-gpt2",
-        "micro",
+        micro="bert-distilled albert-distilled electra-distilled distilbert-distilled-short bert-masked-short "
+        "bert-random encoder-minilm-albert encoder-wordnet-gpt2",
     ),
-    *_candidates("text", SMALL_RATES, "minilm-6-layers minilm-3-layers", "micro"),
+    *_candidates("text", SMALL_RATES, micro="minilm-6-layers minilm-3-layers"),
     Candidate("minilm-0-layers", "text", MICRO_RATES),
     *_candidates(
         "image+text",
         MICRO_RATES,
-        "twotower-distilled twotower-short clip-random owlvit-scenes owlvit-random vilt-vqa vilt-random blip-vqa",
-        "micro",
+        micro="twotower-distilled twotower-short clip-random owlvit-scenes owlvit-random vilt-vqa vilt-random blip-vqa "
+        + " ".join(DUALS),
     ),
-    *_candidates("image+text", MICRO_RATES, " ".join(DUALS), "micro"),
 )
-# One architecture from three sources: neither size nor a fixed order of architectures can rank them.
-SAME_ARCHITECTURE = ("mobilenet-v2-imagenet", "mobilenet-v2-birds", "mobilenet-v2-insects")
-# Learning rates, epochs and early stopping of real checkpoints are the defaults.
-REAL_IMAGES = (
-    *_candidates("image", (), "mobilenet-v1-0.25 mobilenet-v1-0.5 mobilenet-v1-0.75 mobilenet-v1-1.0", "real"),
-    *_candidates("image", (), " ".join(SAME_ARCHITECTURE), "real"),
-    *_candidates("image", (), "efficientnet-lite0 efficientnet-lite1 efficientnet-lite2", "real"),
-    *_candidates("image", (), "mobilenet-v2-imagenet-early efficientnet-lite0-early", "altered"),
-    Candidate("mobilenet-v2-random", "image", kind="random"),
+# Learning rates, epochs and early stopping of real checkpoints are the defaults. One architecture is from three
+# sources: neither size nor a fixed order of architectures can rank them.
+REAL_IMAGES = _candidates(
+    "image",
+    real="mobilenet-v1-0.25 mobilenet-v1-0.5 mobilenet-v1-0.75 mobilenet-v1-1.0 mobilenet-v2-imagenet "
+    "mobilenet-v2-birds mobilenet-v2-insects efficientnet-lite0 efficientnet-lite1 efficientnet-lite2",
+    altered="mobilenet-v2-imagenet-early efficientnet-lite0-early",
+    random="mobilenet-v2-random",
 )
-REAL_TEXTS = (
-    *_candidates("text", (), "mpnet minilm-6-layers paraphrase-minilm-3-layers", "real"),
-    *_candidates("text", (), "mpnet-4-layers minilm-3-layers minilm-0-layers", "altered"),
-    Candidate("minilm-random", "text", kind="random"),
-    *_candidates("text", (), "bert-distilled encoder-minilm-albert encoder-wordnet-gpt2", "micro"),
+REAL_TEXTS = _candidates(
+    "text",
+    real="mpnet minilm-6-layers paraphrase-minilm-3-layers",
+    altered="mpnet-4-layers minilm-3-layers minilm-0-layers",
+    random="minilm-random",
+    micro="bert-distilled encoder-minilm-albert encoder-wordnet-gpt2",
 )
 # Of pairs and words: few small checkpoints at one learning rate between the two defaults, to save CPU time.
 PAIR_TEXTS = (
-    *_candidates("text", (1e-3,), "bert-distilled electra-distilled bert-masked-short", "micro"),
-    Candidate("bert-random", "text", (1e-3,), "random"),
-    *_candidates("text", (2e-4,), "paraphrase-minilm-3-layers minilm-6-layers", "real"),
-    *_candidates("text", (2e-4,), "minilm-3-layers minilm-0-layers", "altered"),
-    Candidate("minilm-random", "text", (2e-4,), "random"),
+    *_candidates("text", (1e-3,), micro="bert-distilled electra-distilled bert-masked-short", random="bert-random"),
+    *_candidates(
+        "text",
+        (2e-4,),
+        real="paraphrase-minilm-3-layers minilm-6-layers",
+        altered="minilm-3-layers minilm-0-layers",
+        random="minilm-random",
+    ),
 )
 # Of search, at the higher of the two default rates, for the same reason.
 SEARCH_TEXTS = (
-    *_candidates("text", (3e-3,), "bert-distilled electra-distilled distilbert-distilled-short", "micro"),
-    *_candidates("text", (3e-3,), "bert-masked-short albert-distilled", "micro"),
-    Candidate("bert-random", "text", (3e-3,), "random"),
-    *_candidates("text", (3e-4,), "paraphrase-minilm-3-layers minilm-6-layers mpnet", "real"),
-    *_candidates("text", (3e-4,), "minilm-3-layers minilm-0-layers mpnet-4-layers", "altered"),
-    Candidate("minilm-random", "text", (3e-4,), "random"),
+    *_candidates(
+        "text",
+        (3e-3,),
+        micro="bert-distilled electra-distilled distilbert-distilled-short bert-masked-short albert-distilled",
+        random="bert-random",
+    ),
+    *_candidates(
+        "text",
+        (3e-4,),
+        real="paraphrase-minilm-3-layers minilm-6-layers mpnet",
+        altered="minilm-3-layers minilm-0-layers mpnet-4-layers",
+        random="minilm-random",
+    ),
 )
 # Made by scripts/demo/checkpoints_sounds.py from other sources, of other sizes, for longer or shorter.
-SOUNDS = (
-    *_candidates("audio", (1e-3,), "ast-words ast-sounds ast-words-short ast-words-narrow ast-voices", "micro"),
-    *_candidates("audio", (1e-3,), "ast-random wav2vec2-random", "random"),
+SOUNDS = _candidates(
+    "audio",
+    (1e-3,),
+    micro="ast-words ast-sounds ast-words-short ast-words-narrow ast-voices",
+    random="ast-random wav2vec2-random",
 )
-CAUSAL_LMS = (
-    *_candidates(
-        "causal-lm",
-        (2e-3,),
-        "llama-glosses llama-glosses-short gpt2-captions llama-passages llama-german llama-code",
-        "micro",
-    ),
-    Candidate("llama-random", "causal-lm", (2e-3,), "random"),
+CAUSAL_LMS = _candidates(
+    "causal-lm",
+    (2e-3,),
+    micro="llama-glosses llama-glosses-short gpt2-captions llama-passages llama-german llama-code",
+    random="llama-random",
 )
 
 # ---- pools -----------------------------------------------------------------------------------------------------------

@@ -1,33 +1,21 @@
-"""Make the Markdown tables of the pages in docs/ from the committed results."""
+"""Make the tables of the pages in docs/, and of docs/evidence/, from the committed results."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
+from hf_emms.evaluation import over_targets, weighted_tau
 from scripts.quality import calibration, query_counts, sentence_queries, static_order
-from scripts.quality.pools import (
-    BITS,
-    DOCS,
-    FEWEST,
-    FULL,
-    IMAGES,
-    POOLS,
-    QUICK,
-    SEARCH,
-    TEXTS,
-    Pool,
-)
+from scripts.quality.pools import BITS, DOCS, FEWEST, FULL, IMAGES, POOLS, QUICK, SEARCH, TEXTS, Pool
 from scripts.quality.results import PEER_RESULTS, Measured, TargetResult, controls, load, replayed
 
 CONTROLS = {
@@ -53,16 +41,12 @@ ESTIMATORS = {
     "transrate": "TransRate",
     "sfda": "SFDA",
     "parc": "PARC",
-    "airtran": "AiRTran",
 }
 NAMES = {
     **ESTIMATORS,
     **CONTROLS,
     "source accuracy": "*control:* ImageNet accuracy of the source",
-    "first epoch": "validation score after one epoch of the quick fine-tuning (at most 31 steps)",
     "quick": "validation score of the quick fine-tuning (at most 93 steps)",
-    "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
-    "prior of estimates": "EMMS + k-NN and its own mean rank elsewhere, mean of z-scores",
 }
 LABELS = {
     "demo": "demo, K = 3",
@@ -72,19 +56,13 @@ LABELS = {
     "minilm": "all-MiniLM-L6-v2 (`base`, the default), K = 1",
     "random": "a random vector a text, K = 1",
 }
+LAYERS = {"demo": "spread (the default)", "last-layer": "last layer", "mean-layer": "mean of layers"}
 LAYERED = ("image-classification", "text-classification", "image-to-text")
+OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 BUDGETS = (QUICK.name, FULL.name)
-# Columns of the agreement with fine-tuning, at each budget: title, measure of the truth, half of the targets.
-COLUMNS: tuple[tuple[str, Literal["test", "tied", "loss"], str | None], ...] = (
-    ("held: weighted τ / regret", "test", "held"),
-    ("dev: weighted τ / regret", "test", "dev"),
-    ("all: weighted τ [95 %]", "test", None),
-    ("held, ties within the noise: weighted τ / regret", "tied", "held"),
-    ("all, ties within the noise: weighted τ / regret", "tied", None),
-    ("all, log loss: weighted τ / regret in nats", "loss", None),
-)
-PerTarget = Mapping[str, Measured]
-Tables = Iterator[tuple[str, str]]
+# Ranking → target → measures.
+Ranked = Mapping[str, Mapping[str, Measured]]
+Tables = Iterator[tuple[str, pd.DataFrame]]
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------
@@ -94,31 +72,22 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     """Yield page, name of the marks around its tables, and tables."""
     for pool in POOLS.values():
         if pool.page is not None:
-            yield DOCS / pool.page, f"agreement {pool.name}", pool_table(pool)
-    yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
-    yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
+            yield DOCS / pool.page, f"agreement {pool.name}", markdown(pool_table(pool))
+    search = DOCS / str(SEARCH.page)
+    yield search, "real", markdown(pool_table(SEARCH, "real", "altered"))
+    yield search, "search", markdown(search_table(SEARCH))
     sentences = json.loads(sentence_queries.RESULTS.read_text())
     tables = (sentence_queries.agreement(sentences), sentence_queries.signs(sentences))
-    yield DOCS / str(SEARCH.page), "sentences", "\n\n".join(map(table_of, tables))
-    yield DOCS / "rank-search.md", "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
-    yield DOCS / "evidence.md", "static order", static_order_table()
+    yield search, "sentences", "\n\n".join(markdown(pd.DataFrame(table)) for table in tables)
+    yield DOCS / "rank-search.md", "queries", markdown(_query_counts(json.loads(query_counts.RESULTS.read_text())))
+    yield DOCS / "evidence.md", "static order", markdown(_static_order(next(static_order.groups())[1]))
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
-    """Yield file and content of each table of docs/evidence.md, and of sentences as queries, as CSV."""
-    sentences = json.loads(sentence_queries.RESULTS.read_text())
-    of_search = (
-        ("Sentences as queries", table_of(sentence_queries.agreement(sentences))),
-        ("Gaps by sentences", table_of(sentence_queries.signs(sentences))),
-    )
-    found = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables(), *of_search)
-    for title, table in found:
-        head, _, *rows = [
-            [cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()
-        ]
-        content = io.StringIO()
-        csv.writer(content, lineterminator="\n").writerows([head, *rows])
-        yield DOCS / "evidence" / f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.csv", content.getvalue()
+    """Yield file and content of each table of docs/evidence.md, as CSV."""
+    for title, table in (*_real_tables(IMAGES), *_real_tables(TEXTS), *_shared_tables(), *_micro_tables()):
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        yield DOCS / "evidence" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")
 
 
 def write_pages() -> None:
@@ -132,24 +101,40 @@ def write_pages() -> None:
         page.write_text(f"{before}<!-- {mark} -->\n\n{tables}\n\n<!-- /{mark} -->{after}", encoding="utf-8")
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(table: pd.DataFrame) -> str:
     """Return a table in Markdown."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    head, rule, *rows = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, rule.replace(" ", ""), *rows])
 
 
-def table_of(records: Iterable[Mapping[str, str]]) -> str:
-    """Return records with the same keys as a table in Markdown."""
-    head, *_ = rows = [*records]
-    return markdown([*head], [[*row.values()] for row in rows])
+# ---- cells -----------------------------------------------------------------------------------------------------------
 
 
-def tau_and_regret(measured: Sequence[Measured], digits: int = 1) -> str:
-    """Return the means over targets as a cell; a dash without targets."""
-    if not measured:
-        return "–"
-    tau, regret = (np.mean([m[name] for m in measured]) for name in ("weighted_tau", "regret"))
-    return f"{tau:.2f} / {regret:.{digits}f}"
+def _long(ranked: Ranked, targets: Sequence[TargetResult]) -> pd.DataFrame:
+    """Return a row of measures per ranking and target."""
+    facts = {target.name: {"task": target.record["task"], "half": target.record["half"]} for target in targets}
+    rows = [
+        {"name": name, "target": target, **facts[target], **measures}
+        for name, by_target in ranked.items()
+        for target, measures in by_target.items()
+    ]
+    return pd.DataFrame(rows, columns=["name", "target", "task", "half", "weighted_tau", "regret"])
+
+
+def _cells(table: pd.DataFrame, cell: Any, *arguments: Any) -> pd.Series:
+    """Return ranking → cell of its rows."""
+    return pd.Series({name: cell(rows, *arguments) for name, rows in table.groupby("name", sort=False)}, dtype=object)
+
+
+def _tau_and_regret(rows: pd.DataFrame, digits: int = 1) -> str:
+    return "–" if rows.empty else f"{rows['weighted_tau'].mean():.2f} / {rows['regret'].mean():.{digits}f}"
+
+
+def _tau(rows: pd.DataFrame) -> str:
+    """Return the mean weighted τ over targets with its interval."""
+    low, high = over_targets([*rows["weighted_tau"]]) if len(rows) > 1 else (np.nan, np.nan)
+    return "–" if len(rows) < 2 else f"{rows['weighted_tau'].mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
 def or_dash(value: float | None) -> str:
@@ -157,75 +142,74 @@ def or_dash(value: float | None) -> str:
     return "–" if value is None or np.isnan(value) else f"{value:.2f}"
 
 
-def _of_half(targets: Sequence[TargetResult], half: str | None) -> list[TargetResult]:
-    return [target for target in targets if half in (None, target.record["half"])]
+def _titled(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Return a table whose first column has the names of its rows, which are its index."""
+    return table.rename_axis(title).rename_axis(None, axis=1).reset_index()
 
 
-def _measures(targets: Sequence[TargetResult], name: str, labels: str | None = None) -> PerTarget:
+def _measures(targets: Iterable[TargetResult], name: str, labels: str | None = None) -> dict[str, Measured]:
     """Return target → measures of an estimator, for targets with scores."""
     return {t.name: measures for t in targets if (measures := t.measures(name, labels))}
 
 
-def _mean(measured: PerTarget, measure: str = "weighted_tau", targets: Iterable[str] | None = None) -> float:
-    names = measured if targets is None else targets
-    values = [measured[name][measure] for name in names if name in measured]
-    return float(np.nanmean(values)) if values else float("nan")
+def _truth_of(target: TargetResult, name: str) -> str:
+    return f"{target.truth[name]:.1f}" if name in target.truth else ""
 
 
-def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
-    tasks = dict.fromkeys(target.record["task"] for target in targets)
-    return {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
+def _range(target: TargetResult) -> str:
+    values = target.truth.values()
+    return f"{target.record['measure']} {min(values):.1f} to {max(values):.1f}"
+
+
+def _best(target: TargetResult) -> str:
+    return max(target.truth, key=lambda name: target.truth[name])
 
 
 # ---- pools with their own page ---------------------------------------------------------------------------------------
 
-OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 
-
-def pool_table(pool: Pool, *kinds: str) -> str:
+def pool_table(pool: Pool, *kinds: str) -> pd.DataFrame:
     """Return the agreement of every ranking of a pool with fine-tuning per target, and its cost or regret.
 
     If there are kinds, only candidates of these kinds count.
     """
     only = frozenset(candidate.name for candidate in pool.candidates if candidate.kind in kinds) if kinds else None
-    trains = pool.estimators[0] == "short_run"
-    rows, head = [], list[str]()
+    rows = []
     for budget in pool.budgets:
         targets = [replace(target, only=only) for target in load(pool, budget.name)]
         targets = [target for target in targets if len(target.candidates) >= FEWEST]
-        cells = _rankings(pool, targets)
-        for target in targets:
-            ordered = sorted(target.truth.items(), key=lambda item: -item[1])
-            best, worst = ordered[0], ordered[-1]
-            measure, train = target.record["measure"], target.record.get("training_rows", {}).get(budget.name, 0)
-            row = {"target": target.name, "half": target.record["half"]}
-            if trains:
-                row |= {"trained on": f"{train:,} rows", BITS: f"{-best[1]:.2f} ({best[0]}) to {-worst[1]:.2f}"}
-            else:
-                row["candidates"] = str(len(ordered))
-                row["fine-tuned"] = f"{measure} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
-            row["τ of two seeds"] = or_dash(target.seeds_agree)
-            for title, measured in cells.items():
-                measured_here = [measured[target.name]] if target.name in measured else []
-                row[title] = tau_and_regret(measured_here, 2 if trains else 1)
-            if trains:
-                seconds = sum(run[4] or 0.0 for runs in target.runs.values() for run in runs)
-                row["cost of `short_run`"] = f"{sum(target.record['seconds'].values()) / seconds:.0%}"
-            else:
-                regret = replayed(target, pool.confirmed, pool.estimators[0]).regret
-                row[f"regret with `--confirm {pool.confirmed}`"] = f"{regret:.1f}"
-            head = list(row)
-            rows.append(tuple(row.values()))
-    return markdown(head, rows)
+        ranked = _rankings(pool, targets)
+        measured = _long(ranked, targets)
+        rows += [_pool_row(pool, target, [*ranked], measured[measured["target"] == target.name]) for target in targets]
+    return pd.DataFrame(rows)
 
 
-def search_table(pool: Pool) -> str:
+def _pool_row(pool: Pool, target: TargetResult, titles: Sequence[str], measured: pd.DataFrame) -> dict[str, str]:
+    trains, best = pool.estimators[0] == "short_run", _best(target)
+    row = {"target": target.name, "half": target.record["half"]}
+    if trains:
+        train = target.record.get("training_rows", {}).get(target.budget, 0)
+        ends = f"{-target.truth[best]:.2f} ({best}) to {-min(target.truth.values()):.2f}"
+        row |= {"trained on": f"{train:,} rows", BITS: ends}
+    else:
+        row |= {"candidates": str(len(target.truth)), "fine-tuned": f"{_range(target)} ({best})"}
+    row["τ of two seeds"] = or_dash(target.seeds_agree)
+    for title in titles:
+        row[title] = _tau_and_regret(measured[measured["name"] == title], 2 if trains else 1)
+    if trains:
+        seconds = sum(run[4] or 0.0 for runs in target.runs.values() for run in runs)
+        return row | {"cost of `short_run`": f"{sum(target.record['seconds'].values()) / seconds:.0%}"}
+    regret = replayed(target, pool.confirmed, pool.estimators[0]).regret
+    return row | {f"regret with `--confirm {pool.confirmed}`": f"{regret:.1f}"}
+
+
+def search_table(pool: Pool) -> pd.DataFrame:
     """Return nDCG@10 per candidate and target: before training, adapted, and fine-tuned."""
     targets = load(pool)
     rows = [(c.name, c.kind, *(_search_cell(target, c.name) for target in targets)) for c in pool.candidates]
     baselines = dict.fromkeys(name for target in targets for name in target.record["baselines"])
     rows += [(name, "–", *(f"{100 * t.record['baselines'][name]:.1f}" for t in targets)) for name in baselines]
-    return markdown(("candidate", "kind", *(f"{t.name} ({t.record['half']})" for t in targets)), rows)
+    return pd.DataFrame(rows, columns=["candidate", "kind", *(f"{t.name} ({t.record['half']})" for t in targets)])
 
 
 def _search_cell(target: TargetResult, name: str) -> str:
@@ -238,20 +222,20 @@ def _search_cell(target: TargetResult, name: str) -> str:
     return " / ".join([*before, _truth_of(target, name) or "–"])
 
 
-def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
-    """Return title → target → measures, for all rankings of a pool's candidates."""
+def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> Ranked:
+    """Return all rankings of a pool's candidates by title."""
     measured = controls(targets)
     return {
         **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
-        **({ESTIMATORS["airtran"]: measures} if (measures := _measures(targets, "airtran")) else {}),
+        **({"AiRTran": measures} if (measures := _measures(targets, "airtran")) else {}),
         **_measures_of_peer(targets),
         "parameter count": measured["parameters"],
         "mean rank elsewhere": measured["dataset-blind"],
     }
 
 
-def _measures_of_peer(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
-    """Return title → target → measures of transformer-ranker, if it ranked the same candidates."""
+def _measures_of_peer(targets: Sequence[TargetResult]) -> Ranked:
+    """Return the measures of transformer-ranker, if it ranked the same candidates."""
     rankings = json.loads(PEER_RESULTS.read_text(encoding="utf-8")) if PEER_RESULTS.exists() else {}
     agreements: dict[str, dict[str, Measured]] = {f"transformer-ranker, {title}": {} for title in OF_PEER.values()}
     for target in targets:
@@ -270,7 +254,7 @@ def _with_failed_last(target: TargetResult, scores: Mapping[str, float | None]) 
     return [last if (score := scores[name]) is None else score for name in target.candidates]
 
 
-def query_counts_table(results: Mapping[str, Any]) -> str:
+def _query_counts(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return how exact nDCG@10 is by the number of queries."""
     head = ("data", "queries", "documents", "search", "nDCG@10", *(f"{count} queries" for count in query_counts.COUNTS))
     rows = [
@@ -278,313 +262,21 @@ def query_counts_table(results: Mapping[str, Any]) -> str:
         for name, about in results.items()
         for search, values in about["searches"].items()
     ]
-    return markdown(head, rows)
+    return pd.DataFrame(rows, columns=head)
 
 
-# ---- real checkpoints ------------------------------------------------------------------------------------------------
+# ---- targets of all pools --------------------------------------------------------------------------------------------
 
 
-def real_tables(pool: Pool) -> Tables:
-    """Yield title and table of a pool of real checkpoints, at both budgets."""
-    targets = load(pool)
-    real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
-    yield f"Targets: {pool.title}", _real_targets(targets)
-    yield f"Agreement: {pool.title}", _agreement(targets)
-    yield f"Agreement: {pool.title} without altered and random ones", _agreement(_only(targets, real))
-    yield f"Confirming a shortlist: {pool.title}", _real_confirming(targets)
-    yield f"What fine-tuning gave: {pool.title}", _real_truths(pool, targets)
+def _static_order(found: static_order.Outcomes) -> pd.DataFrame:
+    """Return how often each rule finds the best checkpoint of a target, and its regret."""
+    return pd.DataFrame(static_order.rows(found), columns=static_order.HEAD)
 
 
-def static_order_table() -> str:
-    """Return how often each rule finds the best checkpoint of a target, and its regret, over all pools."""
-    _, found = next(static_order.groups())
-    return markdown(static_order.HEAD, static_order.rows(found))
-
-
-def shared_tables() -> Tables:
-    """Yield title and table of choices and fits on targets from different pools."""
-    yield "Points at stake", _at_stake()
-    rows = [(title, *row) for title, found in static_order.groups() for row in static_order.rows(found)]
-    yield "Static order", markdown(("pool", *static_order.HEAD), rows)
-
-
-def _only(targets: Sequence[TargetResult], names: frozenset[str]) -> list[TargetResult]:
-    return [replace(target, only=names) for target in targets]
-
-
-def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
-    """Return the targets whose candidates all have runs at a budget."""
-    return [other for target in targets if (other := target.at(budget)) is not None and other.is_whole]
-
-
-def _at_budgets(targets: Sequence[TargetResult]) -> Iterator[TargetResult]:
-    """Yield each target at every budget."""
-    return (at for target in targets for budget in BUDGETS for at in _at([target], budget))
-
-
-def _real_targets(targets: Sequence[TargetResult]) -> str:
-    rows = []
-    for target in _at_budgets(targets):
-        values = sorted(target.truth.values(), reverse=True)
-        quick = target.at(QUICK.name)
-        rows.append(
-            (
-                target.name,
-                target.record["half"],
-                target.budget,
-                str(len(values)),
-                str(sum(map(len, target.runs.values()))),
-                f"{target.record['measure']} {values[-1]:.1f} to {values[0]:.1f}",
-                f"{values[0] - values[min(4, len(values) - 1)]:.1f}",
-                f"{target.record['test_rows']:,}",
-                " > ".join(str(len(group)) for group in target.groups),
-                max(target.truth, key=lambda name: target.truth[name]),
-                or_dash(target.seeds_agree),
-                _agreed(target, replace(target, measure="loss")),
-                "–" if quick is None or target.budget == QUICK.name else _agreed(quick, target),
-            )
-        )
-    head = ("target", "half", "budget", "candidates", "fine-tunings", "test scores", "first to fifth", "test rows")
-    more = ("told apart", "best", "weighted τ of two seeds", "of accuracy and log loss", "with the quick truth")
-    return markdown((*head, *more), rows)
-
-
-def _agreed(target: TargetResult, other: TargetResult) -> str:
-    return f"{weighted_tau(list(target.truth.values()), list(other.truth.values())):.2f}"
-
-
-def _ranked_by(targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
-    """Return ranking → target → measures, for targets at one budget."""
-    ranked: dict[str, PerTarget] = dict(controls(targets)) if len(targets) > 1 else {}
-    ranked |= {name: measures for name in ESTIMATORS if (measures := _measures(targets, name))}
-    for name, scores_of in _BY_RUNS.items():
-        ranked[name] = {t.name: t.agreement(scores) for t in targets if (scores := scores_of(t)) is not None}
-    if len(targets) > 1:
-        ranked["prior"] = _with_prior(targets, {target.name: target.truth for target in targets})
-        ranked["prior of estimates"] = _with_prior(targets, {target.name: _estimates(target) for target in targets})
-    return ranked
-
-
-def _source_accuracy(target: TargetResult) -> list[float] | None:
-    has_enough = len(set(target.candidates) & set(static_order.IMAGENET)) >= FEWEST
-    return [static_order.IMAGENET.get(name, 0.0) for name in target.candidates] if has_enough else None
-
-
-def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] | None:
-    """Return the best score of the quick budget's first seed."""
-    quick = target.at(QUICK.name)
-    if quick is None or not set(target.candidates) <= set(quick.candidates):
-        return None
-    runs = [[run for run in quick.runs[name] if run[1] == 0] for name in target.candidates]
-    return [max(map(score, of_candidate)) for of_candidate in runs]
-
-
-_BY_RUNS: dict[str, Callable[[TargetResult], list[float] | None]] = {
-    "source accuracy": _source_accuracy,
-    "first epoch": lambda target: _quick(target, lambda run: run[7][0]),
-    # The quick truth is the score of the quick fine-tuning itself.
-    "quick": lambda target: None if target.budget == QUICK.name else _quick(target, lambda run: run[2]),
-}
-
-
-def _standard(values: Sequence[float]) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    return (array - array.mean()) / (array.std() or 1.0)
-
-
-def _estimates(target: TargetResult) -> dict[str, float]:
-    return dict(zip(target.candidates, target.scores("emms_knn"), strict=True))
-
-
-def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[str, float]]) -> PerTarget:
-    """Average the z-scores of the estimate and of the mean rank elsewhere."""
-    blind = dataset_blind(values)
-    measured = {}
-    for target in targets:
-        if set(target.candidates) <= set(blind[target.name]):
-            elsewhere = _standard([blind[target.name][name] for name in target.candidates])
-            both = _standard(target.scores("emms_knn")) + elsewhere
-            measured[target.name] = target.agreement(list(both))
-    return measured
-
-
-def _agreement(targets: Sequence[TargetResult]) -> str:
-    """List estimators by their mean weighted τ at the longer budget, or at the shorter one without targets."""
-    cells: dict[str, list[str]] = {name: [] for name in NAMES}
-    order: dict[str, float] = {}
-    for budget in BUDGETS:
-        at_budget = _at(targets, budget)
-        ranked = {
-            measure: _ranked_by([replace(t, measure=measure) for t in at_budget])
-            for measure in dict.fromkeys(measure for _, measure, _ in COLUMNS)
-        }
-        for name in NAMES:
-            for _, measure, half in COLUMNS:
-                by_target = ranked[measure].get(name, {})
-                measured = [by_target[t.name] for t in _of_half(at_budget, half) if t.name in by_target]
-                # without significant differences the order is undefined
-                measured = [m for m in measured if not np.isnan(m["weighted_tau"])]
-                whole = (measure, half) == ("test", None)
-                cells[name].append(_with_interval(measured) if whole else tau_and_regret(measured))
-            every = [m["weighted_tau"] for m in ranked["test"].get(name, {}).values()]
-            order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
-    rows = [
-        (NAMES[name], *cells[name])
-        for name in sorted(cells, key=lambda name: -order[name])
-        if any(cell != "–" for cell in cells[name])
-    ]
-    return markdown(("ranked by", *(f"{budget}, {title}" for budget in BUDGETS for title, _, _ in COLUMNS)), rows)
-
-
-def _with_interval(measured: Sequence[Measured]) -> str:
-    values = [m["weighted_tau"] for m in measured]
-    if len(values) < 2:
-        return "–"
-    low, high = over_targets(values)
-    return f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _real_confirming(targets: Sequence[TargetResult]) -> str:
-    columns = [(budget, half) for budget in BUDGETS for half in ("held", "dev")]
-    rows = []
-    for title, count in (("estimate", 0), ("confirm 2", 2), ("confirm 3", 3), ("everything", 99)):
-        regrets = [[replayed(t, count).regret for t in _of_half(_at(targets, b), half)] for b, half in columns]
-        rows.append((title, *(f"{np.mean(values):.1f}" if values else "–" for values in regrets)))
-    return markdown(("decided by (regret)", *(f"{budget}, {half}" for budget, half in columns)), rows)
-
-
-def _at_stake() -> str:
-    head = ("budget", "half", "targets with classes", "pairs within the interval", "below", "above")
-    fitted = [f"{budget}: {text}" for budget in BUDGETS if (text := calibration.formula(budget))]
-    return markdown((*head, "median error, points"), calibration.rows()) + "\n\n" + "; ".join(fitted) + "."
-
-
-def _real_truths(pool: Pool, targets: Sequence[TargetResult]) -> str:
-    columns = list(_at_budgets(targets))
-    rows = [(c.name, c.kind, *(_truth_of(target, c.name) for target in columns)) for c in pool.candidates]
-    return markdown(("candidate", "kind", *(f"{target.name}, {target.budget}" for target in columns)), rows)
-
-
-def _truth_of(target: TargetResult, name: str) -> str:
-    return f"{target.truth[name]:.1f}" if name in target.truth else ""
-
-
-# ---- the micro pool --------------------------------------------------------------------------------------------------
-
-
-def micro_tables() -> Tables:
-    """Yield title and table of the micro pool."""
-    targets = load()
-    scored = {name: _measures(targets, name) for name in ESTIMATORS}
-    ranked: dict[str, PerTarget] = {name: measures for name, measures in scored.items() if measures}
-    ranked |= controls(targets)
-    tasks = _by_task(targets)
-    yield "Targets", _targets(targets)
-    yield "Agreement with fine-tuning", _overview(ranked, targets)
-    yield "Weighted τ by task", _columns(ranked, tasks)
-    yield "Weighted τ by target", _columns(ranked, {target.name: [target.name] for target in targets})
-    yield "Label encoders", _labels(targets)
-    yield "Layers", _layers(targets)
-    yield "Confirming a shortlist", _confirming(targets)
-    names = dict.fromkeys(name for target in targets for name in target.candidates)
-    rows = [(name, *(_truth_of(target, name) for target in targets)) for name in names]
-    yield "What fine-tuning gave", markdown(("candidate", *(target.name for target in targets)), rows)
-
-
-def _targets(targets: Sequence[TargetResult]) -> str:
-    rows = []
-    for target in targets:
-        ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
-        rows.append(
-            (
-                target.name,
-                target.record["task"],
-                target.record["half"],
-                str(len(ordered)),
-                str(sum(map(len, target.runs.values()))),
-                f"{target.record['measure']} {ordered[-1][1]:.1f} to {ordered[0][1]:.1f}",
-                ordered[0][0],
-                or_dash(target.seeds_agree),
-            )
-        )
-    head = ("target", "task", "half", "candidates", "fine-tunings", "test scores", "best", "weighted τ of two seeds")
-    return markdown(head, rows)
-
-
-def _overview(ranked: Mapping[str, PerTarget], targets: Sequence[TargetResult]) -> str:
-    halves = {half: [t.name for t in _of_half(targets, half)] for half in ("held", "dev")}
-    rows = []
-    for name in sorted(ranked, key=lambda name: -_mean(ranked[name])):
-        measured = ranked[name]
-        low, high = over_targets([measured[target]["weighted_tau"] for target in measured])
-        missing = "" if len(measured) == len(targets) else f" ({len(measured)} targets)"
-        rows.append(
-            (
-                NAMES[name] + missing,
-                f"{_mean(measured):.2f} [{low:.2f}, {high:.2f}]",
-                *(f"{_mean(measured, 'weighted_tau', halves[half]):.2f}" for half in ("held", "dev")),
-                *(f"{_mean(measured, measure):.2f}" for measure in ("kendall_tau", "pearson")),
-                *(f"{_mean(measured, 'regret', names):.1f}" for names in (None, halves["held"])),
-                f"{_mean(measured, 'pick_in_top'):.0%}",
-            )
-        )
-    head = ("ranked by", "weighted τ [95 %]", "held", "dev", "τ", "Pearson", "regret", "regret, held", "in top 3")
-    return markdown(head, rows)
-
-
-def _columns(ranked: Mapping[str, PerTarget], columns: Mapping[str, list[str]]) -> str:
-    """List weighted τ over the targets of each column."""
-    rows = [
-        (NAMES[name], *(or_dash(_mean(measured, targets=names)) for names in columns.values()))
-        for name, measured in ranked.items()
-    ]
-    return markdown(("ranked by", *columns), rows)
-
-
-def _labels(targets: Sequence[TargetResult]) -> str:
-    names = ("emms_knn", "emms", "logme_flabels")
-    rows = [
-        (text, *(tau_and_regret([*_measures(targets, name, labels).values()]) for name in names))
-        for labels, text in LABELS.items()
-    ]
-    head = ("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels")
-    return markdown(head, rows)
-
-
-def _layers(targets: Sequence[TargetResult]) -> str:
-    """List targets whose candidates have hidden layers."""
-    showing = [target for target in targets if target.record["task"] in LAYERED]
-    layers = ("demo", "last-layer", "mean-layer")
-    rows = [
-        (NAMES[name], *(tau_and_regret([*_measures(showing, name, labels).values()]) for labels in layers))
-        for name in ("emms_knn", "emms", "logme", "knn")
-    ]
-    head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
-    return markdown(head, rows)
-
-
-def _confirming(targets: Sequence[TargetResult]) -> str:
-    """List the regret of the estimate, and after fine-tuning its first candidates."""
-    held = {target.name for target in _of_half(targets, "held")}
-    rows = []
-    for title, count in (("estimate", 0), *((f"confirm {k}", k) for k in (1, 2, 3, 4, 5)), ("everything", 99)):
-        results = {target.name: replayed(target, count) for target in targets}
-        worst = max((result.regret, name) for name, result in results.items())
-        rows.append(
-            (
-                title,
-                f"{np.mean([result.regret for result in results.values()]):.2f}",
-                f"{np.mean([results[name].regret for name in results if name in held]):.2f}",
-                f"{worst[0]:.1f} ({worst[1]})",
-                f"{np.mean([result.runs for result in results.values()]):.0f}",
-                f"{sum(result.seconds for result in results.values()) / 3600:.2f}",
-            )
-        )
-    head = ("decided by", "regret", "regret, held", "worst target", "runs a target", "CPU hours, all targets")
-    return markdown(head, rows)
-
-
-# ---- R² and score ----------------------------------------------------------------------------------------------------
+def _shared_tables() -> Tables:
+    yield "Points at stake", pd.DataFrame(calibration.rows())
+    tables = {title: _static_order(found) for title, found in static_order.groups()}
+    yield "Static order", pd.concat(tables, names=["pool"]).reset_index("pool")
 
 
 def swapped() -> tuple[int, list[float]]:
@@ -601,3 +293,191 @@ def swapped() -> tuple[int, list[float]]:
                 both = [pair for pair in zip(scores[f"emms|{setting}"], shares, strict=True) if None not in pair]
                 pairs += [(a - b, c - d) for (a, c), (b, d) in combinations(both, 2)]
     return len(pairs), [abs(r2) for score, r2 in pairs if score * r2 < 0]
+
+
+def _truths(names: Iterable[tuple[str, ...]], head: Sequence[str], columns: Mapping[str, TargetResult]) -> pd.DataFrame:
+    """Return what fine-tuning gave; a name and its facts begin each row."""
+    rows = [(*facts, *(_truth_of(target, facts[0]) for target in columns.values())) for facts in names]
+    return pd.DataFrame(rows, columns=[*head, *columns])
+
+
+# ---- real checkpoints ------------------------------------------------------------------------------------------------
+
+
+def _real_tables(pool: Pool) -> Tables:
+    """Yield title and table of a pool of real checkpoints, at both budgets."""
+    targets = load(pool)
+    real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
+    columns = {f"{at.name}, {budget}": at for t in targets for budget in BUDGETS for at in _at([t], budget)}
+    yield f"Targets: {pool.title}", pd.DataFrame(map(_real_target, columns.values()))
+    yield f"Agreement: {pool.title}", _agreement(targets)
+    only_real = [replace(target, only=real) for target in targets]
+    yield f"Agreement: {pool.title} without altered and random ones", _agreement(only_real)
+    halves = {
+        f"{budget}, {half}": [t for t in _at(targets, budget) if t.record["half"] == half]
+        for budget in BUDGETS
+        for half in ("held", "dev")
+    }
+    yield f"Confirming a shortlist: {pool.title}", _confirming("decided by (regret)", (2, 3), halves, 1)
+    facts = ((candidate.name, candidate.kind) for candidate in pool.candidates)
+    yield f"What fine-tuning gave: {pool.title}", _truths(facts, ("candidate", "kind"), columns)
+
+
+def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
+    """Return the targets whose candidates all have runs at a budget."""
+    return [other for target in targets if (other := target.at(budget)) is not None and other.is_whole]
+
+
+def _real_target(target: TargetResult) -> dict[str, str]:
+    quick = target.at(QUICK.name) if target.budget != QUICK.name else None
+    agrees = None if quick is None else weighted_tau([*quick.truth.values()], [*target.truth.values()])
+    return {
+        "target": target.name,
+        "half": target.record["half"],
+        "budget": target.budget,
+        "candidates": str(len(target.truth)),
+        "fine-tunings": str(sum(map(len, target.runs.values()))),
+        "test scores": _range(target),
+        "told apart": " > ".join(str(len(group)) for group in target.groups),
+        "best": _best(target),
+        "weighted τ of two seeds": or_dash(target.seeds_agree),
+        "with the quick truth": or_dash(agrees),
+    }
+
+
+def _ranked_by(targets: Sequence[TargetResult]) -> Ranked:
+    """Return all rankings of targets at one budget."""
+    ranked: dict[str, Mapping[str, Measured]] = dict(controls(targets)) if len(targets) > 1 else {}
+    ranked |= {name: _measures(targets, name) for name in ESTIMATORS}
+    for name, scores_of in (("source accuracy", _source_accuracy), ("quick", _quick)):
+        ranked[name] = {t.name: t.agreement(scores) for t in targets if (scores := scores_of(t)) is not None}
+    return ranked
+
+
+def _source_accuracy(target: TargetResult) -> list[float] | None:
+    has_enough = len(set(target.candidates) & set(static_order.IMAGENET)) >= FEWEST
+    return [static_order.IMAGENET.get(name, 0.0) for name in target.candidates] if has_enough else None
+
+
+def _quick(target: TargetResult) -> list[float] | None:
+    """Return the best validation scores of the quick budget's first seed; None at this budget."""
+    quick = target.at(QUICK.name)
+    if target.budget == QUICK.name or quick is None or not set(target.candidates) <= set(quick.candidates):
+        return None
+    return [max(run[2] for run in quick.runs[name] if run[1] == 0) for name in target.candidates]
+
+
+def _agreement(targets: Sequence[TargetResult]) -> pd.DataFrame:
+    """List estimators by their mean weighted τ at the longer budget, or at the shorter one without targets."""
+    columns, order = {}, pd.Series(dtype=float)
+    for budget in BUDGETS:
+        at_budget = _at(targets, budget)
+        test, tied = (
+            _long(_ranked_by([replace(target, measure=measure) for target in at_budget]), at_budget)
+            for measure in ("test", "tied")
+        )
+        order = test.groupby("name")["weighted_tau"].mean().combine_first(order)
+        # without significant differences the order is undefined
+        test, tied = test.dropna(), tied.dropna()
+        cells = {
+            "held: weighted τ / regret": _cells(test[test["half"] == "held"], _tau_and_regret),
+            "dev: weighted τ / regret": _cells(test[test["half"] == "dev"], _tau_and_regret),
+            "all: weighted τ [95 %]": _cells(test, _tau),
+            "held, ties within the noise: weighted τ / regret": _cells(tied[tied["half"] == "held"], _tau_and_regret),
+            "all, ties within the noise: weighted τ / regret": _cells(tied, _tau_and_regret),
+        }
+        columns |= {f"{budget}, {title}": column for title, column in cells.items()}
+    ranked = order.reindex([name for name in NAMES if name in order]).sort_values(ascending=False, kind="stable")
+    return _titled(pd.DataFrame(columns).reindex(ranked.index).fillna("–").rename(NAMES), "ranked by")
+
+
+def _confirming(
+    title: str, counts: Sequence[int], columns: Mapping[str, Sequence[TargetResult]], digits: int
+) -> pd.DataFrame:
+    """List the regret of the estimate, and after fine-tuning its first candidates."""
+    decided = {"estimate": 0, **{f"confirm {count}": count for count in counts}, "everything": 99}
+    regrets = {
+        name: [np.mean([replayed(t, count).regret for t in targets]) if targets else None for count in decided.values()]
+        for name, targets in columns.items()
+    }
+    cells = {
+        name: ["–" if value is None else f"{value:.{digits}f}" for value in values] for name, values in regrets.items()
+    }
+    return _titled(pd.DataFrame(cells, index=[*decided]), title)
+
+
+# ---- the micro pool --------------------------------------------------------------------------------------------------
+
+
+def _micro_tables() -> Tables:
+    """Yield title and table of the micro pool."""
+    targets = load()
+    ranked: Ranked = {**{name: m for name in ESTIMATORS if (m := _measures(targets, name))}, **controls(targets)}
+    measured = _long(ranked, targets)
+    yield "Targets", pd.DataFrame(map(_micro_target, targets))
+    yield "Agreement with fine-tuning", _overview(measured, len(targets))
+    for column in ("task", "target"):
+        means = measured.pivot_table("weighted_tau", "name", column, sort=False)
+        means = means.reindex(index=[*ranked], columns=dict.fromkeys(measured[column])).map(or_dash).rename(NAMES)
+        yield f"Weighted τ by {column}", _titled(means, "ranked by")
+    yield "Label encoders", _labels(targets)
+    yield "Layers", _layers([target for target in targets if target.record["task"] in LAYERED])
+    held = [target for target in targets if target.record["half"] == "held"]
+    confirming = _confirming("decided by", (1, 2, 3, 4, 5), {"regret": targets, "regret, held": held}, 2)
+    counts = (0, 1, 2, 3, 4, 5, 99)
+    runs = [f"{np.mean([replayed(target, count).runs for target in targets]):.0f}" for count in counts]
+    yield "Confirming a shortlist", confirming.assign(**{"runs a target": runs})
+    names = dict.fromkeys((name,) for target in targets for name in target.candidates)
+    yield "What fine-tuning gave", _truths(names, ["candidate"], {target.name: target for target in targets})
+
+
+def _micro_target(target: TargetResult) -> dict[str, str]:
+    return {
+        "target": target.name,
+        "task": target.record["task"],
+        "half": target.record["half"],
+        "candidates": str(len(target.truth)),
+        "fine-tunings": str(sum(map(len, target.runs.values()))),
+        "test scores": _range(target),
+        "best": _best(target),
+        "weighted τ of two seeds": or_dash(target.seeds_agree),
+    }
+
+
+def _overview(measured: pd.DataFrame, count: int) -> pd.DataFrame:
+    rows = []
+    by_name = [*measured.groupby("name", sort=False)]
+    for name, of_name in sorted(by_name, key=lambda group: -group[1]["weighted_tau"].mean()):
+        held, dev = (of_name[of_name["half"] == half] for half in ("held", "dev"))
+        missing = "" if len(of_name) == count else f" ({len(of_name)} targets)"
+        rows.append(
+            {
+                "ranked by": NAMES[name] + missing,
+                "weighted τ [95 %]": _tau(of_name),
+                "held": f"{held['weighted_tau'].mean():.2f}",
+                "dev": f"{dev['weighted_tau'].mean():.2f}",
+                "regret": f"{of_name['regret'].mean():.1f}",
+                "regret, held": f"{held['regret'].mean():.1f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _labels(targets: Sequence[TargetResult]) -> pd.DataFrame:
+    titles = {"emms_knn": "EMMS + k-NN", "emms": "EMMS, held out", "logme_flabels": "LogME on F-labels"}
+    by_labels = {
+        text: _cells(_long({name: _measures(targets, name, labels) for name in titles}, targets), _tau_and_regret)
+        for labels, text in LABELS.items()
+    }
+    table = pd.DataFrame(by_labels).T.reindex(columns=[*titles]).fillna("–").rename(columns=titles)
+    return _titled(table, "label encoders (weighted τ / regret)")
+
+
+def _layers(targets: Sequence[TargetResult]) -> pd.DataFrame:
+    """List targets whose candidates have hidden layers."""
+    names = ("emms_knn", "emms", "logme", "knn")
+    by_layer = {
+        title: _cells(_long({name: _measures(targets, name, labels) for name in names}, targets), _tau_and_regret)
+        for labels, title in LAYERS.items()
+    }
+    return _titled(pd.DataFrame(by_layer).rename(NAMES), f"weighted τ / regret ({len(targets)} targets)")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy",
 # Entries of a run.
 FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
 SURE = 2.0  # standard errors of a significant difference
-MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
+MEASURES = ("weighted_tau", "regret")
 # Rankings of pairs and words by transformer-ranker, which `python -m scripts.bench peer scores` writes.
 PEER_RESULTS = Path(__file__).parent / "results" / "transformer-ranker.json"
 CONFIRMING, SEEDS = "emms_knn", (0, 1)
@@ -38,8 +38,7 @@ class TargetResult:
         budget: The budget of the truth.
         only: The considered candidates; None for all.
         labels: The label encoders of every estimator.
-        measure: The truth: "test", the score on test rows; "tied", the same, with equal values within the noise; or
-            "loss", the negative mean loss on test rows.
+        measure: The truth: "test", the score on test rows; or "tied", the same, with equal values within the noise.
     """
 
     name: str
@@ -47,7 +46,7 @@ class TargetResult:
     budget: str = MICRO.truth
     only: frozenset[str] | None = None
     labels: str = "demo"
-    measure: Literal["test", "tied", "loss"] = "test"
+    measure: Literal["test", "tied"] = "test"
 
     @property
     def runs(self) -> dict[str, list[list]]:
@@ -72,7 +71,7 @@ class TargetResult:
         """Candidate → mean test score over seeds at the rate whose mean validation score is best."""
         if self.measure == "tied":
             return {name: float(np.mean([*group.values()])) for group in self.groups for name in group}
-        return {name: _best(self.runs[name], self.measure) for name in self.candidates}
+        return {name: _best(self.runs[name]) for name in self.candidates}
 
     @property
     def groups(self) -> list[dict[str, float]]:
@@ -105,7 +104,7 @@ class TargetResult:
     def by_seed(self, seed: int) -> dict[str, float] | None:
         """Return the truth of one seed, or None if a candidate lacks it."""
         runs = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
-        return {name: _best(of_seed, self.measure) for name, of_seed in runs.items()} if all(runs.values()) else None
+        return {name: _best(of_seed) for name, of_seed in runs.items()} if all(runs.values()) else None
 
     @property
     def seeds_agree(self) -> float | None:
@@ -135,8 +134,7 @@ class TargetResult:
     def at_random(self) -> Measured:
         """The expected measures of a random order."""
         values = list(self.truth.values())
-        chance = {"regret": max(values) - float(np.mean(values)), "pick_in_top": 3 / len(values)}
-        return dict.fromkeys(MEASURES, 0.0) | chance
+        return {"weighted_tau": 0.0, "regret": max(values) - float(np.mean(values))}
 
     def at(self, budget: str) -> TargetResult | None:
         """Return the target at another budget, or None if fewer than three candidates have runs."""
@@ -148,9 +146,8 @@ class TargetResult:
         return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in names]
 
 
-def _best(runs: list[list], measure: str) -> float:
-    value = float(np.mean([run[FIELDS.index(measure)] for run in _chosen(runs)]))
-    return -value if measure == "loss" else value
+def _best(runs: list[list]) -> float:
+    return float(np.mean([run[FIELDS.index("test")] for run in _chosen(runs)]))
 
 
 def _chosen(runs: list[list]) -> list[list]:
@@ -163,19 +160,16 @@ def _chosen(runs: list[list]) -> list[list]:
     return max(by_rate.values(), key=lambda of_rate: np.mean([run[2] for run in of_rate]))
 
 
-@dataclass(frozen=True)
-class Confirmed:
+class Confirmed(NamedTuple):
     """The outcome of fine-tuning a shortlist, averaged over seeds.
 
     Attributes:
         regret: The best truth minus the truth of the pick, in points.
         runs: Number of fine-tunings.
-        seconds: Of all fine-tunings.
     """
 
     regret: float
     runs: float
-    seconds: float
 
 
 def replayed(target: TargetResult, count: int, estimator: str = CONFIRMING) -> Confirmed:
@@ -199,8 +193,7 @@ def confirmed(target: TargetResult, shortlist: Sequence[str], otherwise: str) ->
     for seed in [seed for seed in SEEDS if target.by_seed(seed) is not None]:
         runs = {name: [run for run in target.runs[name] if run[1] == seed] for name in shortlist}
         pick = max(shortlist, key=lambda name: max(run[2] for run in runs[name])) if shortlist else otherwise
-        spent = [run for name in shortlist for run in runs[name]]
-        outcomes.append((best - target.truth[pick], len(spent), sum(run[4] for run in spent)))
+        outcomes.append((best - target.truth[pick], sum(len(runs[name]) for name in shortlist)))
     return Confirmed(*(float(value) for value in np.mean(outcomes, axis=0)))
 
 

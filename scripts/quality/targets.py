@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from PIL import Image
 
 from scripts.demo import data, data_wordnet, expressions, questions, scenes, sounds, sources
 from scripts.demo.scenes import CELL, Thing
+from scripts.demo.tables import png
 from scripts.quality import photos
 from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 from scripts.quality.rows import Split, Table, hub_columns, hub_rows, rows_folder, split_rows
@@ -37,13 +37,6 @@ TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "n
 SEARCH_WORDS, FEW_SEARCH_WORDS = 96, 24
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
 Make = Callable[[], Table]
-
-
-def png(image: Image.Image) -> dict[str, bytes]:
-    """Return a cell of an image column."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return {"bytes": buffer.getvalue()}
 
 
 # ---- pictures of classes ---------------------------------------------------------------------------------------------

@@ -118,7 +118,6 @@ def test_the_best_validation_score_among_those_that_were_run_picks():
     outcomes = [replayed(target, count) for count in (0, 1, 2, 3, 99)]
     assert [outcome.regret for outcome in outcomes] == [20.0, 20.0, 0.0, 10.0, 10.0]
     assert [outcome.runs for outcome in outcomes] == [0, 1, 2, 3, 3]
-    assert [outcome.seconds for outcome in outcomes] == [0, 1, 3, 7, 7]
 
 
 def test_candidates_within_the_noise_of_the_best_are_one_group():
@@ -173,7 +172,7 @@ def test_an_experiment_scores_and_fine_tunes_all_candidates_and_continues_where_
     assert target.record["training_rows"] == {"short": 40}
     assert set(target.truth) == {candidate.name for candidate in pool.candidates}
     assert all(0 <= value <= 100 for value in target.truth.values())
-    row = report.pool_table(pool).splitlines()[2]
+    row = report.markdown(report.pool_table(pool)).splitlines()[2]
     assert row.startswith("| kinds | held | 3 | accuracy ")
     before = target.record["runs"]
     experiment.score(pool, ())
@@ -217,10 +216,10 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     runs = [[1e-3, 0, 50.0, 50.0, 1.0, 1, None, []]]
     record["runs"] = {"short": dict.fromkeys(record["candidates"], runs)}
     results.write(pool, {"animals": record})
-    assert "AiRTran" in report.pool_table(pool).splitlines()[0]
+    assert "AiRTran" in report.pool_table(pool)
     table = targets.MAKERS["animals"]()
     assert {len(text.split()) for text in table["test"].columns["positive"]} == {targets.SEARCH_WORDS}
-    assert "| BM25 |" in report.search_table(pool)
+    assert "BM25" in [*report.search_table(pool)["candidate"]]
 
 
 def test_the_error_of_a_mean_over_queries_is_that_of_drawing_them_anew():
