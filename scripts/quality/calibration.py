@@ -44,7 +44,7 @@ def targets(budget: str, half: str) -> list[TargetResult]:
     """Return the targets with classes that have all runs at a budget; the micro pool counts as quick."""
     results = []
     for pool in (MICRO, IMAGES, TEXTS):
-        of_pool = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
+        of_pool = MICRO.truth if pool is MICRO and budget == QUICK else budget
         for target in load(pool):
             at = replace(target, budget=of_pool, labels=LABELS)
             whole = len(at.candidates) == len(target.record["candidates"])
@@ -63,7 +63,7 @@ def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
 
 def rows() -> Iterator[dict[str, str]]:
     """Yield a row per budget and half: the share of pairs within the interval, and its range over targets."""
-    for budget, half in ((budget, half) for budget in (QUICK.name, FULL.name) for half in ("dev", "held")):
+    for budget, half in ((budget, half) for budget in (QUICK, FULL) for half in ("dev", "held")):
         if targets(budget, "dev") and targets(budget, half):
             low, _, high = lines(budget)
             shares = []

@@ -17,10 +17,11 @@ from torch import nn
 
 from hf_emms.hub import resolve
 from scripts.demo import checkpoints_language, checkpoints_sounds, sources
-from scripts.quality.pools import DUALS, SIDE, made, work
+from scripts.quality.pools import SIDE, made, work
 from scripts.quality.rows import hub_columns
 
-DUAL_WIDTH = 64
+# Image checkpoint and text checkpoint of the demo, joined by projections of random weights.
+DUALS, DUAL_WIDTH = ("swin-distilled+bert-distilled", "vit-drawings+bert-distilled"), 64
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
 MPNET_LAYERS = {"mpnet": 12, "mpnet-4-layers": 4}
 # name → package, architecture of timm
@@ -85,7 +86,7 @@ def _texts() -> dict[str, Make]:
         "minilm-random": partial(_minilm, layers=6, random=True),
         **{name: partial(_mpnet, layers=layers) for name, layers in MPNET_LAYERS.items()},
         "paraphrase-minilm-3-layers": partial(_converted, name="paraphrase-minilm-3-layers"),
-        **{name: partial(_dual, parts=parts) for name, parts in DUALS.items()},
+        **{name: partial(_dual, parts=name.split("+")) for name in DUALS},
     }
 
 
@@ -246,7 +247,7 @@ def _package_files(package: str, inside: str, pattern: str) -> list[Path]:
 # ---- pictures with texts ---------------------------------------------------------------------------------------------
 
 
-def _dual(folder: Path, parts: tuple[str, str]) -> None:
+def _dual(folder: Path, parts: list[str]) -> None:
     """Join an image checkpoint and a text checkpoint of the demo by untrained projections."""
     torch.manual_seed(0)
     vision, text = (resolve(f"emms-demo/{part}", "model").folder for part in parts)

@@ -1,25 +1,23 @@
-"""The experiments as data: pools of targets and candidates, halves, and budgets.
-
-The halves were fixed before the first result. Choices (defaults, improvements) use "dev", claims use "held".
-"""
+"""The experiments of pools.yaml: pools of targets and candidates, halves, and budgets."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 Half = Literal["dev", "held"]
 Modality = Literal["image", "text", "image+text", "audio", "causal-lm"]
 
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
-SIDE, PHOTO_SIDE = 64, 96  # input size of image candidates in pixels, on drawings and on photos
+SIDE = 64  # input size of image candidates in pixels, except on photos
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FEWEST = 3  # candidates of a target
-NDCG = "nDCG@10"
 BITS = "bits per byte"  # lower is better; results store the negative number
 
 # task → modality of its candidates, and role → column
@@ -58,7 +56,7 @@ class Target:
     task: str
     half: Half
     measure: str = "accuracy"
-    left_out: tuple[str, ...] = ()
+    left_out: Sequence[str] = ()
     side: int = SIDE
 
     @property
@@ -152,259 +150,28 @@ class Pool:
         return tuple(name for name in self.estimators if has_classes or name != "hscore")
 
 
-# ---- candidates ------------------------------------------------------------------------------------------------------
-
-MICRO_RATES, SMALL_RATES = (2e-3, 5e-4), (2e-4, 6e-4)
-# name → image checkpoint and text checkpoint of the demo, joined by projections of random weights
-DUALS: dict[str, tuple[str, str]] = {
-    "swin-distilled+bert-distilled": ("swin-distilled", "bert-distilled"),
-    "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
-}
+def _candidates(modality: Modality, rates: Sequence[float] = (), **names: str) -> Iterator[Candidate]:
+    """Yield candidates by kind → names."""
+    for kind, of_kind in names.items():
+        yield from (Candidate(name, modality, tuple(rates), kind) for name in of_kind.split())
 
 
-def _candidates(modality: Modality, rates: tuple[float, ...] = (), **names: str) -> tuple[Candidate, ...]:
-    """Return candidates by kind → names."""
-    return tuple(Candidate(name, modality, rates, kind) for kind, of_kind in names.items() for name in of_kind.split())
+def _pool(name: str, facts: dict[str, Any]) -> Pool:
+    parts = {
+        "targets": tuple(Target(target, **about) for target, about in facts["targets"].items()),
+        "candidates": tuple(candidate for group in facts["candidates"] for candidate in _candidates(**group)),
+        "budgets": tuple(Budget(budget, **about) for budget, about in facts["budgets"].items()),
+        "estimators": tuple(facts["estimators"]),
+    }
+    return Pool(name, **(facts | parts))
 
 
-MICRO_CANDIDATES = (
-    *_candidates(
-        "image",
-        MICRO_RATES,
-        micro="resnet-distilled swin-distilled resnet-drawings resnet-fashion resnet-drawings-short "
-        "convnext-distilled-short vit-drawings mobilenet-drawings-short regnet-random vit-random",
-    ),
-    Candidate("efficientnet-lite0", "image", (5e-4, 1.5e-3)),
-    # Includes two label encoders of the demo, its only causal and contrastive text checkpoints.
-    *_candidates(
-        "text",
-        MICRO_RATES,
-        micro="bert-distilled albert-distilled electra-distilled distilbert-distilled-short bert-masked-short "
-        "bert-random encoder-minilm-albert encoder-wordnet-gpt2",
-    ),
-    *_candidates("text", SMALL_RATES, micro="minilm-6-layers minilm-3-layers"),
-    Candidate("minilm-0-layers", "text", MICRO_RATES),
-    *_candidates(
-        "image+text",
-        MICRO_RATES,
-        micro="twotower-distilled twotower-short clip-random owlvit-scenes owlvit-random vilt-vqa vilt-random blip-vqa "
-        + " ".join(DUALS),
-    ),
-)
-# Learning rates, epochs and early stopping of real checkpoints are the defaults. One architecture is from three
-# sources: neither size nor a fixed order of architectures can rank them.
-REAL_IMAGES = _candidates(
-    "image",
-    real="mobilenet-v1-0.25 mobilenet-v1-0.5 mobilenet-v1-0.75 mobilenet-v1-1.0 mobilenet-v2-imagenet "
-    "mobilenet-v2-birds mobilenet-v2-insects efficientnet-lite0 efficientnet-lite1 efficientnet-lite2",
-    altered="mobilenet-v2-imagenet-early efficientnet-lite0-early",
-    random="mobilenet-v2-random",
-)
-REAL_TEXTS = _candidates(
-    "text",
-    real="mpnet minilm-6-layers paraphrase-minilm-3-layers",
-    altered="mpnet-4-layers minilm-3-layers minilm-0-layers",
-    random="minilm-random",
-    micro="bert-distilled encoder-minilm-albert encoder-wordnet-gpt2",
-)
-# Of pairs and words: few small checkpoints at one learning rate between the two defaults, to save CPU time.
-PAIR_TEXTS = (
-    *_candidates("text", (1e-3,), micro="bert-distilled electra-distilled bert-masked-short", random="bert-random"),
-    *_candidates(
-        "text",
-        (2e-4,),
-        real="paraphrase-minilm-3-layers minilm-6-layers",
-        altered="minilm-3-layers minilm-0-layers",
-        random="minilm-random",
-    ),
-)
-# Of search, at the higher of the two default rates, for the same reason.
-SEARCH_TEXTS = (
-    *_candidates(
-        "text",
-        (3e-3,),
-        micro="bert-distilled electra-distilled distilbert-distilled-short bert-masked-short albert-distilled",
-        random="bert-random",
-    ),
-    *_candidates(
-        "text",
-        (3e-4,),
-        real="paraphrase-minilm-3-layers minilm-6-layers mpnet",
-        altered="minilm-3-layers minilm-0-layers mpnet-4-layers",
-        random="minilm-random",
-    ),
-)
-# Made by scripts/demo/checkpoints_sounds.py from other sources, of other sizes, for longer or shorter.
-SOUNDS = _candidates(
-    "audio",
-    (1e-3,),
-    micro="ast-words ast-sounds ast-words-short ast-words-narrow ast-voices",
-    random="ast-random wav2vec2-random",
-)
-CAUSAL_LMS = _candidates(
-    "causal-lm",
-    (2e-3,),
-    micro="llama-glosses llama-glosses-short gpt2-captions llama-passages llama-german llama-code",
-    random="llama-random",
-)
-
-# ---- pools -----------------------------------------------------------------------------------------------------------
-
-OF_FEATURES = (
-    *("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"),
-    *("logme", "logme_flabels", "hscore", "knn"),
-)
-OF_SMALL_POOLS = ("emms_knn", "emms", "logme", "knn", "hscore")
-# "quick" is `--budget quick`; "full" is the default of `--confirm`: up to 5 (texts) or 10 epochs over all rows, until
-# validation no longer improves.
-_THREE = dict.fromkeys(("image-classification", "text-classification"), 3)
-QUICK = Budget("quick", rows=1_000, epochs=_THREE)
-FULL = Budget("full")
-# Few rows with the default epochs: an hour or two on a core.
-SMALL = Budget("small", rows=400)
-FEW = Budget("few", 1, 300, {"audio-classification": 5})
-FEW_QUERIES = Budget("few", 1, 500)
-# With 5 epochs all boxes stay near the mean one.
-_FIVE = dict.fromkeys(("image-to-text", "question-answering", "visual-question-answering"), 5)
-SHORT = Budget("short", rows=1_000, epochs={**_THREE, **_FIVE, "referring-expression": 10})
-_THREE_OF_RESPONSES = dict.fromkeys(("text-generation", "translation", "summarization"), 3)
-FEW_RESPONSES = Budget(
-    "few",
-    rows={"e2e_nlg": 60, "gsm8k": 400, "flores-en-de": 400, "self_instruct": 100, "scitldr": 150},
-    epochs=_THREE_OF_RESPONSES,
-)
-ALL_RESPONSES = Budget("all", epochs=_THREE_OF_RESPONSES)
-
-MICRO = Pool(
-    "micro",
-    "micro checkpoints",
-    # in this order, an interrupted run has results of every task
-    (
-        Target("fashion", "image-classification", "dev", left_out=("resnet-fashion",)),
-        Target("trec", "text-classification", "held"),
-        Target("emoji-scenes", "image-to-text", "dev", "BLEU"),
-        Target("wordnet-spans", "question-answering", "dev", "F1"),
-        Target("cifar10", "image-classification", "held"),
-        Target("glosses", "text-classification", "dev"),
-        Target("xquad", "question-answering", "held", "F1"),
-        Target("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
-        Target("easy-vqa", "visual-question-answering", "held"),
-        Target("emoji-groups", "image-classification", "held"),
-        Target("sst2", "text-classification", "held"),
-        Target("emoji-vqa", "visual-question-answering", "dev"),
-        Target("digits", "image-classification", "dev"),
-        Target("emoji-boxes", "referring-expression", "held", "IoU"),
-    ),
-    MICRO_CANDIDATES,
-    (SHORT,),
-    "demo",
-    # by a training loop that hf_emms.finetune replaced
-    "first",
-    OF_FEATURES,
-)
-IMAGES = Pool(
-    "images",
-    "real image checkpoints",
-    (
-        Target("flowers", "image-classification", "dev", side=PHOTO_SIDE),
-        Target("birds", "image-classification", "held", side=PHOTO_SIDE),
-        Target("emoji-groups-real", "image-classification", "held"),
-        Target("monkeys", "image-classification", "dev", side=PHOTO_SIDE),
-        Target("cifar10-real", "image-classification", "dev"),
-        Target("grocery", "image-classification", "held", side=PHOTO_SIDE),
-    ),
-    REAL_IMAGES,
-    (QUICK, FULL),
-    "minilm",
-    QUICK.name,
-    OF_FEATURES,
-)
-TEXTS = Pool(
-    "texts",
-    "real text checkpoints",
-    (
-        Target("trec-real", "text-classification", "dev"),
-        Target("clinc-real", "text-classification", "held"),
-    ),
-    REAL_TEXTS,
-    (QUICK, FULL),
-    "minilm",
-    QUICK.name,
-    OF_FEATURES,
-)
-PAIRS_AND_WORDS = Pool(
-    "pairs-and-words",
-    "text checkpoints on pairs and words",
-    (
-        Target("sts-images", "sentence-similarity", "held", "Spearman"),
-        Target("ewt", "token-classification", "held"),
-        Target("med", "text-pair-classification", "dev"),
-        Target("wnut", "token-classification", "dev", "entity F1"),
-        Target("covid", "text-pair-classification", "held"),
-    ),
-    PAIR_TEXTS,
-    (SMALL,),
-    "minilm",
-    SMALL.name,
-    OF_SMALL_POOLS,
-    1_000,
-    "evidence-tasks.md",
-)
-SEARCH = Pool(
-    "search",
-    "embedding models",
-    (
-        Target("reverse-dictionary", "text-retrieval", "dev", NDCG),
-        Target("scitldr-abstracts", "text-retrieval", "held", NDCG),
-        Target("xquad-paragraphs", "text-retrieval", "held", NDCG),
-        Target("gsm8k-answers", "text-retrieval", "held", NDCG),
-        Target("covid-questions", "text-retrieval", "dev", NDCG),
-    ),
-    SEARCH_TEXTS,
-    (FEW_QUERIES,),
-    "minilm",
-    FEW_QUERIES.name,
-    ("zero_shot_ndcg", "adapted_ndcg", "emms"),
-    500,
-    "evidence-search.md",
-    confirmed=2,
-)
-SOUND = Pool(
-    "sound",
-    "micro sound checkpoints",
-    (
-        Target("spoken-digits", "audio-classification", "dev"),
-        Target("speakers", "audio-classification", "held"),
-        Target("languages", "audio-classification", "held"),
-    ),
-    SOUNDS,
-    (FEW,),
-    "demo",
-    FEW.name,
-    OF_SMALL_POOLS,
-    1_000,
-    "evidence-tasks.md",
-)
-LANGUAGE_MODELS = Pool(
-    "language-models",
-    "micro language models",
-    (
-        Target("e2e_nlg", "text-generation", "dev", BITS),
-        Target("gsm8k", "text-generation", "dev", BITS),
-        Target("flores-en-de", "translation", "held", BITS),
-        Target("self_instruct", "text-generation", "held", BITS),
-        Target("scitldr", "summarization", "held", BITS),
-    ),
-    CAUSAL_LMS,
-    (ALL_RESPONSES, FEW_RESPONSES),
-    "demo",
-    ALL_RESPONSES.name,
-    ("short_run", "zero_shot", "emms_knn", "emms"),
-    None,
-    "evidence-tasks.md",
-    "writers.json",
-)
-POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SEARCH, SOUND, LANGUAGE_MODELS)}
+_CONTENT = yaml.safe_load(Path(__file__).with_name("pools.yaml").read_text(encoding="utf-8"))
+POOLS = {name: _pool(name, facts) for name, facts in _CONTENT.items()}
+IMAGES, TEXTS, MICRO, SEARCH = (POOLS[name] for name in ("images", "texts", "micro", "search"))
+PAIRS_AND_WORDS = POOLS["pairs-and-words"]
+# Names of the budgets of IMAGES and TEXTS.
+QUICK, FULL = IMAGES.truth, "full"
 
 
 def work() -> Path:

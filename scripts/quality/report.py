@@ -59,7 +59,7 @@ LABELS = {
 LAYERS = {"demo": "spread (the default)", "last-layer": "last layer", "mean-layer": "mean of layers"}
 LAYERED = ("image-classification", "text-classification", "image-to-text")
 OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
-BUDGETS = (QUICK.name, FULL.name)
+BUDGETS = (QUICK, FULL)
 # Ranking → target → measures.
 Ranked = Mapping[str, Mapping[str, Measured]]
 Tables = Iterator[tuple[str, pd.DataFrame]]
@@ -329,7 +329,7 @@ def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
 
 
 def _real_target(target: TargetResult) -> dict[str, str]:
-    quick = target.at(QUICK.name) if target.budget != QUICK.name else None
+    quick = target.at(QUICK) if target.budget != QUICK else None
     agrees = None if quick is None else weighted_tau([*quick.truth.values()], [*target.truth.values()])
     return {
         "target": target.name,
@@ -361,8 +361,8 @@ def _source_accuracy(target: TargetResult) -> list[float] | None:
 
 def _quick(target: TargetResult) -> list[float] | None:
     """Return the best validation scores of the quick budget's first seed; None at this budget."""
-    quick = target.at(QUICK.name)
-    if target.budget == QUICK.name or quick is None or not set(target.candidates) <= set(quick.candidates):
+    quick = target.at(QUICK)
+    if target.budget == QUICK or quick is None or not set(target.candidates) <= set(quick.candidates):
         return None
     return [max(run[2] for run in quick.runs[name] if run[1] == 0) for name in target.candidates]
 
