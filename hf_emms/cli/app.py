@@ -60,7 +60,7 @@ def app(debug: bool) -> None:
     if debug:
         os.environ["HF_EMMS_WORKER"] = "0"
         logging.getLogger().setLevel(logging.INFO)
-        logging.getLogger("hf_emms").setLevel(logging.DEBUG)
+    logging.getLogger("hf_emms").setLevel(logging.DEBUG if debug else logging.NOTSET)
 
 
 publish.add_command(publish_results)

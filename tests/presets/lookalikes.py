@@ -84,59 +84,14 @@ def _question(number: int) -> Row:
     return {"id": f"{number:08}", "imageId": f"n{seen}", "question": question, "answer": answer, "fullAnswer": full}
 
 
-def _box(number: int) -> Row:
-    """Several expressions for one box, in pixels: x, y, width, height."""
-    said = f"{answer_of(number)} {SHAPES[number % 2]}"
-    box = [3.0 + number % 17, 2.0 + number % 11, 14.0, 12.0 + number % 5]
-    asked = "Please carefully observe the area and come up with a caption for it."
-    shape = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
-    answers = [said, f"the {said} at {number}"]
-    return {"question_id": str(number), "question": asked, "answer": answers, "segmentation": shape, "bbox": box}
-
-
-def _paragraph(number: int) -> Row:
-    """A paragraph that two questions share; a question without an answer has an empty list."""
-    seen = number // 2
-    shape = f"{answer_of(seen)} {SHAPES[seen % 2]}"
-    context = f"In picture {seen} a {shape} stands before a wall. Nothing else is near."
-    question, answer = ("What colour is the shape?", answer_of(seen))
-    if number % 2:
-        question, answer = "What stands before a wall?", f"a {shape}"
-    found = {"text": [answer], "answer_start": [context.index(answer)]}
-    if number % 5 == 0:
-        found = {"text": [], "answer_start": []}
-    return {"id": f"{number:08}", "title": "Shapes", "context": context, "question": question, "answers": found}
-
-
 def _strings(*names: str) -> dict[str, Any]:
     return dict.fromkeys(names, STRING)
 
 
 _TRAIN_TEST, _ALL_THREE = ("train", "test"), ("train", "validation", "test")
-_ANSWERS = {"text": List(STRING), "answer_start": List(Value("int32"))}
-_VOC = ClassLabel(names=["aeroplane", "bicycle", "bird", "boat", "bottle", "bus"])
 _TREC = ClassLabel(names=["ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"])
-_NUMBERS = List(Value("float32"))
 
 REPOS: dict[str, tuple[Lookalike, ...]] = {
-    "cifar10": (
-        Lookalike(
-            "uoft-cs/cifar10",
-            sizes(*_TRAIN_TEST),
-            Features({"img": IMAGE, "label": ClassLabel(names=["airplane", "bird", "cat", "ship"])}),
-            lambda n: {"img": image(n), "label": n % 4},
-            "plain_text",
-        ),
-    ),
-    "voc2007": (
-        Lookalike(
-            "mteb/VOC2007",
-            sizes(*_TRAIN_TEST),
-            Features({"image": IMAGE, "classes": List(_VOC)}),
-            lambda n: {"image": image(n), "classes": [n % 6] if n % 3 else sorted({n % 6, (n + 2) % 6})},
-            sha="96d47458fb2f40713997b0ea271688c02bac840b",
-        ),
-    ),
     "coco_captions": (
         Lookalike(
             "jxie/coco_captions",
@@ -151,14 +106,6 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
             },
         ),
     ),
-    "flickr8k": (
-        _captioned(
-            "jxie/flickr8k",
-            _ALL_THREE,
-            _strings(*(f"caption_{place}" for place in range(5))),
-            lambda n: {f"caption_{place}": text for place, text in enumerate(captions(n))},
-        ),
-    ),
     "clevr": (
         Lookalike(
             "HuggingFaceM4/the_cauldron",
@@ -166,15 +113,6 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
             Features({"images": List(IMAGE), "texts": List(_strings("user", "assistant", "source"))}),
             _turns,
             "clevr",
-        ),
-    ),
-    "squad_v2": (
-        Lookalike(
-            "rajpurkar/squad_v2",
-            sizes("train", "validation"),
-            Features({**_strings("id", "title", "context", "question"), "answers": _ANSWERS}),
-            _paragraph,
-            "squad_v2",
         ),
     ),
     "gqa": (
@@ -191,15 +129,6 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
             Features({"id": STRING, "image": IMAGE}),
             lambda n: {"id": f"n{n}", "image": image(n)},
             "testdev_balanced_images",
-        ),
-    ),
-    # There is no training split.
-    "refcoco": (
-        _captioned(
-            "lmms-lab-encoder/RefCOCO",
-            ("val", "test", "testA", "testB"),
-            {**_strings("question_id", "question"), "answer": List(STRING), "segmentation": _NUMBERS, "bbox": _NUMBERS},
-            _box,
         ),
     ),
     "trec": (
