@@ -37,7 +37,9 @@ def install_command(extra: str = "") -> str:
 
 @dataclass(frozen=True)
 class SettingRef:
-    """A setting in a text, by the name of its Python argument, and suggested values for it.
+    """A reference to a setting inside a text, with values to suggest.
+
+    It has the name of the Python argument.
 
     Several values are alternatives; ``...`` is a placeholder for the user's value.
     """
@@ -57,7 +59,7 @@ def _literal(value: Any) -> str:
 
 
 class HintStyle(NamedTuple):
-    """How an interface writes a setting, and the separator between settings that belong together."""
+    """How an interface (Python or command line) writes a setting in messages."""
 
     write: Callable[[SettingRef], str]
     separator: str
@@ -125,7 +127,7 @@ def setting_refs(*uses: Text) -> Text:
 
 
 def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:
-    """Join texts, and keep their references."""
+    """Join texts, and keep the settings that they refer to."""
     return Text(tuple(part for text in texts for part in (separator, *_parts(text)))[1:])
 
 

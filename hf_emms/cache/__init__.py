@@ -1,4 +1,4 @@
-"""A cache of results on disk, under keys of everything that changes them."""
+"""A cache of results on disk. A key names everything that changes its result."""
 
 from hf_emms.cache.store import NO_CACHE, Cache, Key, cache_key, default_root, digest_of
 

@@ -53,7 +53,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_kind(path: Path, *, is_folder: bool) -> None:
-    """Check that a path is a file, or a folder. A link is neither, because it may point anywhere.
+    """Check that a path is a regular file, or a folder. Links are refused, because they may point anywhere.
 
     Raises:
         FileNotFoundError: The path does not exist.

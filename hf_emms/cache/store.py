@@ -1,4 +1,4 @@
-"""The cache: results in files of a folder.
+"""The cache: a folder with a file per result.
 
 A key contains everything that changes the result, and nothing else. Each entry is a file, named by the SHA-256 of its
 key: safetensors for arrays, JSON for finished rows. It contains its key and a checksum. Damaged entries, or entries in
@@ -82,7 +82,9 @@ class Cache:
         self._failed: set[str] = set()  # failed actions that were reported
 
     def get(self, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """Read the arrays of a key and convert them by `made_of`. Returns None if they are missing or damaged.
+        """Read the arrays that are stored for a key, and convert them by `made_of`.
+
+        Returns None if they are missing or damaged.
 
         If `made_of` raises an exception, the entry counts as damaged.
         """
@@ -94,7 +96,7 @@ class Cache:
         return path is not None and path.is_file()
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store named arrays for a key. Problems are reported and not raised."""
+        """Store named arrays for a key. Write errors are reported and not raised."""
         self._store(self._path(key, "safetensors"), lambda: _array_bytes(key, arrays))
 
     def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
@@ -102,7 +104,7 @@ class Cache:
         return self._load(self._path(key, "json"), lambda path: made_of(_read_json(path)))
 
     def put_json(self, key: Key, value: Any) -> None:
-        """Store a JSON value for a key. Problems are reported and not raised."""
+        """Store a JSON value for a key. Write errors are reported and not raised."""
         self._store(self._path(key, "json"), lambda: _json_bytes(key, value))
 
     def _path(self, key: Key, suffix: str) -> Path | None:

@@ -61,7 +61,7 @@ def _print_validation(validation: Validation) -> None:
 
 
 def _explained(validation: Validation) -> list[str]:
-    """Return the explanation below the table."""
+    """Return the notes below the table, which explain its columns."""
     from hf_emms.evaluation.measures import RESAMPLES
 
     direction = ", lower is better" if validation.lower_is_better else ""

@@ -48,7 +48,7 @@ def presets(kind: str | None, task: str | None) -> None:
 
 
 def _entries() -> Iterator[tuple[Any, ...]]:
-    """Yield the values of `_HEADER`."""
+    """Yield a table row for each name, with the columns of `_HEADER`."""
     from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets
     from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS

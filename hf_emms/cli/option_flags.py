@@ -111,7 +111,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
-    """Return the typed settings of a job, or None for other engines."""
+    """Return the typed settings of a Hub job, or None if the ranking runs elsewhere."""
     names = ("flavor", "timeout")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default

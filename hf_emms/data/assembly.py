@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -30,42 +31,80 @@ _FEW_SKIPPED = 0.01
 _LIKE_INPUTS = ("choices", "options", "passage", "score", "rating", "label", "image", "audio")
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The N rows of a sample, in the order of their content.
+
+    Attributes:
+        hashes: Hashes of the inputs, uint64 (N,).
+        groups: uint64 (N,).
+        codes: Indices of the label texts, (N,).
+        spans: (N, 2), or zeros (N, 1) if rows have no spans.
+        is_new_input: Whether the input differs from the input of the row before, (N,).
+        is_new_span: Whether the input or the span does, (N,).
+    """
+
+    hashes: np.ndarray
+    groups: np.ndarray
+    codes: np.ndarray
+    spans: np.ndarray
+    is_new_input: np.ndarray
+    is_new_span: np.ndarray
+
+
+def _ordered(drawn: DrawnRows, labels: Labels) -> _Rows:
+    schema, task = drawn.schema, drawn.schema.task
+    grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
+    by_column = schema.group_column is not None
+    inputs = [drawn.inputs[input] for input in labels.inputs.tolist()]
+    groups = np.array([each.group if by_column else each.hashes[grouped_by] for each in inputs], dtype=np.uint64)
+    spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
+    order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
+    hashes, spans = labels.inputs[order], spans[order]
+    is_new_input = np.append(True, hashes[1:] != hashes[:-1])
+    is_new_span = is_new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
+    return _Rows(hashes, groups[order], labels.codes[order], spans, is_new_input, is_new_span)
+
+
+def _content(rows: _Rows, labels: Labels) -> bytes:
+    """Return the bytes that identify rows and their labels."""
+    soft = labels.soft
+    hashed_inputs = [] if np.array_equal(rows.hashes, rows.groups) else [rows.hashes]
+    hashed_spans = [] if labels.spans is None else [rows.spans]
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    arrays = (rows.groups, rows.codes, *hashed_inputs, *hashed_spans, *of_labels)
+    return b"".join(array.tobytes() for array in arrays)
+
+
+def _available(split: OpenSplit, drawn: DrawnRows, labels: Labels, n_inputs: int) -> int | None:
+    """Return how many rows a sample of the split can have, or None if that is unknown."""
+    schema = drawn.schema
+    if not drawn.is_full:
+        usable = len(drawn.inputs) if schema.task.counts_items else n_inputs
+        return usable if labels.spans is not None else len(labels.codes)
+    # A row of the split makes at most one row of the sample, except lists of inputs and separate texts.
+    makes_several = bool(schema.list_columns) or drawn.options.references == "all"
+    return None if makes_several or split.total is None else split.total - drawn.skipped - drawn.unlabelled
+
+
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """Return the sample of drawn rows, with rows and inputs in the order of their content."""
     _check_labels(drawn, labels)
-    schema, options, task = drawn.schema, drawn.options, drawn.schema.task
-    grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
-    drawn_inputs = [drawn.inputs[input] for input in labels.inputs.tolist()]
-    by_column = schema.group_column is not None
-    group_of_row = [drawn.group if by_column else drawn.hashes[grouped_by] for drawn in drawn_inputs]
-    groups = np.array(group_of_row, dtype=np.uint64)
-    spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
-    order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
-    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
-    # Whether the input or the span changes from one row to the next.
-    new_input = np.append(True, hashes[1:] != hashes[:-1])
-    new_span = new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
-    inputs = _collect(drawn, hashes[new_input].tolist())
-    n_inputs = len(inputs)
+    rows, schema, options, task = _ordered(drawn, labels), drawn.schema, drawn.options, drawn.schema.task
+    inputs = _collect(drawn, rows.hashes[rows.is_new_input].tolist())
+    n_inputs, hashed = len(inputs), [rows.hashes]
     if labels.spans is not None:
-        inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
-
-    hashed_spans = [] if labels.spans is None else [spans]
-    soft, hashed_inputs = labels.soft, [] if np.array_equal(hashes, groups) else [hashes]
-    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
-    of_labels += [] if labels.numbers is None else [labels.numbers]
-    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_inputs, *hashed_spans, *of_labels))
+        inputs = Spans(inputs, np.column_stack([np.cumsum(rows.is_new_input) - 1, rows.spans])[rows.is_new_span])
+        hashed.append(rows.spans)
+    content = _content(rows, labels)
     repo = pinned(split.repo, content)
     identity = [
         *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
         *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
         *(labels.form, options.box_format),
     ]
-    skipped, total = drawn.skipped + drawn.unlabelled, split.total
-    usable = len(drawn.inputs) if task.counts_items else n_inputs
-    # A row of the split makes at most one row of the sample, except lists of inputs and separate texts.
-    makes_several = bool(schema.list_columns) or options.references == "all"
-    most = None if makes_several or total is None else total - skipped
+    skipped = drawn.skipped + drawn.unlabelled
     return Sample(
         dataset=split.name,
         repo=repo,
@@ -74,28 +113,30 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         task=task,
         columns=dict(schema.columns),
         inputs=inputs,
-        input_of_row=np.cumsum(new_span) - 1,
+        input_of_row=np.cumsum(rows.is_new_span) - 1,
         label_texts=labels.texts,
-        codes=codes,
-        groups=groups,
+        codes=rows.codes,
+        groups=rows.groups,
         skipped=skipped,
         notes=(
             *split.notes,
             *schema.notes,
-            *_warnings(drawn, labels, skipped, total),
+            *_warnings(drawn, labels, skipped, split.total),
         ),
         fingerprint=digest(content + json.dumps(identity).encode()),
-        inputs_fingerprint=digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
-        soft_labels=soft,
+        inputs_fingerprint=digest(b"".join(array[rows.is_new_span].tobytes() for array in hashed)),
+        soft_labels=labels.soft,
         label_numbers=labels.numbers,
         label_values=labels.values,
         form=labels.form,
-        available=most if drawn.is_full else (usable if labels.spans is not None else len(codes)),
+        available=_available(split, drawn, labels, n_inputs),
         unused_columns=schema.unused,
         no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
         splits=split.splits,
         label_order=labels.order,
-        reading=_reading(split, drawn, labels, skipped, [*_facts(drawn, labels, n_inputs, len(np.unique(groups)))]),
+        reading=_reading(
+            split, drawn, labels, skipped, [*_facts(drawn, labels, n_inputs, len(np.unique(rows.groups)))]
+        ),
     )
 
 
@@ -124,7 +165,7 @@ def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int, f
 
 
 def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
-    """Return the classes with their counts, or the range of values."""
+    """Return the preview of the labels: their classes with counts, or their range."""
     counts = drawn.class_counts
     if drawn.schema.task.counts_items:
         counts = {labels.texts[code]: int(times) for code, times in enumerate(np.bincount(labels.codes))}
@@ -152,7 +193,7 @@ def _example(cell: Any) -> str:
 
 
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """Return the contents of inputs in this order; pairs store each distinct content once."""
+    """Return the input contents in the order of these hashes. Pairs store each distinct content once."""
     task = drawn.schema.task
     if len(task.inputs) == 1:
         contents = drawn.contents[0]
@@ -195,13 +236,13 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
 
 
 def _input_names() -> set[str]:
-    """Return the expected names of the input columns of all tasks."""
+    """Return the names that input columns of any task usually have."""
     columns: list[Column] = [column for task in TASKS.built_in.values() for column in (*task.inputs, *task.beside)]
     return {name for column in columns for name in column.candidates} | {*_LIKE_INPUTS}
 
 
 def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> Iterator[str]:
-    """Yield facts about how examples became rows and label texts."""
+    """Yield the preview's facts about the sample: its size, its label texts and its groups."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     yield from labels.facts
     if task.instruction is not None:

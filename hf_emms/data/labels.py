@@ -50,7 +50,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, *, training: bool) -> Labels:
-    """Return the labels of drawn rows, or of the items that the task makes of them."""
+    """Return the labels of drawn rows. If the task makes several items of a row, return the items' labels."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items
     items, facts = itemize(drawn.examples(), options) if itemize is not None else (None, ())
@@ -106,7 +106,7 @@ def _text_labels(
 
 
 def _class_order(schema: RowSchema, text_of: Mapping[str, str]) -> tuple[str, ...]:
-    """Return label texts in the dataset's order of classes or in numerical order; empty if there is neither."""
+    """Return label texts in the order of the dataset's classes, or by number. Other labels have no order."""
     names = [schema.words.get(name, name) for name in schema.flag_names or schema.class_names or ()]
     if not names and all(raw.isdecimal() for raw in text_of):
         names = sorted(text_of, key=int)
@@ -121,7 +121,7 @@ def _distinct(values: Sequence[T]) -> tuple[list[T], np.ndarray]:
 
 
 def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], SoftLabels]:
-    """Return the distinct texts in order, and the labels as means of them."""
+    """Return the distinct label texts, and each label as a weighted mean of them."""
     texts = tuple(sorted({text for label in labels for text, _ in label}))
     number_of = {text: number for number, text in enumerate(texts)}
     entries = [(code, number_of[text], weight) for code, label in enumerate(labels) for text, weight in label]
@@ -131,7 +131,10 @@ def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], Soft
 
 
 def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return raw label → text, and facts; classes that cleaning would merge keep their raw names."""
+    """Return the text of each raw label, and facts for the preview.
+
+    Classes that would get the same text keep their raw names.
+    """
     text_of = {raw: task.label_text(raw) for raw in raws}
     if not task.categorical:
         return text_of, ()

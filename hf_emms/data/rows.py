@@ -79,7 +79,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int | None]:
-    """Return the start or end of each label of a row; None for each label without one."""
+    """Return the start or end of each label in its input; None for a label without one."""
     places = value_of(row, column) if column else None
     places = places if isinstance(places, list) else [places]
     return places if len(places) == count else [None] * count
@@ -201,7 +201,7 @@ class DrawnRows:
 
     @property
     def is_full(self) -> bool:
-        """Whether the sample has enough rows; its last input may still get further texts."""
+        """Whether the sample has enough rows. Further texts may still be added to its last input."""
         limit = self.options.max_samples
         return limit is not None and len(self.rows) >= limit
 
@@ -222,7 +222,7 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str) -> None:
-        """Add an input of a row, or count it as skipped.
+        """Add the input and labels of a row, or count the row as skipped.
 
         Args:
             row: A row of the dataset.
@@ -263,7 +263,7 @@ class DrawnRows:
                 self.rows.append((input, several))
 
     def check(self) -> None:
-        """Raise an `EmmsError` if no row, or less than 95 % of the rows (all but two at least), is usable."""
+        """Raise an `EmmsError` if no row, or less than 95 % of the rows, can be used."""
         if not self.rows and not self.skipped:
             raise EmmsError("no-rows", "The split has no rows.", "Choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):

@@ -111,7 +111,7 @@ class Sample:
 
     @property
     def numbers_name(self) -> str:
-        """Name of the label embeddings that come from numbers, not from an encoder."""
+        """Name of the label embeddings that are computed from numbers, without an encoder."""
         return f"{self.task.label.name} (numbers)"
 
     def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:

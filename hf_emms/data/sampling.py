@@ -111,7 +111,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
 
 
 def _place(split: OpenSplit, number: int) -> str:
-    """Return a row's number and file, for messages."""
+    """Return a description of a row for messages: its number and file."""
     return f"row {number + 1:,}" + (f" of {split.file}" if split.file else "")
 
 
@@ -162,7 +162,7 @@ def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
 
 
 def _classes(rows: Any, schema: RowSchema) -> tuple[np.ndarray, dict[str, int]]:
-    """Return the class that each row is drawn by, int64 (N,), and the number of rows per class.
+    """Return the class by which each row is drawn, int64 (N,), and the number of rows per class.
 
     A row is drawn by its rarest class; −1 marks a row without a class.
     """
@@ -191,7 +191,7 @@ def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str,
 
 
 def _head(value: Any) -> tuple[bytes, ...]:
-    """Return bytes that identify a text, an id or a medium (Arrow scalar or plain), without a copy of the rest."""
+    """Return the first bytes of a cell, which are enough to identify its text, id or medium."""
     if value is None or not getattr(value, "is_valid", True):
         return ()
     if isinstance(value, (str, int, bytes)):
@@ -212,7 +212,7 @@ def _head(value: Any) -> tuple[bytes, ...]:
 
 
 def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
-    """Return bytes that identify a list: the bytes of its first medium, or all numbers of an array."""
+    """Return the first bytes that identify a list: of its first medium, or of all numbers."""
     import pyarrow as pa
 
     values = scalar.values
@@ -225,6 +225,6 @@ def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
 
 
 def _path_head(path: Any) -> tuple[bytes, ...]:
-    """Return the last two parts of a path (Arrow scalar or plain)."""
+    """Return the last two parts of a path, which identify it in every folder."""
     path = path.as_py() if hasattr(path, "as_py") else path
     return tuple(part.encode() for part in PurePosixPath((path or "").replace("\\", "/")).parts[-2:])

@@ -59,13 +59,13 @@ def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def regret(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return the best truth minus the truth of the pick, in the truth's points; never negative."""
+    """Return how many points the chosen checkpoint is worse than the best one. Never negative."""
     x, y = checked(scores, truth)
     return float(np.mean(y.max() - y[picks(x)]))
 
 
 def pick_in_top(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return the probability that the pick is among the `TOP` truly best."""
+    """Return the probability that the checkpoint with the best score is among the `TOP` best by truth."""
     x, y = checked(scores, truth)
     ranks = 1 + (y[None, :] > y[:, None]).sum(axis=1)
     return float((ranks[picks(x)] <= TOP).mean())
@@ -92,7 +92,7 @@ def picks(scores: ArrayLike) -> NDArray[np.intp]:
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return scores that do not use a dataset: minus the mean rank on all others, as a share of the ranked checkpoints.
+    """Score each checkpoint by its mean rank on all other datasets, as a control that ignores the dataset.
 
     An estimator has to beat this control: a checkpoint that is good everywhere needs no estimator.
 
@@ -120,14 +120,14 @@ def _rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
 
 
 def _mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
-    """Return the mean share of each name over the tables that contain it."""
+    """Return the mean rank share of each checkpoint over the tables that contain it."""
     names = dict.fromkeys(name for table in tables for name in table)
     shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
     return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
-    """Return both as float64 vectors of equal length."""
+    """Check that scores and truth fit together, and return both as float64 vectors."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     sizes = {values.shape for values in pair}
     if len(sizes) > 1 or pair[0].ndim != 1 or pair[0].size < FEWEST or not np.isfinite(pair).all():

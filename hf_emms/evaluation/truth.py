@@ -18,7 +18,7 @@ _LAYOUT = "Write CSV with the columns checkpoint and score, and dataset for seve
 
 @dataclass(frozen=True)
 class Truth:
-    """Scores after fine-tuning.
+    """Fine-tuning results, which rankings are compared with.
 
     Attributes:
         source: A file, or another description of the origin.
@@ -113,7 +113,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
 
 
 def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
-    """Return checkpoint of a ranking → its name in a table, for the checkpoints that both have.
+    """Match the checkpoints of a ranking with the names in a table of results.
 
     Equal names always match. Otherwise ``ORG/NAME`` matches ``ORG/NAME@REVISION`` if each side has only one revision of
     it.

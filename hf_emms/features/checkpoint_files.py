@@ -52,7 +52,7 @@ class Weights:
 
     @property
     def single(self) -> Path:
-        """The file with all weights, if the weights are not sharded."""
+        """The only file with weights, or None if the weights are split into several files."""
         return self.folder / (PICKLED_NAME if self.pickled else SAFETENSORS_NAME)
 
 

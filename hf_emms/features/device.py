@@ -53,7 +53,7 @@ def device_name(device: str) -> str:
 
 
 def gpu_peak(device: str) -> Callable[[], int | None]:
-    """Return a function that reports the most bytes on a CUDA device that tensors need in addition to those of now.
+    """Return a function that reports how much GPU memory has been needed since this call.
 
     It returns None for other devices, whose memory also contains the inputs.
     """
@@ -78,7 +78,7 @@ _MAX_PACKED_BYTES = 2**31
 
 
 def prepare_for_cpu(model: nn.Module, *, channels_last: bool) -> None:
-    """Make a model in evaluation mode faster on the CPU; its parameters keep their names and values.
+    """Make a model in evaluation mode faster on the CPU, without changing its parameters.
 
     Code that calls `view` on the maps of convolutions fails where these use the memory format `channels_last`.
     """
@@ -163,7 +163,7 @@ SOUND = {"cpu": 480_000, "mps": 4_800_000, "cuda": 28_800_000}
 
 
 class BatchedForward:
-    """A function that runs over batches on a device; a batch that does not fit into memory is halved until it does.
+    """Run a function over batches on a device. A batch that does not fit into memory is halved.
 
     The function takes the tensors of a batch on the device, floating-point ones as `dtype`, and returns (b, …).
 
@@ -254,7 +254,10 @@ def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tenso
 
 
 def to_numpy(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches with features as arrays; from a GPU a batch late, so that it computes while the copy runs."""
+    """Yield features as arrays.
+
+    From a GPU, each batch comes one batch late, so that the GPU computes during the copy.
+    """
     copying: tuple[np.ndarray, Tensor, torch.cuda.Event] | None = None
     for positions, features in batches:
         if not features.is_cuda:

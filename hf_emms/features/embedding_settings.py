@@ -77,7 +77,7 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
 
 
 def reranker_parts(repo: Repo, folder: Path) -> str:
-    """Name what `CrossEncoder` of sentence-transformers applies besides a classifier that reads a pair of texts.
+    """Return what sentence-transformers adds to a reranker besides its classifier.
 
     It is "" for plain classifiers, and for language models without modules, whose answers were not trained to rerank.
     """

@@ -178,7 +178,7 @@ def _chosen_prompts(options: FeatureOptions | None) -> dict[str, str]:
 
 
 def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note]:
-    """Yield notes on settings that differ from the architecture, and on what is read of the configuration."""
+    """Yield notes on settings of the checkpoint that change how its features are computed."""
     if "similarity" in kind.sentence_settings:
         if not is_described:
             yield Note("pooling-of-family", "No modules.json: using the pooling of its family.")
@@ -204,7 +204,7 @@ def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note
 def _architecture(
     repo: Repo, config: dict[str, Any], kind: Any, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
-    """Return the row of the table, or a fallback without a family, and whether to run the repository's code."""
+    """Return the architecture of a checkpoint, and whether the repository's own code must run."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
     others = other_inputs(model_type, kind.name)
@@ -318,7 +318,7 @@ _MAXIMA = ("cut_length", "pair_length", "window_length", "part_seconds", "limit"
 
 
 class ReadCounts(msgspec.Struct):
-    """Counts of texts and pairs of texts that were cut, and of inputs that were read in windows, with the lengths.
+    """Count the texts that were read: how many were truncated or read in windows, and their lengths.
 
     Windows of texts overlap; sounds are read in `parts`, whose longest length is in seconds. Of documents that are
     searched there is their number, how long they took, and the most tokens that are read. `unknown` are the tokens

@@ -1,4 +1,4 @@
-"""Features of an image with a text, family by family: from a tower each, or from a model that reads both together.
+"""Features of an image with a text, for each family of vision-language models.
 
 Everything that does not depend on the text is computed once for each image. The label (an answer, a box) is never an
 input, and heads for answers are not used: fine-tuning for other answers replaces them.
@@ -30,7 +30,7 @@ _MAX_PREFIX = 8  # tokens before the patches: CLS and registers
 
 @dataclass(frozen=True)
 class Towers:
-    """A family of two towers, which read images and texts apart; their features are joined at the end.
+    """A family with separate models for images and for texts, whose features are joined at the end.
 
     Attributes:
         summary: Describes the feature row.
@@ -49,7 +49,7 @@ class Towers:
 
 @dataclass(frozen=True)
 class Fused:
-    """A family that reads the text together with the image; for other attributes see `Towers`.
+    """A family whose model reads image and text together. For other attributes see `Towers`.
 
     Attributes:
         fuse: Model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
@@ -90,7 +90,7 @@ def unmasked_text_embedding(model: Any, inputs: Inputs) -> Tensor:
 
 
 def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
-    """Return [image; text; product; cosines of the cells with the text], (r, 3·E + cells).
+    """Join features to [image; text; product; cosines of image cells with the text], (r, 3·E + cells).
 
     The map of cosines says where in the image the text is, which boxes need and the embeddings lack.
     """
@@ -100,7 +100,7 @@ def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
-    """Return the tower's pooling and projection of each patch alone, (b, E, h, w).
+    """Return the image embedding that each patch would have alone, (b, E, h, w).
 
     Returns None if the model has no patches, or they do not form a square.
     """
@@ -115,13 +115,13 @@ def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
 
 
 def shrink_map(grid: Tensor) -> Tensor:
-    """Return a map (b, C, h, w) averaged to at most GRID cells a side."""
+    """Average a map (b, C, h, w) to at most GRID cells per side."""
     height, width = grid.shape[2:]
     return adaptive_avg_pool2d(grid, (min(GRID, height), min(GRID, width)))
 
 
 def _patch_grid(hidden: Tensor) -> Tensor | None:
-    """Return tokens (b, T, D) or a map as a map (b, D, h, w), without tokens before the patches; None if not square."""
+    """Arrange the patch tokens (b, T, D) as a map (b, D, h, w). None if they form no square."""
     if hidden.ndim == 4:
         return hidden
     side = isqrt(hidden.shape[1])
@@ -132,7 +132,7 @@ def _patch_grid(hidden: Tensor) -> Tensor | None:
 
 
 def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
-    """Return the tower's pooling of each token (b, T, D) alone."""
+    """Apply the pooling of an image model to each token (b, T, D) alone."""
     pooler = getattr(tower, "head", None) or getattr(tower, "pooler", None)
     if pooler is None:
         # CLIP normalises only the token that it pools.
@@ -144,7 +144,7 @@ def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
 
 
 def owl_image(model: Any, pixels: Tensor) -> Tensor:
-    """Return each patch before any text, (b, patches, E + 6).
+    """Return OWL-ViT's features of each patch, before a text is read: (b, patches, E + 6).
 
     It has a class embedding of unit length, shift and scale of its logit, and a box (cx, cy, w, h).
     """
@@ -163,12 +163,12 @@ def owl_image(model: Any, pixels: Tensor) -> Tensor:
 
 
 def owl_text(model: Any, inputs: Inputs) -> Tensor:
-    """Return the query's embedding, of unit length."""
+    """Return OWL-ViT's embedding of a text query, scaled to length 1."""
     return text_embedding(model.owlvit if hasattr(model, "owlvit") else model.owlv2, inputs)
 
 
 def join_owl(images: Tensor, texts: Tensor) -> Tensor:
-    """Return [expected class embedding; text; product; expected box; map of logits], (r, 3·E + 4 + cells).
+    """Join OWL-ViT's features of the image with the text, (r, 3·E + 4 + cells).
 
     Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
     as features.
@@ -187,7 +187,7 @@ def join_owl(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def vilt_image(model: Any, pixels: Tensor) -> Tensor:
-    """Return the CLS token and the embedded patches, (b, 1 + patches, D)."""
+    """Return ViLT's CLS token and embedded patches, (b, 1 + patches, D)."""
     mask = torch.ones(len(pixels), *pixels.shape[2:], dtype=torch.int64, device=pixels.device)
     embedded, _, (cells, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
     # ViLT shuffles the patches; sorted again, features are the same on every run.
@@ -197,7 +197,7 @@ def vilt_image(model: Any, pixels: Tensor) -> Tensor:
 
 
 def vilt(model: Any, inputs: Inputs) -> Tensor:
-    """Return [CLS; mean of the text's tokens; mean of the image's tokens], after all layers."""
+    """Return ViLT's features: [CLS; mean of the text's tokens; mean of the image's tokens]."""
     tokens, image = inputs["attention_mask"], inputs["image"]
     hidden = model(
         input_ids=inputs["input_ids"],
@@ -210,7 +210,7 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
 
 
 def blip(model: Any, inputs: Inputs) -> Tensor:
-    """Return [mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
+    """Return BLIP's features: [mean of the text's tokens; mean of the image's tokens]."""
     image = inputs["image"]
     words = model.text_encoder(
         input_ids=inputs["input_ids"],
@@ -235,7 +235,7 @@ def prepare_git(model: Any) -> None:
 
 
 def git(model: Any, inputs: Inputs) -> Tensor:
-    """Return [last token of the text; mean of its tokens; mean of the projected image].
+    """Return GIT's features: [last token of the text; mean of its tokens; mean of the image].
 
     The text follows the image, without the token that would end it: the answer comes next.
     """
@@ -260,7 +260,7 @@ def as_phrase(text: str) -> str:
 
 
 def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
-    """Return [expected state; expected box] of the decoder's queries, weighted by their best logit for the text."""
+    """Return Grounding DINO's features: the decoder's states and boxes, weighted by how well they fit the text."""
     outputs = model(
         pixel_values=inputs["image"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
     )

@@ -23,7 +23,7 @@ _ALWAYS = (LAST, SPREAD)
 
 
 class LayerReader:
-    """Features of one or more layers from a single forward pass, each scaled to unit length if `normalise`.
+    """Read the features of one or more layers in a single forward pass.
 
     The feature itself passes through the layers `behind` its pooling, and keeps its first `truncate_dim` columns.
 
@@ -68,7 +68,7 @@ class LayerReader:
         return torch.cat(list(parts.values()), dim=1)
 
     def slices_of(self, width: int) -> dict[str, slice]:
-        """Return the columns of each layer in a feature row. Empty before the first batch."""
+        """Return the columns of a feature row that belong to each layer. Empty before the first batch."""
         return self._slices
 
     def describe(self, layer: str) -> str:
@@ -133,7 +133,7 @@ def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool =
 
 
 class JoinedLayers:
-    """The layers of a checkpoint whose features join two inputs, without hidden layers.
+    """Read features that join two inputs. They exist for the last layer only.
 
     Raises:
         LayerError: If only hidden layers are requested.

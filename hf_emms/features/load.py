@@ -77,7 +77,7 @@ def load_model(spec: FeatureSpec) -> LoadedModel:
 
 
 def read_weights(spec: FeatureSpec, weights: Weights, load: Callable[[Path], T]) -> tuple[T, tuple[Note, ...]]:
-    """Return the result of `load` for a folder with the weights, and notes on how they were read.
+    """Call `load` with the folder of the weights. Return its result, and notes on how they were read.
 
     `load` reads only tensors from pickles. If a pickle contains more and `FeatureSpec.allow_pickle` permits it, `load`
     gets a copy of the folder with only its tensors.
@@ -268,7 +268,7 @@ def _timm_arguments(spec: FeatureSpec) -> dict[str, Any]:
 
 
 def _check_complete(spec: FeatureSpec, missing: set[str]) -> str:
-    """Return the pooling; an EmmsError where transformers initialised weights that it needs at random."""
+    """Return the pooling. Raise an `EmmsError` if weights that it needs are missing in the checkpoint."""
     pooling = spec.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
         pooling = "spatial_mean"
@@ -286,7 +286,7 @@ def _check_complete(spec: FeatureSpec, missing: set[str]) -> str:
 
 
 def is_tested(spec: FeatureSpec) -> bool:
-    """Return whether the tests of hf_emms cover the architecture: it has a row here, and no own code."""
+    """Return whether the tests of hf_emms cover an architecture."""
     row = spec.architecture
     return not (spec.code or row.package or row.loader == "AutoModel")
 

@@ -1,4 +1,4 @@
-"""Poolings: from the outputs of a model to features, of the last layer and of hidden layers."""
+"""Poolings, which reduce the outputs of a model to one feature per input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_layers(model: Any, *inputs: Any) -> Never:
 
 @dataclass(frozen=True)
 class Pooling:
-    """The way from a model and the tensors of a batch to a feature row.
+    """How a model turns a batch into features: one row per input.
 
     Attributes:
         summary: Describes the feature row.
@@ -128,7 +128,7 @@ def _pooling(
     last: Callable[[Any, Inputs], Tensor] | None = None,
     run: Callable[..., Any] = _call,
 ) -> Pooling:
-    """Return the pooling of a forward pass by `run`: `state` of each layer, but `last` of the outputs, if any."""
+    """Return the pooling that calls the model with `run` and reduces each layer with `state`."""
     feature = last or (lambda outputs, inputs: state(outputs.last_hidden_state, inputs))
 
     def features(model: Any, inputs: Inputs) -> Tensor:
@@ -142,7 +142,7 @@ def _pooling(
 
 
 def _fallback(tower: str, pooling: Pooling) -> Pooling:
-    """Return the pooling that takes the method `tower` of models of two towers, without layers; else `pooling`."""
+    """Return the pooling that calls the method `tower` of two-tower models, and `pooling` for others."""
 
     def features(model: Any, inputs: Inputs) -> Tensor:
         if hasattr(model, tower):
@@ -212,7 +212,7 @@ def read_git(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
 
 
 def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], ImageAndStates]) -> Pooling:
-    """Return the pooling of a captioner. `read` returns the image and the decoder's states."""
+    """Return the pooling of an image captioning model. `read` returns the image's and the decoder's states."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         image, states = read(model, inputs, start_tokens(model, inputs["pixel_values"]))
@@ -301,7 +301,7 @@ def find_pooling(name: str) -> Pooling:
 
 
 def states_at_places(pooling: Pooling) -> Pooling:
-    """Return a pooling of the states at inputs["places"], int64 (b, S), as rows (b * S, D), instead of a mean.
+    """Return the pooling that reads the token states at given positions instead of a mean.
 
     Rows of places that are −1 mean nothing.
     """
@@ -327,6 +327,6 @@ def states_at_places(pooling: Pooling) -> Pooling:
 
 
 def token_states(name: str) -> States:
-    """Return the function to the last layer's token states, by the name of a pooling, see `find_pooling`."""
+    """Return the function that computes the token states of the last layer for a pooling."""
     run = find_pooling(name).run
     return lambda model, inputs: run(model, inputs).last_hidden_state

@@ -36,7 +36,7 @@ def last_token(hidden: Tensor, inputs: Inputs) -> Tensor:
 
 
 def two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the class token and the distillation token, by which AST classifies."""
+    """Return the mean of the class and the distillation token, which AST classifies."""
     return hidden[:, :2].mean(1)
 
 
@@ -64,7 +64,10 @@ def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
 
 
 def run_means(hidden: Tensor, runs: Tensor) -> Tensor:
-    """Return the means of the tokens (b, T, D) in runs (start, end), int64 (b, S, 2): float32 (b, S, D)."""
+    """Return the mean of each run of tokens.
+
+    Tokens are (b, T, D), runs (start, end) int64 (b, S, 2), and means float32 (b, S, D).
+    """
     start, stop = runs.unbind(2)
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     marks = ((positions >= start[..., None]) & (positions < stop[..., None])).float()

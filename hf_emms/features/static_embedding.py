@@ -20,7 +20,7 @@ MAX_LENGTH = 999_999
 
 
 class StaticEmbedding(nn.Module):
-    """A table of vectors, a row for each token id, that is called as models of transformers are."""
+    """A table with a vector per token, which can be called like a model of transformers."""
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()

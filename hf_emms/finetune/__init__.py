@@ -1,1 +1,1 @@
-"""Fine-tuning of a ranking's shortlist: what its first checkpoints are worth is measured, not estimated."""
+"""Fine-tune the first checkpoints of a ranking, and measure their scores on test rows."""

@@ -1,4 +1,4 @@
-"""Measure what a checkpoint itself predicts for a sample, for estimators that need more than its features."""
+"""Measure a checkpoint's own predictions, for estimators that need more than features."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NumberedRows = tuple[np.ndarray, np.ndarray]
 
 
 class CheckpointScorers:
-    """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement.
+    """A `CheckpointModel` of any kind, which is loaded on first use.
 
     `on_inputs` is called after each batch: with the number of inputs of a reranker, and with 0 for other models.
     """
@@ -77,7 +77,7 @@ class CheckpointScorers:
         return self._once((), self._search)[1]
 
     def _once(self, key: tuple[object, ...], measure: Callable[[], T]) -> T:
-        """Return the result of a measurement, which is made once, or raise its error again.
+        """Return the result of a measurement, and cache it. A repeated call also raises the same error.
 
         Raises:
             EmmsError: The checkpoint cannot be loaded, cannot do this, has no finite result, or memory runs out.

@@ -59,7 +59,7 @@ _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A shortlist, best first, with its jobs and runs.
+    """A shortlist of checkpoints, best first, with their jobs and runs.
 
     Attributes:
         seconds: About how long all runs take.
@@ -94,7 +94,7 @@ TrainOnce = Callable[[FineTuning, TrainingJob, Path], TrainingRun]
 
 
 def check_settings(options: Options) -> None:
-    """Refuse a folder or repository that cannot be written, and missing packages, before a long ranking."""
+    """Check before a long ranking that the model can be saved and no package is missing."""
     model_folder_for(options)
     check_push(options.push_model_to)
     extra = "lora" if options.method == "lora" else "finetune"
@@ -171,7 +171,10 @@ def prepare(
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
-    """Return the first rows that can be fine-tuned, with all that share the last rank, and notes on the others."""
+    """Choose the first rows that can be fine-tuned.
+
+    Rows that share the last rank are included. Returns notes on the others.
+    """
     every = [row for row in rows if row.error is None]
     scored = [row for row in every if row.no_head is None]
     notes = [
@@ -266,7 +269,7 @@ def _train_shortlist(work: FineTuning, train_once: TrainOnce) -> dict[str, FineT
 
 
 def _another_rate(recipe: Recipe, runs: Sequence[TrainingRun]) -> tuple[float, str] | None:
-    """Return another learning rate that is worth a run, and the reason, or None if the rates of the recipe suffice."""
+    """Return another learning rate to try and the reason, or None if the recipe's rates suffice."""
     if all(run.has_diverged for run in runs):
         return float(f"{min(recipe.learning_rates) / _LOWER:g}"), "its training diverges"
     highest = max(recipe.learning_rates)
@@ -309,7 +312,7 @@ def _trained(work: FineTuning, job: TrainingJob, train_once: TrainOnce) -> Train
 
 
 def train_here(splits: Splits, work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
-    """Train one run in this process, with the splits of `work`, whose images may be in memory."""
+    """Train one run in this process, without the worker."""
     from hf_emms.finetune.training import run_job
 
     options, models = work.options.running, work.runs.models_of(job)

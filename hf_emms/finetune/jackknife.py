@@ -19,7 +19,7 @@ _MIN_PARTS, JACKKNIFE_ROWS = 20, 200_000
 
 @dataclass(frozen=True)
 class Measurement:
-    """The value of a metric on n rows, and its values without each of P parts of them, (P,). No part splits a group."""
+    """The value of a metric on n rows, with the leave-one-part-out values of a jackknife."""
 
     value: float
     without_part: np.ndarray

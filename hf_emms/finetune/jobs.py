@@ -57,7 +57,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class FinishedRuns:
-    """Store the results of finished runs in the cache.
+    """The cache of finished runs.
 
     Attributes:
         resume: Whether results of earlier calls are used.
@@ -114,7 +114,7 @@ def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
 
 
 def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
-    """Return how a checkpoint is loaded, at the revision that was ranked; refuse a folder that has changed since."""
+    """Return how to load a checkpoint at its ranked revision. Raise an `EmmsError` if its folder has changed."""
     if is_commit(row.revision):
         repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
     else:

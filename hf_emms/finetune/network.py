@@ -40,7 +40,7 @@ def load_network(spec: FeatureSpec, splits: Splits, method: str = "full") -> Net
 
 
 def repaired(model: nn.Module) -> list[Note]:
-    """Change defaults of other frameworks that ruin a training, and return notes on the changes.
+    """Replace defaults of other frameworks that break training, and return notes on the changes.
 
     A batch norm momentum above 0.5 follows TensorFlow's convention. In PyTorch, the last batch alone would then
     determine the statistics for evaluation.
@@ -91,7 +91,7 @@ def apply_method(network: Network, method: str) -> None:
 
 
 def place_adapter(model: nn.Module, head: Iterable[Tensor] = ()) -> Any:
-    """Return a new LoRA adapter, a `PeftModel`, on the layers of a model, which is changed in place and else frozen.
+    """Add a LoRA adapter to a model in place, and freeze the other weights.
 
     The parameters of the `head` get none. `merge_and_unload` of the result restores the model's layers.
     """

@@ -90,7 +90,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A run of a checkpoint by its recipe, with one seed and one learning rate, which may be beyond the recipe's."""
+    """One training run of a checkpoint: a recipe, a seed and a learning rate."""
 
     checkpoint: str
     spec: FeatureSpec = field(compare=False)

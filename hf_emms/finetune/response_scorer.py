@@ -1,4 +1,4 @@
-"""Measure how many bits responses to prompts cost a language model, before and after a short run."""
+"""Measure how many bits a language model needs for responses, before and after a short run."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ResponseScorer:
     # --- rows ---------------------------------------------------------------------------------------------
 
     def _responses(self, rows: np.ndarray) -> list[Response]:
-        """Return one response per row, so that the cost of a short run does not depend on their number."""
+        """Choose one response per row, so that a short run costs the same for any number of responses."""
         assert self._reader is not None
         sample = self._sample
         inputs = [sample.inputs[input] for input in sample.input_of_row[rows].tolist()]

@@ -92,7 +92,7 @@ class ModelFolder:
         return self.folder if saved is not None and saved.model == f"{name}/{run.steps}" else None
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keep the model of a run if its validation score is the best of this call, and delete the other model."""
+        """Keep the model of a finished run if it is the best so far, and delete the worse one."""
         if run.validation is None or self.model(name, run) is None:
             return
         worse: str | None = name

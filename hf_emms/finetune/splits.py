@@ -36,7 +36,7 @@ _MAX_SHARED = 0.5
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows for training, choosing and testing all checkpoints.
+    """The rows for training, validation and test, the same for all checkpoints.
 
     Validation rows choose the learning rates, the end of a run and the best checkpoint. Test rows choose nothing.
     """
@@ -71,7 +71,7 @@ class Splits:
 
     @property
     def sizes(self) -> dict[str, str]:
-        """Map each purpose to the size of its split and the dataset's split that it is from, as text."""
+        """Return the number of rows of each split, and which split of the dataset they come from."""
         return {name: part.in_words for name, part in self.parts.items()}
 
     def with_images_in_memory(self) -> Splits:
@@ -87,7 +87,7 @@ class Splits:
 
 
 def measure_part(metric: Metric, predictions: Sequence[Any], part: LabeledSplit, name: str) -> Measurement:
-    """Return the score of predictions for validation or test rows, for validation rows with a rough standard error."""
+    """Measure predictions on the validation or test rows, with a standard error."""
     return measure(metric, predictions, part.references, part.groups, **({"max_rows": 0} if name != "test" else {}))
 
 
@@ -162,7 +162,7 @@ def _unused(split: str, purpose: str, reason: str) -> Note:
 
 
 def _evaluation_splits(sample: Sample) -> dict[str, str]:
-    """Map "validation" and "test" to the dataset's split for it, other than the ranked split."""
+    """Return which of the dataset's splits to use for validation and for test."""
     splits = {}
     for purpose, usual_names in (("validation", _VALIDATION), ("test", _TEST)):
         name = next((name for name in usual_names if name in sample.splits and name != sample.split), None)
@@ -172,7 +172,7 @@ def _evaluation_splits(sample: Sample) -> dict[str, str]:
 
 
 def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[Note]:
-    """Drop validation rows whose group is also in the test split, or the full split if these are most of its rows."""
+    """Drop validation rows that share a group with test rows."""
     if len(evaluated) < 2:
         return []
     validation, test = evaluated["validation"], evaluated["test"]
@@ -186,7 +186,7 @@ def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> lis
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:
-    """Return all splits by purpose, with missing ones held out of the training rows by group."""
+    """Return all three splits. Missing ones are taken from the training rows by group."""
     if evaluated:
         taken = np.concatenate([part.groups for part in evaluated.values()])
         train = train.take(np.flatnonzero(~np.isin(train.groups, taken)))

@@ -57,7 +57,9 @@ def run_job(
     deadline: float | None = None,
     progress: Progress | None = None,
 ) -> TrainingRun:
-    """Train once, see `Training`, and return the result: an error if it failed or the time limit had passed.
+    """Train once, see `Training`.
+
+    Returns a run with an error if training failed or the time limit had passed.
 
     Raises:
         StorageError: A state or the model cannot be written.
@@ -309,7 +311,7 @@ def note_on_losses(losses: Sequence[float]) -> list[Note]:
 
 
 def has_risen(losses: Sequence[float]) -> bool:
-    """Return whether the losses of a training ended above their start by more than their scatter."""
+    """Return whether the losses of a training rose by more than their scatter."""
     if len(losses) < _PARTS:
         return False
     first, last = _ends(losses)
@@ -319,6 +321,6 @@ def has_risen(losses: Sequence[float]) -> bool:
 
 
 def _ends(losses: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of the first and of the last fifth of the losses; zeros if there are fewer than five."""
+    """Return the mean of the first and of the last fifth of the losses."""
     count = len(losses) // _PARTS
     return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)

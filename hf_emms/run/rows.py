@@ -25,6 +25,7 @@ from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
+    from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
     from hf_emms.options import ScoringOptions
     from hf_emms.scoring.generative import CheckpointModel
 
@@ -43,33 +44,12 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
     Raises:
         EmmsError: The checkpoint cannot be loaded or run, or no layer has a score by the first estimator.
     """
-    scoring, progress, estimators = inputs.scoring, inputs.progress, inputs.estimators
-    model = None
-    if "model" in estimators.needs:
-        from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
-
-        for module in _OF_SHORT_RUNS if "training" in estimators.needs else ():
-            import_module(module)
-        # If features are computed too, they alone count as progress. Other events show that the worker is alive.
-        counted = 0 if estimators.need_features else 1
-        model = CheckpointScorers(
-            spec, inputs.sample, inputs.running, scoring.seed, lambda count: progress.advanced(name, counted * count)
-        )
-    extraction = extract(spec, inputs, partial(progress.advanced, name)) if estimators.need_features else Extraction({})
+    estimators, scoring = inputs.estimators, inputs.scoring
+    model = _checkpoint_model(name, spec, inputs) if "model" in estimators.needs else None
+    progress = partial(inputs.progress.advanced, name)
+    extraction = extract(spec, inputs, progress) if estimators.need_features else Extraction({})
     started = time.perf_counter()
-    scores, failed = dict[str, EstimatorScores](), dict[str, str]()
-    truncated = dict[str, dict[str, float]]()
-    for layer in extraction.info or (LAST,):
-        try:
-            # Only a layer's products are in memory at a time.
-            of_layer = scoring_inputs(extraction.features.get(layer), inputs, model, spec.similarity)
-            scores[layer] = score_estimators(of_layer, estimators)
-            if scoring.dimensions:
-                truncated[layer] = truncated_scores(of_layer, estimators[0])
-        except EmmsError as error:
-            failed[layer] = one_line(error)
-    if not scores:
-        raise EmmsError("no-score", next(iter(failed.values())))
+    scores, truncated, failed = _score_layers(extraction, inputs, model, spec.similarity)
     seconds = time.perf_counter() - started
     if model is not None and not extraction.info:
         extraction = replace(extraction, info={LAST: model.reranker_info()})
@@ -104,6 +84,44 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
         layers=_values(scores) if names_layers else {},
         dimensions=truncated.get(best, {}),
     )
+
+
+def _checkpoint_model(name: str, spec: FeatureSpec, inputs: EngineInput) -> CheckpointScorers:
+    """Return the checkpoint for estimators that run it. Nothing is loaded yet."""
+    from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
+
+    for module in _OF_SHORT_RUNS if "training" in inputs.estimators.needs else ():
+        import_module(module)
+    # If features are computed too, they alone count as progress. Other events show that the worker is alive.
+    counted = 0 if inputs.estimators.need_features else 1
+
+    def advanced(count: int) -> None:
+        inputs.progress.advanced(name, counted * count)
+
+    return CheckpointScorers(spec, inputs.sample, inputs.running, inputs.scoring.seed, advanced)
+
+
+def _score_layers(
+    extraction: Extraction, inputs: EngineInput, model: CheckpointModel | None, similarity: Similarity
+) -> tuple[dict[str, EstimatorScores], dict[str, dict[str, float]], dict[str, str]]:
+    """Return the scores of each layer, its scores with truncated embeddings, and why other layers have no scores.
+
+    Raises:
+        EmmsError: No layer has a score by the first estimator.
+    """
+    scores, truncated, failed = dict[str, EstimatorScores](), dict[str, dict[str, float]](), dict[str, str]()
+    for layer in extraction.info or (LAST,):
+        try:
+            # Only a layer's products are in memory at a time.
+            of_layer = scoring_inputs(extraction.features.get(layer), inputs, model, similarity)
+            scores[layer] = score_estimators(of_layer, inputs.estimators)
+            if inputs.scoring.dimensions:
+                truncated[layer] = truncated_scores(of_layer, inputs.estimators[0])
+        except EmmsError as error:
+            failed[layer] = one_line(error)
+    if not scores:
+        raise EmmsError("no-score", next(iter(failed.values())))
+    return scores, truncated, failed
 
 
 def _machine(device: str) -> str:

@@ -107,7 +107,7 @@ def _is_document(path: Path) -> bool:
 
 
 def _check_card(card: Path) -> None:
-    """Refuse a card that could fill the memory, also with the aliases of its YAML."""
+    """Raise an `EmmsError` for a dataset card that would fill the memory, also by YAML aliases."""
     is_large = card.stat().st_size > MAX_CARD
     text = "" if is_large else card.read_text("utf-8", "replace").lstrip()
     top, end, _ = text.removeprefix("---").partition("\n---")

@@ -35,7 +35,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
-    """Yield the cells of each line of a CSV file that is not empty, the line of names included.
+    """Yield the cells of each line of a CSV file, the header included. Empty lines are skipped.
 
     Raises:
         EmmsError: A line or a cell is too long.

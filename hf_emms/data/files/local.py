@@ -129,7 +129,10 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
 
 
 def _documents(files: Sequence[Path]) -> list[Path]:
-    """Return the files of a corpus; nothing if they are few, because they may describe other files."""
+    """Return the text files of a corpus.
+
+    A few text files may describe the other files of a folder, so they are no corpus.
+    """
     documents = [file for file in files if file.suffix.lower() in _DOCUMENTS]
     return documents if len(documents) >= _FEWEST_DOCUMENTS else []
 
@@ -149,7 +152,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
 
 
 def _tables_of_media(tables: Sequence[Path], base: Path, *, has_classes: bool) -> list[Path]:
-    """Return the CSV files of a folder with a column of its media, by file name or, without class folders, by path."""
+    """Return the CSV files that list the images or sounds of a folder."""
     names = files_by_name(base) if tables else {}
     describing: dict[Path, list[str]] = {}
     for table in tables:
@@ -164,14 +167,14 @@ def _tables_of_media(tables: Sequence[Path], base: Path, *, has_classes: bool) -
 
 
 def files_by_name(folder: Path) -> dict[str, Path]:
-    """Return the media below a folder by file name, with and without suffix, without names that occur twice."""
+    """Return file name → path for the media below a folder, with and without suffix. Repeated names are left out."""
     files = [file for file in walk(folder) if reader_of(file) in MEDIA]
     times = Counter(name for file in files for name in (file.name, file.stem))
     return {name: file for file in files for name in (file.name, file.stem) if times[name] == 1}
 
 
 def _splits(files: Sequence[Path], base: Path, *, by_folder: bool = False) -> dict[str, list[Path]]:
-    """Assign files to splits by the names of folders and tables; "train" if no name means a split.
+    """Assign files to splits by the names of their folders or files. Without such names, all are "train".
 
     A class may be named "train". If only one split is named, all media must be in its folder.
     """
@@ -207,7 +210,7 @@ def card_names_files(folder: Path) -> bool:
 
 
 def describe(files: Sequence[Path]) -> str:
-    """Count files by suffix, the most frequent first, and name the first ones."""
+    """Describe files in an error: a count per suffix, and the first names."""
     suffixes = Counter(file.suffix.lower() or "other" for file in files).most_common(4)
     names = first_few([file.name for file in files], 3)
     return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes) + f" ({names})"

@@ -27,7 +27,7 @@ def media_type(value: str) -> str | None:
 
 
 def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
-    """Return the only type among values if at least a `share` of them have it."""
+    """Return the type that at least a `share` of the values have, or None."""
     times = Counter(types)
     least = share * times.total()
     del times[None]
@@ -36,7 +36,7 @@ def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
 
 @dataclass(frozen=True)
 class MediaFiles:
-    """A mapping from the paths in a column, relative to folders or absolute, to cells with the files' paths.
+    """A mapping from a path in a column to a cell that refers to the file.
 
     Attributes:
         root: The folder that no path may leave; None if any file of this machine may be read.

@@ -40,7 +40,7 @@ def as_dataset(value: Any) -> Any:
 
 
 def are_splits(tables: Mapping[str, Any]) -> bool:
-    """Return whether the values of a dictionary are tables, not columns."""
+    """Return whether a dictionary maps splits to tables, and not names to columns."""
     import datasets
 
     def is_table(value: Any) -> bool:

@@ -101,7 +101,7 @@ def _encoded(rows: Any) -> Any:
 
 
 class JoinedImages:
-    """A mapping from the ids in column `key` to the encoded images of a split."""
+    """A mapping from an id to the encoded image of the row with this id in column `key`."""
 
     def __init__(self, split: OpenSplit, key: str, image: str) -> None:
         self._images = split.select([image])
@@ -387,7 +387,7 @@ def _keep_audio_encoded(builder: Any) -> None:
 
 
 def _undecoded(feature: Any) -> Any:
-    """Return the type with encoded images and sounds, and with text types that all functions of Arrow support."""
+    """Return the type of a column that leaves images and sounds encoded."""
     import datasets
 
     if isinstance(feature, datasets.Audio):

@@ -77,7 +77,7 @@ class DatasetSource:
 
     @property
     def _name_on_hub(self) -> str:
-        """The name of the repository, for messages about files."""
+        """The name to show for the repository in messages about files."""
         return self.repo.id if self.preset else self.name
 
     @cached_property

@@ -58,7 +58,7 @@ def json_objects(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any] | None:
 
 
 def _rows_of_object(file: Path) -> Any:
-    """Return the only list of rows in a JSON object, else its columns; None for lists and lines of objects."""
+    """Return the rows of a file that is a single JSON object: its only list, or else its columns."""
     import pandas as pd  # type: ignore[import-untyped]
 
     with opened(file) as stream:
@@ -101,7 +101,7 @@ def _squad_rows(articles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def texts_by_class(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Read a text per file, whose folder is its class; nothing unless a split has several classes."""
+    """Read a folder with a text per file and a subfolder per class. Return nothing for fewer than two classes."""
     rows = {
         split: [
             {"text": _text(file), "label": file.parent.name}

@@ -75,7 +75,7 @@ class Columns:
         return self.types[name] in ("string", "integer", "float") and _ID_NAME.fullmatch(name) is not None
 
     def repeats(self, name: str) -> bool:
-        """Return whether texts look like classes: at most half of them are different, or some are several classes."""
+        """Return whether texts look like classes, because most of them occur several times."""
         if self.types[name] != "string" or name not in self.cells:
             return False
         if (name, "repeats") not in self._known:
@@ -88,7 +88,7 @@ class Columns:
         return bool(self._known[name, "repeats"])
 
     def varies(self, name: str) -> bool:
-        """Return whether the first cells differ."""
+        """Return whether the first cells of a column are not all equal."""
         cells = self.cells[name].slice(length=_TEXTS).to_pylist()
         return any(cell != cells[0] for cell in cells)
 
@@ -163,7 +163,7 @@ def column_types(features: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_struct(feature: Any) -> Any:
-    """Return the texts of a `datasets.Translation` by their languages; other types unchanged."""
+    """Return a `datasets.Translation` as a struct with a text per language. Other types stay."""
     import datasets
 
     return dict.fromkeys(feature.languages, datasets.Value("string")) if hasattr(feature, "languages") else feature
@@ -198,7 +198,7 @@ def _first_cell(split: OpenSplit, name: str) -> Any:
 
 
 def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the types of columns of bytes that the dataset does not declare, by their first bytes."""
+    """Determine from their first bytes whether undeclared binary columns contain images or sounds."""
     features = split.rows.features
     readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognised_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
@@ -214,7 +214,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
 
 
 def _types_of_json(split: OpenSplit) -> dict[str, str]:
-    """Return the types of columns of lists of JSON, by their first cell."""
+    """Determine the types of columns with JSON lists from their first cell."""
     features = split.rows.features
     types = {}
     for name in features:

@@ -16,12 +16,12 @@ _MAX_COLUMNS = 20
 
 
 def is_series(names: Sequence[str]) -> bool:
-    """Return whether names differ in a number alone, as "answer_1" and "answer_2"; True for a single name."""
+    """Return whether names differ only in a number, such as "answer_1" and "answer_2"."""
     return len({match[1] if (match := _NUMBERED.fullmatch(name)) else name for name in names}) == 1
 
 
 def sibling(label: str, field: str, types: Mapping[str, str]) -> str:
-    """Return the name of another field of the label's column, or of another column."""
+    """Return the name of another column, or another field of the same struct, as a suggestion."""
     column = column_of(label, types)
     return field if column == label else f"{column}.{field}"
 

@@ -67,7 +67,7 @@ def find_reading(columns: Columns, named: Named, task: Task | None, dataset: str
 
 
 def _is_sure(task: Task, read: Named, columns: Columns, named: Named, candidates: Sequence[Task]) -> bool:
-    """Return whether cells are as the task expects, and no other column could be the label."""
+    """Return whether a reading needs no confirmation: the cells fit, and no other column could be the label."""
     if task.fits is not None and not task.fits({role: columns.cells.get(name) for role, name in read.items()}):
         return False
     label = read[task.label.name]
@@ -98,7 +98,7 @@ def _may_be_inferred(task: Task, columns: Columns, named: Named) -> bool:
 
 
 def _fill(task: Task, columns: Columns, named: Named, how: int) -> dict[str, str] | None:
-    """Return role → column if the task finds all columns that it requires, else None."""
+    """Find a column for each role of a task. Return None if a required role has no column."""
     read = {
         role: ",".join(field_of(task.all_columns[role], name, columns.types) for name in names_in(names, columns.types))
         for role, names in named.items()
@@ -119,14 +119,17 @@ def _fill(task: Task, columns: Columns, named: Named, how: int) -> dict[str, str
 
 
 def _documents_alone(task: Task, columns: Columns, named: Named) -> dict[str, str] | None:
-    """Return the document column of a dataset that may have no queries; None if the task always needs its inputs."""
+    """Return the document column of a dataset without queries.
+
+    Returns None if the task always needs its inputs.
+    """
     if task.corpus is None or not named.keys() <= task.corpus.columns.keys():
         return None
     return next(filter(None, (_fill(task.corpus, columns, named, how) for how in (_BY_NAME, _BY_TYPE))), None)
 
 
 def _parts(read: Named, columns: Columns) -> set[str]:
-    """Return the columns that a reading uses."""
+    """Return the dataset's columns that a reading uses."""
     return {part for name in read.values() for part in names_in(name, columns.types)}
 
 
@@ -146,14 +149,14 @@ def _accepted(task: Task, column: Column, columns: Columns) -> list[str]:
 
 
 def _free(task: Task, column: Column, read: Named, columns: Columns) -> list[str]:
-    """Return the columns that a role accepts and no other role uses."""
+    """Return the columns that could have this role and have no other role yet."""
     taken = _parts(read, columns)
     accepted = _accepted(task, column, columns)
     return [name for name in accepted if name not in taken or columns.types[name] in _SHARED_TYPES]
 
 
 def _with_beside(task: Task, read: Named, columns: Columns, named: Named) -> dict[str, str]:
-    """Add optional columns, such as negatives, if the dataset has them."""
+    """Add the task's optional columns, such as negatives, to a reading."""
     read = {role: name for role, name in named.items() if role not in read} | dict(read)
     for column in task.beside:
         name = (
@@ -174,7 +177,7 @@ def _inputs_by_name(task: Task, columns: Columns) -> dict[str, str]:
 
 
 def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Columns) -> str | None:
-    """Return the column with an expected name, or a numbered series of such columns."""
+    """Return the column whose name is usual for a role, or a numbered series of such columns."""
     if column in task.inputs and task.input_names:
         return None
     by_spelling = {column.spelling(name): name for name in reversed(free)}
@@ -193,7 +196,7 @@ def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Col
 
 
 def _only_one(task: Task, column: Column, free: Sequence[str], columns: Columns, how: int) -> str | None:
-    """Return the only column with a suitable type; None if there are several, or types are not enough."""
+    """Return the column for a role if it is the only one with a suitable type, else None."""
     suitable = [name for name in free if _is_suitable(task, column, name, columns)]
     if column.kind.recognised_by_type:
         return suitable[0] if len(suitable) == 1 else None
@@ -226,7 +229,7 @@ def _is_suitable(task: Task, column: Column, name: str, columns: Columns) -> boo
 
 
 def _flag_columns(task: Task, suitable: Sequence[str], columns: Columns) -> str | None:
-    """Return the columns with a 0 or 1 per class, if the dataset has no columns besides these and the inputs."""
+    """Return the columns of a dataset that stores classes as one 0/1 column each."""
     flags = [name for name in columns.names if columns.is_zero_one(name) and not columns.is_id(name)]
     others = [name for name in columns.names if name not in flags and not columns.is_id(name)]
     differ = any(len(columns.distinct(name)) > 1 for name in flags)
@@ -244,7 +247,7 @@ def _is_readable(task: Task, read: Mapping[str, str], columns: Columns) -> bool:
 
 
 def _is_preferred(task: Task, read: Named, other: Task, other_read: Named, columns: Columns, named: Named) -> bool:
-    """Return whether one fitting task rules out another, because it reads more columns or reads them more usually."""
+    """Return whether one reading is clearly better than another: more columns, or more usual names."""
     names, others = set(read.values()), set(other_read.values())
     if names != others:
         # A score with a prompt and a response may rate the response, or be the label of a pair.
@@ -290,7 +293,7 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
 
 
 def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:
-    """Yield readings without queries. Unless one task is named, the documents must be all columns but metadata."""
+    """Yield the readings of a dataset as a corpus of documents without queries."""
     content = {name for name in columns.names if columns.types[name] not in _METADATA and not columns.is_id(name)}
     for task in tasks:
         read = _documents_alone(task, columns, named)
@@ -323,7 +326,7 @@ def _is_usual(task: Task, role: str, name: str) -> bool:
 
 
 def _assignments(task: Task, columns: Columns, named: Named) -> Iterator[dict[str, str]]:
-    """Yield role → column for all combinations of distinct columns that suit a task."""
+    """Yield all ways to assign distinct columns to the roles of a task."""
     choices = [
         [named[column.name]] if column.name in named else _choices(task, column, columns)
         for column in task.columns.values()

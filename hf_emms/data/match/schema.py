@@ -196,7 +196,7 @@ def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
 
 
 def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Columns) -> RowSchema:
-    """Add the names of classes and the form of label cells."""
+    """Add class names to a schema, and how its label cells store labels."""
     names, task = schema.label_columns, schema.task
     column = schema.column_of(names[0])
     feature, field = element_of(as_struct(features[column])), names[0].removeprefix(f"{column}.")

@@ -66,7 +66,7 @@ class SearchData:
 
 @dataclass
 class DrawnSearch:
-    """The queries and the corpus of a sample, by the keys of their texts.
+    """The drawn queries and documents of a sample. The key of a text is its hash.
 
     Attributes:
         queries, documents: Key → text.
@@ -241,7 +241,7 @@ def _draw_documents(
 
 
 class SmallestTexts:
-    """The texts that are drawn first, up to the size of the corpus; iterates in the order of drawing."""
+    """Keep the texts with the smallest keys, up to the size of the corpus."""
 
     def __init__(self, options: SampleOptions) -> None:
         self._size, self._salt = options.corpus_size, text_key(str(options.seed))
@@ -267,7 +267,7 @@ class SmallestTexts:
 
 
 def _check_present(noun: str, judged: np.ndarray, present: Mapping[int, int], drawn: DrawnSearch) -> None:
-    """Count judgments whose id is absent or has no text; raise an `EmmsError` if they are more than 5 %."""
+    """Count judgments that refer to missing texts. Raise an `EmmsError` if they are more than 5 %."""
     absent = int((~np.isin(judged, np.array(list(present), np.uint64))).sum())
     if absent > MAX_SKIPPED * len(judged):
         raise EmmsError(

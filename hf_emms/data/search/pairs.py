@@ -81,7 +81,7 @@ def _read(schema: RowSchema, row: Mapping[str, Any]) -> _Example:
 
 
 def _texts(schema: RowSchema, row: Mapping[str, Any], role: str, *, joined: bool = False) -> list[str]:
-    """Return the texts of a role: of a list, of numbered columns; other columns are joined to one text."""
+    """Return the texts of a row for a role: the elements of a list, or the joined columns."""
     names = schema.names_of(schema.columns[role])
     values: list[Any] = []
     for name in names:

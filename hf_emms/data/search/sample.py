@@ -97,7 +97,7 @@ def _check_searchable(drawn: DrawnSearch) -> None:
 
 
 def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
-    """Return the group of each query, uint64 (Q,): queries that share a relevant document have the smallest key."""
+    """Return the group of each query, uint64 (Q,). Queries with a common relevant document share a group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

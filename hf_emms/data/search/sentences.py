@@ -134,7 +134,7 @@ class _Corpus:
         return {other for other, count in times.items() if other != document and 2 * count >= len(sentences)}
 
     def drawable(self) -> Iterator[tuple[str, int]]:
-        """Yield sentences with their document: first one of each document, at most a third of its sentences."""
+        """Yield sentences to draw, with their document. At most a third of a document's sentences is drawn."""
         drawn = set[str]()
         longest = max(map(len, self._sentences), default=0)
         for place in range(longest // _FEWEST_SENTENCES):
@@ -154,7 +154,7 @@ class _Corpus:
         ]
 
     def check(self, n_chosen: int) -> None:
-        """Raise an `EmmsError` if few documents have enough sentences."""
+        """Raise an `EmmsError` if too few documents have enough sentences."""
         documents = len(self._sentences)
         enough = sum(len(sentences) >= _FEWEST_SENTENCES for sentences in self._sentences)
         if n_chosen < 2 or enough < _SMALLEST_SHARE * documents:

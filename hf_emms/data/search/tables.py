@@ -61,7 +61,7 @@ class Table:
 
 @dataclass(frozen=True)
 class _Tables:
-    """The tables of queries, documents and judgments; `opened` is the split of the judgments."""
+    """The three tables of a search. The judgments come from the split `opened`."""
 
     opened: OpenSplit
     queries: Table
@@ -107,7 +107,7 @@ def search_tables(source: DatasetSource, options: SampleOptions) -> SearchData |
 
 
 def _columns(task: Task, named: Mapping[str, str], tables: _Tables) -> dict[str, str]:
-    """Return role → columns: the named ones, else those with usual names; without grades if there are none."""
+    """Return the columns of each role: those that the user named, else columns with usual names."""
     query, document = task.inputs[0].name, task.label.name
     relevance = next(column.name for column in task.beside if "integer" in column.types)
     table_of = {query: tables.queries, document: tables.corpus, relevance: tables.judgments}
@@ -186,7 +186,7 @@ def _dataset_table(name: str, splits: Sequence[OpenSplit]) -> Table:
 
 
 def _of_split(name: str, judged: OpenSplit, open_split: Callable[[str | None], OpenSplit]) -> Table:
-    """Return a table of queries or documents: the split of the judgments' name, or all splits of the table."""
+    """Return the rows of the split with the judgments' name, or else of all splits."""
     first = open_split(None)
     names = [judged.split] if judged.split in first.splits else list(first.splits)
     return _dataset_table(name, [open_split(split) for split in names] or [first])
