@@ -66,7 +66,7 @@ _SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
 _LONGEST = (
     *("pages", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
     *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/metric/test_install.py"),
-    *("tests/test_registry.py", "tests/presets/test_headline.py", "tests/presets/test_lookalikes.py"),
+    *("tests/test_registry.py", "tests/presets/test_headline.py", "tests/presets/test_repositories.py"),
     *("tests/hub_client/test_read.py", "tests/space/test_hub.py", "tests/features/test_families.py"),
 )
 
