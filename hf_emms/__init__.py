@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EmmsError": "hf_emms.errors",
     "EmmsResult": "hf_emms.scoring",
+    "JobSettings": "hf_emms.run.ranking_job",
     "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
@@ -24,6 +25,7 @@ _HOMES = {
     "expected_gap": "hf_emms.ranking.expected_gap",
     "list_tasks": "hf_emms.tasks",
     "load_finetuned": "hf_emms.finetune.load_finetuned",
+    "plan": "hf_emms.run.preflight",
     "rank": "hf_emms.run.rank",
     "score": "hf_emms.run.from_arrays",
     "search": "hf_emms.run.search",
@@ -33,6 +35,7 @@ _HOMES = {
 __all__ = [
     "EmmsError",
     "EmmsResult",
+    "JobSettings",
     "LabelTable",
     "Moments",
     "Ranking",
@@ -45,6 +48,7 @@ __all__ = [
     "expected_gap",
     "list_tasks",
     "load_finetuned",
+    "plan",
     "rank",
     "score",
     "search",
@@ -58,7 +62,9 @@ if TYPE_CHECKING:
     from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm
     from hf_emms.run.from_arrays import embed_labels, emms, score
+    from hf_emms.run.preflight import plan
     from hf_emms.run.rank import rank
+    from hf_emms.run.ranking_job import JobSettings
     from hf_emms.run.search import search
     from hf_emms.run.sweep import sweep
     from hf_emms.scoring import EmmsResult, Score

@@ -15,7 +15,6 @@ from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.evaluation import read_truth, validate
 from hf_emms.publish.space import publish
-from hf_emms.run.ranking_job import JobSettings
 from hf_emms.texts import SettingRef, Text, hint_style, setting_ref, setting_refs
 from tests import ROOT
 from tests.helpers.cli import Cli, cli
@@ -99,7 +98,7 @@ def _references() -> Iterator[tuple[str, SettingRef]]:
 def _arguments() -> set[str]:
     """Names of the arguments of what users call."""
     functions = [getattr(hf_emms, name) for name in hf_emms.__all__ if callable(getattr(hf_emms, name))]
-    functions += [JobSettings, read_truth, validate, publish]
+    functions += [read_truth, validate, publish]
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 

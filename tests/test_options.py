@@ -16,9 +16,8 @@ from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options, to_flags
 
-# Arguments of `rank` that are not settings of a ranking: they select a job, a receiver of progress, a dry run, and
-# columns by name.
-BESIDES = {"job", "progress", "dry_run", "role_columns"}
+# Arguments of `rank` that are not settings of a ranking: they select a job, progress, and columns by name.
+BESIDES = {"engine", "progress", "role_columns"}
 
 
 def test_rank_takes_every_setting_and_nothing_else() -> None:
@@ -97,7 +96,7 @@ def test_the_parts_contain_all_settings() -> None:
     assert set(SETTINGS) == {name for part in parts for name in vars(part)}
     for part in parts:
         assert vars(part).items() <= vars(options).items()
-    for part, wrong in zip(parts, ("prompt", "encoders", "folds", "epochs", "engine"), strict=True):
+    for part, wrong in zip(parts, ("prompt", "encoders", "folds", "epochs", "device"), strict=True):
         with pytest.raises(EmmsError, match=wrong):
             replace(part, **{wrong: 0})
 

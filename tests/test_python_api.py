@@ -137,13 +137,13 @@ SNIPPETS = {
             assert raised.value.hint.startswith(f"did you mean {right}_column=")
     """,
     "a dry run": """
-        planned = hf_emms.rank(frame, [POOR, "none/such", path], dry_run=True, **quick)
+        planned = hf_emms.plan(frame, [POOR, "none/such", path], **quick)
         assert [row[0] for row in planned.records()[1]] == [POOR, "none/such", str(path)]
         assert [problem.partition(":")[0] for problem in planned.problems] == ["checkpoint none/such"]
         assert len(repr(planned)) < 200
         if not torch.cuda.is_available():
             with pytest.raises(hf_emms.EmmsError, match="cuda"):
-                hf_emms.rank(frame, POOR, dry_run=True, device="cuda", **quick)
+                hf_emms.plan(frame, POOR, device="cuda", **quick)
         assert "to download" in str(planned) and "1 problem of this run" in str(planned)
     """,
     "progress": """

@@ -26,6 +26,12 @@ GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Runn
 Decorator = Callable[[Any], Any]
 
 JOB_FLAGS = [
+    cloup.option(
+        "--engine",
+        type=click.Choice(("local", "jobs")),
+        default="local",
+        help="Where checkpoints run: this machine or a Hugging Face Job. [default: local]",
+    ),
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
     cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),
 ]
@@ -114,7 +120,7 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
     """Return the typed settings of a Hub job, or None if the ranking runs elsewhere."""
     names = ("flavor", "timeout")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
-    engine = parameters["engine"] or SETTINGS["engine"].default
+    engine = parameters["engine"]
     if engine != "jobs":
         for name in job:
             raise EmmsError(

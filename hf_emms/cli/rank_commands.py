@@ -104,15 +104,22 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
 
-    def keep(ranking: Ranking) -> None:
-        if options.confirm is not None:  # save it now: fine-tuning takes long
-            out.message(to_text(ranking))
-            out.message(summary(ranking, _saved(ranking, target, options)))
-
     with StderrProgress() as progress, stdout_for_data_only():
+        from hf_emms.run import ranking_job
+        from hf_emms.run.confirm import confirmed
         from hf_emms.run.rank import rank_with
 
-        return rank_with(options, progress, job, on_ranking=keep)
+        if job is not None:
+            return ranking_job.run(options, job, progress)
+        ranking, session = rank_with(options, progress)
+        if options.confirm is None or ranking.best is None:
+            return ranking
+        out.message(to_text(ranking))  # and save it now: fine-tuning takes long
+        out.message(summary(ranking, _saved(ranking, target, options)))
+        try:
+            return confirmed(ranking, session)
+        except EmmsError as error:
+            raise EmmsError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint) from error
 
 
 def _saved(ranking: Ranking, target: Path | None, options: Options) -> Path | None:

@@ -391,7 +391,7 @@ class TrainingOptions(OptionsPart):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(OptionsPart):
-    """The settings of running checkpoints: device, engine, caches and permissions."""
+    """The settings of running checkpoints: device, caches and permissions."""
 
     # Cache keys contain the chosen device instead of "auto".
     device: str = setting(
@@ -441,15 +441,6 @@ class RunOptions(OptionsPart):
         in_key=False,
     )
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
-    engine: str = setting(
-        "local",
-        "Where checkpoints run: this machine or a Hugging Face Job.",
-        "Running",
-        choices=("local", "jobs"),
-        in_sweep=False,
-        job=False,
-        in_key=False,
-    )
 
 
 # The fields of the last base class come first.
@@ -467,8 +458,18 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
     def of(cls, dataset: Any, **arguments: Any) -> Self:
         """Return options from a user's arguments. A name may replace a list, and None means the default.
 
-        For some settings 0 means None.
+        For some settings 0 means None. ``text_column`` and so on are added to the columns.
+
+        Raises:
+            EmmsError: An argument is unknown, or a value is invalid.
         """
+        by_role = {name: arguments.pop(name) for name in [*arguments] if name not in SETTINGS}
+        for name in by_role:
+            if not name.endswith("_column"):
+                raise unknown_setting(name)
+        if by_role:
+            columns = {name.removesuffix("_column"): column for name, column in by_role.items()}
+            arguments["columns"] = {**(arguments.get("columns") or {}), **columns}
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
@@ -573,25 +574,9 @@ def unknown_setting(name: str) -> EmmsError:
     return EmmsError("unknown-argument", f"unknown argument {name!r}", hint)
 
 
-def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
-    """Return the columns by role, with arguments such as ``text_column``.
-
-    Raises:
-        EmmsError: Another argument is among `others`.
-    """
-    roles = {name: name.removesuffix("_column") for name in others}
-    for name, role in roles.items():
-        if role == name:
-            raise unknown_setting(name)
-    return {**(columns or {}), **{roles[name]: column for name, column in others.items()}} if others else columns
-
-
 def settings_of(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings among the `locals()` of a call. ``role_columns`` are added to the columns."""
-    settings = {name: value for name, value in call.items() if name in SETTINGS}
-    if "role_columns" in call:
-        settings["columns"] = with_role_columns(call["columns"], call["role_columns"])
-    return settings
+    """Return the settings among the `locals()` of a call."""
+    return {name: value for name, value in call.items() if name in SETTINGS}
 
 
 _LAYERS = setting_ref("layers", SPREAD, LAST, MEAN) + " or a number"

@@ -15,7 +15,6 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import (
     FineTuning,
     TrainOnce,
-    check_settings,
     fine_tune,
     prepare,
     train_here,
@@ -152,7 +151,6 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
         EmmsError: A setting is invalid, or the task has no head.
     """
     session = Session.start(options, progress)
-    check_settings(options)
     check_head(get_task(ranking.task).for_columns(ranking.columns))
     return session
 
@@ -179,12 +177,6 @@ def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
     if source.repo.id != ranking.dataset_id or source.repo.revision == revision or not is_commit(revision):
         return source
     return replace(source, repo=resolve(source.repo.id, "dataset", revision=revision))
-
-
-class NotConfirmedError(EmmsError):
-    """Fine-tuning failed after the `ranking` was finished."""
-
-    ranking: Ranking
 
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:

@@ -16,6 +16,8 @@ import numpy as np
 from hf_emms.cache import Cache, Key, cache_key, default_root
 from hf_emms.errors import EmmsError, Note, checkpoint_errors
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
+from hf_emms.finetune.fine_tune import check_settings
+from hf_emms.finetune.recipe import check_head
 from hf_emms.formatting import parse_count, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import (
@@ -62,7 +64,7 @@ class Session:
         """Return a session.
 
         Raises:
-            EmmsError: The estimators need more folds, or this machine lacks the device.
+            EmmsError: The estimators need more folds, this machine lacks the device, or fine-tuning cannot start.
         """
         for estimator in get_estimators(options.estimators):
             if "folds" in estimator.needs and options.folds < 2:
@@ -72,6 +74,8 @@ class Session:
             from hf_emms.features.device import choose_device
 
             choose_device(options.device)
+        if options.confirm is not None:
+            check_settings(options)
         return cls(options, progress, Cache(default_root() if options.cache else None, progress.noted))
 
     @property
@@ -111,6 +115,8 @@ class Session:
             self.progress.noted(str(sample.reading))
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
+        if self.options.confirm is not None:
+            check_head(sample.task)
         return sample, seconds
 
 

@@ -15,9 +15,8 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
-from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
-from hf_emms.finetune.recipe import Recipe, check_head, choose_method, head_of, max_rows, recipe_for
+from hf_emms.finetune.recipe import Recipe, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
@@ -26,6 +25,7 @@ from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import aligned
 from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
@@ -271,14 +271,42 @@ class Preflight:
         return candidate.id, revision, state, cost.files, cost.bytes, round(cost.seconds or 0.0, 1)
 
 
+def plan(
+    dataset: Any,
+    checkpoints: Any = None,
+    *,
+    progress: Progress | bool | None = None,
+    **settings: Any,
+) -> Preflight:
+    """Return the downloads, the expected time and all problems of a ranking, without running a checkpoint.
+
+    Args:
+        dataset: See `rank`.
+        checkpoints: See `rank`.
+        progress: See `rank`.
+        settings: Other arguments of `rank`, for this machine.
+
+    Returns:
+        A plan with its costs. Print it.
+
+    Raises:
+        EmmsError: The ranking cannot start.
+
+    Examples:
+        >>> import hf_emms
+        >>> print(hf_emms.plan("demo_glosses", max_samples=200))  # doctest: +SKIP
+    """
+    options = Options.of(dataset, checkpoints=checkpoints, **settings)
+    with reporting(progress) as receiver:
+        return preflight(options, receiver)
+
+
 def preflight(options: Options, progress: Progress) -> Preflight:
     """Return the plan of a run with its costs and problems.
 
     Raises:
         EmmsError: The run cannot start.
     """
-    if options.confirm is not None:
-        check_settings(options)
     plan = make_plan(options, progress)
     costs, speed = plan_costs(plan)
     for encoder in plan.encoders:
@@ -295,7 +323,6 @@ def preflight(options: Options, progress: Progress) -> Preflight:
         raise EmmsError("no-usable-checkpoint", problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
     if options.confirm is not None:
-        check_head(plan.sample.task)
         fine_tuning = _fine_tuning_at_most(plan, costs, speed)
     return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
-from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.hub import HubFacts
 from hf_emms.options import Options, settings_of
@@ -23,12 +21,11 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.public_results import with_static_order
 from hf_emms.run import ranking_job
-from hf_emms.run.confirm import NotConfirmedError, confirmed
+from hf_emms.run.confirm import confirmed
 from hf_emms.run.engine import run_checkpoints
 from hf_emms.run.extraction import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
-from hf_emms.run.plan import RankingPlan, make_plan, row_key
-from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight, seconds_of
+from hf_emms.run.plan import RankingPlan, Session, make_plan, row_key
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.worker import prepare
 from hf_emms.scoring.estimators import Estimator
@@ -49,25 +46,6 @@ if TYPE_CHECKING:
     CheckpointLike: TypeAlias = str | PathLike[str]
 
 
-P = ParamSpec("P")
-
-
-class _Rank(Protocol[P]):
-    """The type of `rank`, whose return type depends on `dry_run`."""
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, *args: Any, dry_run: Literal[True], **settings: Any
-    ) -> Preflight: ...
-    @overload
-    def __call__(self, *args: P.args, **settings: P.kwargs) -> Ranking: ...
-
-
-def _typed(function: Callable[P, Ranking | Preflight]) -> _Rank[P]:
-    return cast(_Rank[P], function)
-
-
-@_typed
 def rank(
     dataset: DatasetLike,
     checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
@@ -113,12 +91,10 @@ def rank(
     streaming: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    engine: str = "local",
-    job: JobSettings | None = None,
+    engine: Literal["local"] | JobSettings = "local",
     progress: Progress | bool | None = None,
-    dry_run: bool = False,
     **role_columns: str | None,
-) -> Ranking | Preflight:
+) -> Ranking:
     """Rank checkpoints for a dataset without fine-tuning them.
 
     Args:
@@ -175,16 +151,14 @@ def rank(
         streaming: Stream the dataset instead of downloading it.
         allow_pickle: Unpickle weights that contain more than tensors. This can run code.
         trust_remote_code: Run code from checkpoint repositories.
-        engine: Where checkpoints run: "local" (this machine) or "jobs" (a Hugging Face Job).
-        job: The hardware of a Hugging Face Job, and the results dataset for its ranking.
+        engine: Where checkpoints run: "local" (this machine) or `hf_emms.JobSettings` (a Hugging Face Job).
         progress: True for lines and bars on stderr, False for none, or a receiver of events. By default True if stderr
             is a terminal or a notebook.
-        dry_run: Return the downloads, the expected time and all problems without running a checkpoint.
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: the column of a role, as in `columns`.
 
     Returns:
         The ranking. A checkpoint that failed is a row with an error. If fine-tuning fails, a warning and the last note
-            explain the reason, and no row has `Row.fine_tuned`. With `dry_run`, a `Preflight`. Print it.
+            explain the reason, and no row has `Row.fine_tuned`.
 
     Raises:
         EmmsError: The dataset, an encoder or an argument is invalid. No checkpoint has run.
@@ -195,66 +169,34 @@ def rank(
         >>> ranking.best.checkpoint  # doctest: +SKIP
         'emms-demo/bert-distilled'
     """
-    options = Options.of(**settings_of(locals()))
+    options = Options.of(**settings_of(locals()), **role_columns)
     with reporting(progress) as receiver:
-        if dry_run:
-            if job is not None:
-                raise EmmsError(
-                    "no-dry-run", "a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it"
-                )
-            return preflight(options, receiver)
+        if engine != "local":
+            return ranking_job.run(options, engine, receiver)
+        ranking, session = rank_with(options, receiver)
+        if options.confirm is None or ranking.best is None:
+            return ranking
         try:
-            ranking = rank_with(options, receiver, job)
-        except NotConfirmedError as error:
-            warnings.warn(str(error), stacklevel=2)
-            notes = (*error.ranking.notes, Note("not-fine-tuned", error.message))
-            return msgspec.structs.replace(error.ranking, notes=notes)
-        if job is None and ranking.best is not None:
-            push_best(options.training, receiver.noted)
-        return ranking
-
-
-def rank_with(
-    options: Options,
-    progress: Progress,
-    job: JobSettings | None,
-    on_ranking: Callable[[Ranking], None] = lambda ranking: None,
-) -> Ranking:
-    """Return the ranking of `rank` for options, without uploading the best fine-tuned model.
-
-    `on_ranking` is called before fine-tuning, which may fail. It is not called for a job.
-    """
-    ranking_job.check_job(options.engine, job)
-    if options.engine == "local":
-        prepare()
-    if job is not None:
-        spec = ranking_job.job_spec(options, job)
-        return ranking_job.run(spec, job, progress, pushes_to=options.push_model_to)
-    if options.confirm is not None:
-        check_settings(options)
-    plan = make_plan(options, progress)
-    if options.confirm is not None:
-        check_head(plan.sample.task)  # before any checkpoint runs
-    progress.expect(len(plan.candidates), "checkpoints")
-    if "training" in plan.estimators.needs and plan.to_run:
-        costs, speed = plan_costs(plan)
-        seconds = seconds_of(plan, costs) | {"reading": 0.0}  # it has been read
-        progress.noted(f"short runs and features: {costs_in_words(seconds, speed)}")
-    ranking = execute_plan(plan)
-    on_ranking(ranking)
-    if options.confirm is not None and ranking.best is not None:
-        try:
-            ranking = confirmed(ranking, plan.session)
+            result = confirmed(ranking, session)
         except EmmsError as error:
-            failure = NotConfirmedError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint)
-            failure.ranking = ranking
-            raise failure from error
-    return ranking
+            text = f"ranked, but not fine-tuned: {error.message}"
+            warnings.warn(text, stacklevel=2)
+            return msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", text)))
+        push_best(options.training, receiver.noted)
+        return result
+
+
+def rank_with(options: Options, progress: Progress) -> tuple[Ranking, Session]:
+    """Return the ranking for options, without fine-tuning, and the session in which `confirmed` continues."""
+    prepare()
+    plan = make_plan(options, progress)
+    return execute_plan(plan), plan.session
 
 
 def execute_plan(plan: RankingPlan) -> Ranking:
     """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
     options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
+    progress.expect(len(plan.candidates), "checkpoints")
     rows = []
     for candidate in plan.candidates:
         if candidate.row is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
@@ -32,12 +32,19 @@ _FINE_TUNING = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
 
 @dataclass(frozen=True)
 class JobSettings:
-    """The settings of a Hugging Face Job.
+    """The settings of a Hugging Face Job, which is an `engine` of `rank`.
 
     Attributes:
         results_repo: The dataset for the ranking, "ORG/emms-results". It is created if needed.
         flavor: The hardware.
         timeout: The time limit: seconds, or a number with s, m, h, d or w.
+
+    Raises:
+        EmmsError: The timeout is invalid.
+
+    Examples:
+        >>> job = hf_emms.JobSettings("ORG/emms-results", flavor="a10g-small")  # doctest: +SKIP
+        >>> hf_emms.rank("ORG/DATASET", engine=job)  # doctest: +SKIP
     """
 
     results_repo: str
@@ -50,22 +57,6 @@ class JobSettings:
     @property
     def minutes(self) -> float:
         return parse_duration(self.timeout, bare_seconds=True) / 60
-
-
-def check_job(engine: str, job: JobSettings | None) -> None:
-    """Raise an EmmsError if a job has no settings, or another engine has job settings."""
-    if engine == "jobs" and job is None:
-        raise EmmsError(
-            "setting-missing",
-            setting_ref("engine", "jobs") + " requires the settings of the job",
-            "job=JobSettings('ORG/emms-results')",
-        )
-    if engine != "jobs" and job is not None:
-        raise EmmsError(
-            "setting-without-effect",
-            f"job= requires a Hugging Face Job, but the engine is {engine!r}",
-            setting_ref("engine", "jobs"),
-        )
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
@@ -106,18 +97,19 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_per_minute * settings.minutes
 
 
-def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> Ranking:
+def run(options: Options, settings: JobSettings, progress: Progress) -> Ranking:
     """Check what can be checked, start a job, wait for it, and return its ranking.
 
-    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. The published
-    ranking includes checkpoints that others ranked with the same settings.
+    `progress` receives the lines of its log. The published ranking includes checkpoints that others ranked with the
+    same settings.
     """
-    account = hub.who_am_i()
+    check_type("engine", settings, JobSettings)
+    spec = job_spec(options, settings)
+    account, repo, model = hub.who_am_i(), settings.results_repo, options.push_model_to
     hub.require_write_token(account, "start jobs")
-    repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
-    if pushes_to is not None:
-        hub.require_push(account, pushes_to, "model", instead=setting_ref("push_model_to", f"{account.name}/NAME"))
+    if model is not None:
+        hub.require_push(account, model, "model", instead=setting_ref("push_model_to", f"{account.name}/NAME"))
     price(settings)
     results.publish_wheel(repo)
     job = hub.start_job(account, spec)

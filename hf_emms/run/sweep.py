@@ -12,7 +12,7 @@ import yaml
 
 from hf_emms.cache.files import decoded, read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, one_line
-from hf_emms.options import SETTINGS, Options, unknown_setting, with_role_columns
+from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.merge import merged, path_of
@@ -102,16 +102,12 @@ def sweep_options(datasets: Any, settings: Mapping[str, Any]) -> dict[str, Optio
 
 
 def _options(settings: Mapping[str, Any]) -> Options:
-    by_role = {name: settings[name] for name in settings if str(name).endswith("_column") and name not in SETTINGS}
-    others = {name: value for name, value in settings.items() if name not in by_role}
-    for name in others:
-        if name not in SETTINGS:
-            raise unknown_setting(str(name))
-        if SETTINGS[name].group == "Confirm" or name == "engine":
+    for name in settings:
+        if name in SETTINGS and SETTINGS[name].group == "Confirm":
             raise EmmsError(
                 "unknown-argument", f"{name} is not a setting of a sweep", "use it with hf-emms rank, for one dataset"
             )
-    return Options.of(**others | {"columns": with_role_columns(others.get("columns"), by_role)})
+    return Options.of(**{str(name): value for name, value in settings.items()})
 
 
 def run_sweep(options_of: Mapping[str, Options], folder: Path, progress: Progress) -> Sweep:
@@ -120,7 +116,7 @@ def run_sweep(options_of: Mapping[str, Options], folder: Path, progress: Progres
     for place, (name, options) in enumerate(options_of.items(), 1):
         progress.noted(f"dataset {place} of {len(options_of)}: {name}")
         try:
-            rankings[name] = rank_with(options, progress, None)
+            rankings[name], _ = rank_with(options, progress)
             file = folder / f"{path_of(rankings[name])}.json"
             earlier = Ranking.load(file) if file.exists() else None
             write_atomic(file, merged(earlier, rankings[name]).to_json())

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _ranking(dataset: str, checkpoint: str, encoder: str) -> tuple[float, float]:
     """Return forecast and elapsed seconds of a command."""
-    checked = hf_emms.rank(dataset, checkpoint, encoders=encoder, progress=False, dry_run=True)
+    checked = hf_emms.plan(dataset, checkpoint, encoders=encoder, progress=False)
     command = ["-m", "hf_emms", "rank", "--dataset", dataset, "-c", checkpoint, "-e", encoder]
     started = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)

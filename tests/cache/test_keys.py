@@ -140,7 +140,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "cache": (False, set()),
     "allow_pickle": (True, set()),
     "trust_remote_code": (True, set(KINDS)),
-    "engine": ("jobs", set()),
 }
 
 

@@ -15,7 +15,7 @@ from hf_emms.cli.option_flags import FLAGS as COMMAND_LINE
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
 from hf_emms.errors import EmmsError
-from hf_emms.options import with_role_columns
+from hf_emms.options import Options
 from hf_emms.texts import PYTHON, SettingRef
 from tests import ROOT
 from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
@@ -194,7 +194,8 @@ def typed(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
 def called(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
     """The settings of arguments that are pasted into a call."""
     arguments = eval(f"dict({PYTHON.separator.join(map(PYTHON.write, reading))})")
-    return {"task": arguments.pop("task"), "columns": with_role_columns(None, arguments)}
+    sample = Options.of("called", **arguments).sample
+    return {"task": sample.task, "columns": dict(sample.columns)}
 
 
 def outcome_of(build: Build, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
-from tests.finetune.make import Notes, poisoned
+from tests.finetune.make import poisoned
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
@@ -205,12 +205,13 @@ def test_losses_that_are_not_finite_are_an_error(zoo: Path, tmp_path: Path) -> N
 
 
 def test_checkpoints_are_ranked_by_their_short_runs(zoo: Path) -> None:
-    chat, notes = writer(zoo, "llama", CHAT_TEMPLATE), Notes()
+    chat = writer(zoo, "llama", CHAT_TEMPLATE)
     headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
     checkpoints = [writer(zoo, "gpt2"), writer(zoo, "t5"), chat, headless, build(zoo, "bert")]
     settings = {"estimators": ["short_run", "zero_shot", "emms_knn"], "encoders": "demo", "device": "cpu"}
-    ranking = hf_emms.rank(rows(), [*map(str, checkpoints)], progress=notes, **settings)
-    assert any(re.search(r"about \d+ s .*", note) for note in notes.lines)
+    planned = hf_emms.plan(rows(), [*map(str, checkpoints)], **settings)
+    assert any(re.search(r"about \d+ s .*checkpoints", line) for line in planned.lines())
+    ranking = hf_emms.rank(rows(), [*map(str, checkpoints)], **settings)
     by_name = {Path(row.checkpoint).name: row for row in ranking.rows}
     assert [row.error is None for row in ranking.rows] == [True] * 3 + [False] * 2
     assert "it cannot write a text" in str(by_name["llama-headless"].error)

@@ -61,12 +61,11 @@ def token(hub: Hub) -> str:
 
 
 def test_the_command_of_a_job_contains_all_settings() -> None:
-    of_here = {"dataset", "engine", "save_model"}
+    of_here = {"dataset", "save_model"}
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
     assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"max_params"}
-    here = {"engine": "jobs", "save_model": "best"}
-    assert rank_argv(Options("org/data", confirm=2, **here)) == ["--dataset", "org/data", "--confirm", "2"]
+    assert rank_argv(Options("org/data", confirm=2, save_model="best")) == ["--dataset", "org/data", "--confirm", "2"]
     requests = [
         Options("org/data", **{**({"confirm": 2} if SETTINGS[name].group == "Confirm" else {}), name: value})
         for name, value in changes
@@ -99,11 +98,11 @@ def test_timeouts_have_the_format_of_the_hub() -> None:
         JobSettings(RESULTS, timeout="soon")
 
 
-def test_job_settings_require_the_jobs_engine() -> None:
-    with pytest.raises(EmmsError, match="the engine is 'local'"):
-        hf_emms.rank("demo_fashion", job=JobSettings(RESULTS))
-    with pytest.raises(EmmsError, match="job"):
-        hf_emms.rank("demo_fashion", engine="jobs")
+def test_the_engine_of_a_job_is_its_settings() -> None:
+    with pytest.raises(EmmsError, match="JobSettings"):
+        hf_emms.rank("demo_fashion", engine="jobs")  # type: ignore[arg-type]
+    with pytest.raises(EmmsError, match="is on this machine"):
+        hf_emms.rank("./folder", engine=JobSettings(RESULTS))
 
 
 # ---- over HTTP -------------------------------------------------------------------------------------------------

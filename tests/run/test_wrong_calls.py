@@ -17,13 +17,11 @@ from transformers import BertConfig, BertModel
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.run.ranking_job import JobSettings
 from hf_emms.tasks.regression import VALUES
 from tests.helpers.rankings import example
 
 ROWS = np.eye(3)
 BERT = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
-JOB = JobSettings("ada/emms-results")
 MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", periods=2, freq="M")})
 
 
@@ -44,7 +42,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), groups=[1]), "moments include labels"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), encoders="demo"), "moments include labels"),
         (lambda: hf_emms.rank("demo_glosses", BERT), "checkpoints is (BertModel("),
-        (lambda: hf_emms.rank("demo_glosses", dry_run=True, engine="jobs", job=JOB), "a job has no dry run"),
+        (lambda: hf_emms.plan("demo_glosses", engine="local"), "unknown argument 'engine'"),
         (lambda: hf_emms.search("text-classification"), "HF_HUB_OFFLINE is set: the Hub cannot be searched"),
         (lambda: hf_emms.embed_labels(["a"], []), "no label encoder was named"),
         (lambda: hf_emms.embed_labels([], "demo"), "embed_labels needs a text for each row"),
