@@ -129,9 +129,8 @@ def easy_vqa() -> None:
 
 def emoji_vqa() -> None:
     """Write scenes of two to four Fluent emoji with four questions each."""
-    by_name = {thing.emoji_name: thing for thing in things()}
+    by_name, picture_of = fluent()
     kinds = {kind: [by_name[name] for name in names[: questions.OF_A_KIND]] for kind, names in questions.KINDS.items()}
-    picture_of = _fluent()
     rows = []
     for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, PAIR_SEED)):
         cell = png(scenes.draw(asked.scene, picture_of, PAIR_SEED + i), PALETTE)
@@ -141,8 +140,7 @@ def emoji_vqa() -> None:
 
 def emoji_boxes() -> None:
     """Write scenes that contain an emoji twice, with expressions and boxes of three emoji each."""
-    by_name = {thing.emoji_name: thing for thing in things()}
-    picture_of = _fluent()
+    by_name, picture_of = fluent()
     rows = []
     for scene in expressions.refer([by_name[name] for name in expressions.NAMES], REFERRED_SCENES, PAIR_SEED):
         picture, boxes = expressions.draw(scene, picture_of)
@@ -152,9 +150,10 @@ def emoji_boxes() -> None:
     write_dataset("emoji-boxes", _BOXES, rows, pictures_repeat=True)
 
 
-def _fluent() -> Callable[[scenes.Thing], Image.Image]:
+def fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
+    """Return the things of scenes by name, and a function that returns their Fluent emoji."""
     by_name = {item.name: item for item in sources.emoji()}
-    return lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
+    return {thing.emoji_name: thing for thing in things()}, lambda it: sources.fluent_picture(by_name[it.emoji_name])
 
 
 def spoken_words() -> None:

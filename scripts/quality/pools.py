@@ -50,6 +50,7 @@ class Target:
         measure: Metric on test rows in points (0 to 100), higher is better; or `BITS`.
         left_out: Candidates that were trained on labels of this data.
         side: Input size of candidates in pixels.
+        rows: Arguments of `targets.hub`; empty if another function makes the rows.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Target:
     measure: str = "accuracy"
     left_out: Sequence[str] = ()
     side: int = SIDE
+    rows: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -56,6 +56,7 @@ LABELS = {
     "minilm": "all-MiniLM-L6-v2 (`base`, the default), K = 1",
     "random": "a random vector a text, K = 1",
 }
+OF_LABELS = {"emms_knn": "EMMS + k-NN", "emms": "EMMS, held out", "logme_flabels": "LogME on F-labels"}
 LAYERS = {"demo": "spread (the default)", "last-layer": "last layer", "mean-layer": "mean of layers"}
 LAYERED = ("image-classification", "text-classification", "image-to-text")
 OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
@@ -295,6 +296,25 @@ def swapped() -> tuple[int, list[float]]:
     return len(pairs), [abs(r2) for score, r2 in pairs if score * r2 < 0]
 
 
+def _target(target: TargetResult) -> dict[str, str]:
+    groups = target.groups if "test_rows" in target.record else []
+    quick = target.at(QUICK) if target.budget != QUICK else None
+    agrees = None if quick is None else weighted_tau([*quick.truth.values()], [*target.truth.values()])
+    return {
+        "target": target.name,
+        "task": target.record["task"],
+        "half": target.record["half"],
+        "budget": target.budget,
+        "candidates": str(len(target.truth)),
+        "fine-tunings": str(sum(map(len, target.runs.values()))),
+        "test scores": _range(target),
+        "told apart": " > ".join(str(len(group)) for group in groups),
+        "best": _best(target),
+        "weighted τ of two seeds": or_dash(target.seeds_agree),
+        "with the quick truth": or_dash(agrees),
+    }
+
+
 def _truths(names: Iterable[tuple[str, ...]], head: Sequence[str], columns: Mapping[str, TargetResult]) -> pd.DataFrame:
     """Return what fine-tuning gave; a name and its facts begin each row."""
     rows = [(*facts, *(_truth_of(target, facts[0]) for target in columns.values())) for facts in names]
@@ -309,7 +329,7 @@ def _real_tables(pool: Pool) -> Tables:
     targets = load(pool)
     real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
     columns = {f"{at.name}, {budget}": at for t in targets for budget in BUDGETS for at in _at([t], budget)}
-    yield f"Targets: {pool.title}", pd.DataFrame(map(_real_target, columns.values()))
+    yield f"Targets: {pool.title}", pd.DataFrame(map(_target, columns.values())).drop(columns="task")
     yield f"Agreement: {pool.title}", _agreement(targets)
     only_real = [replace(target, only=real) for target in targets]
     yield f"Agreement: {pool.title} without altered and random ones", _agreement(only_real)
@@ -326,23 +346,6 @@ def _real_tables(pool: Pool) -> Tables:
 def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
     """Return the targets whose candidates all have runs at a budget."""
     return [other for target in targets if (other := target.at(budget)) is not None and other.is_whole]
-
-
-def _real_target(target: TargetResult) -> dict[str, str]:
-    quick = target.at(QUICK) if target.budget != QUICK else None
-    agrees = None if quick is None else weighted_tau([*quick.truth.values()], [*target.truth.values()])
-    return {
-        "target": target.name,
-        "half": target.record["half"],
-        "budget": target.budget,
-        "candidates": str(len(target.truth)),
-        "fine-tunings": str(sum(map(len, target.runs.values()))),
-        "test scores": _range(target),
-        "told apart": " > ".join(str(len(group)) for group in target.groups),
-        "best": _best(target),
-        "weighted τ of two seeds": or_dash(target.seeds_agree),
-        "with the quick truth": or_dash(agrees),
-    }
 
 
 def _ranked_by(targets: Sequence[TargetResult]) -> Ranked:
@@ -414,14 +417,18 @@ def _micro_tables() -> Tables:
     targets = load()
     ranked: Ranked = {**{name: m for name in ESTIMATORS if (m := _measures(targets, name))}, **controls(targets)}
     measured = _long(ranked, targets)
-    yield "Targets", pd.DataFrame(map(_micro_target, targets))
+    of_real = ["budget", "told apart", "with the quick truth"]
+    yield "Targets", pd.DataFrame(map(_target, targets)).drop(columns=of_real)
     yield "Agreement with fine-tuning", _overview(measured, len(targets))
     for column in ("task", "target"):
         means = measured.pivot_table("weighted_tau", "name", column, sort=False)
         means = means.reindex(index=[*ranked], columns=dict.fromkeys(measured[column])).map(or_dash).rename(NAMES)
         yield f"Weighted τ by {column}", _titled(means, "ranked by")
-    yield "Label encoders", _labels(targets)
-    yield "Layers", _layers([target for target in targets if target.record["task"] in LAYERED])
+    of_labels = _by_labels(targets, OF_LABELS, LABELS).rename(OF_LABELS).T
+    yield "Label encoders", _titled(of_labels, "label encoders (weighted τ / regret)")
+    layered = [target for target in targets if target.record["task"] in LAYERED]
+    of_layers = _by_labels(layered, ("emms_knn", "emms", "logme", "knn"), LAYERS).rename(NAMES)
+    yield "Layers", _titled(of_layers, f"weighted τ / regret ({len(layered)} targets)")
     held = [target for target in targets if target.record["half"] == "held"]
     confirming = _confirming("decided by", (1, 2, 3, 4, 5), {"regret": targets, "regret, held": held}, 2)
     counts = (0, 1, 2, 3, 4, 5, 99)
@@ -429,19 +436,6 @@ def _micro_tables() -> Tables:
     yield "Confirming a shortlist", confirming.assign(**{"runs a target": runs})
     names = dict.fromkeys((name,) for target in targets for name in target.candidates)
     yield "What fine-tuning gave", _truths(names, ["candidate"], {target.name: target for target in targets})
-
-
-def _micro_target(target: TargetResult) -> dict[str, str]:
-    return {
-        "target": target.name,
-        "task": target.record["task"],
-        "half": target.record["half"],
-        "candidates": str(len(target.truth)),
-        "fine-tunings": str(sum(map(len, target.runs.values()))),
-        "test scores": _range(target),
-        "best": _best(target),
-        "weighted τ of two seeds": or_dash(target.seeds_agree),
-    }
 
 
 def _overview(measured: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -463,21 +457,8 @@ def _overview(measured: pd.DataFrame, count: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _labels(targets: Sequence[TargetResult]) -> pd.DataFrame:
-    titles = {"emms_knn": "EMMS + k-NN", "emms": "EMMS, held out", "logme_flabels": "LogME on F-labels"}
-    by_labels = {
-        text: _cells(_long({name: _measures(targets, name, labels) for name in titles}, targets), _tau_and_regret)
-        for labels, text in LABELS.items()
-    }
-    table = pd.DataFrame(by_labels).T.reindex(columns=[*titles]).fillna("–").rename(columns=titles)
-    return _titled(table, "label encoders (weighted τ / regret)")
-
-
-def _layers(targets: Sequence[TargetResult]) -> pd.DataFrame:
-    """List targets whose candidates have hidden layers."""
-    names = ("emms_knn", "emms", "logme", "knn")
-    by_layer = {
-        title: _cells(_long({name: _measures(targets, name, labels) for name in names}, targets), _tau_and_regret)
-        for labels, title in LAYERS.items()
-    }
-    return _titled(pd.DataFrame(by_layer).rename(NAMES), f"weighted τ / regret ({len(targets)} targets)")
+def _by_labels(targets: Sequence[TargetResult], names: Iterable[str], labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return weighted τ / regret of estimators (rows) with scores of these keys (title of each column)."""
+    ranked = ({name: _measures(targets, name, key) for name in names} for key in labels)
+    cells = (_cells(_long(each, targets), _tau_and_regret) for each in ranked)
+    return pd.DataFrame(dict(zip(labels.values(), cells, strict=True))).reindex([*names]).fillna("–")

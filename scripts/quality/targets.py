@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Audio, concatenate_datasets
@@ -16,14 +17,12 @@ from scripts.demo import data, data_wordnet, expressions, questions, scenes, sou
 from scripts.demo.scenes import CELL, Thing
 from scripts.demo.tables import png
 from scripts.quality import photos
-from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
+from scripts.quality.pools import POOLS, TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 from scripts.quality.rows import Split, Table, hub_columns, hub_rows, rows_folder, split_rows
 
-# Of the draws of pictures, texts, answers, pairs; of the real pools; of pairs and words; of sounds and responses.
-IMAGE_SEED, TEXT_SEED, ANSWER_SEED, PAIR_SEED, REAL_SEED, WORDS_SEED, SOUND_SEED = 40, 41, 42, 43, 50, 60, 70
-# Rows to train on, to choose rates by, and to report.
-REAL_IMAGE_ROWS, REAL_TEXT_ROWS, PAIR_ROWS = (2_500, 500, 2_000), (3_000, 500, 2_000), (1_500, 300, 800)
-PAIR_SHARES = (0.5, 0.15, 0.35)
+# Of the draws of pictures, texts, answers, pairs; of words; of sounds and responses.
+IMAGE_SEED, TEXT_SEED, ANSWER_SEED, PAIR_SEED, WORDS_SEED, SOUND_SEED = 40, 41, 42, 43, 60, 70
+PAIR_ROWS = (1_500, 300, 800)  # to train on, to choose rates by, and to report
 ROWS = TRAIN_ROWS + VALIDATION_ROWS + TEST_ROWS
 SCENES = {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS, "test": TEST_ROWS}
 EMOJI_SIDE = 72
@@ -32,11 +31,43 @@ PER_FILE, PER_ANSWER = 1_000, 20  # definitions of one lexicographer file and wi
 PER_PICTURE = 3  # questions of one easy-VQA picture
 LANGUAGES = ("de", "fr", "es", "it", "pl", "sv")
 NUMBERS = 84  # of each language, of two digits
-TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "number")
 # Of a query or document: about 128 tokens, or about 32 for large corpora.
 SEARCH_WORDS, FEW_SEARCH_WORDS = 96, 24
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
 Make = Callable[[], Table]
+
+
+# ---- rows of Hub datasets --------------------------------------------------------------------------------------------
+
+
+def hub(
+    columns: Mapping[str, str],
+    repo: str,
+    config: str,
+    splits: Sequence[str],
+    classes: Sequence[str] = (),
+    longest: int | None = None,
+    **drawn: Any,
+) -> Table:
+    """Draw from a Hub dataset.
+
+    Args:
+        columns: Name of a column → the Hub's name for it.
+        repo: As `hub_rows` takes it, as is `config`.
+        config: The configuration.
+        splits: Their rows together.
+        classes: Names of the classes; by default those of the column "label", if there is one.
+        longest: Maximum length of all columns together in characters; leaves out rows with empty texts.
+        drawn: Arguments of `split_rows`.
+    """
+    rows = hub_columns(repo, config, splits, columns)
+    if "image" in rows:
+        rows["image"] = [png(image.convert("RGB")) for image in rows["image"]]
+    if "label" in rows and not classes:
+        classes = hub_rows(repo, config, splits[-1]).features[columns["label"]].names
+    if longest is not None:
+        rows = _short([row for row in zip(*rows.values(), strict=True) if all(row)], [*rows], longest)
+    return split_rows(rows, classes=classes, **drawn)
 
 
 # ---- pictures of classes ---------------------------------------------------------------------------------------------
@@ -47,15 +78,6 @@ def fashion() -> Table:
     images, labels = sources.fashion_mnist("t10k")
     rows = {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
     return split_rows(rows, classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
-
-
-def cifar10(seed: int, counts: tuple[int, int, int]) -> Table:
-    """Both splits of CIFAR-10."""
-    columns = {"image": "img", "label": "label"}
-    rows = hub_columns("uoft-cs/cifar10", "plain_text", ("train", "test"), columns)
-    rows["image"] = [png(image.convert("RGB")) for image in rows["image"]]
-    names = hub_rows("uoft-cs/cifar10", "plain_text", "test").features["label"].names
-    return split_rows(rows, classes=names, seed=seed, counts=counts)
 
 
 def emoji_groups() -> Table:
@@ -93,7 +115,7 @@ def digits() -> Table:
 
 def emoji_scenes() -> Table:
     """Scenes of Fluent emoji with one caption each, drawn as in the demo, but with other objects."""
-    things, picture_of = list(data.things()), _fluent()[1]
+    things, picture_of = list(data.things()), data.fluent()[1]
     chosen = sorted(np.random.default_rng(IMAGE_SEED).choice(len(things), SCENE_OBJECTS, replace=False))
     return _captioned([things[i] for i in chosen], lambda thing, split: picture_of(thing))
 
@@ -150,7 +172,7 @@ def easy_vqa() -> Table:
 
 def emoji_vqa() -> Table:
     """Four questions per scene of Fluent emoji: what, which kind, how many, is there one."""
-    by_name, picture_of = _fluent()
+    by_name, picture_of = data.fluent()
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
     rows = []
     for number, asked in enumerate(questions.ask(kinds, ROWS // 4 + 1, PAIR_SEED)):
@@ -161,7 +183,7 @@ def emoji_vqa() -> Table:
 
 def emoji_boxes() -> Table:
     """One expression and the box of every thing, in scenes of Fluent emoji that contain a thing twice."""
-    by_name, picture_of = _fluent()
+    by_name, picture_of = data.fluent()
     rng = np.random.default_rng(PAIR_SEED)
     rows = []
     for number, scene in enumerate(expressions.refer([by_name[n] for n in expressions.NAMES], ROWS // 3, PAIR_SEED)):
@@ -178,12 +200,6 @@ def _by_picture(names: Sequence[str], rows: list[tuple]) -> Table:
     return split_rows(columns, seed=PAIR_SEED, group="picture", left_out="picture")
 
 
-def _fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
-    by_name = {item.name: item for item in sources.emoji()}
-    things = {thing.emoji_name: thing for thing in data.things()}
-    return things, lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
-
-
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,27 +212,6 @@ def glosses() -> Table:
         "label": [names.index(data.GLOSS_CLASSES[synset.lexicographer]) for synset in synsets],
     }
     return split_rows(rows, classes=names, seed=TEXT_SEED, shares=(0.60, 0.15, 0.25))
-
-
-def trec(seed: int, counts: tuple[int, int, int]) -> Table:
-    """TREC questions and the coarse type of their answer."""
-    columns = {"text": "text", "label": "coarse_label"}
-    rows = hub_columns("CogComp/trec", "default", ("train", "test"), columns)
-    return split_rows(rows, classes=TREC_CLASSES, seed=seed, counts=counts)
-
-
-def sst2() -> Table:
-    """SST-2 sentences and their sentiment."""
-    rows = hub_columns("nyu-mll/glue", "sst2", ("train", "validation"), {"text": "sentence", "label": "label"})
-    return split_rows(rows, classes=("negative", "positive"), seed=TEXT_SEED)
-
-
-def clinc() -> Table:
-    """CLINC requests and their intent, one of 150."""
-    place = ("clinc/clinc_oos", "full")
-    rows = hub_columns(*place, ("train", "validation", "test"), {"text": "text", "label": "intent"})
-    names = hub_rows(*place, "test").features["intent"].names
-    return split_rows(rows, classes=names, seed=REAL_SEED, counts=(4_500, 750, 3_000))
 
 
 def wordnet_spans() -> Table:
@@ -245,29 +240,7 @@ def xquad() -> Table:
     return split_rows(rows, seed=ANSWER_SEED, shares=(0.6, 0.12, 0.28), group="paragraph", left_out="paragraph")
 
 
-# ---- pairs of texts, words -------------------------------------------------------------------------------------------
-
-
-def med() -> Table:
-    """MED: whether the second sentence follows from the first, for sentences that differ in one place."""
-    columns = {"sentence1": "sentence1", "sentence2": "sentence2", "label": "gold_label"}
-    rows = hub_columns("verypluming/MED", "data", ["train"], columns)
-    names = hub_rows("verypluming/MED", "data", "train").features["gold_label"].names
-    return split_rows(rows, classes=names, seed=WORDS_SEED, counts=PAIR_ROWS, group="sentence1")
-
-
-def sts_images() -> Table:
-    """Pairs of picture captions and their similarity, from 0 to 5."""
-    columns = {name: name for name in ("sentence1", "sentence2", "score")}
-    rows = hub_columns("mteb/sts-images-2014-2015", "data", ("train", "test"), columns)
-    return split_rows(rows, seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
-
-
-def covid() -> Table:
-    """Pairs of questions about COVID-19, and whether they are equivalent."""
-    columns = {"sentence1": "question_1", "sentence2": "question_2", "label": "similar"}
-    rows = hub_columns("deepset/covid-question-similarity", "en", ["test"], columns)
-    return split_rows(rows, classes=("different", "similar"), seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
+# ---- words -----------------------------------------------------------------------------------------------------------
 
 
 def tagged(repo: str, column: str) -> Table:
@@ -336,14 +309,6 @@ def languages() -> Table:
 # ---- prompts and responses that are short enough for models of 256 tokens --------------------------------------------
 
 
-def prompts(
-    repo: str, splits: Sequence[str], columns: Mapping[str, str], longest: int, counts: tuple[int, int, int]
-) -> Table:
-    """Prompts and completions of at most `longest` characters together."""
-    pairs = [pair for pair in zip(*hub_columns(repo, "data", splits, columns).values(), strict=True) if all(pair)]
-    return split_rows(_short(pairs, columns, longest), seed=SOUND_SEED, counts=counts, group="prompt")
-
-
 def flores() -> Table:
     """English sentences, and their German translations."""
     place = ("facebook/flores-en-de", "data", ("train", "validation", "test"), {"pair": "translation"})
@@ -359,23 +324,18 @@ def scitldr() -> Table:
     return split_rows(_short(pairs, ("document", "summary"), 1_000), seed=SOUND_SEED, counts=(300, 40, 90))
 
 
-def _short(pairs: Sequence[Sequence[str]], names: Sequence[str] | Mapping[str, str], longest: int) -> dict[str, list]:
+def _short(pairs: Sequence[Sequence[str]], names: Sequence[str], longest: int) -> dict[str, list]:
     kept = [pair for pair in pairs if sum(map(len, pair)) <= longest]
     return {name: [pair[place] for pair in kept] for place, name in enumerate(names)}
 
 
-_PAIR = {"prompt": "prompt", "completion": "completion"}
-_MICRO_ROWS = (TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS)
 MAKERS: dict[str, Make] = {
     "fashion": fashion,
-    "cifar10": partial(cifar10, IMAGE_SEED, _MICRO_ROWS),
     "emoji-groups": emoji_groups,
     "digits": digits,
     "emoji-scenes": emoji_scenes,
     "garment-scenes": garment_scenes,
     "glosses": glosses,
-    "trec": partial(trec, TEXT_SEED, _MICRO_ROWS),
-    "sst2": sst2,
     "wordnet-spans": wordnet_spans,
     "xquad": xquad,
     "easy-vqa": easy_vqa,
@@ -385,13 +345,7 @@ MAKERS: dict[str, Make] = {
     "birds": photos.birds,
     "monkeys": photos.monkeys,
     "grocery": photos.grocery,
-    "cifar10-real": partial(cifar10, REAL_SEED, REAL_IMAGE_ROWS),
     "emoji-groups-real": emoji_groups,
-    "trec-real": partial(trec, REAL_SEED, REAL_TEXT_ROWS),
-    "clinc-real": clinc,
-    "med": med,
-    "sts-images": sts_images,
-    "covid": covid,
     "reverse-dictionary": partial(search, "princeton/wordnet-reverse-dictionary"),
     "scitldr-abstracts": partial(search, "allenai/scitldr-retrieval", FEW_SEARCH_WORDS),
     "xquad-paragraphs": partial(search, "google/xquad-retrieval-beir"),
@@ -402,25 +356,11 @@ MAKERS: dict[str, Make] = {
     "spoken-digits": partial(recordings, "label"),
     "speakers": partial(recordings, "speaker"),
     "languages": languages,
-    "gsm8k": partial(
-        prompts,
-        "openai/gsm8k",
-        ("train", "test"),
-        {"prompt": "question", "completion": "answer"},
-        400,
-        (2_400, 60, 120),
-    ),
-    "e2e_nlg": partial(
-        prompts,
-        "tuetschek/e2e_nlg",
-        ("validation", "test"),
-        {"prompt": "meaning_representation", "completion": "human_reference"},
-        250,
-        (3_500, 100, 400),
-    ),
-    "self_instruct": partial(prompts, "yizhongw/self_instruct", ("train", "test"), _PAIR, 500, (180, 30, 70)),
     "flores-en-de": flores,
     "scitldr": scitldr,
+}
+MAKERS |= {
+    target.name: partial(hub, **target.rows) for pool in POOLS.values() for target in pool.targets if target.rows
 }
 # Targets from the sources of the demo.
 OF_DEMO = frozenset(name for name in MAKERS if name.startswith(("fashion", "emoji", "garment", "easy", "wordnet")))
