@@ -64,7 +64,7 @@ class CaptionHead(FeatureHead):
 
 
 class _CaptionNetwork(FeatureNetwork):
-    """The base class of networks that write a text about each row, and learn each text of a row."""
+    """The base class of networks that write a text about each input."""
 
     def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
         self._reader = modality.training_reader(spec, model)
@@ -130,7 +130,7 @@ class _ModelNetwork(_CaptionNetwork):
 
 
 class _DecoderNetwork(_CaptionNetwork):
-    """A recurrent decoder of words. Its first state is the feature, which is also an input with every word."""
+    """A recurrent decoder that writes words from the checkpoint's feature."""
 
     head_rate = DEEP_HEAD_RATE
 

@@ -78,7 +78,7 @@ def load_cross_encoder(spec: FeatureSpec, device: torch.device, layers: JoinedLa
 
 
 class _PredictedPairs(FeatureReader):
-    """The reader whose feature is the output of `CrossEncoder.predict`, which sorts pairs by their characters."""
+    """A reader of pairs whose feature is the output of `CrossEncoder.predict`."""
 
     forwards = ()
 

@@ -46,7 +46,7 @@ _MEANS = ("masked_mean", "encoder_masked_mean", "text_fallback")
 
 
 class EmbeddingHead(Head):
-    """The base class of heads that predict from similarities of the checkpoint's own text embeddings."""
+    """The base class of heads that fine-tune a checkpoint's text embeddings."""
 
     trains_embeddings = is_measured_first = True
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
@@ -93,10 +93,10 @@ class EmbeddingNetwork(Network):
 
     @abstractmethod
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
-        """Return parts of the M distinct texts of a split, each with the prompt for its texts."""
+        """Return the distinct texts of a split in parts. Each part has its own prompt."""
 
     def read(self, split: LabeledSplit) -> Callable[[np.ndarray], Inputs]:
-        """Return the reader of batches of texts. It takes their numbers, which count through all parts of `texts`."""
+        """Return a reader that makes batches of texts, which it takes by number."""
         tokens, _ = self.cached_for_split("tokens", split, self._tokenize)
         return lambda numbers: self._reader.pad([tokens[number] for number in numbers])
 

@@ -157,7 +157,7 @@ class Head(ABC):
         return None
 
     def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
-        """Reduce the validation rows to what is enough for choosing an epoch."""
+        """Reduce the validation rows to those that are needed to choose an epoch."""
         return validation
 
     def count_rows(self, split: LabeledSplit) -> int:
@@ -169,7 +169,7 @@ class Head(ABC):
         return len(split)
 
     def count_written(self, split: LabeledSplit) -> int:
-        """Return about how many tokens predicting a split writes one after the other; a batch counts once."""
+        """Return about how many decoding steps the predictions of a split take."""
         return 0
 
     @abstractmethod
@@ -234,10 +234,10 @@ class FeatureNetwork(Network):
         raise NotImplementedError(type(self).__name__)
 
     def start(self, train: LabeledSplit) -> None:
-        """Prepare the new weights of a head of transformers before training."""
+        """Initialize the new weights of a head of transformers before training."""
 
     def add_layers(self, features: Features, train: LabeledSplit) -> None:
-        """Put new layers on the features of the model, which are standardized by the first training rows."""
+        """Add new layers to a model. They read its features, standardized by the first training rows."""
         from hf_emms.heads.modules import Standardize
 
         first = self.first_features(features, train)

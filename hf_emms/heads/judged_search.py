@@ -71,7 +71,7 @@ def judgments_of(split: LabeledSplit) -> np.ndarray:
 
 
 def relevant_of(split: LabeledSplit) -> np.ndarray:
-    """Return the judgments with a positive grade, int64 (R, 3), sorted by row, with the highest grades first."""
+    """Return the relevant documents of each query, int64 (R, 3): row, document and grade."""
     judgments = judgments_of(split)
     relevant = judgments[judgments[:, 2] > 0]
     return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]

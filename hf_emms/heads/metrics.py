@@ -83,7 +83,7 @@ def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> 
 
 
 def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two arrays of class names (n,), or of 0 and 1 (n, C) if rows have several classes."""
+    """Convert predictions and references to arrays that scikit-learn can compare."""
     if not have_several(references):
         return np.array(predictions), np.array(references)
     from sklearn.preprocessing import MultiLabelBinarizer  # type: ignore[import-untyped]

@@ -97,7 +97,7 @@ def load_with_head(spec: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, 
 
 
 class ModelWithLoss(nn.Module):
-    """A model of transformers whose loss a head computes."""
+    """A model of transformers whose loss is computed by a head of hf_emms."""
 
     accepts_loss_kwargs = False
 

@@ -81,7 +81,7 @@ def _byte_counts(texts: Sequence[tuple[str, float]]) -> np.ndarray:
 
 
 def rows_at_a_time(longest: int, vocabulary: int | None) -> int:
-    """Return how many rows of at most `longest` tokens have logits that fit into memory together."""
+    """Return how many rows fit into memory with their logits, for rows of `longest` tokens."""
     return max(1, MAX_LOGITS // (longest * (vocabulary or 1)))
 
 
@@ -104,7 +104,7 @@ class ResponseNetwork(Network):
         return self.model.model
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
-        """Return a row per response."""
+        """Return a row for each response of a split."""
         return self.labeled(self._responses(split).responses)
 
     def labeled(self, responses: Sequence[Response]) -> BatchedRows:

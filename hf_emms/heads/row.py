@@ -38,7 +38,7 @@ _POOLER_SCALE = 0.3
 
 @dataclass(frozen=True)
 class RowOutputs:
-    """The outputs of a head and their meaning.
+    """How many outputs a head has, and what they mean.
 
     Attributes:
         count: The number of outputs per row, C.
@@ -174,7 +174,7 @@ class NumberHead(NumberAnswers, RowHead):
 
 
 def weight_table(rows: Sequence[Sequence[tuple[str, float]]], names: Sequence[str]) -> Tensor:
-    """Return the weight of each of C names in each of n rows, float32 (n, C). Other names are ignored."""
+    """Return the weight of each class in each row, float32 (n, C). Unknown classes are ignored."""
     import torch
 
     number_of = {name: number for number, name in enumerate(names)}
@@ -196,7 +196,7 @@ def class_config(classes: Sequence[str]) -> dict[str, Any]:
 
 
 def numbers_of(sample: LabeledSample) -> list[list[float]]:
-    """Return the original numbers of the U labels, P each."""
+    """Return the original numbers of the U distinct labels."""
     if sample.label_values is None:
         raise EmmsError("labels-not-numbers", f"the labels of {sample.dataset!r} are not numbers")
     values: list[list[float]] = sample.label_values.tolist()
@@ -289,7 +289,7 @@ class RowNetwork(FeatureNetwork):
 
 
 def _pooler_without_weights(model: nn.Module, head: frozenset[str]) -> nn.Linear | None:
-    """Return the square layer before the classifier that had no weights, or None."""
+    """Return the pooler layer of a model if the checkpoint has no weights for it, else None."""
     from torch import nn
 
     names = {name.rpartition(".")[0] for name in head if name.startswith(f"{model.base_model_prefix}.")}

@@ -82,7 +82,7 @@ def _whole_texts(split: LabeledSplit) -> list[str]:
 
 
 class _RowWindow(NamedTuple):
-    """A window of a row, with the row's second text and the characters that each of its tokens covers."""
+    """A window of a row, with the characters that each of its tokens covers."""
 
     row: int
     window: Window

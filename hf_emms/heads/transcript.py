@@ -190,7 +190,7 @@ def _new_vocabulary(letters: Sequence[str]) -> Any:
 
 
 def _case_of(tokenizer: Any) -> Callable[[str], str]:
-    """Return the conversion to upper case if a vocabulary has no lower case."""
+    """Return the function that converts text to the case of a vocabulary."""
     numbers = tokenizer.get_vocab()
     return str.upper if "E" in numbers and "e" not in numbers else str
 

@@ -81,7 +81,7 @@ class WordsHead(FeatureHead):
         return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
 
     def output_references(self, train: LabeledSplit) -> Sequence[Any]:
-        """Return a text without words that has all tags of the training rows."""
+        """Return a row that has all tags of the training rows, but no words."""
         return [TaggedText((), train.classes(tag for _, tags in train.references for tag in tags))]
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:

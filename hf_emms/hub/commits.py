@@ -119,7 +119,7 @@ def _until_committed(commit: Callable[[Api], Outcome], id: str, kind: Kind, trie
 
 
 class _Branch:
-    """A branch or pull request, at the commit that it has now."""
+    """A branch or pull request at its current commit."""
 
     def __init__(self, api: Api, id: str, kind: Kind, ref: str) -> None:
         self._api, self._id, self._kind, self._ref = api, id, kind, ref

@@ -139,7 +139,7 @@ class SoundReader:
         return inputs
 
     def parts_of(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Split a clip into as few equal parts as the checkpoint can read."""
+        """Split a long clip into equal parts that the checkpoint can read."""
         return np.array_split(samples, -(-len(samples) // self.part))
 
     def size_of(self, samples: int) -> float:

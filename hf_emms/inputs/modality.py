@@ -133,7 +133,7 @@ class Modality:
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
 
     def instructed(self, content: Any, instruction: Instruction) -> Any:
-        """Add the instruction of a task to content, if checkpoints of this modality follow instructions."""
+        """Add the task's instruction to an input, for checkpoints that follow instructions."""
         return content
 
     def check(self, content: Any) -> None:
@@ -148,7 +148,7 @@ class Modality:
         return None
 
     def collect(self, contents: Sequence[Any]) -> Sequence[Any]:
-        """Return distinct contents as the sequence that checkpoints read."""
+        """Combine distinct contents into the sequence that checkpoints read."""
         return list(contents)
 
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:

@@ -58,7 +58,7 @@ class Window(NamedTuple):
 
 
 class SpanWindow(NamedTuple):
-    """A window with the spans that are read in it.
+    """A window with the spans whose features are read from it.
 
     Attributes:
         window: The window.
@@ -153,7 +153,7 @@ class TextPairReader:
     def place(
         self, first: Sequence[int], second: Sequence[int], offsets: Sequence[Run], spans: Sequence[Run]
     ) -> list[SpanWindow]:
-        """Return the windows in which spans are read, which are characters of the second text.
+        """Return the windows from which the features of spans are read.
 
         `offsets` are the characters of its tokens.
         """
@@ -182,7 +182,7 @@ class TextPairReader:
         return self._pad_marks(windows, (0, 1, 0, 2, 0))
 
     def _pad_marks(self, windows: Sequence[Window], marks: tuple[int, ...]) -> Tensor:
-        """Return the mark of each token's piece, int64 (b, T)."""
+        """Return which piece of the pair each token belongs to, int64 (b, T)."""
         lengths = (list(map(len, self._pieces(window))) for window in windows)
         return self.text.pad_numbers([np.repeat(marks, row).tolist() or [0] for row in lengths])
 
@@ -217,7 +217,7 @@ def truncate_longest(first: list[int], second: list[int], capacity: int) -> tupl
 
 
 def tokens_of(span: Run, edges: np.ndarray) -> Run:
-    """Return the run of tokens that covers a span of characters, or the nearest token if none does.
+    """Return the tokens that cover a span of characters. If none does, return the nearest token.
 
     `edges` are the first characters and the ends of T tokens, int64 (T, 2).
     """
@@ -359,7 +359,7 @@ class SpanFeatures(FeatureReader):
 
 
 def _pad_runs(runs: Sequence[Sequence[Run]]) -> Tensor:
-    """Return the runs of each window, int64 (b, S, 2), padded with −1."""
+    """Return the token ranges of each window's spans, int64 (b, S, 2), padded with −1."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -367,7 +367,7 @@ def _pad_runs(runs: Sequence[Sequence[Run]]) -> Tensor:
 
 
 def _means_of_runs(model: Any, states: States) -> Callable[[Inputs], Tensor]:
-    """Return the function to the mean of the token states of each run, (b · S, D)."""
+    """Return a function that computes the mean token state of each span."""
 
     def function(inputs: Inputs) -> Tensor:
         from hf_emms.features.reductions import run_means

@@ -55,7 +55,7 @@ COLUMN_FLAGS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """The places that use a setting, and its allowed values."""
+    """A setting: its allowed values, and the interfaces and records that use it."""
 
     default: Any  # `MISSING` if it has none
     help: str
@@ -108,7 +108,7 @@ def _seed() -> Any:
 
 
 class OptionsPart:
-    """The settings of one kind of work. Each value is checked when the part is made."""
+    """The base class of a group of settings, which checks their values."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every part is a dataclass

@@ -41,7 +41,7 @@ class DatasetPreset:
     verified: bool = False
 
     def sources(self) -> Iterator[DatasetPreset]:
-        """Yield this preset, then a copy per fallback repository, in the order to try them."""
+        """Yield this preset, then a copy for each fallback repository."""
         yield self
         for other in self.fallbacks:
             # Another repository does not have the pinned commit.

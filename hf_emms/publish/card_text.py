@@ -109,7 +109,7 @@ def _sentence(entry: Entry) -> str:
 
 
 def _no_rank(entry: Entry) -> str:
-    """Return why the ranks of an entry mean nothing; empty if they do."""
+    """Return why the ranks of an entry have no meaning. Empty if they have one."""
     if entry.verdict.outcome is not None:
         return ""
     reasons = {"nothing explained": "has features that predict the labels", "no head": "can be fine-tuned"}
@@ -215,7 +215,7 @@ def _no_comment(line: str) -> str:
 
 
 def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
-    """Return the text of a cell, with non-breaking spaces between a number and its error."""
+    """Return the text of a table cell that keeps a number and its error on one line."""
     return markdown_text(column.text(ranking, row)).replace(" ", "\u00a0")
 
 

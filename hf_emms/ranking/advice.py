@@ -81,7 +81,7 @@ def _budget(result: FineTuned) -> str:
 
 
 def _nothing_learnt(results: Sequence[FineTuned]) -> str:
-    """Return the sentence for fine-tunings that are all not significantly above the baseline."""
+    """Return a sentence if no fine-tuned checkpoint is significantly above the baseline."""
     best = results[0]
     scores = ", ".join(format_measured(result.metric, result.value) for result in results)
     sentence = f"Fine-tuning did not beat the baseline: {metric_title(best.metric)} {scores}, {_budget(best)}"
@@ -97,7 +97,7 @@ def _baseline(result: FineTuned) -> str:
 
 
 def caveats(ranking: RankingData) -> list[str]:
-    """Return sentences that question the first place: a baseline that is as good, or the first of another order."""
+    """Return reasons to doubt the first place, such as a baseline that is as good."""
     estimator, rows = ranking.estimators[0], comparable(ranking)
     if not rows or ranking.fine_tuned:
         return []
@@ -179,7 +179,7 @@ def _ahead(ranking: RankingData, decision: Verdict, best: Row, second: Row) -> s
 
 
 def _direct(ranking: RankingData, best: Row) -> str:
-    """Return the direct measure of a checkpoint, and of the best checkpoint by this measure; empty without one."""
+    """Return the checkpoint's score by an estimator that ran it, compared with the best such score."""
     estimator = direct_measure(ranking)
     leader = best_by(estimator, comparable(ranking))
     if estimator is None or leader is None:
@@ -192,7 +192,7 @@ def _direct(ranking: RankingData, best: Row) -> str:
 
 
 def _left_out(ranking: RankingData, best: Row) -> str:
-    """Return which checkpoints of the same or a better rank cannot be fine-tuned; empty if there are none."""
+    """Name the checkpoints with a better or equal rank that cannot be fine-tuned."""
     rows = [
         row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or math.inf)
     ]
@@ -200,7 +200,7 @@ def _left_out(ranking: RankingData, best: Row) -> str:
 
 
 def _nothing_explained(ranking: RankingData) -> str:
-    """Return that no estimate is above its own noise, and possible reasons."""
+    """Return a sentence if no estimate is above its own noise, with possible reasons."""
     best = ranking.row(verdict(ranking).first[0])
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     sentence = (
@@ -219,7 +219,7 @@ def _nothing_explained(ranking: RankingData) -> str:
 
 
 def _choice(ranking: RankingData, row: Row) -> str:
-    """Return which checkpoint of a shared first rank to take, and whether it is the smallest of them."""
+    """Choose a checkpoint among those that share the first rank, and return whether it is the smallest."""
     is_smallest = row.parameters is not None and row is smallest_of(ranking.rows_of(verdict(ranking).first))
     by_size = is_smallest and direct_measure(ranking) not in row.scores
     return "the smallest, " * by_size + label_with_size(row)
@@ -282,7 +282,7 @@ def _rows(ranking: RankingData) -> tuple[int, int | None]:
 
 
 def _obstacle(ranking: RankingData, score: Score, *, are_equal: bool) -> str | None:
-    """Return why more rows than those of a score do not help, or None."""
+    """Return why more rows would not help to separate checkpoints, or None."""
     limit = score.details.get("row_limit")
     if SMALLEST_GAP in score.details:
         smallest = ScoreFormatter(ranking, ranking.estimators[0]).format(score.details[SMALLEST_GAP])

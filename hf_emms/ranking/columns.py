@@ -135,7 +135,7 @@ class ScoreFormatter:
         return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
 
     def unit_of(self, score: Score) -> float:
-        """Return by how much the shown number changes if the stored score changes by 1, without sign."""
+        """Return how much the shown number changes if the stored score changes by 1."""
         if self.explains:
             stderr = self.number(score).stderr
             return stderr / score.stderr if stderr and score.stderr else 1.0
@@ -456,7 +456,7 @@ def score_columns(estimators: Sequence[str], with_stderr: Collection[str]) -> li
 
 
 def _shown_scores(ranking: RankingData) -> list[TableColumn]:
-    """Return the columns of estimators for people: R² of EMMS, else the score. The first has its standard error."""
+    """Return the score columns of tables for people. The first has its standard error."""
     columns = []
     for name in ranking.estimators:
         first, shown = name == ranking.estimators[0], ScoreFormatter(ranking, name)

@@ -21,7 +21,7 @@ ENCODERS = ("sentence-transformers/all-MiniLM-L6-v2",)
 
 
 class GapLine(NamedTuple):
-    """A line: points for equal scores, and points per unit of difference."""
+    """A linear estimate of points from a difference of scores."""
 
     equal: float
     slope: float
@@ -31,7 +31,7 @@ class GapLine(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How many points a better score was worth at a budget: the 10th, 50th and 90th percentile of pairs of checkpoints.
+    """How a difference of scores translates to points after fine-tuning, by percentile.
 
     It applies to these tasks only.
     """
@@ -91,7 +91,7 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
 
 
 def at_stake(ranking: RankingData, budget: str = "quick") -> ExpectedGap | None:
-    """Return how far the last checkpoint is expected to trail the first; None if `expected_gap` is empty."""
+    """Return the expected gap between the first and the last checkpoint, or None."""
     return next(reversed(expected_gap(ranking, budget)), None)
 
 

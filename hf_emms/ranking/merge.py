@@ -90,7 +90,7 @@ def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Enc
 
 
 def _results(ranking: R) -> R:
-    """Return the ranking without times and other fields that differ between equal runs."""
+    """Return the results of a ranking without fields that differ between equal runs, such as times."""
     return msgspec.structs.replace(
         ranking,
         created="",

@@ -53,7 +53,7 @@ class PublishedValue(NamedTuple):
 
 
 def with_static_order(ranking: R) -> R:
-    """Return the ranking with the published values of its checkpoints on the Hub.
+    """Add the published benchmark values of checkpoints to a ranking.
 
     Values of two tables cannot be compared. If a task has several tables, the one with the most checkpoints counts. If
     no table contains two of the checkpoints, no row has a value.

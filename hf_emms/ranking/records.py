@@ -429,7 +429,7 @@ def is_commit(revision: str | None) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON can store: NumPy scalars and arrays unpacked, NaN and infinities as None."""
+    """Convert a value so that JSON can store it. NaN and infinities become None."""
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -130,7 +130,7 @@ def _static_first(ranking: RankingData, first: Sequence[Row]) -> str | None:
 
 
 def comparable(ranking: RankingData) -> list[Row]:
-    """Return the scored rows whose checkpoints can be fine-tuned, ranked among themselves."""
+    """Return the scored rows that can be fine-tuned, with ranks among themselves."""
     scored = [row for row in ranking.rows if row.rank is not None]
     rows = [row for row in scored if row.no_head is None]
     return rows if len(rows) == len(scored) else list(ranked(rows, ranking.estimators[0]))
@@ -159,7 +159,7 @@ def explains(row: Row, estimator: str) -> bool:
 
 
 def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
-    """Return the row with the best score by an estimator; None if no row has a score."""
+    """Return the row with the best score by an estimator, or None."""
     scores = [(row.scores[estimator].value, row) for row in rows if estimator in row.scores] if estimator else []
     return max(scores, key=itemgetter(0), default=(0.0, None))[1]
 

@@ -24,7 +24,7 @@ _SECONDS_PER_CHARACTER, _SECONDS_PER_PAIR = 9e-8, 1.5e-8
 
 
 def bm25_row(sample: Sample, options: ScoringOptions, cache: Cache) -> Row | None:
-    """Return the row of BM25 on a search, without a rank; None if no estimator scores ranks of documents."""
+    """Return the row of BM25 for a search, or None if no estimator can score ranks of documents."""
     names = _estimators(options)
     if not names:
         return None

@@ -193,7 +193,7 @@ def confirmed(ranking: Ranking, session: Session) -> Ranking:
 
 @contextmanager
 def training_in_worker(splits: Splits) -> Iterator[TrainOnce]:
-    """Yield a function that trains a run in the worker process, on the same splits for all runs."""
+    """Yield a function that trains runs in the worker process."""
     with TemporaryDirectory(prefix="hf-emms-", ignore_cleanup_errors=True) as folder:
         path = Path(folder, "splits")
         path.write_bytes(pickle.dumps(splits))

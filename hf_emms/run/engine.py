@@ -55,7 +55,7 @@ def run_checkpoints(inputs: EngineInput) -> Generator[Row, None, None]:
 
 
 class _Running(ExitStack):
-    """Passes events on to a receiver, and remembers the checkpoint that is running."""
+    """Pass events on to a receiver, and remember which checkpoint is running."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineInput:
-    """Checkpoints, the sample that they run on, and how.
+    """What the engine needs to run checkpoints: the sample, its labels and the options.
 
     Attributes:
         checkpoints: Name in the ranking → its feature spec, in the order of the plan.
@@ -137,7 +137,7 @@ def _computed(
 
 
 class _Clock:
-    """Separates the time for loading from the time for inputs. The first batch takes longer than others."""
+    """Measure loading separately from reading inputs. The first batch takes longer than others."""
 
     def __init__(self, on_inputs: Callable[[int], None], now: Callable[[], float] = time.perf_counter) -> None:
         self._on_inputs, self._now, self._started = on_inputs, now, now()
@@ -154,7 +154,7 @@ class _Clock:
 
     @property
     def loading(self) -> float:
-        """The seconds until the checkpoint was loaded, with what its first batch took longer than the others."""
+        """The seconds of loading the checkpoint, including the extra time of its first batch."""
         (first, until_first), (inputs, total) = self._batches[1], self._batches[-1]
         if 2 * first > inputs:
             return self._loaded

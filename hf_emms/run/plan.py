@@ -300,7 +300,7 @@ def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple
 
 
 def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool:
-    """Return whether the options alone imply that encoders will embed label texts."""
+    """Return whether it is certain before reading the dataset that label texts will be embedded."""
     name = options.task or (preset.task if preset else None)
     if name is None:
         return False
@@ -383,7 +383,7 @@ def _resolved(id: str, options: Options, task: Task) -> Candidate:
 
 
 def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
-    """Return a call's result, or a failed row if the checkpoint that it loads, runs or scores raises an error."""
+    """Call a function. If the checkpoint raises an error, return a failed row instead of a result."""
     try:
         with checkpoint_errors():
             return call()

@@ -74,7 +74,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per input by the size of a checkpoint, by a rule of thumb.
+    """An estimate of the seconds per input, by the size of a checkpoint.
 
     Attributes:
         seconds_per_parameter: In addition to `_INPUT_SECONDS`. Token embeddings do not count.
@@ -346,7 +346,7 @@ def _too_full(costs: Mapping[Repo, Cost]) -> Iterator[str]:
 
 
 def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
-    """Return the cost of fine-tuning if the largest checkpoints are the best, as text."""
+    """Describe the cost of fine-tuning in the worst case: the largest checkpoints are the best."""
     from hf_emms.features.device import choose_device
 
     options, session, task = plan.options, plan.session, plan.sample.task

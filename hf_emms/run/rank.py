@@ -262,7 +262,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
 
 
 def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:
-    """Return why an estimator orders the rows, and its training rows if they are few."""
+    """Return why an estimator orders the rows."""
     reason = estimator.reason
     trained = [
         row.scores[estimator.name].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None

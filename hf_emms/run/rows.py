@@ -143,7 +143,7 @@ def scoring_inputs(
     model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
-    """Return the inputs of estimators. Features are float32 (M, D1), or None if no estimator needs them."""
+    """Combine features, labels and the checkpoint into the inputs of estimators."""
     sample, labels, estimators = inputs.sample, inputs.labels, inputs.estimators
     if features is None:
         return ScoringInputs(Moments.like(labels, 1), model=model)
@@ -210,7 +210,7 @@ def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> Estima
 
 
 def truncated_scores(inputs: ScoringInputs, estimator: Estimator) -> dict[str, float]:
-    """Return number of dimensions → score of a search that uses only so many columns of the embeddings."""
+    """Score a search with truncated embeddings: number of dimensions → score."""
     search = inputs.search
     return {
         str(width): float(estimator.score(replace(inputs, search=search.truncated(width))).value)

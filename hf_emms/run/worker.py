@@ -217,7 +217,7 @@ def _reason(code: int | None) -> str:
 
 @contextmanager
 def _without_main_module() -> Iterator[None]:
-    """Keep multiprocessing from importing the user's script again, which would need a main guard."""
+    """Keep the worker from importing the user's script again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

@@ -72,7 +72,7 @@ def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
-    """Return the score at weights (K,) of the label embeddings, from cross-residuals (F, K, K) per filled fold."""
+    """Return the held-out score for given weights (K,) of the label embeddings."""
     losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may make them negative
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
     per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2
@@ -114,7 +114,7 @@ def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
 def _explained(
     statistics: Standardised, fold: Fold, solution: np.ndarray, ridge: float, *, overwrite: bool = False
 ) -> np.ndarray:
-    """Return the part of a fold's label products that a solution W explains: WᵀV + VᵀW − WᵀSW, (K, K).
+    """Return how much of a fold's label products a ridge solution explains, (K, K).
 
     S = X_fᵀX_f and V = X_fᵀZ are the products of the fold. `overwrite` reuses the memory of V.
     """
@@ -173,7 +173,7 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
 
 
 def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], size: int) -> int:
-    """Return an index in 0..size-1 with a small loss, starting from the minimum of a coarse loss.
+    """Search the index with the least loss in two steps: coarse, then fine.
 
     The coarse loss of its two neighbours decides the direction.
     """

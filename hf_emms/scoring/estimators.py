@@ -122,7 +122,7 @@ class Estimator:
 
 
 class EstimatorList(tuple[Estimator, ...]):
-    """The estimators of a ranking, the first of which orders it, and what they need together."""
+    """The estimators of a ranking. The first one orders the rows."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class EstimatorList(tuple[Estimator, ...]):
 
     @property
     def needs(self) -> Set[Need]:
-        """What at least one of them needs, see `Estimator`."""
+        """All needs of these estimators, see `Estimator`."""
         return frozenset[Need]().union(*(estimator.needs for estimator in self))
 
     @property
@@ -173,7 +173,7 @@ def score(
 
 
 def _with_notes(name: str, score: Score, inputs: ScoringInputs) -> EmmsResult:
-    """Return the score of an estimator of EMMS as its result, with notes about the rows."""
+    """Convert the score of an EMMS method to an `EmmsResult` with notes."""
     moments, constant = inputs.moments, inputs.statistics.constant_columns
     held_out, filled = name in ("emms", "emms_knn"), len(inputs.statistics.filled)
     notes = []

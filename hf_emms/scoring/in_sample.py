@@ -108,13 +108,13 @@ def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **det
 
 
 def _explained(statistics: Standardised) -> np.ndarray:
-    """Return B, (K, K): inner products of the label embeddings projected on the columns of X."""
+    """Return the inner products (K, K) of the label embeddings, projected on the features."""
     whitened = whiten(statistics)
     return statistics.basis.inner(whitened, whitened)
 
 
 def whiten(statistics: Standardised) -> np.ndarray:
-    """Return L⁻¹XᵀY with XᵀX = LLᵀ. As in a pseudo-inverse, directions that are only rounding noise are left out.
+    """Return L⁻¹XᵀY with XᵀX = LLᵀ, without directions that are only rounding noise.
 
     The precision is the input's if XᵀX is well conditioned, else float64.
     """

@@ -102,7 +102,7 @@ class LabelTable:
         return replace(self, codes=self.codes[rows])
 
     def basis(self) -> LabelBasis:
-        """Return the cheaper basis: texts if they are classes or fewer than the label columns, else columns."""
+        """Return the cheaper basis of sums: distinct texts, or label columns."""
         by_text = not self.dense and (self.categorical or self.n_texts <= sum(self.widths))
         return TextBasis(self.tables) if by_text else ColumnBasis(self.widths)
 
@@ -301,7 +301,7 @@ class ColumnBasis(_Basis):
 
 
 class TextBasis(_Basis):
-    """y contains the indicators of U texts: q = U. It has the same methods as `ColumnBasis`."""
+    """The basis of U distinct texts: y has an indicator per text. It has the same methods as `ColumnBasis`."""
 
     by_text = True
 

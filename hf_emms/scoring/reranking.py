@@ -17,7 +17,7 @@ _EQUAL = 1e-5
 
 
 def drawn_queries(groups: np.ndarray) -> np.ndarray:
-    """Draw the queries to score, int64 (q,), in their order. All checkpoints get the same.
+    """Choose which queries are scored, int64 (q,). The choice is the same for all checkpoints.
 
     `groups` has the group of each query, uint64 (Q,).
     """

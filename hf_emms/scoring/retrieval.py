@@ -130,7 +130,7 @@ def leave_out(scores: np.ndarray, judgments: np.ndarray, first_query: int, first
 def _prepared(
     queries: np.ndarray, documents: np.ndarray, centre: np.ndarray, similarity: Similarity
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Transform queries (b, D) and documents (m, D) so that inner products, or L1 distances, order as the similarity.
+    """Transform embeddings so that inner products or L1 distances give the same order as the similarity.
 
     The results are float64, since cosines of similar documents may differ by less than float32 can represent. Euclidean
     distances order as q·d − |d|²/2, which is most precise around the centre of the documents.
@@ -159,7 +159,7 @@ def _paired_scores(queries: np.ndarray, documents: np.ndarray, similarity: Simil
 
 
 def _tolerances(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
-    """Return how much the rounding of its document changes the score of each of n queries with a document, (n,).
+    """Return how much rounding can change the score of each of n pairs, (n,).
 
     It is the length of the document, times the norm of the score's gradient with respect to the document, times the
     relative error. For a cosine, this is the sine times the error: small if the query is similar to the document.

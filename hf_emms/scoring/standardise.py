@@ -21,7 +21,7 @@ from hf_emms.scoring.sums import Examples, Sums
 
 @dataclass(frozen=True)
 class FoldStats:
-    """Scales of c columns of features or labels, and their sums over a fold (the test rows)."""
+    """Scales of the columns of features or labels, and the columns' sums over one fold."""
 
     scale: np.ndarray  # 1 / standard deviation
     test_sum: np.ndarray  # of the standardised test rows
@@ -38,7 +38,7 @@ class FoldStats:
 
 @dataclass(frozen=True)
 class Split:
-    """Products (D, c) over a fold's test rows and over its training rows, about the training mean, divided by N."""
+    """Products of one fold's test rows and of its training rows, divided by N."""
 
     test: np.ndarray
     train: np.ndarray

@@ -39,7 +39,7 @@ class Examples:
 
 
 def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
-    """Return the sorted positions of the `count` smallest keys (n,)."""
+    """Return the positions of the `count` smallest keys, sorted."""
     if len(keys) <= count:
         return np.arange(len(keys))
     return np.sort(np.argpartition(keys, count - 1)[:count])

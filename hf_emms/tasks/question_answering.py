@@ -35,7 +35,9 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Return spans of contexts, labelled as answer or not, and facts; None instead of spans to rank by texts.
+    """Return spans of the contexts, each labelled as answer or not.
+
+    Returns None instead of spans if texts have to be ranked. Also returns facts for the preview.
 
     Uses spans if half of the answers are in their contexts. A question without an answer gets other spans only. All
     checkpoints get the same spans.
@@ -99,7 +101,7 @@ def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) 
 
 
 def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
-    """Return all spans with the word count of the given one that neither overlap nor repeat a taken span.
+    """Return other spans of a text with the same number of words as an answer.
 
     Words end before punctuation, as answers do. Otherwise the end of a span would reveal whether it is an answer.
     """
@@ -139,7 +141,7 @@ def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
 
 
 def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
-    """Return the chosen answers of a question; by default the most frequent, because spans have no mean."""
+    """Choose the answers of a question that become rows. By default, this is the most frequent one."""
     if options.references == "all":
         return sorted(set(answers))
     if options.references == "first":

@@ -229,7 +229,7 @@ IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png"
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return Gaussian bumps (U, C) of values (U,) around increasing centres (C,), as wide as their gaps."""
+    """Return radial basis functions (U, C) of values (U,) around centres (C,)."""
     widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 

@@ -96,7 +96,7 @@ def spans_by_character(example: Example) -> dict[int, Span]:
 
 
 def words_in_spans(example: Example) -> list[TaggedWord]:
-    """Return the words of a text with BIO tags from its labelled spans. A span may end inside a word."""
+    """Convert labelled spans of a text to words with BIO tags."""
     span_of = spans_by_character(example)
     words, before = [], None
     for match in _WORD.finditer(example.contents[-1]):

@@ -300,7 +300,7 @@ def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None
 
 
 def _blocks(y: np.ndarray) -> list[np.ndarray]:
-    """Return label embeddings (b, D2) or (b, K, D2) as K arrays (b, D2)."""
+    """Split label embeddings into one array (b, D2) per encoder."""
     return [y] if y.ndim == 2 else [y[:, k] for k in range(y.shape[1])]
 
 
@@ -322,7 +322,7 @@ def _to_numpy(column: pa.Array) -> np.ndarray:
 
 
 def _layout(x: np.ndarray, y: np.ndarray) -> str:
-    """Return the properties that all batches must share: D1, and type and shape of the references."""
+    """Return what all batches must have in common: the feature width and the type of references."""
     if y.ndim == 1:
         return f"D1={x.shape[1]} and {'texts' if y.dtype == object else 'class ids'}"
     return f"D1={x.shape[1]}, K={len(_blocks(y))}, D2={y.shape[-1]}"
