@@ -125,41 +125,6 @@ def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, board):
     assert "ranking=image%2Ffood" in page.url
 
 
-FOOD = "task=image-classification&ranking=image%2Ffood"
-
-
-def test_rows_are_sorted_and_searched_and_the_filters_of_an_address_answered(show):
-    page = show(FOOD)
-    expect(checkpoints(page)).to_have_text(["org/close", "org/best", "org/worse", "org/small"])
-    params = page.get_by_role("columnheader", name="Params")
-    params.get_by_role("link").click()
-    smallest_first = ["org/small", "org/best", "org/worse", "org/close"]
-    expect(checkpoints(page)).to_have_text(smallest_first)
-    expect(params).to_have_attribute("aria-sort", "ascending")
-    params.get_by_role("link").click()
-    expect(checkpoints(page)).to_have_text(smallest_first[::-1])
-    page.get_by_role("searchbox").fill("small | worse")
-    shown = checkpoints(page).filter(visible=True)
-    expect(shown).to_have_text(["org/worse", "org/small"])
-    expect(page.locator("#emms-count")).to_contain_text("2 of 4 checkpoints")
-    answer = page.locator(".answer:visible")
-    expect(answer.locator("[data-slot=said]")).to_have_text(
-        " (85.0M parameters): explained 0.032 ± 0.001 of the variance"
-    )
-    page.reload()
-    expect(page.get_by_role("searchbox")).to_have_value("small | worse")
-    expect(shown).to_have_text(["org/worse", "org/small"])
-    start = page.url.partition("?")[0]
-    page.goto(f"{start}?ranking=image%2Ffood&max=1M&sort=parameters")
-    expect(shown).to_have_text(["org/small", "org/best"])
-    expect(answer).to_contain_text("Fine-tune org/best (309k parameters)")
-    expect(page.get_by_label("Parameters, at most")).to_have_value("1M")
-    page.get_by_role("link", name="clear filters").click()
-    expect(shown).to_have_count(4)
-    page.goto(f"{start}?tab=across&task=image-classification&q=s")
-    expect(shown).to_have_text(["org/close", "org/best", "org/worse", "org/small"])
-
-
 def test_the_home_page_is_searched_and_finds_every_checkpoint(show):
     page = show()
     datasets = page.locator(".home tbody tr").filter(visible=True)
