@@ -122,6 +122,7 @@ class Pool:
         page: The page of its table; None for docs/evidence.md, whose pools have more scores.
         file: The committed results.
         confirmed: Number of fine-tuned checkpoints in the page's regret.
+        published: Candidate → value that its authors published.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Pool:
     page: str | None = None
     file: str = ""
     confirmed: int = 3
+    published: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def results(self) -> Path:

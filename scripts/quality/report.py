@@ -358,8 +358,8 @@ def _ranked_by(targets: Sequence[TargetResult]) -> Ranked:
 
 
 def _source_accuracy(target: TargetResult) -> list[float] | None:
-    has_enough = len(set(target.candidates) & set(static_order.IMAGENET)) >= FEWEST
-    return [static_order.IMAGENET.get(name, 0.0) for name in target.candidates] if has_enough else None
+    has_enough = len(set(target.candidates) & set(IMAGES.published)) >= FEWEST
+    return [IMAGES.published.get(name, 0.0) for name in target.candidates] if has_enough else None
 
 
 def _quick(target: TargetResult) -> list[float] | None:

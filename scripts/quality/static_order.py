@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,28 +12,8 @@ from hf_emms.evaluation import over_targets
 from scripts.quality.pools import FEWEST, IMAGES, PAIRS_AND_WORDS, SEARCH, TEXTS, Pool
 from scripts.quality.results import TargetResult, confirmed, load, ordered_by
 
-# Top-1 accuracy on ImageNet as their authors published it, in points; other sources have none.
-IMAGENET = {
-    "mobilenet-v1-0.25": 41.5,
-    "mobilenet-v1-0.5": 59.1,
-    "mobilenet-v1-0.75": 67.2,
-    "mobilenet-v1-1.0": 70.9,
-    "mobilenet-v2-imagenet": 71.8,
-    "efficientnet-lite0": 75.1,
-    "efficientnet-lite1": 76.7,
-    "efficientnet-lite2": 77.6,
-}
-# Means over 14 datasets of sentences, and over 6 of semantic search, from docs/_static/html in
-# UKPLab/sentence-transformers@0027ac07.
-SENTENCES = {"mpnet": 69.57, "minilm-6-layers": 68.06, "paraphrase-minilm-3-layers": 62.29}
-SEMANTIC_SEARCH = {"mpnet": 57.02, "minilm-6-layers": 49.54, "paraphrase-minilm-3-layers": 39.19}
 # Other pools have at most one checkpoint with a published value per target.
-PUBLISHED: tuple[tuple[Pool, Mapping[str, float]], ...] = (
-    (IMAGES, IMAGENET),
-    (TEXTS, SENTENCES),
-    (PAIRS_AND_WORDS, SENTENCES),
-    (SEARCH, SEMANTIC_SEARCH),
-)
+PUBLISHED = (IMAGES, TEXTS, PAIRS_AND_WORDS, SEARCH)
 TWO, BOTH = "the estimate's best two, `--confirm 2`", "the static first and the estimate's first, `--confirm 2`"
 RULES = ("the static first", "the estimate's first", TWO, BOTH)
 DIFFERENCE = "difference of the last two"
@@ -44,7 +24,7 @@ HEAD = ("rule", *(title for half in HALVES for title in (f"{half}: has the best 
 Outcomes = dict[str, dict[str, np.ndarray]]
 
 
-def outcomes(pool: Pool, published: Mapping[str, float], budgets: Sequence[str], *, altered: bool) -> Outcomes:
+def outcomes(pool: Pool, budgets: Sequence[str], *, altered: bool) -> Outcomes:
     """Return the outcome of each rule on the targets that have two checkpoints with published values.
 
     Checkpoints without a published value are last in the static order. Without `altered`, checkpoints of other kinds
@@ -54,9 +34,9 @@ def outcomes(pool: Pool, published: Mapping[str, float], budgets: Sequence[str],
     by_target: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
     for target in (target for budget in budgets for target in load(pool, budget)):
         considered = target if altered else replace(target, only=real)
-        valued = [name for name in considered.candidates if name in published]
+        valued = [name for name in considered.candidates if name in pool.published]
         if len(target.candidates) >= FEWEST and len(valued) > 1:
-            static = max(valued, key=lambda name: published[name])
+            static = max(valued, key=lambda name: pool.published[name])
             by_target[target.name].append(_outcome(considered, static, ordered_by(considered, pool.estimators[0])))
     return {
         name: {rule: np.mean([outcome[rule] for outcome in of_target], axis=0) for rule in of_target[0]}
@@ -79,18 +59,18 @@ def groups() -> Iterator[tuple[str, Outcomes]]:
     """Yield title and outcomes of all pools together, then of each pool and budget."""
     for altered in (True, False):
         every: Outcomes = {}
-        for pool, published in PUBLISHED:
-            every |= outcomes(pool, published, [budget.name for budget in pool.budgets], altered=altered)
+        for pool in PUBLISHED:
+            every |= outcomes(pool, [budget.name for budget in pool.budgets], altered=altered)
         yield "all pools" if altered else "all pools, published checkpoints only", every
-    for pool, published in PUBLISHED:
+    for pool in PUBLISHED:
         for budget in pool.budgets:
-            if found := outcomes(pool, published, [budget.name], altered=True):
+            if found := outcomes(pool, [budget.name], altered=True):
                 yield f"{pool.title}, {budget.name}", found
 
 
 def rows(found: Outcomes) -> Iterator[tuple[str, ...]]:
     """Yield the row of each rule: means over the targets of each half, with intervals bootstrapped over targets."""
-    halves = {target.name: target.record["half"] for pool, _ in PUBLISHED for target in load(pool)}
+    halves = {target.name: target.record["half"] for pool in PUBLISHED for target in load(pool)}
     for rule in (*RULES, DIFFERENCE):
         cells = []
         for half in HALVES:
@@ -109,4 +89,4 @@ def _cell(values: Sequence[float], form: str) -> str:
 
 def count(found: Outcomes, half: str) -> int:
     """Return the number of targets of a half."""
-    return sum(target.record["half"] == half and target.name in found for pool, _ in PUBLISHED for target in load(pool))
+    return sum(target.record["half"] == half and target.name in found for pool in PUBLISHED for target in load(pool))
