@@ -381,7 +381,16 @@ def _means_of_runs(model: Any, states: States) -> Callable[[Inputs], Tensor]:
 # --- the modality -----------------------------------------------------------------------------------------
 
 
-class _TextPair(TokenizedModality):
+class TokenStates(TokenizedModality):
+    """Base class of modalities whose heads read the states of tokens."""
+
+    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
+        from hf_emms.features.pooling import token_states
+
+        return token_states(loaded.pooling)
+
+
+class _TextPair(TokenStates):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
@@ -398,11 +407,6 @@ class _TextPair(TokenizedModality):
         summary = "mean of the question's tokens and mean of the context's, read together"
         joined = JoinedLayers(layers, name, summary)
         return JointFeatures(loaded.model, reader, states, joined, lambda u, v: torch.cat([u, v], dim=1))
-
-    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
-        from hf_emms.features.pooling import token_states
-
-        return token_states(loaded.pooling)
 
 
 TEXT_PAIR = _TextPair(

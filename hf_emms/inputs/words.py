@@ -5,11 +5,10 @@ The state of a word is the state of its first token, as in token classification 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, special_tokens, text_reader
-from hf_emms.inputs.text_pair import SpanFeatures, TextPairReader
+from hf_emms.inputs.text import TEXT, TextReader, special_tokens, text_reader
+from hf_emms.inputs.text_pair import SpanFeatures, TextPairReader, TokenStates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,7 @@ def word_reader(text: TextReader) -> TextPairReader:
     return TextPairReader(text, before, (), after, first_tokens=True)
 
 
-class _Words(TokenizedModality):
+class _Words(TokenStates):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> SpanFeatures:
@@ -42,11 +41,6 @@ class _Words(TokenizedModality):
             return states(model, {**others, "places": inputs["runs"][..., 0]})
 
         return SpanFeatures(first_tokens, model, reader, states)
-
-    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
-        from hf_emms.features.pooling import token_states
-
-        return token_states(loaded.pooling)
 
 
 WORDS = _Words(
