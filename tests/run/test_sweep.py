@@ -145,7 +145,7 @@ def bomb() -> str:
         ("datasets: [{task: x}]", "has no name"),
         ("datasets: [{dataset: a, colour: red}]", "unknown argument 'colour'"),
         ("{datasets: [a], confirm: 3}", "confirm is not a setting"),
-        ("datasets: [{dataset: a, engine: jobs}]", "engine is not a setting"),
+        ("datasets: [{dataset: a, engine: jobs}]", "unknown argument 'engine'"),
         ("{datasets: [a], folds: many}", "folds is 'many'"),
         ("{datasets: [a], max_samples: false}", "max_samples is False"),
     ],
