@@ -20,8 +20,8 @@ INSTRUCTIONS = """\
 Rankings of pretrained checkpoints by how well they should fine-tune on a dataset, estimated without training.
 Call list_rankings for the datasets of a task. Call get_ranking for the checkpoints of one dataset, and report its
 answer and verdict: tied checkpoints differ by less than the noise. For a dataset that is not listed, call
-recommend_checkpoints for a shortlist and for the command that ranks it on the user's data. Scores of different
-rankings are not comparable.
+compare_datasets for the checkpoints that win most over all rankings of its task. Scores of different rankings are not
+comparable.
 """
 
 if os.environ.get("SPACES_ZERO_GPU"):

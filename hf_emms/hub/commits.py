@@ -22,7 +22,7 @@ FileReader = Callable[[str], bytes | None]
 Change = Callable[[FileReader], Mapping[str, bytes]]
 """Returns the new content of files by path. Called again if the repository has changed."""
 
-_MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*"]
+_MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def is_private(id: str, kind: Kind) -> bool:
 def upload_model(id: str, folder: Path, *, title: str) -> str:
     """Upload the folder of a checkpoint, and return the URL of the commit. A new repository is private.
 
-    Deletes the weights and evaluation results of an earlier model. Other files stay.
+    Deletes the weights of an earlier model. Other files stay.
     """
 
     def upload(api: Api) -> str:

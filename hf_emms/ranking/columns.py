@@ -134,13 +134,6 @@ class ScoreFormatter:
             return self._rounded(written.value)
         return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
 
-    def unit_of(self, score: Score) -> float:
-        """Return how much the shown number changes if the stored score changes by 1."""
-        if self.explains:
-            stderr = self.number(score).stderr
-            return stderr / score.stderr if stderr and score.stderr else 1.0
-        return self.quantity.error(score.value, 1e-6) / 1e-6
-
     def sentence(self, score: Score) -> str:
         """Return a description of a score: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
         return f"{self.title} {self.text(score)}{self.quantity.in_words}"
@@ -358,7 +351,6 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, optional=True),
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), optional=True),
     TableColumn("layer", ("text", "file"), optional=True),
-    TableColumn("n", ("file",), lambda ranking, row: None if row.error is not None else ranking.n, type=int),
     TableColumn("parameters", _EVERY, None, format_count, int, "params", {"dataset card": "parameters"}, importance=1),
     TableColumn("license", ("text", "file"), optional=True, importance=1),
     TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
@@ -421,7 +413,7 @@ COLUMNS: tuple[TableColumn, ...] = (
 )
 
 # Columns of files that come before the scores.
-_FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision", "n")
+_FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision")
 
 
 def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:

@@ -109,10 +109,7 @@ _FASHION = "task=image-classification&ranking=fashion"
 # Name → size and query of a page of the leaderboard.
 PAGES = {
     "leaderboard-home": ((1280, 700), ""),
-    "leaderboard-home-phone": ((390, 844), ""),
     "leaderboard-light": ((1280, 900), _FASHION),
-    "leaderboard-dark": ((1280, 900), f"{_FASHION}&__theme=dark"),
-    "leaderboard-phone": ((390, 844), _FASHION),
     "leaderboard-across": ((1280, 900), f"{_FASHION}&tab=across&scope=all"),
     "leaderboard-checkpoint": ((1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
 }

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-import shlex
-from itertools import combinations
 from typing import Any
 
 import msgspec
 
-from hf_emms.ranking import Ranking, Row, gain_and_stderr, is_ahead
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.advice import advice, recommendation
 from hf_emms.ranking.columns import ScoreFormatter
 from hf_emms.ranking.expected_gap import at_stake, gaps_in_words
 from hf_emms.ranking.verdict import verdict
-from leaderboard import lines, markup, selection, submit
+from leaderboard import lines, selection, submit
 from leaderboard.selection import View
 from leaderboard.store import Entry, Snapshot, Store
 
 ENDPOINTS = (
     "list_rankings",
     "get_ranking",
-    "compare_checkpoints",
-    "recommend_checkpoints",
     "compare_datasets",
     "validate_ranking",
 )
 _MOST = 1000
-_MOST_COMPARED = 50
 _UNKNOWN = float("inf")
 
 
@@ -135,61 +130,6 @@ class Endpoints:
         ]
         return {**head, "matching": len(passing), "rows": rows}
 
-    def compare_checkpoints(
-        self, ranking: str, checkpoints: list[str], limit: int = 20, offset: int = 0
-    ) -> dict[str, Any]:
-        """Compare pairs of checkpoints of a ranking: by how much one is better, and whether that is significant.
-
-        Args:
-            ranking: The id of a ranking, from list_rankings.
-            checkpoints: 2 to 50 names of checkpoints from get_ranking.
-            limit: Maximum number of pairs.
-            offset: Number of pairs to skip.
-
-        Returns:
-            The rows of the checkpoints, the number of matching pairs, and the pairs: better, other, difference, stderr
-            (of the paired differences over folds), significant (more than two standard errors) and folds (the
-            differences per fold).
-        """
-        entry, snapshot = self._known_ranking(ranking)
-        unknown = [name for name in checkpoints if all(row.checkpoint != name for row in entry.ranking.rows)]
-        if unknown:
-            raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking lists them")
-        if not 2 <= len(set(checkpoints)) <= _MOST_COMPARED:
-            raise ValueError(f"cannot compare {len(set(checkpoints))} checkpoints; pass 2 to {_MOST_COMPARED}")
-        every = lines.lines(entry.ranking, snapshot)
-        some = [line for line in every if line.row.checkpoint in checkpoints]
-        pairs = _pairs(entry.ranking, [line.row for line in some])
-        best = lines.best_of(entry.ranking, every)
-        return {
-            "dataset": entry.ranking.dataset,
-            "task": entry.ranking.task,
-            "rows": [lines.record(line, entry.ranking, best) for line in some],
-            "matching": len(pairs),
-            "pairs": pairs[max(0, offset) :][: _within_limits(limit)],
-        }
-
-    def recommend_checkpoints(
-        self, task: str, max_parameters: float = 0, license: str = "", limit: int = 5
-    ) -> dict[str, Any]:
-        """Answer "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
-
-        Args:
-            task: The Hub's task id, such as "image-classification".
-            max_parameters: Parameter budget, such as 100000000 for 100M; 0 for no limit.
-            license: Only checkpoints with this license, such as "apache-2.0"; empty for any.
-            limit: Maximum number of checkpoints.
-
-        Returns:
-            The shortlist, largest share of wins first (the mean share of the other checkpoints of a ranking that it
-            beats), and the command that ranks it on the user's dataset.
-        """
-        snapshot = self._known_task(task)
-        view = View(task=task, license=_one(license))
-        listed = _shortlist(view, snapshot, max_parameters)[: _within_limits(limit)]
-        command = _command(task, [each["checkpoint"] for each in listed]) if listed else ""
-        return {"task": task, "checkpoints": listed, "command": command}
-
     def compare_datasets(self, task: str, limit: int = 20, offset: int = 0) -> dict[str, Any]:
         """Compare checkpoints over all rankings of a task: the share of wins of each, and its rank in each ranking.
 
@@ -274,66 +214,6 @@ def _measure(ranking: Ranking) -> dict[str, Any]:
 
 def _learning_curve(row: Row) -> list[float]:
     return list(row.fine_tuned.learning_curve) if row.fine_tuned else []
-
-
-def _pairs(ranking: Ranking, rows: list[Row]) -> list[dict[str, Any]]:
-    """Compare all pairs of rows with scores, in the unit of the table, the better row first."""
-    estimator = ranking.estimators[0]
-    shown = ScoreFormatter(ranking, estimator)
-    scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
-    compared = []
-    for first, second in combinations(scored, 2):
-        better, other = first.scores[estimator], second.scores[estimator]
-        paired = zip(better.folds, other.folds, strict=True) if len(better.folds) == len(other.folds) else ()
-        gain, stderr = gain_and_stderr(better, other)
-        unit = shown.unit_of(better)
-        compared.append(
-            {
-                "better": first.checkpoint,
-                "other": second.checkpoint,
-                "difference": unit * gain,
-                "stderr": unit * stderr,
-                "significant": is_ahead(better, other),
-                "folds": [unit * (a - b) for a, b in paired],
-            }
-        )
-    return compared
-
-
-def _shortlist(view: View, snapshot: Snapshot, max_parameters: float) -> list[dict[str, Any]]:
-    """Return the checkpoints of a task that pass the view's filters, largest share of wins first."""
-    places: dict[str, list[tuple[Entry, lines.Line]]] = {}
-    for entry in snapshot.of_task(view.task):
-        for line in _within(lines.matching(lines.lines(entry.ranking, snapshot), view), max_parameters):
-            if line.row.rank is not None:
-                places.setdefault(line.row.checkpoint, []).append((entry, line))
-    listed = []
-    for name, won in snapshot.wins[view.task].items():
-        if name in places:
-            row, facts = places[name][0][1].row, places[name][0][1].facts
-            ranks = [
-                {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": line.row.rank, "tied": line.row.tied}
-                for entry, line in places[name]
-            ]
-            listed.append(
-                {
-                    "checkpoint": name,
-                    "revision": row.revision,
-                    "parameters": row.parameters,
-                    "license": facts.license,
-                    "library": facts.library,
-                    "downloads": facts.downloads,
-                    **won.as_data(),
-                    "rankings": ranks,
-                }
-            )
-    return listed
-
-
-def _command(task: str, checkpoints: list[str]) -> str:
-    """Return the command that ranks the Hub's checkpoints on the user's dataset."""
-    start = shlex.join(["hf-emms", "rank", "--dataset", "./my-dataset", "--task", task])
-    return " \\\n  ".join([start, *(f"--checkpoint {name}" for name in checkpoints if markup.is_id(name))])
 
 
 def _within_limits(limit: int) -> int:

@@ -121,7 +121,7 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line]) -> list[
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
 
     def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Column, CellOf]:
-        if name not in sorts(ranking) or name == "n":
+        if name not in sorts(ranking):
             return Column(title, css), cell
         hint = _HINTS.get(name, "")
         if name == "static" and ranking.static_table is not None:

@@ -16,8 +16,6 @@ from tests.helpers.rankings import example
 ENDPOINTS = {
     "list_rankings",
     "get_ranking",
-    "compare_checkpoints",
-    "recommend_checkpoints",
     "compare_datasets",
     "validate_ranking",
 }
@@ -34,8 +32,8 @@ def client(space):
 def test_only_the_named_endpoints_are_public_and_each_is_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {f"/{name}" for name in ENDPOINTS}
-    described = endpoints["/recommend_checkpoints"]
-    assert [one["parameter_name"] for one in described["parameters"]] == ["task", "max_parameters", "license", "limit"]
+    described = endpoints["/compare_datasets"]
+    assert [one["parameter_name"] for one in described["parameters"]] == ["task", "limit", "offset"]
 
 
 def test_rankings_are_listed_and_given(client):
@@ -54,22 +52,17 @@ def test_rankings_are_listed_and_given(client):
     assert best["rows"][0]["emms"] == example().row("org/best").scores["emms"].value
 
 
-def test_checkpoints_are_compared_in_pairs_and_pages(client):
-    names = ["org/worse", "org/best", "org/close"]
-    asked = {"ranking": "image/beans", "checkpoints": names, "api_name": "/compare_checkpoints"}
+def test_checkpoints_are_compared_over_the_datasets_of_a_task(client):
+    asked = {"task": "image-classification", "api_name": "/compare_datasets"}
     found = client.predict(**asked)
-    assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/close", "org/worse"]
-    assert [(pair["better"], pair["other"], pair["significant"]) for pair in found["pairs"]] == [
-        ("org/best", "org/close", False),
-        ("org/best", "org/worse", True),
-        ("org/close", "org/worse", True),
-    ]
-    assert found["pairs"][1]["folds"] == pytest.approx([0.22 / 0.62] * 3)  # in R², as the table is
+    assert found["matching"] == len(found["checkpoints"])
+    assert {"org/best", "org/close", "org/worse"} <= {one["checkpoint"] for one in found["checkpoints"]}
+    wins = [one["wins"] for one in found["checkpoints"]]
+    assert wins == sorted(wins, reverse=True)
     second = client.predict(**asked, limit=1, offset=1)
-    assert (second["matching"], second["pairs"]) == (3, found["pairs"][1:2])
-    for wrong, message in ((["org/best"], "pass 2 to 50"), (["org/best", "x"], "no checkpoint 'x'")):
-        with pytest.raises(Exception, match=message):
-            client.predict(**asked | {"checkpoints": wrong})
+    assert (second["matching"], second["checkpoints"]) == (found["matching"], found["checkpoints"][1:2])
+    with pytest.raises(Exception, match="image-classification"):
+        client.predict(**asked | {"task": "x"})
 
 
 def test_a_file_is_checked(client):
@@ -91,8 +84,8 @@ def test_an_agent_asks_over_mcp(space):
         ):
             server = await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            name = next(name for name in tools if name.endswith("recommend_checkpoints"))
-            arguments = {"task": "image-classification", "max_parameters": 100e6}
+            name = next(name for name in tools if name.endswith("get_ranking"))
+            arguments = {"ranking": "image/beans", "max_parameters": 100e6}
             return server, tools, name, await session.call_tool(name, arguments)
 
     with ThreadPoolExecutor(1) as thread:  # in this one the browser's event loop may be running
@@ -101,19 +94,19 @@ def test_an_agent_asks_over_mcp(space):
     assert server.serverInfo.name == "EMMS leaderboard"
     assert ENDPOINTS & set(re.findall(r"\w+", server.instructions)) >= {"list_rankings", "get_ranking"}
     assert all(tool.annotations.readOnlyHint for tool in tools.values())
-    assert "which pretrained checkpoint should I fine-tune" in tools[name].description
-    assert "100M" in json.dumps(tools[name].inputSchema)
+    assert "Tied checkpoints differ by less than the noise" in tools[name].description
+    assert "100000000" in json.dumps(tools[name].inputSchema)
     assert not answer.isError
     found = json.loads(answer.content[0].text)  # not Python's repr
-    assert [one["checkpoint"] for one in found["checkpoints"]] == ["org/best", "org/worse", "org/small"]
+    assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/small"]
 
 
 def test_the_endpoints_answer_in_plain_json(pages):
     found = pages.get("/api/get_ranking?ranking=image/beans&limit=1&max_parameters=1e8").json()
     assert ([row["checkpoint"] for row in found["rows"]], found["matching"]) == (["org/best"], 2)
-    compared = {"ranking": "image/beans", "checkpoints": ["org/best", "org/worse"]}
-    pairs = pages.get("/api/compare_checkpoints", params=compared).json()["pairs"]
-    assert pages.post("/api/compare_checkpoints", json=compared).json()["pairs"] == pairs
+    asked = {"task": "image-classification", "limit": 2}
+    found = pages.get("/api/compare_datasets", params=asked).json()
+    assert pages.post("/api/compare_datasets", json=asked).json() == found
     assert pages.post("/api/validate_ranking", json={"ranking_json": example().to_json()}).json()["valid"]
     assert pages.get("/api/list_rankings").json() == pages.post("/api/list_rankings", json={}).json()
     for status, query in (
