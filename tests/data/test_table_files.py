@@ -120,7 +120,7 @@ RAGGED = CSV.replace("text number", "text, number")
         ("a.csv", written("text,label\n"), "no rows", "split="),
         ("a.jsonl", written('{"text": "' + "a" * MAX_LINE), "64 MB", "one row per line"),
         ("a.csv", written("text,label\n" + "a" * MAX_LINE), "64 MB", "one row per line"),
-        ("a.zip", written("an archive"), "a.zip", "Unpack archives"),
+        ("a.zip", written("an archive"), "a.zip", "complete"),
         ("a.txt", written("one line\nand another"), "a.txt", ".csv"),
         ("a.conll", written("Ann B-PER\nruns"), "a.conll", '"ner_tags"'),
     ],

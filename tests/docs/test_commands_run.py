@@ -111,6 +111,7 @@ def write_data(home: Path) -> None:
         folder = home / "my_images" / names[row["label"]].replace("/", " ")
         folder.mkdir(parents=True, exist_ok=True)
         row["image"].save(folder / f"{number}.png")
+    shutil.make_archive(str(home / "my_images"), "zip", home / "my_images")
     labels = [{"label": names[label]} for label in fashion["label"]]
     write_images(home / "my_photos", fashion["image"], labels, "image", "train.csv")
     ages = [{"age": label * 7 + 1.5} for label in fashion["label"]]

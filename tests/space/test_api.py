@@ -98,7 +98,7 @@ def test_an_agent_asks_over_mcp(space):
     assert "100000000" in json.dumps(tools[name].inputSchema)
     assert not answer.isError
     found = json.loads(answer.content[0].text)  # not Python's repr
-    assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/small"]
+    assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/worse"]
 
 
 def test_the_endpoints_answer_in_plain_json(pages):

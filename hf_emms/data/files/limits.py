@@ -19,6 +19,7 @@ MAX_FILE = 1 << 30
 MAX_UNPACKED, MAX_RATIO = 10 << 30, 100
 MAX_CARD, MAX_ALIASES = 16 << 20, 20
 _CHUNK = 1 << 20
+UNPACK_IT = "Unpack it, and name the folder or file: " + setting_ref("dataset", "./NAME")
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 
 
@@ -74,7 +75,7 @@ def _too_much(file: Path) -> EmmsError:
     return EmmsError(
         "too-large",
         f"{file.name} unpacks to more than {MAX_RATIO} times its size, or to more than {MAX_UNPACKED >> 30} GB.",
-        "Unpack it, and name the folder or file: " + setting_ref("dataset", "./NAME"),
+        UNPACK_IT,
     )
 
 

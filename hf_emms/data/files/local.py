@@ -49,7 +49,7 @@ _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
 READABLE = (
     "Put PNG or JPEG images, WAV, FLAC or MP3 sounds, or .txt files in one folder per class, describe media in a "
     "metadata.csv with file_name and label, put 10 or more documents (.txt, .md) in a folder, or write a table: "
-    ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives."
+    ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives, except .zip files of images or sounds."
 )
 _FIRST_ROWS = 20
 

@@ -15,6 +15,7 @@ from hf_emms.data.files.limits import check_archive, check_file
 from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
+from hf_emms.data.files.zip_folder import is_zip, unpacked
 from hf_emms.errors import EmmsError, Note
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, repo_url, retried, translate_hub_errors
@@ -193,6 +194,8 @@ def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
             # The Hub's copy of a dataset with a loading script has a folder per configuration.
             part = {"data_dir" if name.endswith(f"@{_CONVERTED}") else "name": config}
             return DatasetFiles(name, repo, config, _hub_builder(repo, part))
+        if is_zip(folder):
+            folder = unpacked(folder, repo.revision)
         if folder.is_dir() and card_names_files(folder):
             return DatasetFiles(name, repo, config, datasets.load_dataset_builder(str(folder), config), folder=folder)
         if config:
