@@ -13,20 +13,10 @@ from hf_emms.errors import EmmsError
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
 
-MODULE = '''"""The EMMS metric of the installed hf_emms. `import hf_emms` writes this file."""
-
-try:
-    from hf_emms.metric.emms.emms import Emms
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("hf_emms"):
-        raise
-    raise ImportError('the metric "emms" needs the package hf-emms, or a newer one') from None
-
-__all__ = ["Emms"]
-'''
+MODULE = (Path(__file__).parents[1] / "metric" / "emms" / "emms.py").read_bytes()
 # evaluate accepts any folder with a name of 64 hex digits. This is the SHA-256 of MODULE as a literal, because
 # importing hashlib is slow.
-_DIGEST = "fd38bb3a58a0ced54972b33d8bd9c15f7527b29eef219f1c4b7efafcaa24a063"
+_DIGEST = "95c25db2e290e8b0b2900727a8fabab2d155f8c75ead43a1e3018b9fd521c817"
 
 
 def modules_cache() -> Path:
@@ -43,7 +33,7 @@ def installed_module() -> Path:
 def is_installed() -> bool:
     """Return whether the module exists with the content of this version."""
     try:
-        return installed_module().read_bytes() == MODULE.encode()
+        return installed_module().read_bytes() == MODULE
     except OSError:
         return False
 
@@ -93,7 +83,7 @@ def _write(module: Path) -> None:
     partial.mkdir()
     try:
         (partial / "__init__.py").touch()
-        (partial / "emms.py").write_text(MODULE, encoding="utf-8")
+        (partial / "emms.py").write_bytes(MODULE)
         try:
             partial.rename(folder)
         except OSError:  # it exists, because another process was faster, or is damaged

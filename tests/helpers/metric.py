@@ -21,6 +21,16 @@ import evaluate
 del sys.modules["transformers"]
 """
 
+# Further lines, in which hf_emms cannot be imported.
+HIDE_HF_EMMS = """
+import sys
+class Hidden:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] == "hf_emms":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.publish import metric as install
+from hf_emms.texts import install_command
 from tests import ROOT
-from tests.helpers.metric import IMPORT_EVALUATE
+from tests.helpers.metric import HIDE_HF_EMMS, IMPORT_EVALUATE
 from tests.helpers.quick_python import python
 
 
@@ -52,10 +53,10 @@ def test_second_import_writes_nothing_and_repairs_a_damaged_module(cache):
     run("import hf_emms", cache)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
     module = install.installed_module()
-    for damage in ("", install.MODULE[:50]):
-        module.write_text(damage)
+    for damage in (b"", install.MODULE[:50]):
+        module.write_bytes(damage)
         run("import hf_emms", cache)
-        assert module.read_text() == install.MODULE
+        assert module.read_bytes() == install.MODULE
 
 
 def test_import_loads_no_other_package(cache):
@@ -77,7 +78,7 @@ def test_concurrent_imports_leave_one_complete_module(cache):
     assert [process.communicate()[1] for process in running] == [""] * 4
     assert install.is_installed()
     folder = install.installed_module().parent
-    assert folder.name == hashlib.sha256(install.MODULE.encode()).hexdigest()
+    assert folder.name == hashlib.sha256(install.MODULE).hexdigest()
     assert sorted(path.name for path in folder.parent.iterdir()) == sorted(["__init__.py", folder.name])
     assert {path.parent for path in cache.parent.rglob("__init__.py")} == {folder, *folder.parents[:4]}
 
@@ -109,14 +110,6 @@ def test_the_import_installs_nothing_if_that_is_turned_off(cache):
 def test_module_without_hf_emms_names_the_package(cache):
     """The module in an environment without hf_emms, and the folder of a Space likewise."""
     install.install()
-    hide = """
-import sys
-class Hidden:
-    def find_spec(self, name, *rest):
-        if name.split(".")[0] == "hf_emms":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hidden())
-"""
     load = f"""
 for name in ("emms", {str(ROOT / "hf_emms" / "metric" / "emms")!r}):
     try:
@@ -124,8 +117,8 @@ for name in ("emms", {str(ROOT / "hf_emms" / "metric" / "emms")!r}):
     except ImportError as error:
         print(error)
 """
-    done = run(hide + IMPORT_EVALUATE + load, cache)
-    line = 'the metric "emms" needs the package hf-emms, or a newer one'
+    done = run(HIDE_HF_EMMS + IMPORT_EVALUATE + load, cache)
+    line = f'the metric "emms" needs the package hf-emms, or a newer one: {install_command()}'
     assert done.stdout.splitlines() == [line, line], done.stderr
 
 

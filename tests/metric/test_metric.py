@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 
 import hf_emms
+import hf_emms.metric.module
 from tests import ROOT
 from tests.helpers import golden
 from tests.helpers.metric import NAMES, assert_close, load, rows
@@ -148,7 +149,7 @@ def test_rules_of_evaluate_and_examples_of_the_card(load):
     module = importlib.import_module(evaluate.loading.evaluation_module_factory(str(FOLDER)).module_path)
     parameters = inspect.signature(evaluate.loading.import_main_class(module.__name__)._compute).parameters
     assert all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values())
-    results = doctest.testmod(module, raise_on_error=True)
+    results = doctest.testmod(hf_emms.metric.module, raise_on_error=True)
     assert results.failed == 0
     assert results.attempted > 1
     text = (FOLDER / "README.md").read_text().replace("```python", "").replace("```", "")

@@ -20,7 +20,7 @@ def is_zip(path: Path) -> bool:
 def unpacked(archive: Path, revision: str) -> Path:
     """Unpack an archive with this revision into the cache of ``datasets`` once, and return the folder.
 
-    `zipfile` removes ".." and drives from the names of members, and writes links as files, so nothing leaves the folder.
+    `zipfile` removes ".." and drives from the names of members, and writes links as files: nothing leaves the folder.
 
     Raises:
         EmmsError: The archive contains neither images nor sounds, or exceeds a limit.

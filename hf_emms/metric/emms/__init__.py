@@ -1,1 +1,0 @@
-"""The folder that is published as a metric Space; all but this file."""
