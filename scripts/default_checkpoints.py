@@ -21,7 +21,7 @@ OPEN_LICENSES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"}
 MAX_PARAMETERS = 1_050_000_000
 MAX_PER_FAMILY = 2
 SMALL = 35_000_000
-# Names by which two checkpoints count as one family; other checkpoints count by their organisation.
+# Names by which two checkpoints count as one family; other checkpoints count by their organization.
 FAMILIES = (
     *("distil-whisper", "arctic", "granite", "bge", "dinov2", "siglip", "whisper", "moonshine", "clap", "ettin"),
     *("ms-marco", "mmBERT"),

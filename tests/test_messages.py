@@ -27,7 +27,7 @@ SAID = {
         'box_format="xywh" or "xyxy"',
         "--box-format xywh or --box-format xyxy",
     ),
-    setting_ref("prompt", "a photo of a {}"): ('prompt="a photo of a {}"', "--prompt 'a photo of a {}'"),
+    setting_ref("label_template", "a {}"): ('label_template="a {}"', "--label-template 'a {}'"),
     setting_ref("max_samples", 500): ("max_samples=500", "--max-samples 500"),
     setting_ref("max_samples", None): ("max_samples=None", "--max-samples 0"),
     setting_ref("confirm", ...): ("confirm=...", "--confirm N"),
@@ -75,13 +75,13 @@ def test_texts_contain_no_token() -> None:
 
 def test_hints_are_valid_python() -> None:
     with pytest.raises(EmmsError) as template:
-        hf_emms.rank("demo_captions", prompt="a photo")
-    assert template.value.hint == 'prompt="a photo of a {}"'
+        hf_emms.rank("demo_captions", label_template="a photo")
+    assert template.value.hint == 'label_template="a photo of a {}"'
 
 
 def test_command_line_writes_flags(cli: Cli) -> None:
     rank = ("rank", "--dataset", "demo_captions")
-    assert cli(*rank, "--prompt", "a photo").err.endswith("→ --prompt 'a photo of a {}'\n")
+    assert cli(*rank, "--label-template", "a photo").err.endswith("→ --label-template 'a photo of a {}'\n")
     assert "Choose --task from: image-classification" in cli(*rank, "--task", "Image_Captionning").err
 
 

@@ -55,7 +55,7 @@ def test_the_command_line_contains_changed_settings_only() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("prompt", "a", "'a'")),
+        *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("label_template", "a", "'a'")),
         ("seed", 2**63, rf"{2**63}\n.*seed is a number from 0 on, below 2\*\*63"),
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
@@ -96,13 +96,14 @@ def test_the_parts_contain_all_settings() -> None:
     assert set(SETTINGS) == {name for part in parts for name in vars(part)}
     for part in parts:
         assert vars(part).items() <= vars(options).items()
-    for part, wrong in zip(parts, ("prompt", "encoders", "folds", "epochs", "device"), strict=True):
+    for part, wrong in zip(parts, ("label_template", "encoders", "folds", "epochs", "device"), strict=True):
         with pytest.raises(EmmsError, match=wrong):
             replace(part, **{wrong: 0})
 
 
 def test_rankings_record_the_settings_that_affect_scores() -> None:
-    unset = ("sampling", "prompt", "label_form", "box_format", "group_column", "query_prompt", "document_prompt")
+    unset = ("sampling", "label_template", "label_form", "box_format", "group_column")
+    unset += ("query_prompt", "document_prompt")
     alone = {"device": "auto"}
     assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)
     assert Options("org/data").recorded() == {

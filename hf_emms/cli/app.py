@@ -75,7 +75,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    _prepare_libraries()
+    _set_library_defaults()
     logging.basicConfig(handlers=[_LogHandler()], format="%(levelname)s:%(name)s:%(message)s")
     logging.captureWarnings(True)
     with hint_style(FLAGS):
@@ -123,7 +123,7 @@ def _with_other_names(error: click.ClickException) -> click.ClickException:
     return click.UsageError(f"{error.message} Did you mean {suggestion}?", error.ctx)  # type: ignore[attr-defined]
 
 
-def _prepare_libraries() -> None:
+def _set_library_defaults() -> None:
     """Set environment variables that libraries read on import, unless the user has set them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")

@@ -49,7 +49,7 @@ def presets(kind: str | None, task: str | None) -> None:
 
 def _entries() -> Iterator[tuple[Any, ...]]:
     """Yield a table row for each name, with the columns of `_HEADER`."""
-    from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets
+    from hf_emms.presets import checkpoint_presets, checkpoint_sets, dataset_presets, encoder_sets
     from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
@@ -65,7 +65,7 @@ def _entries() -> Iterator[tuple[Any, ...]]:
     for task_id, checkpoints in checkpoint_presets().items():
         for checkpoint in checkpoints:
             yield "checkpoint", task_id, task_id, checkpoint.name, *_facts(checkpoint)
-    for name, ids in candidate_sets().items():
+    for name, ids in checkpoint_sets().items():
         for id in ids:
             yield "checkpoint", name, "", id, *unknown
     for name, encoders in encoder_sets().items():

@@ -80,7 +80,7 @@ class Output:
             self.data(csv_text([header, *rows]))
 
     def ranking(self, ranking: Ranking) -> None:
-        """Print a ranking; on a terminal, the table has colours and fits the width."""
+        """Print a ranking; on a terminal, the table has colors and fits the width."""
         if self.format == "table" and sys.stdout.isatty():
             self.data(_terminal_table(ranking), styled=True)
         else:

@@ -243,13 +243,13 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.progress_bars import StderrProgress
-    from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
+    from hf_emms.run.confirm import confirmed, fine_tuning_of, options_for, start_session
 
     ranking = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress() as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
-        planned = prepared(ranking, session) if dry_run else None
+        planned = fine_tuning_of(ranking, session) if dry_run else None
         if planned is None:
             ranking = confirmed(ranking, session)
     if planned is not None:

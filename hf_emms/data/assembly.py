@@ -85,7 +85,7 @@ def _available(split: OpenSplit, drawn: DrawnRows, labels: Labels, n_inputs: int
         return usable if labels.spans is not None else len(labels.codes)
     # A row of the split makes at most one row of the sample, except lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or drawn.options.references == "all"
-    return None if makes_several or split.total is None else split.total - drawn.skipped - drawn.unlabelled
+    return None if makes_several or split.total is None else split.total - drawn.skipped - drawn.unlabeled
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
@@ -101,10 +101,10 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     repo = pinned(split.repo, content)
     identity = [
         *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
-        *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
-        *(labels.form, options.box_format),
+        *(options.sampling, options.references, options.seed, options.max_samples, options.label_template),
+        *(labels.texts, labels.form, options.box_format),
     ]
-    skipped = drawn.skipped + drawn.unlabelled
+    skipped = drawn.skipped + drawn.unlabeled
     return Sample(
         dataset=split.name,
         repo=repo,

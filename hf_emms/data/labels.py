@@ -95,7 +95,7 @@ def _number_labels(
 def _text_labels(
     inputs: np.ndarray, schema: RowSchema, raws: Sequence[Sequence[str]], options: SampleOptions
 ) -> Labels:
-    text_of, facts = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.prompt)
+    text_of, facts = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.label_template)
     order = _class_order(schema, text_of)
     chosen = [row[:1] if options.references == "first" else row for row in raws]
     distinct, codes = _distinct([_weighted(row, text_of) for row in chosen])
@@ -130,7 +130,7 @@ def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], Soft
     return texts, SoftLabels(*arrays, len(labels))
 
 
-def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
+def _label_texts(task: Task, raws: Sequence[str], template: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the text of each raw label, and facts for the preview.
 
     Classes that would get the same text keep their raw names.
@@ -142,7 +142,7 @@ def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[d
     merged = [raw for raw in raws if times[text_of[raw]] > 1]
     text_of.update((raw, raw) for raw in merged)
     note = f"class names used unchanged, because cleaning would merge them: {', '.join(merged[:6])}"
-    texts = {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
+    texts = {raw: template.replace("{}", text) for raw, text in text_of.items()} if template else text_of
     return texts, (note,) if merged else ()
 
 

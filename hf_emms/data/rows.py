@@ -173,7 +173,7 @@ class DrawnRows:
 
     Attributes:
         normalized: Whether boxes are fractions of their images, not pixels.
-        unlabelled: Number of rows without a label or an input.
+        unlabeled: Number of rows without a label or an input.
         contents: Hash → content, for each input column of the task.
         inputs: Hash → input.
         rows: Hash of the input and raw labels, for each row of the sample.
@@ -186,7 +186,7 @@ class DrawnRows:
     schema: RowSchema
     options: SampleOptions
     normalized: bool
-    unlabelled: int
+    unlabeled: int
     contents: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, DrawnInput] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)

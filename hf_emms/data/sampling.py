@@ -40,13 +40,13 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     keys, row_of, n_empty = scan_inputs(rows, schema, options.seed)
     counts: dict[str, int] = {}
     if schema.task.categorical:
-        order, unlabelled, counts = _order_by_class(rows, split, schema, options, keys, n_empty)
+        order, unlabeled, counts = _order_by_class(rows, split, schema, options, keys, n_empty)
     else:
         # Rows with the same key have equal inputs, and stay together.
-        order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
-    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled))
+        order, unlabeled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
+    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabeled))
     drawn.class_counts = counts
-    drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabelled[:FEW_SKIPPED]]
+    drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabeled[:FEW_SKIPPED]]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
     last = None
     for number, row in zip(order.tolist(), _in_order(rows, row_of[order], schema.task.input.chunk_rows), strict=True):
@@ -90,7 +90,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     names = [schema.columns[column.name] for column in schema.task.inputs]
     lists = {schema.columns[column.name] for column in schema.list_columns}
     # Media stay in Arrow, which reads their first bytes without a copy.
-    media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
+    media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognized_by_type}
     media -= set(schema.joined)
     columns = list(dict.fromkeys(schema.column_of(name) for joined in names for name in schema.names_of(joined)))
     keys: list[int] = []
@@ -120,13 +120,13 @@ def _order_by_class(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return the order of rows with a class, the rows without one, and the number of rows per class."""
     classes, counts = _classes(rows, schema)
-    unlabelled = np.flatnonzero(classes < 0)
-    n_unlabelled = n_empty + len(unlabelled)
-    if too_many(n_unlabelled, len(classes)):
-        first = f", first {_place(split, int(unlabelled[0]))}" if len(unlabelled) else ""
+    unlabeled = np.flatnonzero(classes < 0)
+    n_unlabeled = n_empty + len(unlabeled)
+    if too_many(n_unlabeled, len(classes)):
+        first = f", first {_place(split, int(unlabeled[0]))}" if len(unlabeled) else ""
         raise EmmsError(
             "no-labels",
-            f"{n_unlabelled} of {pluralize(len(classes), 'row')} have no label in column "
+            f"{n_unlabeled} of {pluralize(len(classes), 'row')} have no label in column "
             f"{schema.label_column!r}{first}, but {ALLOWED}.",
             "Choose a split with labels ("
             + setting_ref("split", "train")
@@ -134,9 +134,9 @@ def _order_by_class(
             + use_column(schema.task.label.name)
             + ").",
         )
-    labelled = np.flatnonzero(classes >= 0)
+    labeled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order
-    return labelled[ordered(keys[labelled], classes[labelled])], unlabelled, counts
+    return labeled[ordered(keys[labeled], classes[labeled])], unlabeled, counts
 
 
 def _are_normalized(rows: Any, schema: RowSchema) -> bool:

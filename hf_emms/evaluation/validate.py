@@ -17,7 +17,7 @@ from hf_emms.ranking.columns import single_line, title_of
 SCHEMA_VERSION = 1
 
 PARAMETERS = "parameters"
-STATIC = "static"
+PUBLISHED = "published"
 BLIND = "dataset-blind"
 RANDOM = "random"
 
@@ -27,7 +27,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
     Attributes:
         control: Whether the scores do not use the dataset: the number of parameters, values of a public table
-            ("static"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
+            ("published"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
         n: Number of compared checkpoints, or of targets in a mean.
         values: Measure → value; None if it is not defined, such as for equal scores.
         intervals: Measure → lower and upper end.
@@ -159,9 +159,9 @@ def _target(ranking: Ranking, truth: Truth, blind: Mapping[str, Mapping[str, flo
 def _controls(ranking: Ranking, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Return control → checkpoint → score, for the controls that the ranking knows."""
     controls = {PARAMETERS: {row.checkpoint: float(row.parameters) for row in rows if row.parameters}}
-    if ranking.static_table is not None:
-        sign = -1 if ranking.static_table.lower_is_better else 1
-        controls[STATIC] = {row.checkpoint: sign * row.static for row in rows if row.static is not None}
+    if ranking.published_table is not None:
+        sign = -1 if ranking.published_table.lower_is_better else 1
+        controls[PUBLISHED] = {row.checkpoint: sign * row.published for row in rows if row.published is not None}
     return controls
 
 

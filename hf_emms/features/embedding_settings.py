@@ -43,7 +43,7 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
     about = _json(repo, folder / "config_sentence_transformers.json")
     if not (folder / "modules.json").is_file():
         config = _json(repo, folder / "config.json")
-        return {"normalise": True} if config.get("model_type") == MODEL_TYPE and config.get("normalize") else {}
+        return {"normalize": True} if config.get("model_type") == MODEL_TYPE and config.get("normalize") else {}
     modules = [(name, path) for name, path in _modules(repo, folder / "modules.json") if name != _DROPOUT]
     names, paths = [name for name, _ in modules], dict(modules)
     is_reranker = reranks and about.get("model_type") == _RERANKER
@@ -72,7 +72,7 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
     is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
     if not is_reranker and ("Pooling" in paths or is_tower):
         fields["behind"] = tuple(path for name, path in modules if name == "Dense")
-        fields["normalise"] = names[-1] == "Normalize"
+        fields["normalize"] = names[-1] == "Normalize"
     return fields
 
 

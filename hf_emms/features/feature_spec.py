@@ -50,7 +50,7 @@ class FeatureSpec:
         code: Whether to run Python files of the repository.
         allow_pickle: Whether to unpickle weights that torch refuses to load without running code.
         behind: Folders of the Dense layers after the pooling.
-        normalise: Whether to scale features to length 1 at the end.
+        normalize: Whether to scale features to length 1 at the end.
         truncate_dim: The number of columns to keep after that, or None for all.
         max_length: Maximum length in tokens.
         lower_case: Whether to convert texts to lower case.
@@ -66,7 +66,7 @@ class FeatureSpec:
     pooling: str
     dtype: str
     subfolder: str = ""
-    normalise: bool = False
+    normalize: bool = False
     behind: tuple[str, ...] = ()
     truncate_dim: int | None = None
     max_length: int | None = None
@@ -98,7 +98,7 @@ class FeatureSpec:
             "loader": self.architecture.loader,
             "lower_case": self.lower_case,
             "max_length": self.max_length,
-            "normalise": self.normalise,
+            "normalize": self.normalize,
             "package": self.architecture.package,
             "pooling": self.pooling,
             "prompts": (self.prompt, self.query_prompt, self.document_prompt),
@@ -127,7 +127,7 @@ def device_in_keys(options: RunOptions) -> str:
     return choose_device(options.device).type
 
 
-def plan_extraction(
+def make_feature_spec(
     repo: Repo,
     kind: Any,
     purpose: str,
@@ -194,11 +194,11 @@ def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note
         model_type = spec.config["model_type"]
         text = f"No row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}."
         yield Note("fallback-pooling", text)
-    quantised = spec.config.get("quantization_config")
-    if isinstance(quantised, dict) and not spec.code:
-        method = quantised.get("quant_method", "its quantization_config")
-        text = f"Reading the weights as {spec.dtype}, although config.json names a quantisation ({method})."
-        yield Note("quantisation-ignored", text)
+    quantized = spec.config.get("quantization_config")
+    if isinstance(quantized, dict) and not spec.code:
+        method = quantized.get("quant_method", "its quantization_config")
+        text = f"Reading the weights as {spec.dtype}, although config.json names a quantization ({method})."
+        yield Note("quantization-ignored", text)
 
 
 def _architecture(
@@ -314,7 +314,7 @@ def transformers_config(spec: FeatureSpec) -> Any:
 
 
 # Fields of `ReadCounts` that are maxima; the others are sums.
-_MAXIMA = ("cut_length", "pair_length", "window_length", "part_seconds", "limit")
+_MAXIMA = ("text_length", "pair_length", "window_length", "part_seconds", "limit")
 
 
 class ReadCounts(msgspec.Struct):
@@ -328,9 +328,9 @@ class ReadCounts(msgspec.Struct):
     texts: int = 0
     tokens: int = 0
     unknown: int = 0
-    cut: int = 0
-    cut_length: int = 0
-    cut_pairs: int = 0
+    truncated: int = 0
+    text_length: int = 0
+    truncated_pairs: int = 0
     pair_length: int = 0
     windowed: int = 0
     window_length: int = 0
@@ -362,17 +362,17 @@ class ReadCounts(msgspec.Struct):
         return round(self.unknown / self.tokens, 4) if self.tokens else None
 
     @property
-    def cut_share(self) -> float | None:
+    def truncated_share(self) -> float | None:
         """The share of truncated texts, or None if no texts were read."""
-        return round(min(1.0, (self.cut + self.cut_pairs) / self.texts), 4) if self.texts else None
+        return round(min(1.0, (self.truncated + self.truncated_pairs) / self.texts), 4) if self.texts else None
 
-    def add_cut(self, count: int, length: int) -> None:
+    def add_truncated(self, count: int, length: int) -> None:
         if count:
-            self.add(ReadCounts(cut=count, cut_length=length))
+            self.add(ReadCounts(truncated=count, text_length=length))
 
-    def add_cut_pairs(self, count: int, length: int) -> None:
+    def add_truncated_pairs(self, count: int, length: int) -> None:
         if count:
-            self.add(ReadCounts(cut_pairs=count, pair_length=length))
+            self.add(ReadCounts(truncated_pairs=count, pair_length=length))
 
     def add_windowed(self, count: int, length: int) -> None:
         if count:
@@ -389,11 +389,11 @@ class ReadCounts(msgspec.Struct):
                 "clips-split",
                 f"{clips} longer than {self.part_seconds:g} seconds and split into equal parts, which were averaged.",
             )
-        if self.cut:
-            texts = pluralize(self.cut, "text")
-            yield Note("texts-truncated", f"Truncated {texts} to {self.cut_length:,} tokens, the model's maximum.")
-        if self.cut_pairs:
-            pairs = pluralize(self.cut_pairs, "pair")
+        if self.truncated:
+            texts = pluralize(self.truncated, "text")
+            yield Note("texts-truncated", f"Truncated {texts} to {self.text_length:,} tokens, the model's maximum.")
+        if self.truncated_pairs:
+            pairs = pluralize(self.truncated_pairs, "pair")
             yield Note(
                 "pairs-truncated",
                 f"Truncated {pairs} to {self.pair_length:,} tokens, the model's maximum: the longer text, or both to "

@@ -53,7 +53,7 @@ class Fused:
 
     Attributes:
         fuse: Model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
-        prepare: Changes the model after loading.
+        adapt: Changes the model after loading.
         phrase: Returns a text as in the family's training.
     """
 
@@ -61,7 +61,7 @@ class Fused:
     text_part: str
     encode_image: Callable[[Any, Tensor], Tensor]
     fuse: Callable[[Any, Inputs], Tensor]
-    prepare: Callable[[Any], None] = lambda model: None
+    adapt: Callable[[Any], None] = lambda model: None
     phrase: Callable[[str], str] = str
 
 
@@ -135,7 +135,7 @@ def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
     """Apply the pooling of an image model to each token (b, T, D) alone."""
     pooler = getattr(tower, "head", None) or getattr(tower, "pooler", None)
     if pooler is None:
-        # CLIP normalises only the token that it pools.
+        # CLIP normalizes only the token that it pools.
         return tower.post_layernorm(tokens) if hasattr(tower, "post_layernorm") else tokens
     if hasattr(pooler, "attention") or hasattr(pooler, "dense"):
         # SigLIP's attention pooling and the pooler of ViT and BERT read sequences: here of a single token.
@@ -228,7 +228,7 @@ class PrecomputedTokens(nn.Module):
         return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
 
 
-def prepare_git(model: Any) -> None:
+def adapt_git(model: Any) -> None:
     """Move GIT's image encoder out of its forward, so that it runs once for each image."""
     model.picture_encoder = model.image_encoder
     model.image_encoder = PrecomputedTokens()
@@ -302,7 +302,7 @@ FUSIONS: dict[str, Towers | Fused] = {
         "",
         lambda model, pixels: model.picture_encoder(pixels).last_hidden_state,
         git,
-        prepare_git,
+        adapt_git,
     ),
     "grounding_dino": Fused(
         "state and box of the decoder's queries, weighted by their best logit for the text",

@@ -42,11 +42,11 @@ class LayerReader:
         layers: tuple[str, ...],
         *,
         behind: torch.nn.Module | None = None,
-        normalise: bool = False,
+        normalize: bool = False,
         truncate_dim: int | None = None,
     ) -> None:
         self._pooling, self._first, self._layers = pooling, first, layers
-        self._behind, self._normalise, self._truncate_dim = behind, normalise, truncate_dim
+        self._behind, self._normalize, self._truncate_dim = behind, normalize, truncate_dim
         self._shows_layers = True
         self._slices: dict[str, slice] = {}
         self._spread_layers: tuple[int, ...] = ()
@@ -73,7 +73,7 @@ class LayerReader:
 
     def describe(self, layer: str) -> str:
         """Describe the pooling of a layer."""
-        scaled = ", scaled to length one" if self._normalise else ""
+        scaled = ", scaled to length one" if self._normalize else ""
         behind = "" if self._behind is None else ", and the Dense layers behind it"
         last, hidden = self._pooling.summary + behind + scaled, self._pooling.layer_summary + scaled
         if layer == LAST or (layer == SPREAD and not self._spread_layers):
@@ -116,10 +116,10 @@ class LayerReader:
         return self._scaled(features)[:, : self._truncate_dim]
 
     def _scaled(self, features: Tensor) -> Tensor:
-        return normalize(features.float(), dim=1) if self._normalise else features.float()
+        return normalize(features.float(), dim=1) if self._normalize else features.float()
 
 
-def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool = True) -> LayerReader:
+def make_layer_reader(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool = True) -> LayerReader:
     """Create the reader of a checkpoint's layers. Without `spreads`, "spread" is only the last layer."""
     spec, pooling = loaded.spec, find_pooling(loaded.pooling)
     return LayerReader(
@@ -127,7 +127,7 @@ def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool =
         spec.architecture.first_layer,
         layers,
         behind=getattr(loaded.model, BEHIND, None),
-        normalise=spec.normalise,
+        normalize=spec.normalize,
         truncate_dim=spec.truncate_dim,
     )
 

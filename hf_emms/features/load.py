@@ -291,7 +291,7 @@ def is_tested(spec: FeatureSpec) -> bool:
     return not (spec.code or row.package or row.loader == "AutoModel")
 
 
-# While loading, transformers replaces functions of torch, such as initialisers, for all threads.
+# While loading, transformers replaces functions of torch, such as initializers, for all threads.
 _LOADING = threading.RLock()
 
 

@@ -59,8 +59,8 @@ class CheckpointScorers:
         return [*self._responses.notes, *self._notes]
 
     @property
-    def cut_responses(self) -> float:
-        return self._responses.cut_responses
+    def truncated_responses(self) -> float:
+        return self._responses.truncated_responses
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         key = rows.tobytes(), None if trained_on is None else trained_on.tobytes()

@@ -107,7 +107,7 @@ def check_settings(options: Options) -> None:
         )
 
 
-def prepare(
+def start_fine_tuning(
     ranking: Ranking,
     options: Options,
     source: DatasetSource,
@@ -206,7 +206,7 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
 
 
 def fine_tune(work: FineTuning, train_once: TrainOnce) -> Ranking:
-    """Fine-tune the shortlist of `prepare`, and return the ranking with `Row.fine_tuned`.
+    """Fine-tune the shortlist of `start_fine_tuning`, and return the ranking with `Row.fine_tuned`.
 
     Raises:
         EmmsError: No checkpoint could be fine-tuned.
@@ -273,7 +273,7 @@ def _another_rate(recipe: Recipe, runs: Sequence[TrainingRun]) -> tuple[float, s
     if all(run.has_diverged for run in runs):
         return float(f"{min(recipe.learning_rates) / _LOWER:g}"), "its training diverges"
     highest = max(recipe.learning_rates)
-    if not any(run.has_learnt or (run.has_diverged and run.learning_rate == highest) for run in runs):
+    if not any(run.has_learned or (run.has_diverged and run.learning_rate == highest) for run in runs):
         return float(f"{highest * _HIGHER:g}"), "it learns nothing"
     return None
 

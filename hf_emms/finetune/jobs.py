@@ -11,7 +11,7 @@ import msgspec
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import STATIC
-from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, make_feature_spec
 from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of, recipe_for
 from hf_emms.finetune.saving import ModelFolder
 from hf_emms.finetune.splits import Splits
@@ -121,7 +121,7 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
         repo = resolve(row.checkpoint, "model")
         if row.revision is not None and repo.revision != row.revision:
             raise EmmsError("changed", f"{row.checkpoint} has changed since it was ranked", "rank it again")
-    return plan_extraction(
+    return make_feature_spec(
         repo,
         task.input,
         task.id,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
@@ -60,7 +60,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
         problem = f"{model} has no custom head of hf_emms ({ABOUT}, {HEAD_WEIGHTS})"
         raise EmmsError("no-head", problem, "open it as its card shows: README.md") from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
-    spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
+    spec = make_feature_spec(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(spec, repo=replace(repo, folder=folder))
     keep_freed_memory()
     with quiet_transformers():

@@ -56,21 +56,21 @@ class ResponseScorer:
         self._reader: PromptReader | None = None
         self._is_trained = False
         self._notes: list[Note] = []
-        self._cut: dict[bytes, tuple[int, int]] = {}
+        self._truncated: dict[bytes, tuple[int, int]] = {}
 
     @property
     def notes(self) -> list[Note]:
-        cut = sum(cut for cut, _ in self._cut.values())
-        if not cut or self._reader is None:
+        truncated = sum(truncated for truncated, _ in self._truncated.values())
+        if not truncated or self._reader is None:
             return self._notes
         limit = self._reader.response_limit
-        return [Note("responses-truncated", f"{pluralize(cut, 'response')} truncated to {limit}"), *self._notes]
+        return [Note("responses-truncated", f"{pluralize(truncated, 'response')} truncated to {limit}"), *self._notes]
 
     @property
-    def cut_responses(self) -> float:
+    def truncated_responses(self) -> float:
         """The share of the responses so far that were truncated."""
-        cut, count = np.sum([[0, 0], *self._cut.values()], axis=0).tolist()
-        return cut / count if count else 0.0
+        truncated, count = np.sum([[0, 0], *self._truncated.values()], axis=0).tolist()
+        return truncated / count if count else 0.0
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Return the bits and bytes of one response per row, float64 (n, 2), before training or after a short run.
@@ -107,8 +107,8 @@ class ResponseScorer:
         several = [sample.texts_of(label) for label in sample.codes[rows].tolist()]
         # Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
         chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
-        responses, cut = self._reader.read_responses(inputs, chosen)
-        self._cut[rows.tobytes()] = cut, len(rows)
+        responses, truncated = self._reader.read_responses(inputs, chosen)
+        self._truncated[rows.tobytes()] = truncated, len(rows)
         if self._reader.end_id is None and _NO_END not in self._notes:
             self._notes.append(_NO_END)
         return responses

@@ -197,7 +197,7 @@ class Training:
             validation=validation.value,
             curve=tuple(curve),
             notes=tuple(notes),
-            has_learnt=not baselines or validation.is_above(baselines["validation"][1]),
+            has_learned=not baselines or validation.is_above(baselines["validation"][1]),
             is_untrained=not helped,
             discarded_scores=discarded,
         )

@@ -71,8 +71,8 @@ class _CaptionNetwork(FeatureNetwork):
         super().__init__(spec, model, self._reader.processors)
         self.notes += self._reader.notes
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
-        if not labelled:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
+        if not labeled:
             return BatchedRows(self.read(self._reader, split.inputs, split.input_of_row), {}, len(split))
         split = _text_per_row(split)
         inputs = self.read(self._reader, split.inputs, split.input_of_row)

@@ -65,7 +65,7 @@ class EmbeddingNetwork(Network):
     """A network whose outputs are embeddings of texts, float32 (m, D)."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
         from hf_emms.heads.modules import Embedder
 
         spec, base = loaded.spec, loaded.model
@@ -77,7 +77,7 @@ class EmbeddingNetwork(Network):
                 "fine-tune a checkpoint for texts alone",
             )
         self.spec, self._reader = spec, load_training_texts(spec, base)
-        super().__init__(Embedder(base, plan_layers(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
+        super().__init__(Embedder(base, make_layer_reader(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
 
     @abstractmethod
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class EmbeddingNetwork(Network):
 
         modules: list[Any]
         if self.spec.config["model_type"] == MODEL_TYPE:
-            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.spec.normalise else [])]
+            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.spec.normalize else [])]
         else:
             transformer = Transformer(str(folder))
             transformer.model = self.model.base  # without the random pooling head that its own class would add
@@ -178,10 +178,10 @@ class _SimilarityNetwork(EmbeddingNetwork):
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
         return ((self.cached_for_split("texts", split, _distinct_texts)[0], self.spec.prompt),)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         import torch
 
-        if not labelled:
+        if not labeled:
             return self.text_rows(split)
         read, (_, numbers) = self.read(split), self.cached_for_split("texts", split, _distinct_texts)
         labels = {"labels": torch.tensor(split.references, dtype=torch.float32)}
@@ -246,10 +246,10 @@ class _SearchNetwork(EmbeddingNetwork):
         queries = [collection.queries[query] for query in split.input_of_row.tolist()]
         return (queries, self.spec.query_prompt), (collection.documents, self.spec.document_prompt)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         import torch
 
-        if not labelled:
+        if not labeled:
             return self.text_rows(split)
         read, count = self.read(split), len(split)
         pairs = relevant_of(split)[:, :2]

@@ -52,7 +52,7 @@ class Network(ABC):
         self._cached: dict[tuple[str, int], Any] = {}
 
     @abstractmethod
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         """Return the rows of a split for `Trainer`, with labels or to predict."""
 
     @abstractmethod

@@ -39,7 +39,7 @@ _UNSPACED_LETTER = re.compile(f"([{UNSPACED}])")
 _APOSTROPHES = re.compile("(?<=\\w)['’](?=\\w)")
 
 Box = tuple[float, float, float, float]
-"""Centre x and y, width and height, as fractions of the image."""
+"""Center x and y, width and height, as fractions of the image."""
 
 
 # ---- classes: a name per row, or a tuple of names --------------------------------------------------------------------
@@ -192,7 +192,7 @@ def has_prefix(tag: str) -> bool:
 def split_tag(tag: str) -> tuple[str, str]:
     """Split a tag into its prefix (B, I, E or S) and the entity's type.
 
-    O has neither. A tag without a prefix is a type, whose neighbouring words are one entity.
+    O has neither. A tag without a prefix is a type, whose neighboring words are one entity.
     """
     match = _TAG.fullmatch(tag)
     if match is None:

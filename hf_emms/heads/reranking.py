@@ -101,8 +101,8 @@ def _relevance() -> RowOutputs:
 class _RerankingNetwork(RowNetwork):
     """A network trained with the cross-entropy of relevant documents (1) and of other documents that BM25 finds (0)."""
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
-        if labelled:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
+        if labeled:
             rows, documents, grades = self.cached_for_split("pairs", split, _training_pairs).T
             pairs = _pairs(split, rows, documents)
             labels = {"labels": self._outputs.labels((grades > 0).tolist())}

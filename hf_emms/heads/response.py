@@ -103,7 +103,7 @@ class ResponseNetwork(Network):
     def saved(self) -> Any:
         return self.model.model
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         """Return a row for each response of a split."""
         return self.labeled(self._responses(split).responses)
 

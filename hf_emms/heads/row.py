@@ -213,8 +213,8 @@ class RowNetwork(FeatureNetwork):
         self.references, self.count = outputs.references, outputs.count
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
-        labels = {"labels": self._outputs.labels(split.references)} if labelled else {}
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
+        labels = {"labels": self._outputs.labels(split.references)} if labeled else {}
         return BatchedRows(self.read(self._reader, split.inputs, split.input_of_row), labels, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:

@@ -108,14 +108,14 @@ class _SpansNetwork(FeatureNetwork):
         outputs = model(**batch)
         return outputs["start_logits"], outputs["end_logits"]
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         """Return a row per window."""
         windows = self.cached_for_split("windows", split, self._windows)
 
         def read(numbers: np.ndarray) -> Inputs:
             return self._reader.pad([windows[number].window for number in numbers])
 
-        return BatchedRows(read, self._labels(split, windows) if labelled else {}, len(windows))
+        return BatchedRows(read, self._labels(split, windows) if labeled else {}, len(windows))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the text of the best span of each row over all its windows, from logits of starts and ends, (w, T).

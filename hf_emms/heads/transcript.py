@@ -76,10 +76,10 @@ class _TranscriptNetwork(Network):
         super().__init__(asr.model, (asr.reader.extractor, asr.tokenizer), notes)
         self._asr, self._tokenize = asr, tokenize
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         import torch
 
-        if labelled:
+        if labeled:
             return self._training_rows(split)
         return BatchedRows(lambda rows: {"row": torch.from_numpy(rows)}, {}, len(split))
 

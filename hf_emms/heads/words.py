@@ -114,7 +114,7 @@ class _WordsNetwork(FeatureNetwork):
         # The scores of all classes for thousands of texts would not fit into memory.
         return model(**batch)["logits"].argmax(-1)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         """Return a row per window."""
         import torch
 
@@ -124,7 +124,7 @@ class _WordsNetwork(FeatureNetwork):
         def read(rows: np.ndarray) -> Inputs:
             batch = [windows[row] for row in rows]
             padded = self._reader.pad([placed.window for _, placed in batch])
-            if not labelled:
+            if not labeled:
                 return padded
             labels = torch.full_like(padded["input_ids"], IGNORED)
             for row, (text, placed) in enumerate(batch):

@@ -17,7 +17,7 @@ class Account:
     """The owner of the token in use."""
 
     name: str
-    # Organisation → the user's role there: "read", "contributor", "write", "admin"; "" if unknown.
+    # Organization → the user's role there: "read", "contributor", "write", "admin"; "" if unknown.
     orgs: Mapping[str, str] = field(default_factory=dict)
     role: str = "write"  # of the token: "read", "write" or "fineGrained"
     is_pro: bool = False  # whether the user has a paid plan

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
-from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
+from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, map_ahead
 from hf_emms.inputs.modality import BatchReader, TrainingReader, UnusableError
 from hf_emms.texts import install_command
 
@@ -209,8 +209,8 @@ class SoundFeatures(FeatureReader):
     def batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        planned = self._plan_batches(sounds, batch_size)
-        for positions, (counts, groups) in prepare_ahead(planned, lambda batch: self._read(sounds, batch)):
+        batches = self._batch_positions(sounds, batch_size)
+        for positions, (counts, groups) in map_ahead(batches, lambda batch: self._read(sounds, batch)):
             sums = None
             for clips, inputs in groups:
                 features = self._forward(inputs)
@@ -235,7 +235,7 @@ class SoundFeatures(FeatureReader):
         alone, beside = (self._forward(self._reader.process(parts))[0] for parts in ([short], [short, noise]))
         return bool((alone - beside).abs().max() <= tolerance * alone.abs().max())
 
-    def _plan_batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
+    def _batch_positions(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
         """Yield the positions of each batch, int64 (b,), the longest clips first, according to the file headers."""
         reader = self._reader
         lengths = np.array([samples_in(encoded, reader.rate) for encoded in sounds])
@@ -303,7 +303,7 @@ class _Audio(EncodedModality):
         is_array = isinstance(feature, Mapping) and set(_ARRAY_FIELDS) <= set(feature)
         return is_array or getattr(feature, "_type", "") == "Audio"
 
-    def recognises(self, content: bytes) -> bool:
+    def recognizes(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
@@ -326,9 +326,9 @@ class _Audio(EncodedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: SoundReader, layers: tuple[str, ...], *, spans: bool
     ) -> SoundFeatures:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
 
-        return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.spec.dtype)
+        return SoundFeatures(loaded.model, processors, make_layer_reader(loaded, layers), loaded.spec.dtype)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_sound_reader(spec)
@@ -346,7 +346,7 @@ AUDIO = _Audio(
     plural="sounds",
     column_types=("audio",),
     suffixes=(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"),
-    recognised_by_type=True,
+    recognized_by_type=True,
     fallback_pooling="sound_fallback",
     fallback_summary="audio features if the model has them, else the mean of the last layer's frames",
     cpu_seconds=1e-8,

@@ -67,8 +67,8 @@ def _read_file(path: str) -> bytes:
         return stream.read()
 
 
-def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
-    """Yield each job with the result of `prepare`, in order. A thread prepares the next two jobs."""
+def map_ahead(jobs: Iterable[Job], function: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
+    """Yield each job with the result of `function`, in order. A thread computes the next two."""
     waiting = deque(jobs)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
         ready: deque[tuple[Job, Future[Ready]]] = deque()
@@ -76,7 +76,7 @@ def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Itera
             while waiting or ready:
                 while waiting and len(ready) < _BATCHES_AHEAD:
                     job = waiting.popleft()
-                    ready.append((job, thread.submit(prepare, job)))
+                    ready.append((job, thread.submit(function, job)))
                 job, future = ready.popleft()
                 yield job, future.result()
         finally:

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
-from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
+from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, map_ahead
 from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class ImageFeatures(FeatureReader):
     def batches(self, images: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         size = batch_size or self._reader.images_that_fit(self._forward)
         batches = (np.arange(start, min(start + size, len(images))) for start in range(0, len(images), size))
-        for positions, groups in prepare_ahead(batches, lambda batch: self._reader.read_groups(images, batch.tolist())):
+        for positions, groups in map_ahead(batches, lambda batch: self._reader.read_groups(images, batch.tolist())):
             for members, pixels in groups:
                 yield positions[members], self._forward({"pixel_values": pixels})
 
@@ -280,7 +280,7 @@ class _Image(EncodedModality):
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary", "binary_view")
         return is_struct or is_binary or type(feature).__name__ == "Image"
 
-    def recognises(self, content: bytes) -> bool:
+    def recognizes(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
@@ -324,9 +324,9 @@ class _Image(EncodedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
     ) -> ImageFeatures:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
 
-        return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
+        return ImageFeatures(loaded.model, processors, make_layer_reader(loaded, layers))
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_image_reader(spec)
@@ -343,7 +343,7 @@ IMAGE = _Image(
     plural="images",
     column_types=("image", "images"),
     suffixes=(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jfif", ".avif"),
-    recognised_by_type=True,
+    recognized_by_type=True,
     fallback_pooling="image_fallback",
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
     cpu_seconds=2.5e-9,

@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.features.architectures import families
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.inputs.encoded import prepare_ahead
+from hf_emms.inputs.encoded import map_ahead
 from hf_emms.inputs.image import IMAGE, ImageReader, example_image, load_image_reader
 from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader
 from hf_emms.inputs.text import (
@@ -73,7 +73,7 @@ class _ImageTextFeatures(FeatureReader):
         used, starts = np.unique(pairs.parts[order, 0], return_index=True)
         ends = np.append(starts[1:], len(order))
         batches = [np.arange(start, min(start + size, len(used))) for start in range(0, len(used), size)]
-        ready = prepare_ahead(batches, lambda batch: self._images.read_groups(pairs.firsts, used[batch].tolist()))
+        ready = map_ahead(batches, lambda batch: self._images.read_groups(pairs.firsts, used[batch].tolist()))
         for batch, groups in ready:
             for members, pixels in groups:
                 images = batch[members]
@@ -143,10 +143,10 @@ class _FusedFeatures(_ImageTextFeatures):
         max_tokens = self._fuse.max_elements
         tokens, truncated = self._texts.tokenize([self._phrase(text) for text in texts])
         self.counts.add_tokens(tokens, self._texts.unknown_id)
-        self.counts.add_cut(truncated, self._texts.max_length)
+        self.counts.add_truncated(truncated, self._texts.max_length)
         for positions, image_of, images in self._encoded(pairs, batch_size):
             pair_tokens = [tokens[text_of_pair[position]] for position in positions]
-            batches = self._texts.plan_batches(
+            batches = self._texts.batch_positions(
                 list(map(len, pair_tokens)), max_tokens, batch_size, image_tokens=_image_tokens(images)
             )
             for rows in batches:
@@ -185,7 +185,7 @@ class _ImageText(Modality):
         texts = text_reader(spec, model.get_submodule(fusion.text_part), tokenizer)
         joined = JoinedLayers(layers, spec.repo.id, fusion.summary)
         if isinstance(fusion, Fused):
-            fusion.prepare(model)
+            fusion.adapt(model)
             return _FusedFeatures(model, fusion, images, texts, joined)
         return _TowerFeatures(model, fusion, images, texts, joined)
 
@@ -210,7 +210,7 @@ class _ImageText(Modality):
 
         fusion = find_fusion(loaded.pooling)
         if isinstance(fusion, Fused):
-            fusion.prepare(loaded.model)
+            fusion.adapt(loaded.model)
 
         def features(model: Any, inputs: Inputs) -> Tensor:
             image = fusion.encode_image(model, inputs["pixel_values"])

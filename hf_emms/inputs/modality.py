@@ -82,7 +82,7 @@ class Modality:
         suffixes: File name suffixes of such content, in lower case.
         is_collection: Whether a sample is a collection of items that are judged for each other, instead of rows that
             can be drawn one by one.
-        recognised_by_type: Whether such a column is an input whatever its name is. An image is never a label, but a
+        recognized_by_type: Whether such a column is an input whatever its name is. An image is never a label, but a
             text may be.
         fallback_pooling: Pooling for checkpoints that the table of architectures does not list.
         fallback_summary: Description of that pooling.
@@ -99,7 +99,7 @@ class Modality:
     column_types: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     is_collection: bool = False
-    recognised_by_type: bool = False
+    recognized_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
     sentence_settings: tuple[str, ...] = ()
@@ -116,11 +116,11 @@ class Modality:
         """Return whether the cells of this `datasets` feature contain the modality."""
         return False
 
-    def recognises(self, content: bytes) -> bool:
+    def recognizes(self, content: bytes) -> bool:
         """Return whether bytes start like a file of this modality."""
         return False
 
-    def recognises_cell(self, cell: Any) -> bool:
+    def recognizes_cell(self, cell: Any) -> bool:
         """Return whether a decoded JSON cell contains the modality."""
         return False
 

@@ -325,7 +325,7 @@ class _Prompt(TokenizedModality):
         role, content = next((pair for pair in _FIELDS if set(pair) <= set(message)), (None, None))
         return role is not None and TEXT.holds(message[role]) and TEXT.holds(message[content])
 
-    def recognises_cell(self, cell: Any) -> bool:
+    def recognizes_cell(self, cell: Any) -> bool:
         messages = cell if isinstance(cell, list) else []
         return bool(messages) and all(
             isinstance(message, Mapping) and any(set(pair) <= set(message) for pair in _FIELDS) for message in messages
@@ -369,10 +369,10 @@ class _Prompt(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
 
         return PromptFeatures(
-            loaded.model, prompt_reader(loaded.spec, loaded.model, processors), plan_layers(loaded, layers)
+            loaded.model, prompt_reader(loaded.spec, loaded.model, processors), make_layer_reader(loaded, layers)
         )
 
 

@@ -87,12 +87,12 @@ class _Search(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> SearchFeatures:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
 
         spec = loaded.spec
         reader = text_reader(spec, loaded.model, processors)
         # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
-        states = plan_layers(loaded, layers, spreads=False)
+        states = make_layer_reader(loaded, layers, spreads=False)
         return SearchFeatures(loaded.model, reader, states, spec.query_prompt, spec.document_prompt)
 
 

@@ -30,7 +30,7 @@ MAX_TRAINING_TOKENS = 512
 _NO_LIMIT = 1_000_000  # tokenizers without a limit have a model_max_length of 1e30
 _DEFAULT_LIMIT = 512
 # The fields of `FeatureSpec` that affect text embeddings, besides the prompt.
-EMBEDDING_SETTINGS = (*("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case"),)
+EMBEDDING_SETTINGS = (*("subfolder", "pooling", "behind", "normalize", "truncate_dim", "max_length", "lower_case"),)
 _TEXTS_PER_CALL = 1_024
 _IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False}  # faster
 _SORTED_TOGETHER = 32_768  # texts that are tokenized and sorted at a time, to limit memory
@@ -102,7 +102,7 @@ class TextReader:
                 "check that the tokenizer and the weights belong to the same checkpoint",
             )
 
-    def plan_batches(
+    def batch_positions(
         self, lengths: Sequence[int], max_tokens: int, batch_size: int | None, *, image_tokens: int = 0
     ) -> Iterator[np.ndarray]:
         """Yield the positions of each batch, int64 (b,), the longest texts first, so that memory runs out at once.
@@ -265,8 +265,8 @@ def text_batches(
         some = texts[start : start + _SORTED_TOGETHER]
         tokens, truncated = reader.tokenize([prompt + text for text in some] if prompt else some)
         counts.add_tokens(tokens, reader.unknown_id)
-        counts.add_cut(truncated, reader.max_length)
-        for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
+        counts.add_truncated(truncated, reader.max_length)
+        for positions in reader.batch_positions(list(map(len, tokens)), max_tokens, batch_size):
             yield positions + start, forward(reader.pad([tokens[i] for i in positions]))
 
 
@@ -303,10 +303,10 @@ class _Text(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
-        from hf_emms.features.layers import plan_layers
+        from hf_emms.features.layers import make_layer_reader
 
         reader = text_reader(loaded.spec, loaded.model, processors)
-        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), loaded.spec.prompt)
+        return TextFeatures(loaded.model, reader, make_layer_reader(loaded, layers), loaded.spec.prompt)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_training_texts(spec, model)

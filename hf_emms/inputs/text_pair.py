@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TOKEN_TYPES = "token_type_ids"
 # Pairs, and inputs with spans, that are tokenized and sorted at a time, to limit memory.
 _PAIRS_AT_A_TIME, _INPUTS_AT_A_TIME = 8_192, 2_048
-_OVERLAP = 4  # neighbouring windows share at least 1/4 of their part of the second text
+_OVERLAP = 4  # neighboring windows share at least 1/4 of their part of the second text
 
 Run = tuple[int, int]
 """Consecutive tokens or characters: the first one and the end, exclusive."""
@@ -256,9 +256,9 @@ class JointReader(FeatureReader):
             windows, truncated = reader.truncate(pairs[start : start + _PAIRS_AT_A_TIME])
             ids = [reader.ids(window) for window in windows]
             self.counts.add_tokens(ids, reader.text.unknown_id)
-            self.counts.add_cut_pairs(truncated, reader.text.max_length)
+            self.counts.add_truncated_pairs(truncated, reader.text.max_length)
             lengths, max_tokens = list(map(len, ids)), self._forward.max_elements
-            for positions in reader.text.plan_batches(lengths, max_tokens, batch_size):
+            for positions in reader.text.batch_positions(lengths, max_tokens, batch_size):
                 yield positions + start, self._forward(self.tensors([windows[i] for i in positions]))
 
 
@@ -324,7 +324,7 @@ class SpanFeatures(FeatureReader):
         parts: dict[int, Any] = {}  # of the spans that several windows share
         placed = [*chain.from_iterable(self._windows(spans, inputs, spans_of))]
         lengths = [len(reader.ids(each.window)) for each, _ in placed]
-        for batch in reader.text.plan_batches(lengths, self._forward.max_elements, batch_size):
+        for batch in reader.text.batch_positions(lengths, self._forward.max_elements, batch_size):
             windows, numbers = zip(*(placed[i] for i in batch), strict=True)
             runs = _pad_runs([each.runs for each in windows])
             rows = self._forward({**reader.pad([each.window for each in windows]), "runs": runs})
@@ -349,7 +349,7 @@ class SpanFeatures(FeatureReader):
         firsts, _ = reader.tokenize(pairs.firsts, parts[:, 0])
         seconds, offsets = reader.tokenize(pairs.seconds, parts[:, 1], offsets=True)
         self.counts.add_tokens([*firsts.values(), *seconds.values()], reader.text.unknown_id)
-        self.counts.add_cut(sum(len(ids) > reader.capacity // 2 for ids in firsts.values()), reader.capacity // 2)
+        self.counts.add_truncated(sum(len(ids) > reader.capacity // 2 for ids in firsts.values()), reader.capacity // 2)
         windowed = 0
         for (first, second), positions in zip(parts.tolist(), spans_of, strict=True):
             placed = reader.place(firsts[first], seconds[second], offsets[second], spans.bounds[positions, 1:].tolist())

@@ -58,7 +58,7 @@ Args:
     device (str): the device of the encoders. Default "auto".
 
 Returns:
-    score (float): minus the mean squared residual of the mixed, standardised F-label. At most 0, higher is better.
+    score (float): minus the mean squared residual of the mixed, standardized F-label. At most 0, higher is better.
     stderr (float or None): its standard error over the folds; None for estimators without folds.
     weights (list of K floats): the weights of the mixture, at least 0, with sum 1.
     r2 (float): share of the mixed F-label's variance that the features explain; held out for "emms_knn" and "emms".
@@ -210,7 +210,7 @@ class Emms(evaluate.Metric):
         self.cache_file_name = self.filelock = self.file_paths = self.filelocks = self.selected_feature_format = None
 
     def _compute(self, batches: Batches, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the scores of rows; only estimators that look for neighbours read all of them into memory."""
+        """Return the scores of rows; only estimators that look for neighbors read all of them into memory."""
         n = sum(len(x) for x, _ in batches())
         if n < 2:
             raise EmmsError(

@@ -178,7 +178,7 @@ class SampleOptions(OptionsPart):
         recorded=True,
         in_sweep=False,
     )
-    prompt: str | None = setting(
+    label_template: str | None = setting(
         None,
         "Template of label texts, e.g. 'a photo of a {}'.",
         "Labels",
@@ -224,11 +224,11 @@ class SampleOptions(OptionsPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prompt is not None and "{}" not in self.prompt:
+        if self.label_template is not None and "{}" not in self.label_template:
             raise EmmsError(
                 "invalid-value",
-                f"the prompt {self.prompt!r} has no {{}} for the class",
-                setting_ref("prompt", "a photo of a {}"),
+                f"the label template {self.label_template!r} has no {{}} for the class",
+                setting_ref("label_template", "a photo of a {}"),
             )
 
 

@@ -138,14 +138,14 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
 
 
 @cache
-def candidate_sets() -> Mapping[str, tuple[str, ...]]:
+def checkpoint_sets() -> Mapping[str, tuple[str, ...]]:
     """Return the sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning", "dinov3")."""
-    return {name: tuple(ids) for name, ids in _read("candidates").items()}
+    return {name: tuple(ids) for name, ids in _read("checkpoint_sets").items()}
 
 
 def expand_checkpoints(names: Iterable[str]) -> tuple[str, ...]:
     """Expand names of sets to ids."""
-    sets = candidate_sets()
+    sets = checkpoint_sets()
     return tuple(id for name in names for id in sets.get(name, (name,)))
 
 

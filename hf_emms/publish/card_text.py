@@ -29,8 +29,8 @@ from hf_emms.ranking.columns import (
     format_measured,
     format_rank,
     metric_title,
+    published_in_words,
     single_line,
-    static_in_words,
     summaries_of_runs,
     title_of,
 )
@@ -78,8 +78,8 @@ def card_section(about: CardKind, entries: Iterable[Entry], repo_id: str, readme
 
 def _text_of(about: CardKind, entry: Entry) -> str:
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
-    if entry.ranking.static_table is not None:
-        controls.append(f"static ({static_in_words(entry.ranking)})")
+    if entry.ranking.published_table is not None:
+        controls.append(f"published ({published_in_words(entry.ranking)})")
     return rendered_template(f"{about}_card_entry.md.jinja", entry=entry, controls=controls).strip("\n")
 
 

@@ -49,7 +49,7 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     if decision.outcome is None:
         return None
     if decision.outcome == "no better than the baseline":
-        return _nothing_learnt(results)
+        return _nothing_learned(results)
     best = results[0]
     scores = "; ".join(
         f"{row.checkpoint}: {format_measured(result.metric, result.value)}"
@@ -80,7 +80,7 @@ def _budget(result: FineTuned) -> str:
     return f"after {steps:,} steps{quick}" if steps else f"after {budget}{quick}"
 
 
-def _nothing_learnt(results: Sequence[FineTuned]) -> str:
+def _nothing_learned(results: Sequence[FineTuned]) -> str:
     """Return a sentence if no fine-tuned checkpoint is significantly above the baseline."""
     best = results[0]
     scores = ", ".join(format_measured(result.metric, result.value) for result in results)
@@ -121,12 +121,12 @@ def caveats(ranking: RankingData) -> list[str]:
             f"{shown.text(best.scores[second])} ({rows[0].checkpoint}: {shown.text(rows[0].scores.get(second))}); "
             f"{setting_ref('confirm', best.rank)} fine-tunes both."
         )
-    static = verdict(ranking).static
-    if static is not None and ranking.static_table is not None:
-        first = next(row for row in rows if row.static is not None)
+    published = verdict(ranking).published
+    if published is not None and ranking.published_table is not None:
+        first = next(row for row in rows if row.published is not None)
         sentences.append(
-            f"The static order disagrees: {static} has the best {ranking.static_table.title}, "
-            f"{ranking.row(static).static:.1f} ({first.checkpoint}: {first.static:.1f})."
+            f"The published order disagrees: {published} has the best {ranking.published_table.title}, "
+            f"{ranking.row(published).published:.1f} ({first.checkpoint}: {first.published:.1f})."
         )
     return sentences
 
@@ -210,7 +210,7 @@ def _nothing_explained(ranking: RankingData) -> str:
     )
     reasons = {
         "of the tokens are unknown to these tokenizers: rank checkpoints for this language": "unknown_tokens",
-        "of the texts are truncated, so that the deciding part may be missing": "cut_texts",
+        "of the texts are truncated, so that the deciding part may be missing": "truncated_texts",
     }
     for reason, name in reasons.items():
         share = max((getattr(row, name) or 0.0 for row in ranking.rows), default=0.0)

@@ -68,12 +68,12 @@ def format_number(value: float | None) -> str:
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def static_in_words(ranking: RankingData) -> str:
-    """Return what the values of the column "static" are, and their source; empty without the column."""
-    table = ranking.static_table
+def published_in_words(ranking: RankingData) -> str:
+    """Return what the values of the column "published" are, and their source; empty without the column."""
+    table = ranking.published_table
     if table is None:
         return ""
-    is_known = any(row.static_trained_on for row in ranking.rows)
+    is_known = any(row.published_trained_on for row in ranking.rows)
     trained_on = "; in parentheses: how many of its tasks the checkpoint states as training data" * is_known
     return f"{table.title}{', lower is better' * table.lower_is_better}, {table.source}{trained_on}"
 
@@ -288,11 +288,11 @@ def _hours_per_million(ranking: RankingData, row: Row) -> float | None:
     return 1_000_000 / 3600 / speed if speed else None
 
 
-def _static_text(ranking: RankingData, row: Row) -> str:
+def _published_text(ranking: RankingData, row: Row) -> str:
     """Return the published value, with the number of tasks trained on in parentheses: "56.7 (11)"."""
-    if row.static is None:
+    if row.published is None:
         return MISSING
-    return f"{row.static:.1f}" + (f" ({row.static_trained_on})" if row.static_trained_on else "")
+    return f"{row.published:.1f}" + (f" ({row.published_trained_on})" if row.published_trained_on else "")
 
 
 def _truncated(width: int) -> TableColumn:
@@ -335,8 +335,8 @@ IDENTITY: tuple[TableColumn, ...] = (
 )
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("minutes", _SHOWN, _minutes, _TENTHS, applies=lambda ranking, _: runs_models(ranking), importance=1),
-    TableColumn("static", (*_SHOWN, "file", "page"), type=float, optional=True, cell=_static_text),
-    TableColumn("static_trained_on", ("file",), type=int, optional=True),
+    TableColumn("published", (*_SHOWN, "file", "page"), type=float, optional=True, cell=_published_text),
+    TableColumn("published_trained_on", ("file",), type=int, optional=True),
     TableColumn("score", ("page",), lambda ranking, row: row.score, format_number, float),
     TableColumn(
         "fine_tuned",

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.options import SETTINGS
-from hf_emms.ranking.public_results import with_static_order
+from hf_emms.ranking.public_results import with_published_values
 from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score, ranked
 
 R = TypeVar("R", bound=RankingData)
@@ -69,7 +69,7 @@ def merged(old: R | None, new: R) -> R:
         encoders=_weighted(second.encoders, both),
         baselines=second.baselines or first.baselines,
     )
-    whole = with_static_order(whole)
+    whole = with_published_values(whole)
     return old if _results(whole) == _results(old) else whole
 
 

@@ -1,4 +1,4 @@
-"""Published results of checkpoints on public benchmarks: a static order, which does not look at the dataset.
+"""Published results of checkpoints on public benchmarks, and their order, which does not look at the dataset.
 
 `public_results.csv` contains the values: table, Hub id, value, and for some tables the number of the benchmark's tasks
 that the checkpoint states as training data.
@@ -52,7 +52,7 @@ class PublishedValue(NamedTuple):
     trained_on: int | None
 
 
-def with_static_order(ranking: R) -> R:
+def with_published_values(ranking: R) -> R:
     """Add the published benchmark values of checkpoints to a ranking.
 
     Values of two tables cannot be compared. If a task has several tables, the one with the most checkpoints counts. If
@@ -68,11 +68,11 @@ def with_static_order(ranking: R) -> R:
     best = max(usable, key=lambda name: _count(usable[name]), default=None)
     values = [None] * len(ids) if best is None else usable[best]
     rows = (
-        msgspec.structs.replace(row, static=value and value.value, static_trained_on=value and value.trained_on)
+        msgspec.structs.replace(row, published=value and value.value, published_trained_on=value and value.trained_on)
         for row, value in zip(ranking.rows, values, strict=True)
     )
     table = None if best is None else PUBLIC_TABLES[best]
-    return msgspec.structs.replace(ranking, rows=tuple(rows), static_table=table)
+    return msgspec.structs.replace(ranking, rows=tuple(rows), published_table=table)
 
 
 def published_value(table: str, id: str) -> PublishedValue | None:

@@ -147,7 +147,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """Return a text in quotes on one line, cut to the width of a preview."""
+    """Return a text in quotes on one line, truncated to the width of a preview."""
     line = " ".join(text.split())
     return f'"{line[: _MAX_EXAMPLE - 1]}…"' if len(line) > _MAX_EXAMPLE else f'"{line}"'
 

@@ -86,7 +86,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         curve: The validation score at each evaluation.
         loss: The mean loss on the test rows. None if the head has no loss.
         has_diverged: Whether the loss rose or became NaN.
-        has_learnt: Whether the validation score is significantly above the baseline. True without a baseline.
+        has_learned: Whether the validation score is significantly above the baseline. True without a baseline.
         baseline: The baseline on the test rows. None if it is unknown.
         is_untrained: Whether training did not help, so that the scores belong to the original weights.
         discarded_scores: If training did not help, metric → score of the trained weights on the test rows.
@@ -106,7 +106,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...] = ()
     error: str | None = None
     has_diverged: bool = False
-    has_learnt: bool = True
+    has_learned: bool = True
     baseline: BaselineScore | None = None
     is_untrained: bool = False
     discarded_scores: dict[str, float] = {}
@@ -203,14 +203,14 @@ class Row(msgspec.Struct, frozen=True):
         error: The reason for a missing score, on one line.
         no_head: Why the task cannot fine-tune the checkpoint. None if it can.
         unknown_tokens: The share of unknown tokens in the inputs. None without texts.
-        cut_texts: The share of truncated inputs. None without texts.
+        truncated_texts: The share of truncated inputs. None without texts.
         layer: The layer of the features. None unless the user named layers.
         layers: Layer → estimator → score, if the user named layers.
         downloads, library, license: Facts from the Hub. None if it is unknown.
         fine_tuned: The fine-tuned scores. None if the checkpoint was not fine-tuned.
-        static: A control that does not affect the order: the published value of the checkpoint in the ranking's
-            `static_table`, which does not depend on the dataset. None if the table lacks the checkpoint.
-        static_trained_on: The number of the table's tasks that the checkpoint states as training data. None if it is
+        published: A control that does not affect the order: the published value of the checkpoint in the ranking's
+            `published_table`, which does not depend on the dataset. None if the table lacks the checkpoint.
+        published_trained_on: The number of the table's tasks that the checkpoint states as training data. None if it is
             unknown.
         documents_per_second: The speed of embedding the corpus. None for other tasks.
         longest_input: The maximum number of tokens per document. None for other tasks.
@@ -235,15 +235,15 @@ class Row(msgspec.Struct, frozen=True):
     error: str | None = None
     no_head: str | None = None
     unknown_tokens: Share | None = None
-    cut_texts: Share | None = None
+    truncated_texts: Share | None = None
     layer: str | None = None
     layers: dict[str, dict[str, float]] = {}
     downloads: Count | None = None
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
-    static: float | None = None
-    static_trained_on: Count | None = None
+    published: float | None = None
+    published_trained_on: Count | None = None
     documents_per_second: Amount | None = None
     longest_input: Size | None = None
     dimensions: dict[str, float] = {}
@@ -315,7 +315,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         rows: The ranked rows, then the failed rows.
         reading: How the dataset was read.
         baselines: Rows without a checkpoint and without a rank, such as BM25. Only tables show them.
-        static_table: The public table of `Row.static`. None if no table contains two of the checkpoints.
+        published_table: The public table of `Row.published`. None if no table contains two of the checkpoints.
     """
 
     schema_version: Literal[1] = 1
@@ -343,7 +343,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()
-    static_table: PublicTable | None = None
+    published_table: PublicTable | None = None
 
     @property
     def shown_rows(self) -> tuple[Row, ...]:

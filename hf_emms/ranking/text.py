@@ -14,8 +14,8 @@ from hf_emms.ranking.columns import (
     Table,
     columns_of,
     flat_records,
+    published_in_words,
     single_line,
-    static_in_words,
 )
 from hf_emms.ranking.records import RankingData, Row
 
@@ -69,8 +69,8 @@ def to_text(ranking: RankingData) -> str:
 
 def remarks(ranking: RankingData) -> list[str]:
     """Return the lines below every table: units, why the first estimator orders it, and the unused columns."""
-    static = f"static: {static_in_words(ranking)}" if ranking.static_table is not None else ""
-    others = (static, single_line(ranking.reason), unused_text(ranking.unused_columns))
+    published = f"published: {published_in_words(ranking)}" if ranking.published_table is not None else ""
+    others = (published, single_line(ranking.reason), unused_text(ranking.unused_columns))
     return [*units(ranking), *filter(None, others)]
 
 

@@ -40,8 +40,8 @@ class Verdict(msgspec.Struct, frozen=True):
             baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
             above the baseline. Else "measured".
         near: The fine-tuned checkpoints that are not significantly worse than the best, with the best.
-        static: The checkpoint with the best published value (`Row.static`), if a checkpoint of the first rank has a
-            value and none has the best one. None if both orders agree, or if they cannot be compared.
+        published: The checkpoint with the best published value (`Row.published`), if one of the first rank has a value
+            and none has the best one. None if both orders agree, or if they cannot be compared.
     """
 
     checkpoint: str | None
@@ -49,7 +49,7 @@ class Verdict(msgspec.Struct, frozen=True):
     first: tuple[str, ...] = ()
     outcome: Outcome | None = None
     near: tuple[str, ...] = ()
-    static: str | None = None
+    published: str | None = None
 
 
 def verdict(ranking: RankingData) -> Verdict:
@@ -60,8 +60,8 @@ def verdict(ranking: RankingData) -> Verdict:
     best, chosen = next(iter(results.values()), None), pick(ranking)
     near = (name for name, result in results.items() if best is not None and not is_significantly_better(best, result))
     outcome = _outcome([*results.values()])
-    static = _static_first(ranking, first) if lead != "nothing explained" else None
-    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome, tuple(near), static)
+    published = _published_first(ranking, first) if lead != "nothing explained" else None
+    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome, tuple(near), published)
 
 
 class Preference(NamedTuple):
@@ -117,12 +117,12 @@ def of_checkpoints(ranking: R, checkpoints: Collection[str]) -> R:
     return msgspec.structs.replace(ranking, rows=tuple(rows or ranking.rows_of(checkpoints)))
 
 
-def _static_first(ranking: RankingData, first: Sequence[Row]) -> str | None:
-    """Return the first checkpoint of the static order if it disagrees with the rows of the first rank."""
-    if ranking.static_table is None:
+def _published_first(ranking: RankingData, first: Sequence[Row]) -> str | None:
+    """Return the first checkpoint of the published order if it disagrees with the rows of the first rank."""
+    if ranking.published_table is None:
         return None
-    sign = -1 if ranking.static_table.lower_is_better else 1
-    values = {row.checkpoint: sign * row.static for row in comparable(ranking) if row.static is not None}
+    sign = -1 if ranking.published_table.lower_is_better else 1
+    values = {row.checkpoint: sign * row.published for row in comparable(ranking) if row.published is not None}
     of_first = [values[row.checkpoint] for row in first if row.checkpoint in values]
     if not of_first or max(of_first) == max(values.values()):
         return None

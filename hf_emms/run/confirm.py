@@ -16,7 +16,7 @@ from hf_emms.finetune.fine_tune import (
     FineTuning,
     TrainOnce,
     fine_tune,
-    prepare,
+    start_fine_tuning,
     train_here,
 )
 from hf_emms.finetune.recipe import TrainingJob, check_head
@@ -155,13 +155,13 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     return session
 
 
-def prepared(ranking: Ranking, session: Session) -> FineTuning:
+def fine_tuning_of(ranking: Ranking, session: Session) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
     seconds = rate(options.device, get_task(ranking.task).input).seconds_per_parameter
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
-        return prepare(
+        return start_fine_tuning(
             ranking,
             options,
             source,
@@ -181,7 +181,7 @@ def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:
     """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned."""
-    work = prepared(ranking, session)
+    work = fine_tuning_of(ranking, session)
     if not runs_in_worker():
         return fine_tune(work, partial(train_here, work.splits.with_images_in_memory()))
     with training_in_worker(work.splits) as train_once:

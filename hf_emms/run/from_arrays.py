@@ -23,7 +23,7 @@ from hf_emms.texts import setting_ref
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# The default estimator of moments, which have no rows for neighbours.
+# The default estimator of moments, which have no rows for neighbors.
 _OF_MOMENTS = "emms"
 
 _NAMES_HINT = 'pass the texts of the ids: class_names=dataset.features["label"].names'
@@ -41,7 +41,7 @@ def score(
 ) -> Score:
     """Return the score of features: how well they explain the labels. Higher is better.
 
-    For EMMS, 0 is perfect. With standardised features X (N, D1) and label embeddings Z_k (N, D2), the score is
+    For EMMS, 0 is perfect. With standardized features X (N, D1) and label embeddings Z_k (N, D2), the score is
     −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262),
     equation 3. "emms_knn" and "emms" use the residuals of held-out rows.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_emms.cache import Key, cache_key
 from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.feature_spec import device_in_keys, plan_extraction
+from hf_emms.features.feature_spec import device_in_keys, make_feature_spec
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
@@ -51,7 +51,7 @@ def embed_texts(
         )
     from hf_emms.features.device import gather_batches
 
-    spec = plan_extraction(
+    spec = make_feature_spec(
         encoder,
         TEXT,
         "label embedding",

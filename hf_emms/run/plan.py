@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_root
 from hf_emms.errors import EmmsError, Note, checkpoint_errors
-from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, make_feature_spec
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.formatting import parse_count, pluralize
@@ -121,7 +121,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PlannedCheckpoint:
     """A checkpoint of a plan.
 
     Attributes:
@@ -146,7 +146,7 @@ class RankingPlan:
         options: The options of the session, with the estimators of the task if the user named none.
         sample: The sample that checkpoints are ranked on.
         encoders: The label encoders.
-        candidates: The checkpoints, in the user's order.
+        checkpoints: The checkpoints, in the user's order.
         notes: What the user may want to know or change.
     """
 
@@ -154,7 +154,7 @@ class RankingPlan:
     options: Options
     sample: Sample
     encoders: tuple[Repo, ...]
-    candidates: tuple[Candidate, ...]
+    checkpoints: tuple[PlannedCheckpoint, ...]
     notes: tuple[Note, ...]
 
     @cached_property
@@ -171,8 +171,8 @@ class RankingPlan:
     @property
     def to_run(self) -> dict[str, FeatureSpec]:
         """Name → feature spec of the checkpoints without a row."""
-        waiting = (candidate for candidate in self.candidates if candidate.row is None)
-        return {candidate.id: candidate.spec for candidate in waiting if candidate.spec}
+        waiting = (checkpoint for checkpoint in self.checkpoints if checkpoint.row is None)
+        return {checkpoint.id: checkpoint.spec for checkpoint in waiting if checkpoint.spec}
 
 
 def make_plan(options: Options, progress: Progress) -> RankingPlan:
@@ -209,8 +209,8 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
     names = tuple(dict.fromkeys(ids))
     if repeated := len(ids) - len(names):
         notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
-    candidates = _candidates(names, session, options, sample, encoders)
-    return RankingPlan(session, options, sample, encoders, candidates, tuple(notes))
+    checkpoints = _checkpoints(names, session, options, sample, encoders)
+    return RankingPlan(session, options, sample, encoders, checkpoints, tuple(notes))
 
 
 def _check_groups(sample: Sample, options: Options) -> None:
@@ -345,41 +345,41 @@ def resolve_encoders(ids: Iterable[str]) -> tuple[Repo, ...]:
         raise EmmsError(error.code, f"a label encoder cannot be used: {error.message}", hint) from error
 
 
-def _candidates(
+def _checkpoints(
     ids: Sequence[str],
     session: Session,
     options: Options,
     sample: Sample,
     encoders: tuple[Repo, ...],
-) -> tuple[Candidate, ...]:
+) -> tuple[PlannedCheckpoint, ...]:
     """Return the checkpoints. Resolve several at a time, because the Hub answers slowly."""
     resolve_it = partial(_resolved, options=options, task=sample.task)
     # The threads are daemons, so that an interrupted program can end.
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = list(pool.imap(resolve_it, ids))
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
-    candidates: dict[Repo | str, Candidate] = {}
-    for candidate in resolved:
-        if candidate.spec is not None and options.resume:
-            key = row_key(candidate.spec, options, sample, encoders)
-            made_of = partial(_finished_row, candidate.id, options.estimators, n_embeddings)
-            candidate = replace(candidate, row=session.cache.get_json(key, made_of))
-        candidates.setdefault(candidate.repo or candidate.id, candidate)
-    return tuple(candidates.values())
+    checkpoints: dict[Repo | str, PlannedCheckpoint] = {}
+    for checkpoint in resolved:
+        if checkpoint.spec is not None and options.resume:
+            key = row_key(checkpoint.spec, options, sample, encoders)
+            made_of = partial(_finished_row, checkpoint.id, options.estimators, n_embeddings)
+            checkpoint = replace(checkpoint, row=session.cache.get_json(key, made_of))
+        checkpoints.setdefault(checkpoint.repo or checkpoint.id, checkpoint)
+    return tuple(checkpoints.values())
 
 
-def _resolved(id: str, options: Options, task: Task) -> Candidate:
+def _resolved(id: str, options: Options, task: Task) -> PlannedCheckpoint:
     name = printable(redacted(id))
     repo = or_failed_row(name, None, lambda: resolve(id, "model"))
     if isinstance(repo, Row):
-        return Candidate(name, None, repo)
+        return PlannedCheckpoint(name, None, repo)
     if repo.folder is None:
         _, *revision = id.partition("@")
         name = printable(redacted("".join((repo.id, *revision))))
     spec = or_failed_row(name, repo.revision, lambda: spec_for(repo, options, task))
     if isinstance(spec, Row):
-        return Candidate(name, repo, spec)
-    return Candidate(name, repo, None, spec)
+        return PlannedCheckpoint(name, repo, spec)
+    return PlannedCheckpoint(name, repo, None, spec)
 
 
 def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
@@ -394,7 +394,7 @@ def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) 
 
 def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
     """Return how to compute a checkpoint's features for a task."""
-    return plan_extraction(
+    return make_feature_spec(
         repo,
         task.input,
         task.id,

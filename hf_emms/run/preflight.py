@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
-from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, make_feature_spec
 from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
 from hf_emms.finetune.recipe import Recipe, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
@@ -29,7 +29,7 @@ from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import aligned
 from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.label_embeddings import labels_key
-from hf_emms.run.plan import Candidate, RankingPlan, make_plan, reading_note
+from hf_emms.run.plan import PlannedCheckpoint, RankingPlan, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.texts import setting_ref
 
@@ -169,7 +169,7 @@ def _cost_of_encoder(encoder: Repo, plan: RankingPlan) -> Cost:
     options, texts = plan.options.running, plan.sample.label_texts
     if plan.session.cache.holds(labels_key(encoder, texts, options)):
         return cost_of(encoder, options)
-    config = plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code).config
+    config = make_feature_spec(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code).config
     return cost_of(encoder, options, len(texts), rate(options.device, TEXT, _mean_length(texts)), config)
 
 
@@ -226,7 +226,7 @@ class Preflight:
         return "\n".join([*(reading.lines() if reading else []), *self.lines(), *table])
 
     def __repr__(self) -> str:
-        sample, checkpoints = self.plan.sample, len(self.plan.candidates)
+        sample, checkpoints = self.plan.sample, len(self.plan.checkpoints)
         return f"Preflight(dataset={sample.dataset!r}, checkpoints={checkpoints}, problems={len(self.problems)})"
 
     def lines(self) -> list[str]:
@@ -258,17 +258,17 @@ class Preflight:
     def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return the header, and state, files, bytes and seconds of each checkpoint."""
         header = ("checkpoint", "revision", "state", "files", "download_bytes", "seconds")
-        return header, [self._record(candidate) for candidate in self.plan.candidates]
+        return header, [self._record(checkpoint) for checkpoint in self.plan.checkpoints]
 
-    def _record(self, candidate: Candidate) -> tuple[Any, ...]:
-        revision = candidate.repo.revision if candidate.repo else None
-        if _problem_of(candidate, self.costs) is not None:
-            return candidate.id, revision, "cannot be used", None, None, None
-        if candidate.row is not None or candidate.repo is None:
-            return candidate.id, revision, "finished earlier", None, None, None
-        cost = self.costs[candidate.repo]
-        state = "local folder" if candidate.repo.folder else "to download" if cost.bytes else "cached"
-        return candidate.id, revision, state, cost.files, cost.bytes, round(cost.seconds or 0.0, 1)
+    def _record(self, checkpoint: PlannedCheckpoint) -> tuple[Any, ...]:
+        revision = checkpoint.repo.revision if checkpoint.repo else None
+        if _problem_of(checkpoint, self.costs) is not None:
+            return checkpoint.id, revision, "cannot be used", None, None, None
+        if checkpoint.row is not None or checkpoint.repo is None:
+            return checkpoint.id, revision, "finished earlier", None, None, None
+        cost = self.costs[checkpoint.repo]
+        state = "local folder" if checkpoint.repo.folder else "to download" if cost.bytes else "cached"
+        return checkpoint.id, revision, state, cost.files, cost.bytes, round(cost.seconds or 0.0, 1)
 
 
 def plan(
@@ -316,9 +316,9 @@ def preflight(options: Options, progress: Progress) -> Preflight:
                 f"the label encoder {encoder.id} cannot be used: {problem}",
                 setting_ref("encoders", "demo"),
             )
-    reasons = {candidate.id: _problem_of(candidate, costs) for candidate in plan.candidates}
+    reasons = {checkpoint.id: _problem_of(checkpoint, costs) for checkpoint in plan.checkpoints}
     problems = [f"checkpoint {id}: {reason}" for id, reason in reasons.items() if reason is not None]
-    if len(problems) == len(plan.candidates):
+    if len(problems) == len(plan.checkpoints):
         problem = f"no checkpoint can be ranked: {'; '.join(problems)}"
         raise EmmsError("no-usable-checkpoint", problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
@@ -327,11 +327,11 @@ def preflight(options: Options, progress: Progress) -> Preflight:
     return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
 
 
-def _problem_of(candidate: Candidate, costs: Mapping[Repo, Cost]) -> str | None:
+def _problem_of(checkpoint: PlannedCheckpoint, costs: Mapping[Repo, Cost]) -> str | None:
     """Return why a checkpoint will be a failed row, or None."""
-    if candidate.row is not None or candidate.repo is None:
-        return candidate.row.error if candidate.row is not None else None
-    return costs[candidate.repo].problem
+    if checkpoint.row is not None or checkpoint.repo is None:
+        return checkpoint.row.error if checkpoint.row is not None else None
+    return costs[checkpoint.repo].problem
 
 
 def _too_full(costs: Mapping[Repo, Cost]) -> Iterator[str]:
@@ -353,8 +353,8 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
     with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.source, max_rows=max_rows(options.training))
     sized = list[tuple[int, FeatureSpec]]()
-    for candidate in plan.candidates:
-        spec, row = candidate.spec, candidate.row
+    for checkpoint in plan.checkpoints:
+        spec, row = checkpoint.spec, checkpoint.row
         if spec is not None and (row is None or row.error is None):
             weights = costs[spec.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
             sized.append((weights or 0, spec))

@@ -19,7 +19,7 @@ from hf_emms.options.registry import versions
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
-from hf_emms.ranking.public_results import with_static_order
+from hf_emms.ranking.public_results import with_published_values
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import confirmed
 from hf_emms.run.engine import run_checkpoints
@@ -27,7 +27,7 @@ from hf_emms.run.extraction import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.plan import RankingPlan, Session, make_plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.run.worker import prepare
+from hf_emms.run.worker import preload_libraries
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.generative import TRAINING_ROWS
 from hf_emms.scoring.labels import LabelTable
@@ -58,7 +58,7 @@ def rank(
     corpus_size: int | None = 10_000,
     sampling: Sampling | None = None,
     references: References = "mean",
-    prompt: str | None = None,
+    label_template: str | None = None,
     label_form: LabelForm | None = None,
     box_format: str | None = None,
     group_column: str | None = None,
@@ -112,7 +112,7 @@ def rank(
         sampling: "balanced" (the same number per class) or "proportional".
         references: How to use several texts per input (captions, answers, classes): the "mean" of their embeddings,
             "first", or "all" (one row per text).
-        prompt: The template of label texts, with ``{}`` for the label.
+        label_template: The template of label texts, with ``{}`` for the label.
         label_form: The label embeddings of boxes and values: "text", "numbers" or "both". By default by task. For
             answers "spans" of their contexts (the default if they are substrings) or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
@@ -188,7 +188,7 @@ def rank(
 
 def rank_with(options: Options, progress: Progress) -> tuple[Ranking, Session]:
     """Return the ranking for options, without fine-tuning, and the session in which `confirmed` continues."""
-    prepare()
+    preload_libraries()
     plan = make_plan(options, progress)
     return execute_plan(plan), plan.session
 
@@ -196,13 +196,13 @@ def rank_with(options: Options, progress: Progress) -> tuple[Ranking, Session]:
 def execute_plan(plan: RankingPlan) -> Ranking:
     """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
     options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
-    progress.expect(len(plan.candidates), "checkpoints")
+    progress.expect(len(plan.checkpoints), "checkpoints")
     rows = []
-    for candidate in plan.candidates:
-        if candidate.row is not None:
-            progress.started(candidate.id, 0)
-            progress.finished(candidate.row)
-            rows.append(candidate.row)
+    for checkpoint in plan.checkpoints:
+        if checkpoint.row is not None:
+            progress.started(checkpoint.id, 0)
+            progress.finished(checkpoint.row)
+            rows.append(checkpoint.row)
     with noted_while(progress, "ranking"):
         labels = label_table(plan)
         parts = options.features, options.scoring, options.running
@@ -229,7 +229,7 @@ def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
 def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
     """Return the ranking of finished rows, which may come in any order."""
     options, sample = plan.options, plan.sample
-    facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
+    facts = {checkpoint.id: checkpoint.repo.facts for checkpoint in plan.checkpoints if checkpoint.repo is not None}
     described = [_described(row, facts.get(row.checkpoint)) for row in finished]
     rows = ranked(described, options.estimators[0])
     ranking = Ranking(
@@ -258,7 +258,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         rows=rows,
         baselines=plan.baselines,
     )
-    return with_static_order(ranking)
+    return with_published_values(ranking)
 
 
 def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:

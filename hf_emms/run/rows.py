@@ -79,7 +79,7 @@ def run_checkpoint(name: str, spec: FeatureSpec, inputs: EngineInput) -> Row:
         notes=(*info.notes, *notes, *(model.notes if model else ()), *missing_layers),
         no_head=None if head is None else head.why_not(spec),
         unknown_tokens=info.counts.unknown_share,
-        cut_texts=info.counts.cut_share,
+        truncated_texts=info.counts.truncated_share,
         layer=best if names_layers else None,
         layers=_values(scores) if names_layers else {},
         dimensions=truncated.get(best, {}),

@@ -46,7 +46,7 @@ def search(
 
     Args:
         task: The task to rank them for.
-        author: A user or organisation.
+        author: A user or organization.
         text: A part of the id.
         tags: Tags that all checkpoints have on the Hub, such as "timm", "en", "dataset:ORG/NAME" or
             "license:apache-2.0".
@@ -76,11 +76,11 @@ def search(
     listed = find_models(pipeline_tags=searched_task.pipeline_tags, author=author, text=text, tags=tags, sort=sort)
     families: dict[str | None, HubModel] = {}
     others = []
-    for candidate in itertools.islice(_usable(listed, searched_task, max_parameters, on_dropped), LOOKED_AT * limit):
-        if candidate.architecture in families:
-            others.append(candidate)
+    for found_model in itertools.islice(_usable(listed, searched_task, max_parameters, on_dropped), LOOKED_AT * limit):
+        if found_model.architecture in families:
+            others.append(found_model)
         else:
-            families[candidate.architecture] = candidate
+            families[found_model.architecture] = found_model
             if len(families) == limit:
                 break
     return [*families.values(), *others][:limit]

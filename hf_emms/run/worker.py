@@ -124,7 +124,7 @@ class Worker:
         if self._process is not None and self._connection is not None and self._process.is_alive():
             return self._connection
         self.close()
-        prepare()
+        preload_libraries()
         context: Any = multiprocessing.get_context(_METHOD)
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), name="hf-emms worker", daemon=True)
@@ -200,7 +200,7 @@ class EmittingProgress(Progress):
         self._emit(("noted", (message,)))
 
 
-def prepare() -> None:
+def preload_libraries() -> None:
     """Start to import libraries in another process, so that the first worker starts sooner."""
     if runs_in_worker() and _METHOD == "forkserver":
         multiprocessing.get_context(_METHOD).set_forkserver_preload(list(_PRELOADED))

@@ -38,7 +38,7 @@ class Score:
 class EmmsResult(Score):
     """A `Score` by EMMS. Scores of different datasets, samples or label sets cannot be compared.
 
-    `value` is minus the mean squared residual of the weighted, standardised label embeddings. Higher is better, and 0
+    `value` is minus the mean squared residual of the weighted, standardized label embeddings. Higher is better, and 0
     is perfect. Only held-out estimators set `stderr` and `folds`.
 
     Attributes:

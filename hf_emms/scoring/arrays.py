@@ -81,7 +81,7 @@ def _check_rows(count: int, rows: int, name: str, what: str) -> None:
 
 def as_numpy(value: Any) -> np.ndarray:
     """Convert a torch tensor, or anything that NumPy converts, to an array. Half-precision tensors become float32."""
-    if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
+    if hasattr(value, "detach"):  # a torch tensor, recognized without importing torch
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
     if np.ma.is_masked(value):
@@ -196,7 +196,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:
-    """Mix keys with the finaliser of splitmix64 (Steele et al. 2014), so that neighbouring ids get unrelated folds."""
+    """Mix keys with the finaliser of splitmix64 (Steele et al. 2014), so that neighboring ids get unrelated folds."""
     keys = keys + np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -24,7 +24,7 @@ SCORES = {
     "reranked_mrr": reranked_mrr,
 }
 
-# Saturation and length normalisation as in Lucene (Robertson and Zaragoza 2009; Kamphuis et al. 2020).
+# Saturation and length normalization as in Lucene (Robertson and Zaragoza 2009; Kamphuis et al. 2020).
 _K1, _B = 1.5, 0.75
 # The English stop words of Lucene.
 _STOP_WORDS = (

@@ -1,7 +1,7 @@
 """Held-out EMMS: ridge regression per fold in closed form, evaluated on the moments of the fold.
 
 For fold f and ridge r: W_k = (X_cᵀX_c + r)⁻¹X_cᵀZ_k on the complement c; the held-out cross-residuals
-M_jk = <Z_j − XW_j, Z_k − XW_k>_f are summed over folds, r minimises min_t tᵀM(r)t, and t is that minimiser.
+M_jk = <Z_j − XW_j, Z_k − XW_k>_f are summed over folds, r minimizes min_t tᵀM(r)t, and t is that minimizer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
-from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic
-from hf_emms.scoring.standardise import Fold, Standardised
+from hf_emms.scoring.linalg import divide_by_factor, minimize_quadratic
+from hf_emms.scoring.standardize import Fold, Standardized
 
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
@@ -37,7 +37,7 @@ class RidgeFit:
     solutions: tuple[np.ndarray, ...]  # coefficients (D, q) per filled fold
 
 
-def fit_ridge(statistics: Standardised) -> RidgeFit:
+def fit_ridge(statistics: Standardized) -> RidgeFit:
     """Fit a ridge regression outside each fold, with the strength of `RIDGES` with the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
@@ -60,18 +60,18 @@ def fit_ridge(statistics: Standardised) -> RidgeFit:
     return RidgeFit(ridge, statistics.test_labels - np.stack(explained), tuple(solutions))
 
 
-def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
+def ridge_score(statistics: Standardized, fit: RidgeFit) -> Score:
     """Return EMMS on held-out rows: −min_t Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), t on the simplex.
 
-    X (N, D1) and Z_k (N, D2_k) are standardised. W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
+    X (N, D1) and Z_k (N, D2_k) are standardized. W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
     and ‖·‖_f sums over the rows inside.
 
     Source: the objective is equation 3 of arXiv 2308.06262. The estimate by ridge and folds is our own.
     """
-    return held_out_score(statistics, fit.residual, minimise_quadratic(fit.residual.sum(axis=0)), fit.ridge)
+    return held_out_score(statistics, fit.residual, minimize_quadratic(fit.residual.sum(axis=0)), fit.ridge)
 
 
-def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
+def held_out_score(statistics: Standardized, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
     """Return the held-out score for given weights (K,) of the label embeddings."""
     losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may make them negative
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
@@ -83,11 +83,11 @@ def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.n
     return Score(score, stderr, tuple((-per_row).tolist()), details)
 
 
-def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
+def _best_ridge(statistics: Standardized, folds: list[Fold], few: int) -> float:
     """Return the ridge strength with the least loss on these folds. Each trial costs one Cholesky factor per fold.
 
     A coarse search uses the first `few` folds. From its best strength, a search on all folds goes in the direction of
-    the better neighbour as long as the loss falls.
+    the better neighbor as long as the loss falls.
     """
     labels = statistics.test_labels
 
@@ -99,7 +99,7 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
     @cache
     def loss(index: int, count: int) -> float:
         pooled = np.sum([residual(index, fold) for fold in range(count)], axis=0)
-        weights = minimise_quadratic(pooled)
+        weights = minimize_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
     least = search_twice(lambda index: loss(index, few), lambda index: loss(index, len(folds)), len(RIDGES))
@@ -112,7 +112,7 @@ def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
 
 
 def _explained(
-    statistics: Standardised, fold: Fold, solution: np.ndarray, ridge: float, *, overwrite: bool = False
+    statistics: Standardized, fold: Fold, solution: np.ndarray, ridge: float, *, overwrite: bool = False
 ) -> np.ndarray:
     """Return how much of a fold's label products a ridge solution explains, (K, K).
 
@@ -175,14 +175,14 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
 def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], size: int) -> int:
     """Search the index with the least loss in two steps: coarse, then fine.
 
-    The coarse loss of its two neighbours decides the direction.
+    The coarse loss of its two neighbors decides the direction.
     """
 
-    def of_neighbour(index: int) -> float:
+    def of_neighbor(index: int) -> float:
         return coarse(index) if 0 <= index < size else np.inf
 
     start = fibonacci_search(coarse, size)
-    step = -1 if of_neighbour(start - 1) < of_neighbour(start + 1) else 1
+    step = -1 if of_neighbor(start - 1) < of_neighbor(start + 1) else 1
     return descend(loss, start, step, size)
 
 

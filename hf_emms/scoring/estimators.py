@@ -19,7 +19,7 @@ from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Q
 if TYPE_CHECKING:
     from hf_emms.scoring.cross_validation import RidgeFit
     from hf_emms.scoring.moments import Moments
-    from hf_emms.scoring.standardise import Standardised
+    from hf_emms.scoring.standardize import Standardized
 
 
 NO_VARIATION = "The features are the same in every row and explain nothing. All weights of the checkpoint may be zero."
@@ -46,10 +46,10 @@ class ScoringInputs:
     search: Any = None
 
     @cached_property
-    def statistics(self) -> Standardised:
-        from hf_emms.scoring.standardise import standardise
+    def statistics(self) -> Standardized:
+        from hf_emms.scoring.standardize import standardize
 
-        return standardise(self.moments)
+        return standardize(self.moments)
 
     @cached_property
     def fit(self) -> RidgeFit:
@@ -161,7 +161,7 @@ def score(
     arrays.check_folds(folds, seed, fewest=2 if "folds" in estimators.needs else 1)
     x = arrays.as_matrix(features, "features")
     table = arrays.as_labels(labels, len(x))
-    ids = np.zeros(len(x), dtype=np.uint64)  # unused without folds and neighbours
+    ids = np.zeros(len(x), dtype=np.uint64)  # unused without folds and neighbors
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
     elif estimators.needs & {"folds", "rows"}:
@@ -206,7 +206,7 @@ def _emms(inputs: ScoringInputs) -> EmmsResult:
 
 
 def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
-    from hf_emms.scoring.neighbours import stack
+    from hf_emms.scoring.neighbors import stack
 
     statistics = inputs.statistics
     rows = statistics.rotated or inputs.moments.sample_of(*inputs.rows)
@@ -250,7 +250,7 @@ def _hscore(inputs: ScoringInputs) -> Score:
 
 
 def _knn(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.neighbours import knn
+    from hf_emms.scoring.neighbors import knn
 
     return knn(inputs.rows)
 
@@ -301,7 +301,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _emms, needs={"folds"}, title="EMMS"),
     Estimator(
         "emms_knn",
-        "EMMS with neighbours: held-out, ridge and 3 nearest rows",
+        "EMMS with neighbors: held-out, ridge and 3 nearest rows",
         _emms_knn,
         needs={"rows", "folds"},
         title="EMMS + k-NN",
@@ -312,7 +312,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("logme", "LogME, corrected evidence", _logme, title="LogME"),
     Estimator("logme_flabels", "LogME on the label embeddings", _logme_flabels),
     Estimator("hscore", "H-score", _hscore, title="H-score"),
-    Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs={"rows"}, title="k-NN"),
+    Estimator("knn", "10 nearest neighbors, leave-one-out", _knn, needs={"rows"}, title="k-NN"),
     Estimator(
         "short_run",
         "bits per byte of held-out responses after fine-tuning on at most 200 rows; stored with a minus sign",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Rows of the short run, and the maximum of held-out rows.
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
 # Key of a score's details: the share of truncated responses.
-CUT_RESPONSES = "cut_responses"
+TRUNCATED_RESPONSES = "truncated_responses"
 
 
 class CheckpointModel(Protocol):
@@ -32,7 +32,7 @@ class CheckpointModel(Protocol):
     def groups(self) -> np.ndarray: ...
 
     @property
-    def cut_responses(self) -> float:
+    def truncated_responses(self) -> float:
         """The share of labels that were truncated to the checkpoint's maximum length so far."""
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
@@ -79,7 +79,7 @@ def short_run(model: CheckpointModel) -> Score:
 
 def _of_bits(model: CheckpointModel, bits: np.ndarray, rows: np.ndarray) -> Score:
     score = ratio(bits, model.groups[rows], HELD_OUT_ROWS)
-    return replace(score, details={**score.details, CUT_RESPONSES: round(model.cut_responses, 4)})
+    return replace(score, details={**score.details, TRUNCATED_RESPONSES: round(model.truncated_responses, 4)})
 
 
 def word_error_rate(model: CheckpointModel) -> Score:

@@ -1,6 +1,6 @@
 """Scores without held-out rows: EMMS as in the paper (arXiv 2308.06262), LogME and the H-score.
 
-EMMS needs only two K x K matrices or the spectrum of XᵀX. With standardised X and Z, P_X the projection on X's columns,
+EMMS needs only two K x K matrices or the spectrum of XᵀX. With standardized X and Z, P_X the projection on X's columns,
 A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at the best W is tᵀ(A − B)t / D2.
 """
 
@@ -16,9 +16,9 @@ from scipy.linalg.blas import dsymv
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
 from hf_emms.scoring.labels import LabelBasis, are_classes
-from hf_emms.scoring.linalg import divide_by_factor, minimise_quadratic, one_norm, project_simplex, symmetric
+from hf_emms.scoring.linalg import divide_by_factor, minimize_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
+from hf_emms.scoring.standardize import Standardized, rotate_rows, standardize
 from hf_emms.texts import setting_ref
 
 # Eigenvalues of XᵀX below this many rounding errors of the largest are rounding noise. The noise of D x D products is a
@@ -35,22 +35,22 @@ CONVERGED = 1e-3
 EPSILON = 1e-5
 
 
-def exact(statistics: Standardised) -> Score:
+def exact(statistics: Standardized) -> Score:
     """Return the paper's objective at its optimum: −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex.
 
-    X (N, D1) and Z_k (N, D2_k) are standardised. For any t, the best W leaves tᵀ(A − B)t, a problem in K unknowns.
+    X (N, D1) and Z_k (N, D2_k) are standardized. For any t, the best W leaves tᵀ(A − B)t, a problem in K unknowns.
 
     Source: Meng et al. 2023 (arXiv 2308.06262), equation 3.
     """
     residual = statistics.zz - _explained(statistics)
-    weights = minimise_quadratic(residual)
+    weights = minimize_quadratic(residual)
     return _in_sample(statistics, max(float(weights @ residual @ weights), 0.0), weights)
 
 
-def one_pass(statistics: Standardised) -> Score:
+def one_pass(statistics: Standardized) -> Score:
     """Return the score of the official function: least squares for W (D1, D2) at t = 1/K, then for a projected t (K,).
 
-    The score is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at these W and t, for standardised X (N, D1) and Z_k (N, D2_k).
+    The score is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at these W and t, for standardized X (N, D1) and Z_k (N, D2_k).
 
     Source: `EMMS` in the official repository's metrics.py (Algorithm 2 of arXiv 2308.06262), without its factor D2².
     """
@@ -61,10 +61,10 @@ def one_pass(statistics: Standardised) -> Score:
     return _in_sample(statistics, loss, weights)
 
 
-def alternating(statistics: Standardised) -> Score:
+def alternating(statistics: Standardized) -> Score:
     """Return the score of the paper's Algorithm 1, which alternates gradient steps on W (D1, D2) and projected t (K,).
 
-    Both minimise ‖XW − Σ_k t_k Z_k‖² / (N·D2) for standardised X (N, D1) and Z_k (N, D2_k). The loop ends if an
+    Both minimize ‖XW − Σ_k t_k Z_k‖² / (N·D2) for standardized X (N, D1) and Z_k (N, D2_k). The loop ends if an
     iteration improves the objective by less than the share `TOLERANCE`. Source: arXiv 2308.06262.
 
     The step sizes follow from the Lipschitz constants of the gradients, so the objective never rises. W starts at 0
@@ -102,18 +102,18 @@ def alternating(statistics: Standardised) -> Score:
     return _in_sample(statistics, loss, weights, trace=tuple(trace))
 
 
-def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **details: Any) -> Score:
+def _in_sample(statistics: Standardized, loss: float, weights: np.ndarray, **details: Any) -> Score:
     r2 = 1.0 - loss / float(weights @ statistics.zz @ weights)
     return Score(-loss / statistics.basis.d2, details={"weights": weights.tolist(), "r2": r2, "ridge": None, **details})
 
 
-def _explained(statistics: Standardised) -> np.ndarray:
+def _explained(statistics: Standardized) -> np.ndarray:
     """Return the inner products (K, K) of the label embeddings, projected on the features."""
     whitened = whiten(statistics)
     return statistics.basis.inner(whitened, whitened)
 
 
-def whiten(statistics: Standardised) -> np.ndarray:
+def whiten(statistics: Standardized) -> np.ndarray:
     """Return L⁻¹XᵀY with XᵀX = LLᵀ, without directions that are only rounding noise.
 
     The precision is the input's if XᵀX is well conditioned, else float64.
@@ -129,7 +129,7 @@ def whiten(statistics: Standardised) -> np.ndarray:
     return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
 
 
-def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
+def _spectrum(statistics: Standardized) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues (r,) and eigenvectors (D, r) of XᵀX above the rounding noise."""
     values, vectors = eigh(statistics.xx_in(np.float64), lower=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
@@ -141,20 +141,20 @@ def logme(moments: Moments) -> Score:
 
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
-    Features are neither centred nor scaled, as in the authors' code. Targets are one-hot classes if labels are summed
-    by text and most of them repeat, else the standardised columns of the label embeddings. If all labels are different,
+    Features are neither centered nor scaled, as in the authors' code. Targets are one-hot classes if labels are summed
+    by text and most of them repeat, else the standardized columns of the label embeddings. If all labels are different,
     one-hot targets assign any order of the labels the same evidence.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
     """
-    statistics = standardise(moments)
+    statistics = standardize(moments)
     texts = int(np.count_nonzero(statistics.sums.y.sum(axis=0)))
     return _logme(moments, statistics.basis, on_classes=moments.basis.by_text and are_classes(texts, moments.n))
 
 
 def logme_flabels(moments: Moments) -> Score:
-    """Return LogME on the standardised columns of the label embeddings; see `logme`."""
-    return _logme(moments, standardise(moments).basis, on_classes=False)
+    """Return LogME on the standardized columns of the label embeddings; see `logme`."""
+    return _logme(moments, standardize(moments).basis, on_classes=False)
 
 
 def _logme(moments: Moments, basis: LabelBasis, *, on_classes: bool) -> Score:
@@ -166,10 +166,10 @@ def _logme(moments: Moments, basis: LabelBasis, *, on_classes: bool) -> Score:
     origin, n = sums.origin_x, float(moments.n)
     x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
     half = np.outer(origin, x + 0.5 * n * origin)
-    centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
-    sigma, vectors = eigh(centred + half + half.T, driver="evd")
-    # Rounding noise is relative to the centred products, as a large mean is added to them in float64.
-    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
+    centered, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
+    sigma, vectors = eigh(centered + half + half.T, driver="evd")
+    # Rounding noise is relative to the centered products, as a large mean is added to them in float64.
+    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centered))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if on_classes:
@@ -213,7 +213,7 @@ def hscore(moments: Moments) -> Score:
 
     Source: Bao et al., ICIP 2019, definition 2.
     """
-    statistics = standardise(moments)
+    statistics = standardize(moments)
     counts = statistics.sums.y.sum(axis=0)
     if not moments.basis.by_text or not are_classes(int(np.count_nonzero(counts)), moments.n):
         raise EmmsError(

@@ -123,7 +123,7 @@ class _Basis:
     Attributes:
         widths: The K widths D2_k.
         tables: float64 (U, D2_k), the embeddings of the texts. Empty if y contains the embeddings themselves.
-        scale: (q,), factors that standardise y.
+        scale: (q,), factors that standardize y.
         columns: K slices of [Z_1 | … | Z_K].
         pairs: Pairs of encoders in the order (0, 0), (0, 1), …, (1, 1), … whose products of columns are summed up.
             For texts, sums per text replace these products.
@@ -164,7 +164,7 @@ class _Basis:
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
     def row_products(self, rows: np.ndarray) -> np.ndarray:
-        """Return Σ_d z_j[r, d]·z_k[r, d], (r, K, K), for standardised y (r, q)."""
+        """Return Σ_d z_j[r, d]·z_k[r, d], (r, K, K), for standardized y (r, q)."""
         columns = self.expand(rows)
         out = np.empty((len(rows), self.k, self.k), dtype=rows.dtype)
         for pair in self._all_pairs:
@@ -173,7 +173,7 @@ class _Basis:
         return out
 
     def expand(self, rows: np.ndarray) -> np.ndarray:
-        """Convert standardised y (r, q) to standardised columns of the label embeddings, (r, ΣD2_k)."""
+        """Convert standardized y (r, q) to standardized columns of the label embeddings, (r, ΣD2_k)."""
         raise NotImplementedError
 
     def _scale(
@@ -239,16 +239,16 @@ class ColumnBasis(_Basis):
 
         `scratch` has the shape of `rows`; reusing its memory avoids page faults.
         """
-        centred = np.subtract(rows, origin, out=scratch)
-        y += centred.sum(axis=0)
+        centered = np.subtract(rows, origin, out=scratch)
+        y += centered.sum(axis=0)
         for total, pair in zip(yy, self.pairs, strict=True):
-            total[pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
+            total[pair.common] += np.einsum("nd,nd->d", centered[:, pair.left], centered[:, pair.right])
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
         """Set xy to `beta` (0 or 1) times xy plus XᵀY, for features (n, D1) and rows from `read`."""
         add_cross(xy, x, rows, beta=beta)
 
-    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
+    def standardized(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
         """Return the basis that scales y to label embeddings of mean 0 and equal total variance.
 
         The sums y (q,) and products yy (pairs, D2) over n rows are about the origin (q,). Columns that vary by no more
@@ -258,7 +258,7 @@ class ColumnBasis(_Basis):
         return ColumnBasis(self.widths, self._scale(n, y, np.concatenate(squares), origin, dtype))
 
     def combine(self, weights: csr_array, labels: LabelTable, dtype: np.dtype) -> np.ndarray:
-        """Return weighted sums (r, q) of the rows' standardised y, not centred, by weights (r, N); sparse for texts."""
+        """Return weighted sums (r, q) of the rows' scaled y, not centered, by weights (r, N); sparse for texts."""
         out, scale = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype)
         places = labels.codes[weights.indices]
         for table, columns in zip(labels.tables, self.columns, strict=True):
@@ -270,11 +270,11 @@ class ColumnBasis(_Basis):
         return rows
 
     def variances(self) -> np.ndarray:
-        """Return the variances (ΣD2_k,) of the standardised columns, 0 for constant columns."""
+        """Return the variances (ΣD2_k,) of the standardized columns, 0 for constant columns."""
         return self.level**2 * (self.scale > 0)
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), for standardised y (r, q) or results of `combine`."""
+        """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), for standardized y (r, q) or results of `combine`."""
         out = np.empty((self.k, self.k))
         for pair in self.pairs:
             out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
@@ -283,12 +283,12 @@ class ColumnBasis(_Basis):
         return symmetric(out) if left is right else out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised labels, (K, K), from sums over n rows."""
+        """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardized labels, (K, K), from sums over n rows."""
         out = np.empty((self.k, self.k))
         for total, pair in zip(yy, self.pairs, strict=True):
             left, right = mean[pair.left], mean[pair.right]
-            centred = total[pair.common] - y[pair.left] * right + n * left * right - left * y[pair.right]
-            product = centred @ (self.scale[pair.left] * self.scale[pair.right])
+            centered = total[pair.common] - y[pair.left] * right + n * left * right - left * y[pair.right]
+            product = centered @ (self.scale[pair.left] * self.scale[pair.right])
             out[pair.j, pair.k] = out[pair.k, pair.j] = product
         return out
 
@@ -358,14 +358,14 @@ class TextBasis(_Basis):
         yx = xy.T
         yx += indicator @ x
 
-    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> TextBasis:
+    def standardized(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> TextBasis:
         share = y / n
         means = [share @ table for table in self.tables]
-        centred = [table - mean for table, mean in zip(self.tables, means, strict=True)]
-        squares = np.concatenate([n * (share @ table**2) for table in centred])
+        centered = [table - mean for table, mean in zip(self.tables, means, strict=True)]
+        squares = np.concatenate([n * (share @ table**2) for table in centered])
         ends = np.cumsum(self.widths)[:-1]
         scale = self._scale(n, np.zeros_like(squares), squares, np.concatenate(means), dtype)
-        return TextBasis([table * block for table, block in zip(centred, np.split(scale, ends), strict=True)])
+        return TextBasis([table * block for table, block in zip(centered, np.split(scale, ends), strict=True)])
 
     def combine(self, weights: csr_array, labels: LabelTable, dtype: np.dtype) -> csr_array:
         return csr_array((weights.data, labels.codes[weights.indices], weights.indptr), (weights.shape[0], self.size))

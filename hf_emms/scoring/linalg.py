@@ -132,8 +132,8 @@ def project_simplex(point: np.ndarray) -> np.ndarray:
     return np.maximum(point - excess[support], 0.0)
 
 
-def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
-    """Minimise tᵀ M t over the simplex for a symmetric positive semi-definite M (K, K). Returns t, float64 (K,).
+def minimize_quadratic(matrix: np.ndarray) -> np.ndarray:
+    """Minimize tᵀ M t over the simplex for a symmetric positive semi-definite M (K, K). Returns t, float64 (K,).
 
     With M = RᵀR, the solution is the point of least norm in the convex hull of R's columns. Non-negative least squares
     finds it exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.

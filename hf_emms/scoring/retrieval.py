@@ -92,16 +92,16 @@ def relevant_places(retrieval: SearchScores) -> np.ndarray:
     Only one block of scores is in memory, not all (Q, M).
     """
     relevant, documents = retrieval.relevant, retrieval.documents
-    similarity, centre = retrieval.similarity, documents.mean(axis=0)
+    similarity, center = retrieval.similarity, documents.mean(axis=0)
     better, equal = np.zeros(len(relevant)), np.zeros(len(relevant))
     for rows in _blocks(len(retrieval.queries), _BLOCK_QUERIES):
         pairs = slice(*np.searchsorted(relevant[:, 0], (rows.start, rows.stop)))
         query_of, document_of = relevant[pairs, 0] - rows.start, relevant[pairs, 1]
-        searching, of_pairs = _prepared(retrieval.queries[rows], documents[document_of], centre, similarity)
+        searching, of_pairs = _for_inner_products(retrieval.queries[rows], documents[document_of], center, similarity)
         paired = _paired_scores(searching[query_of], of_pairs, similarity)
         tolerances = _tolerances(retrieval.queries[rows][query_of], documents[document_of], similarity)[:, None]
         for columns in _blocks(len(documents), math.ceil(_BLOCK_SCORES / max(len(query_of), len(searching)))):
-            _, block = _prepared(retrieval.queries[rows], documents[columns], centre, similarity)
+            _, block = _for_inner_products(retrieval.queries[rows], documents[columns], center, similarity)
             all_scores = _scores(searching, block, similarity)
             leave_out(all_scores, retrieval.judgments, rows.start, columns.start)
             scores = all_scores[query_of]
@@ -127,19 +127,19 @@ def leave_out(scores: np.ndarray, judgments: np.ndarray, first_query: int, first
     scores[rows[inside], columns[inside]] = -np.inf
 
 
-def _prepared(
-    queries: np.ndarray, documents: np.ndarray, centre: np.ndarray, similarity: Similarity
+def _for_inner_products(
+    queries: np.ndarray, documents: np.ndarray, center: np.ndarray, similarity: Similarity
 ) -> tuple[np.ndarray, np.ndarray]:
     """Transform embeddings so that inner products or L1 distances give the same order as the similarity.
 
     The results are float64, since cosines of similar documents may differ by less than float32 can represent. Euclidean
-    distances order as q·d − |d|²/2, which is most precise around the centre of the documents.
+    distances order as q·d − |d|²/2, which is most precise around the center of the documents.
     """
     queries, documents = queries.astype(np.float64), documents.astype(np.float64)
     if similarity == "cosine":
         return _unit(queries), _unit(documents)
     if similarity == "euclidean":
-        queries, documents = queries - centre, documents - centre
+        queries, documents = queries - center, documents - center
         halves = np.full(len(queries), -0.5)
         squares = np.einsum("md,md->m", documents, documents)
         return np.column_stack([queries, halves]), np.column_stack([documents, squares])
@@ -147,12 +147,12 @@ def _prepared(
 
 
 def _scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
-    """Return the scores of all pairs of prepared queries and documents, (b, m)."""
+    """Return the scores of all pairs of transformed queries and documents, (b, m)."""
     return -cdist(queries, documents, "cityblock") if similarity == "manhattan" else queries @ documents.T
 
 
 def _paired_scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
-    """Return the scores of n prepared queries with one document each, (n,)."""
+    """Return the scores of n transformed queries with one document each, (n,)."""
     if similarity == "manhattan":
         return -np.abs(queries - documents).sum(axis=1)
     return np.einsum("nd,nd->n", queries, documents)

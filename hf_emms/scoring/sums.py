@@ -13,7 +13,7 @@ import numpy as np
 from hf_emms.scoring.labels import LabelBasis, LabelTable
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks
 
-# Rows of the sample for the search of neighbours, whose cost then does not grow with N.
+# Rows of the sample for the search of neighbors, whose cost then does not grow with N.
 SAMPLE_ROWS = 8_192
 
 # Rows per matrix product: enough for full speed, and few enough to stay in cache.
@@ -49,7 +49,7 @@ def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
-    xx contains upper triangles. y is in a `LabelBasis` with q columns. xy uses uncentred labels, because x is centred
+    xx contains upper triangles. y is in a `LabelBasis` with q columns. xy uses uncentered labels, because x is centered
     already and centring all labels would cost another pass.
 
     Shapes: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k), origin_x (D1,),
@@ -80,12 +80,12 @@ class Sums:
 
     @property
     def whole_y(self) -> np.ndarray:
-        """(F, q): sums of the uncentred labels."""
+        """(F, q): sums of the uncentered labels."""
         return self.y + self.n[:, None] * self.origin_y
 
     def add_rows(self, rows: Examples, basis: LabelBasis) -> None:
         if not self.n.any():
-            # Centred columns keep the digits of products, and the mean of some rows is close enough. LogME of features
+            # Centered columns keep the digits of products, and the mean of some rows is close enough. LogME of features
             # with many tiny eigenvalues depends on the choice of these rows in the third digit.
             some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
             some = np.argsort(rows.folds, kind="stable")[some]

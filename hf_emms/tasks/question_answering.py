@@ -35,7 +35,7 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Return spans of the contexts, each labelled as answer or not.
+    """Return spans of the contexts, each labeled as answer or not.
 
     Returns None instead of spans if texts have to be ranked. Also returns facts for the preview.
 
@@ -47,9 +47,9 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
     spans_of = {example.id: find_spans(example.contents[1], example.labels, example.positions) for example in examples}
     answered = [example for example in examples if spans_of[example.id]]
     unanswered = [example for example in examples if not example.labels]
-    n_labelled = len(examples) - len(unanswered)
-    if len(answered) < _ENOUGH * n_labelled:
-        fact = f"only {len(answered):,} of {n_labelled:,} answers are in their contexts: answers are embedded as texts"
+    n_labeled = len(examples) - len(unanswered)
+    if len(answered) < _ENOUGH * n_labeled:
+        fact = f"only {len(answered):,} of {n_labeled:,} answers are in their contexts: answers are embedded as texts"
         return None, [fact] * bool(answered)
     items = [item for example in answered for item in _with_answer(example, spans_of[example.id], options)]
     if all(item.label == ANSWER for item in items):

@@ -33,12 +33,12 @@ _MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
-    """Return a box in fractions of its image: centre x and y, width and height. Cuts it at the image's edges.
+    """Return a box in fractions of its image: center x and y, width and height. Cuts it at the image's edges.
 
     Args:
         raw: Four numbers.
         size: (width, height) of the upright image in pixels; None if the numbers are fractions of it.
-        form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
+        form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (center).
 
     Raises:
         ValueError: `raw` is not four numbers, or the box is outside the image.
@@ -93,7 +93,7 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     """
     cx, cy = boxes[:, 0], boxes[:, 1]
     log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
-    places = [rbf_features(centre, _PLACES) for centre in (cx, cy)]
+    places = [rbf_features(center, _PLACES) for center in (cx, cy)]
     sizes = [rbf_features(side, _SIZES) for side in (log_w, log_h)]
     return np.hstack([boxes, *places, *sizes]).astype(np.float32)
 
@@ -122,7 +122,7 @@ BOXES = NumericLabels(
 
 
 class BoxHead(RowHead):
-    """A head that predicts a box: its centre, width and height as fractions of the image."""
+    """A head that predicts a box: its center, width and height as fractions of the image."""
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return IOU, ACCURACY_AT_HALF
@@ -148,12 +148,12 @@ class BoxHead(RowHead):
 
 
 def _box_loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss of DETR (arXiv 2005.12872): L1 and generalised IoU."""
+    """Return the loss of DETR (arXiv 2005.12872): L1 and generalized IoU."""
     from torch.nn.functional import l1_loss
     from torchvision.ops import box_convert, generalized_box_iou_loss
 
     boxes = outputs.sigmoid()
-    corners = (box_convert(centred, "cxcywh", "xyxy") for centred in (boxes, labels))
+    corners = (box_convert(centered, "cxcywh", "xyxy") for centered in (boxes, labels))
     return 5 * l1_loss(boxes, labels) + 2 * generalized_box_iou_loss(*corners, "mean")
 
 

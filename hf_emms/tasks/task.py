@@ -104,7 +104,7 @@ class Example:
 
 
 class Item(NamedTuple):
-    """A row of the sample: a labelled span of an example's last text, with an exclusive end."""
+    """A row of the sample: a labeled span of an example's last text, with an exclusive end."""
 
     example: int
     start: int
@@ -131,14 +131,14 @@ class Task:
         aliases: Other names that users may type: the Hub's names of sub-tasks, and common abbreviations. Source:
             https://github.com/huggingface/huggingface.js/blob/main/packages/tasks/src/pipelines.ts
         hub_tags: The Hub's tags of checkpoints for this task; by default its id.
-        source_tags: Further tags of candidates, because backbones do not carry the task's tag.
+        source_tags: Further tags of checkpoints, because backbones do not carry the task's tag.
         group_by: The input column whose equal contents share a fold, such as the image of ten questions; by default
             the first.
         label_noun: Noun for a label in notes, such as "caption"; by default the label column's name.
         no_label_text: Label text of an example without a label, such as "no answer"; None if such rows are skipped.
         numbers: How labels that are not texts become numbers; None if labels are texts.
         label_form: Default form of the label embeddings of `numbers`: "text", "numbers" or "both".
-        items: Turns examples into labelled spans of their last texts (an answer and other spans, every word of a
+        items: Turns examples into labeled spans of their last texts (an answer and other spans, every word of a
             sentence). None if an example is a row.
         training_items: The same for fine-tuning, if it learns other items or labels.
         counts_items: Whether `max_samples` counts items, not examples.
@@ -186,7 +186,7 @@ class Task:
 
     @property
     def pipeline_tags(self) -> tuple[str, ...]:
-        """The Hub's tags of candidates, the task's own tags first."""
+        """The Hub's tags of checkpoints, the task's own tags first."""
         return (*(self.hub_tags or (self.id,)), *self.source_tags)
 
     @property
@@ -229,7 +229,7 @@ IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png"
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return radial basis functions (U, C) of values (U,) around centres (C,)."""
+    """Return radial basis functions (U, C) of values (U,) around centers (C,)."""
     widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 

@@ -80,7 +80,7 @@ def words_with_tags(example: Example) -> list[TaggedWord]:
 
 
 def spans_by_character(example: Example) -> dict[int, Span]:
-    """Return character → the labelled span that contains it. Of overlapping spans, the longest counts."""
+    """Return character → the labeled span that contains it. Of overlapping spans, the longest counts."""
     text = example.contents[-1]
     spans = {
         (start, stop, label)
@@ -96,7 +96,7 @@ def spans_by_character(example: Example) -> dict[int, Span]:
 
 
 def words_in_spans(example: Example) -> list[TaggedWord]:
-    """Convert labelled spans of a text to words with BIO tags."""
+    """Convert labeled spans of a text to words with BIO tags."""
     span_of = spans_by_character(example)
     words, before = [], None
     for match in _WORD.finditer(example.contents[-1]):
@@ -146,8 +146,8 @@ def word_items(examples: Sequence[Example], options: SampleOptions, read: Reader
         return [], []
     entities = are_entities(counts)
     labels = {tag: label_of(tag, entities=entities) for tag in counts}
-    if options.prompt:
-        labels = {tag: options.prompt.replace("{}", label) for tag, label in labels.items()}
+    if options.label_template:
+        labels = {tag: options.label_template.replace("{}", label) for tag, label in labels.items()}
     frequent, times = counts.most_common(1)[0]
     sampled = frequent if times > _MOST * counts.total() else None
     items: list[Item] = []

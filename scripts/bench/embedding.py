@@ -2,7 +2,7 @@
 
     python -m scripts.bench embedding [CHECKPOINT] [--texts FILE.jsonl] [--rows 1000] [--rounds 5] [--threads 1]
 
-The bare loop is the minimal work of any program: it tokenises all texts, sorts them by length and runs batches with
+The bare loop is the minimal work of any program: it tokenizes all texts, sorts them by length and runs batches with
 the same number of tokens as hf_emms. sentence-transformers encodes with its defaults, which sort by characters, and in
 batches of 32 in the order of the data. All embeddings are equal.
 """
@@ -69,13 +69,13 @@ def encoders(checkpoint: str, texts: list[str]) -> dict[str, Callable[[], np.nda
     from sentence_transformers import SentenceTransformer
 
     from hf_emms.features.device import gather_batches
-    from hf_emms.features.feature_spec import plan_extraction
+    from hf_emms.features.feature_spec import make_feature_spec
     from hf_emms.hub import fetch, resolve
     from hf_emms.inputs import SEARCH, SearchCollection
 
     repo = resolve(checkpoint, "model")
     folder = str(fetch(repo, ("*",)))
-    extractor = SEARCH.load_extractor(plan_extraction(repo, SEARCH, "a benchmark"), device="cpu")
+    extractor = SEARCH.load_extractor(make_feature_spec(repo, SEARCH, "a benchmark"), device="cpu")
     collection = SearchCollection((), texts, np.empty((0, 3), np.int64))
     model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": "float32"})
     bare = BareLoop(folder, model.max_seq_length)

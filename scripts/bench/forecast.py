@@ -24,7 +24,7 @@ from pathlib import Path
 import hf_emms
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.confirm import options_for, prepared, start_session
+from hf_emms.run.confirm import fine_tuning_of, options_for, start_session
 from hf_emms.run.preflight import seconds_of
 
 # Dataset → the checkpoint that is fine-tuned.
@@ -79,7 +79,7 @@ def _fine_tuning(dataset: str, checkpoint: str) -> tuple[float, float]:
     """Return forecast and elapsed seconds of a run."""
     ranking = hf_emms.rank(dataset, f"emms-demo/{checkpoint}", encoders="demo", progress=False)
     settings = options_for(ranking, confirm=1, learning_rates=("1e-3",))
-    work = prepared(ranking, start_session(ranking, settings, Progress()))
+    work = fine_tuning_of(ranking, start_session(ranking, settings, Progress()))
     expected = work.seconds
     confirmed = hf_emms.confirm(ranking, top=1, learning_rates=["1e-3"], progress=False)
     return expected, sum(run.seconds for run in confirmed.rows[0].fine_tuned.runs)

@@ -41,13 +41,13 @@ class Ours(Side):
 
     @cached_property
     def extractors(self) -> list[Any]:
-        from hf_emms.features.feature_spec import plan_extraction
+        from hf_emms.features.feature_spec import make_feature_spec
         from hf_emms.hub import resolve
         from hf_emms.inputs import TEXT, WORDS
 
         modality = WORDS if self.has_words else TEXT
         specs = [
-            plan_extraction(resolve(name, "model"), modality, "benchmark", dtype=self.dtype)
+            make_feature_spec(resolve(name, "model"), modality, "benchmark", dtype=self.dtype)
             for name in self.checkpoints
         ]
         return [modality.load_extractor(spec, device="cpu", layers=("spread",)) for spec in specs]

@@ -53,7 +53,7 @@ def dense_problem(rows: int = 5_000, width: int = 768) -> tuple[np.ndarray, np.n
 
 
 def classes_problem(rows: int = 20_000, width: int = 2_048, classes: int = 100) -> tuple[np.ndarray, LabelTable]:
-    """Make features around class centres, float32 (N, D1), and classes with random embeddings."""
+    """Make features around class centers, float32 (N, D1), and classes with random embeddings."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, classes, rows)
     x = rng.normal(size=(classes, width)).astype(np.float32)[codes]
@@ -73,7 +73,7 @@ def task_problem(shape: Shape) -> tuple[np.ndarray, LabelTable]:
 
 
 def label_columns(labels: LabelTable) -> np.ndarray:
-    """Return the standardised columns of all label embeddings, float64 (N, K·D2)."""
+    """Return the standardized columns of all label embeddings, float64 (N, K·D2)."""
     z = np.concatenate([table[labels.codes] for table in labels.tables], axis=1).astype(np.float64)
     return (z - z.mean(axis=0)) / z.std(axis=0)
 

@@ -9,9 +9,9 @@ from scipy.special import softmax
 from scipy.stats import spearmanr
 
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.neighbours import knn
+from hf_emms.scoring.neighbors import knn
 from hf_emms.scoring.retrieval import SearchScores
-from hf_emms.scoring.standardise import standardise_rows
+from hf_emms.scoring.standardize import standardize_rows
 from scripts.bench.scoring import label_columns, plain_logme
 
 TRANSRATE_DISTORTION = 1e-4
@@ -40,10 +40,10 @@ def transrate(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> f
     """Return TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None without classes."""
     if not labels.categorical:
         return None
-    centred = features.astype(np.float64) - features.mean(axis=0)
+    centered = features.astype(np.float64) - features.mean(axis=0)
     classes = np.unique(labels.codes)
-    within = np.mean([_coding_rate(centred[labels.codes == label]) for label in classes])
-    return _coding_rate(centred) - float(within)
+    within = np.mean([_coding_rate(centered[labels.codes == label]) for label in classes])
+    return _coding_rate(centered) - float(within)
 
 
 def _coding_rate(rows: np.ndarray) -> float:
@@ -90,8 +90,8 @@ def _class_means(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _within(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    centred = x - _class_means(x, codes)[codes]
-    return centred.T @ centred / len(x)
+    centered = x - _class_means(x, codes)[codes]
+    return centered.T @ centered / len(x)
 
 
 def _discriminants(x: np.ndarray, codes: np.ndarray, within: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -109,8 +109,8 @@ def logme_common(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -
 
 
 def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
-    """Return k-NN on standardised features and label embeddings, the neighbours' half of `emms_knn`."""
-    return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
+    """Return k-NN on standardized features and label embeddings, the neighbors' half of `emms_knn`."""
+    return knn(standardize_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
 def airtran(search: SearchScores) -> float:
@@ -143,8 +143,8 @@ def airtran(search: SearchScores) -> float:
 
 def _whitened(x: np.ndarray, most: int) -> np.ndarray:
     """Principal components of unit variance, (N, at most `most`)."""
-    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
-    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    left, scales, _ = np.linalg.svd(centered, full_matrices=False)
     return np.sqrt(len(x) - 1) * left[:, :most][:, scales[:most] > np.finfo(np.float32).eps * scales[0]]
 
 

@@ -120,7 +120,7 @@ def _same_photos(paths: Sequence[Path]) -> list[int]:
 
 
 def _signs(path: Path) -> np.ndarray:
-    """Return the signs of differences between neighbouring pixels of a thumbnail, 1 or -1, (256,)."""
+    """Return the signs of differences between neighboring pixels of a thumbnail, 1 or -1, (256,)."""
     with Image.open(path) as opened:
         pixels = np.asarray(opened.convert("L").resize((17, 16), Image.Resampling.BILINEAR), dtype=np.float32)
     return np.where(np.diff(pixels, axis=1) > 0, 1.0, -1.0).ravel()

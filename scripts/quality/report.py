@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hf_emms.evaluation import over_targets, weighted_tau
-from scripts.quality import calibration, query_counts, sentence_queries, static_order
+from scripts.quality import calibration, published_order, query_counts, sentence_queries
 from scripts.quality.pools import BITS, DOCS, FEWEST, FULL, IMAGES, POOLS, QUICK, SEARCH, TEXTS, Pool
 from scripts.quality.results import PEER_RESULTS, Measured, TargetResult, controls, load, replayed
 
@@ -36,7 +36,7 @@ ESTIMATORS = {
     "logme_common": "LogME as widespread code has it (`logme_common`)",
     "hscore": "H-score (`hscore`)",
     "knn": "k-NN (`knn`)",
-    "knn_flabels": "k-NN on standardised features and F-labels",
+    "knn_flabels": "k-NN on standardized features and F-labels",
     "linear_probe": "linear probe",
     "transrate": "TransRate",
     "sfda": "SFDA",
@@ -81,7 +81,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     tables = (sentence_queries.agreement(sentences), sentence_queries.signs(sentences))
     yield search, "sentences", "\n\n".join(markdown(pd.DataFrame(table)) for table in tables)
     yield DOCS / "rank-search.md", "queries", markdown(_query_counts(json.loads(query_counts.RESULTS.read_text())))
-    yield DOCS / "evidence.md", "static order", markdown(_static_order(next(static_order.groups())[1]))
+    yield DOCS / "evidence.md", "published order", markdown(_static_order(next(published_order.groups())[1]))
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
@@ -269,15 +269,15 @@ def _query_counts(results: Mapping[str, Any]) -> pd.DataFrame:
 # ---- targets of all pools --------------------------------------------------------------------------------------------
 
 
-def _static_order(found: static_order.Outcomes) -> pd.DataFrame:
+def _static_order(found: published_order.Outcomes) -> pd.DataFrame:
     """Return how often each rule finds the best checkpoint of a target, and its regret."""
-    return pd.DataFrame(static_order.rows(found), columns=static_order.HEAD)
+    return pd.DataFrame(published_order.rows(found), columns=published_order.HEAD)
 
 
 def _shared_tables() -> Tables:
     yield "Points at stake", pd.DataFrame(calibration.rows())
-    tables = {title: _static_order(found) for title, found in static_order.groups()}
-    yield "Static order", pd.concat(tables, names=["pool"]).reset_index("pool")
+    tables = {title: _static_order(found) for title, found in published_order.groups()}
+    yield "Published order", pd.concat(tables, names=["pool"]).reset_index("pool")
 
 
 def swapped() -> tuple[int, list[float]]:

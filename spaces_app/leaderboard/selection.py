@@ -45,7 +45,7 @@ _FACTS = ("memory", "downloads", "library", "license")
 _TITLES |= {"speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
 # The default columns, in this order; rank, checkpoint and the ordering score are always shown.
 DEFAULT_COLUMNS = (
-    *("fine_tuned", "static", "parameters", "license", "memory", "speed"),
+    *("fine_tuned", "published", "parameters", "license", "memory", "speed"),
     *("bytes_per_million", "documents_per_second", "longest_input"),  # of searches
 )
 # All columns, with their titles.

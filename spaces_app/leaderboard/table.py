@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hf_emms.formatting import MISSING, format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking, is_commit
-from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, static_in_words, title_of
+from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, published_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
@@ -124,8 +124,8 @@ def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line]) -> list[
         if name not in sorts(ranking):
             return Column(title, css), cell
         hint = _HINTS.get(name, "")
-        if name == "static" and ranking.static_table is not None:
-            hint = f"a control, which does not depend on the dataset: {static_in_words(ranking)}"
+        if name == "published" and ranking.published_table is not None:
+            hint = f"a control, which does not depend on the dataset: {published_in_words(ranking)}"
         query = lambda sort: to_query(replace(view, sort=sort))  # noqa: E731
         return markup.sorting_column(name, title, css, view.sort, query, hint), cell
 

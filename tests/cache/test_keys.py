@@ -13,7 +13,7 @@ from hf_emms.cache import digest_of
 from hf_emms.data import load_sample
 from hf_emms.features import feature_spec
 from hf_emms.features.device import choose_device
-from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, make_feature_spec
 from hf_emms.finetune import jobs as finetune_jobs
 from hf_emms.finetune import splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
@@ -50,7 +50,7 @@ def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]
     extraction = change(plan.spec_for(repo, options, sample.task))
     task = sample.task
     settings = {"trust_remote_code": options.trust_remote_code, "prompts": options.features}
-    trained = change(plan_extraction(repo, task.input, task.id, **settings))
+    trained = change(make_feature_spec(repo, task.input, task.id, **settings))
     recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]
@@ -106,7 +106,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "max_samples": (40, {"features", "rows"}),
     "corpus_size": (50, set()),  # classes of texts are not searched
     "sampling": ("proportional", {"rows"}),
-    "prompt": ("about {}", {"labels", "rows"}),
+    "label_template": ("about {}", {"labels", "rows"}),
     "group_column": ("speaker", {"features", "rows", "finetunings"}),
     "streaming": (True, {"features", "rows", "finetunings"}),  # only the first rows of a stream are read
     "seed": (7, {"features", "rows", "finetunings"}),

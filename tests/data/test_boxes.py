@@ -121,10 +121,10 @@ def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20), **columns
 
 
 def test_the_loss_of_a_head_is_that_of_distances_and_of_overlap() -> None:
-    centred, corner = torch.zeros(1, 4), torch.tensor([[0.75, 0.75, 0.5, 0.5]])
+    centered, corner = torch.zeros(1, 4), torch.tensor([[0.75, 0.75, 0.5, 0.5]])
     # Means of 1/8 apart; an overlap of 1/7, and 2/9 of the box around both is in neither.
     outputs = BoxHead(None, epochs=1).outputs([])
-    assert float(outputs.loss(centred, corner)) == pytest.approx(5 / 8 + 2 * (1 - 1 / 7 + 2 / 9))
+    assert float(outputs.loss(centered, corner)) == pytest.approx(5 / 8 + 2 * (1 - 1 / 7 + 2 / 9))
     assert outputs.predictions(np.array([[0.0, 1, -1, 2]])) == [pytest.approx((0.5, 0.731, 0.269, 0.881), abs=1e-3)]
 
 

@@ -147,8 +147,8 @@ def test_a_column_that_may_contain_queries_is_not_left_out() -> None:
     named = load_sample(rows, task="text-retrieval", columns={"document": "text"})
     assert (named.columns, named.unused_columns) == ({"document": "text"}, ("claim",))
     assert load_sample(rows, task="text-retrieval", columns={"query": "claim"}).columns["query"] == "claim"
-    labelled = {"chunk": DOCUMENTS, "label": ["a", "b"] * (N // 2)}
-    assert load_sample(labelled, task="text-retrieval").columns == {"document": "chunk"}
+    labeled = {"chunk": DOCUMENTS, "label": ["a", "b"] * (N // 2)}
+    assert load_sample(labeled, task="text-retrieval").columns == {"document": "chunk"}
     assert refused({"text": DOCUMENTS}, task="text-ranking").hint is not None
 
 

@@ -120,20 +120,20 @@ UNCLEAR: dict[str, Build] = {
     ),
     "a question, its answer and a score": table({"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES}),
 }
-LABELLED = table({"text": TEXTS, "label": CLASSES, "labels": BITS, "amount": VALUES, "other": OTHER_TEXTS})
+LABELED = table({"text": TEXTS, "label": CLASSES, "labels": BITS, "amount": VALUES, "other": OTHER_TEXTS})
 # Data with settings.
 UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "a text and a whole number": (table({"text": TEXTS[:1], "k": [1]}), {}),
-    "a column that is not there": (LABELLED, {"columns": {"label": "labl"}}),
-    "a field that is not there": (LABELLED, {"columns": {"text": "text.x"}, "task": "text-classification"}),
-    "a column of another task": (LABELLED, {"columns": {"image": "text"}, "task": "text-classification"}),
-    "a column of another type": (LABELLED, {"columns": {"text": "amount"}, "task": "text-classification"}),
-    "groups that are not there": (LABELLED, {"group_column": "labl"}),
-    "groups of numbers with fractions": (LABELLED, {"group_column": "amount"}),
-    "groups of a name that is like no other": (LABELLED, {"group_column": "speaker"}),
-    "a class and a mark": (LABELLED, {"columns": {"label": "label,labels"}, "task": "text-classification"}),
-    "a text and a value": (LABELLED, {"columns": {"text": "text,amount"}, "task": "text-classification"}),
-    "two values": (LABELLED, {"columns": {"label": "amount,labels"}, "task": "text-regression"}),
+    "a column that is not there": (LABELED, {"columns": {"label": "labl"}}),
+    "a field that is not there": (LABELED, {"columns": {"text": "text.x"}, "task": "text-classification"}),
+    "a column of another task": (LABELED, {"columns": {"image": "text"}, "task": "text-classification"}),
+    "a column of another type": (LABELED, {"columns": {"text": "amount"}, "task": "text-classification"}),
+    "groups that are not there": (LABELED, {"group_column": "labl"}),
+    "groups of numbers with fractions": (LABELED, {"group_column": "amount"}),
+    "groups of a name that is like no other": (LABELED, {"group_column": "speaker"}),
+    "a class and a mark": (LABELED, {"columns": {"label": "label,labels"}, "task": "text-classification"}),
+    "a text and a value": (LABELED, {"columns": {"text": "text,amount"}, "task": "text-classification"}),
+    "two values": (LABELED, {"columns": {"label": "amount,labels"}, "task": "text-regression"}),
     "tags of words": (
         table({"tokens": WORDS, "text": TEXTS, "tags": [["B-PER", "O", "O"], ["O", "O"]] * 12}),
         {"columns": {"label": "tags"}},
@@ -154,13 +154,13 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "a picture of lists of lists": (table({"x": [[[1]]] * N, "name": TEXTS}), {"task": "image-classification"}),
     "a dot in a name": (table({"a.b": TEXTS, "label": CLASSES}), {"columns": {"text": "a.b"}}),
     "a text beside the named one": (table({"a": TEXTS, "b": OTHER_TEXTS}), {"columns": {"text": "a"}}),
-    "a task without its text": (LABELLED, {"task": "question-answering"}),
-    "spans of classes": (LABELLED, {"label_form": "spans", "columns": {"label": "label"}}),
-    "numbers of classes": (LABELLED, {"label_form": "both", "columns": {"label": "label"}}),
-    "boxes of classes": (LABELLED, {"box_format": "xyxy", "columns": {"label": "label"}}),
-    "boxes of values": (LABELLED, {"box_format": "xyxy", "columns": {"label": "amount"}}),
-    "several classes of one": (LABELLED, {"references": "first", "columns": {"label": "label"}}),
-    "a prompt for no classes": (table({"text": TEXTS, "summary": OTHER_TEXTS}), {"prompt": "so {}"}),
+    "a task without its text": (LABELED, {"task": "question-answering"}),
+    "spans of classes": (LABELED, {"label_form": "spans", "columns": {"label": "label"}}),
+    "numbers of classes": (LABELED, {"label_form": "both", "columns": {"label": "label"}}),
+    "boxes of classes": (LABELED, {"box_format": "xyxy", "columns": {"label": "label"}}),
+    "boxes of values": (LABELED, {"box_format": "xyxy", "columns": {"label": "amount"}}),
+    "several classes of one": (LABELED, {"references": "first", "columns": {"label": "label"}}),
+    "a label template for no classes": (table({"text": TEXTS, "summary": OTHER_TEXTS}), {"label_template": "so {}"}),
     "balanced summaries": (table({"text": TEXTS, "summary": OTHER_TEXTS}), {"sampling": "balanced"}),
 }
 OUTCOMES: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())

@@ -29,7 +29,7 @@ def test_pixels_of_unknown_range_are_no_white_pictures() -> None:
 # ---- columns --------------------------------------------------------------------------------------------------
 
 
-def labelled(classes: list[int]) -> datasets.Dataset:
+def labeled(classes: list[int]) -> datasets.Dataset:
     """Texts whose class is a field of a column."""
     names = datasets.ClassLabel(names=["x", "y"])
     features = datasets.Features({"text": datasets.Value("string"), "meta": {"label": names}})
@@ -38,7 +38,7 @@ def labelled(classes: list[int]) -> datasets.Dataset:
 
 
 def test_a_class_may_be_a_field() -> None:
-    sample = load_sample(labelled([0, 1] * 20), columns={"label": "meta.label"}, max_samples=10)
+    sample = load_sample(labeled([0, 1] * 20), columns={"label": "meta.label"}, max_samples=10)
     assert sample.label_texts == ("x", "y")
     assert np.bincount(sample.codes).tolist() == [5, 5]
 

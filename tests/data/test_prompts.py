@@ -72,7 +72,7 @@ COLUMNS: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
 
 
 @pytest.mark.parametrize("shape", COLUMNS)
-def test_columns_are_recognised_as_prompts_and_responses(shape: str) -> None:
+def test_columns_are_recognized_as_prompts_and_responses(shape: str) -> None:
     columns, reading = COLUMNS[shape]
     sample = load_sample(datasets.Dataset.from_dict(columns))
     assert (sample.task.id, *sample.columns.values()) == reading

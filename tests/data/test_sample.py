@@ -37,10 +37,10 @@ def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
 
 
 def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
-    assert load_sample(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
-    assert "{}" in refused(texts(4, ["a", "b"]), prompt="a photo").message
+    assert load_sample(texts(4, ["a_b", "c"]), label_template="a {}.").label_texts == ("a a b.", "a c.")
+    assert "{}" in refused(texts(4, ["a", "b"]), label_template="a photo").message
     rows = image_rows(pictures(2), caption=["a", "b"])
-    assert "prompt does not fit" in refused(rows, prompt="a {}").message
+    assert "label_template does not fit" in refused(rows, label_template="a {}").message
 
 
 def test_labels_that_cannot_rank_are_refused() -> None:
@@ -138,7 +138,7 @@ def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
         *(load_sample(data, group_column=column) for data in (rows, changed) for column in (None, "who")),
         load_sample(rows, max_samples=20),
         load_sample(rows, max_samples=20, sampling="proportional"),
-        load_sample(rows, prompt="a {}"),
+        load_sample(rows, label_template="a {}"),
         load_sample(rows.rename_column("text", "sentence")),
     ]
     fingerprints = [sample.fingerprint for sample in variants]
@@ -188,8 +188,8 @@ def test_two_rows_or_five_of_a_hundred_are_left_out(count: int, most: int) -> No
 
 
 def test_rows_without_a_label_are_left_out_of_a_few_as_well() -> None:
-    unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
-    assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)
+    unlabeled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
+    assert (len(load_sample(unlabeled)), load_sample(unlabeled).skipped) == (7, 1)
 
 
 def test_empty_texts_and_missing_captions_are_left_out() -> None:

@@ -14,8 +14,8 @@ from hf_emms.inputs import MODALITIES
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.scoring import neighbours, sums
-from scripts.quality import report, sentence_queries, static_order
+from hf_emms.scoring import neighbors, sums
+from scripts.quality import published_order, report, sentence_queries
 from tests import ROOT
 
 WORDS = {"eleven": 11, "ten": 10, "eight": 8, "six": 6, "five": 5, "three": 3}
@@ -65,10 +65,10 @@ FAMILIES = {family for modality in MODALITIES for family in families(modality)}
             for page in ("README.md", "docs/demo.md")
         ),
         ("README.md", r"some (\d+) architectures of transformers", [round(len(FAMILIES), -1)]),
-        ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbours.NEIGHBOURS]),
+        ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbors.NEIGHBORS]),
         ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
         ("README.md", r"Python 3\.(\d+) or newer", [int(OLDEST_PYTHON)]),
-        ("docs/metric.md", r"looks for neighbours among ([\d,]+) of them", [sums.SAMPLE_ROWS]),
+        ("docs/metric.md", r"looks for neighbors among ([\d,]+) of them", [sums.SAMPLE_ROWS]),
         ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
     ],
 )
@@ -102,27 +102,27 @@ def test_the_first_table_of_the_readme_is_that_of_the_results():
     runs = {name: [run[3] for run in birds["runs"]["full"][name]] for name in published}
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("|---|---|---|\n")[1].split("\n\n")[0]
     cells = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
-    # With one label encoder, the standardised label embedding has variance 1, and the score is minus the rest.
+    # With one label encoder, the standardized label embedding has variance 1, and the score is minus the rest.
     explained = [f"{1 + scores[name]:.2f}" for name in published]
     assert ", ".join(row[1] for row in cells).split(", ") == explained
     accuracies = [f"{sum(runs[name]) / len(runs[name]):.1f}" for name in published]
     assert ", ".join(row[2] for row in cells).split(", ") == accuracies
 
 
-def test_what_the_static_order_loses():
-    rows = {row[0]: row[1:] for row in static_order.rows(next(static_order.groups())[1])}
+def test_what_the_published_order_loses():
+    rows = {row[0]: row[1:] for row in published_order.rows(next(published_order.groups())[1])}
     found = re.search(
         r"On (\d+) held-out datasets, the first by published values loses (.+?) points to the best (\[.+?\]), "
         r"the first of hf-emms (.+? \[.+?\])",
         " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()),
     )
-    every, images = (dict(static_order.groups())[title] for title in ("all pools", "real image checkpoints, quick"))
-    assert found[1] == str(static_order.count(every, "held"))
-    assert [f"{found[2]} {found[3]}", found[4]] == [rows[rule][3] for rule in static_order.RULES[:2]]
+    every, images = (dict(published_order.groups())[title] for title in ("all pools", "real image checkpoints, quick"))
+    assert found[1] == str(published_order.count(every, "held"))
+    assert [f"{found[2]} {found[3]}", found[4]] == [rows[rule][3] for rule in published_order.RULES[:2]]
     page = " ".join((ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").split())
-    losses = [row[column].partition(" ")[0] for column in (2, 4) for row in [*static_order.rows(images)][:2]]
+    losses = [row[column].partition(" ")[0] for column in (2, 4) for row in [*published_order.rows(images)][:2]]
     assert "{} against {} points on dev targets, {} against {} on held-out ones".format(*losses) in page
-    differences = [float(outcome[static_order.DIFFERENCE][1]) for outcome in every.values()]
+    differences = [float(outcome[published_order.DIFFERENCE][1]) for outcome in every.values()]
     low, high = over_targets(differences)
     mean = sum(differences) / len(differences)
     assert f"over all {len(every)} targets it is {mean:z.1f} [{low:z.1f}, {high:z.1f}]" in page

@@ -116,9 +116,9 @@ def test_several_targets_have_means_and_a_blind_control(cli: Cli, tmp_path: Path
 
 def test_published_values_are_a_control(cli: Cli, tmp_path: Path) -> None:
     made = ranking()
-    rows = tuple(msgspec.structs.replace(row, static=float(NAMES.index(row.checkpoint[-1]))) for row in made.rows)
-    known = msgspec.structs.replace(made, rows=rows, static_table=PUBLIC_TABLES["wer"])  # lower is better
-    line = lines_of(validated(cli, saved(tmp_path / "known.json", known), table(tmp_path, GOOD)))["beans", "static"]
+    rows = tuple(msgspec.structs.replace(row, published=float(NAMES.index(row.checkpoint[-1]))) for row in made.rows)
+    known = msgspec.structs.replace(made, rows=rows, published_table=PUBLIC_TABLES["wer"])  # lower is better
+    line = lines_of(validated(cli, saved(tmp_path / "known.json", known), table(tmp_path, GOOD)))["beans", "published"]
     assert (line["n"], line["values"]["weighted_tau"]) == (4, pytest.approx(1))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.features import load as load_module
 from hf_emms.features.checkpoint_files import fetch_weights
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.features.load import check_size
 from hf_emms.formatting import format_bytes
 from hf_emms.inputs import TEXT
@@ -52,7 +52,7 @@ def test_a_checkpoint_larger_than_the_memory_is_refused(zoo: Path, monkeypatch: 
 
 def test_a_configuration_has_at_most_as_many_parameters_as_its_files_have_bits(zoo: Path, tmp_path: Path) -> None:
     folder = copied(build(zoo, "bert"), tmp_path, vocab_size=100_000_000 // 16)  # fewer fit everywhere
-    plan, stored = plan_extraction(repo_of(folder), TEXT, "t"), sum(path.stat().st_size for path in folder.iterdir())
+    plan, stored = make_feature_spec(repo_of(folder), TEXT, "t"), sum(path.stat().st_size for path in folder.iterdir())
     weights = fetch_weights(plan.repo)
     with pytest.raises(EmmsError) as refused:
         check_size(plan, weights)

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import weight_files
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.hub import listing
 from hf_emms.inputs import MODALITIES, TEXT, SearchCollection
 from hf_emms.options import FeatureOptions
@@ -155,9 +155,9 @@ def test_limit_and_case_of_a_checkpoint_are_those_of_its_files(zoo: Path, tmp_pa
 def test_a_prompt_is_named_and_moves_the_key_of_features(zoo: Path, tmp_path: Path) -> None:
     bert(zoo, tmp_path / "st", **PROMPTS, truncate_dim=1)
     assert codes(load(tmp_path / "st", "text").notes) == ["prompts", "features-truncated"]
-    named = plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint
+    named = make_feature_spec(repo_of(tmp_path / "st"), TEXT, "t").fingerprint
     (tmp_path / "st" / "config_sentence_transformers.json").unlink()
-    assert plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint != named
+    assert make_feature_spec(repo_of(tmp_path / "st"), TEXT, "t").fingerprint != named
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_a_checkpoint_that_does_not_pool_its_prompt_is_refused(zoo: Path, tmp_pa
 def test_the_similarity_of_a_checkpoint_is_used(sentences: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sentences, tmp_path / "st")
     edit_json(folder / ABOUT, similarity_fn_name="manhattan")
-    assert plan_extraction(repo_of(folder), MODALITIES["search"], "t").similarity == "manhattan"
+    assert make_feature_spec(repo_of(folder), MODALITIES["search"], "t").similarity == "manhattan"
 
 
 def test_a_checkpoint_that_says_nothing_is_pooled_as_its_family_with_a_note(zoo: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import ReadCounts, plan_extraction
+from hf_emms.features.feature_spec import ReadCounts, make_feature_spec
 from hf_emms.inputs import IMAGE
 from hf_emms.inputs.text import TextReader, text_reader
 from tests.helpers.extracting import load, own_pixels, own_states, pictures, rows
@@ -57,7 +57,7 @@ def test_fallback_does_without_a_pooler_that_the_file_lacks(tmp_path: Path, zoo:
     with torch.no_grad():
         expected = model(**own_pixels(tmp_path, IMAGES)).last_hidden_state.mean(1)
     np.testing.assert_allclose(rows(extractor, IMAGES), expected, atol=1e-5)
-    assert extractor.spec.fingerprint == plan_extraction(repo_of(tmp_path), IMAGE, "t").fingerprint
+    assert extractor.spec.fingerprint == make_feature_spec(repo_of(tmp_path), IMAGE, "t").fingerprint
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
     # 40 positions, the first of which follows the padding id (1).
     assert codes(extractor.notes) == ["texts-truncated"]
     counts = extractor.info().counts
-    assert (counts.cut_share, counts.unknown_share, counts.documents_per_second) == (0.6667, 0, None)
+    assert (counts.truncated_share, counts.unknown_share, counts.documents_per_second) == (0.6667, 0, None)
     assert msgspec.structs.astuple(counts) == (3, 2 * 38 + 3, 0, 2, 38, *[0] * 9)
 
 
@@ -110,9 +110,9 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     folder = build(zoo, "vit")
     program = (
         "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
-        "from hf_emms.features.feature_spec import plan_extraction; from hf_emms.inputs import IMAGE; "
+        "from hf_emms.features.feature_spec import make_feature_spec; from hf_emms.inputs import IMAGE; "
         f"folder = Path({str(folder)!r}); "
-        "print(plan_extraction(Repo('x', 'model', 'y', folder), IMAGE, 't').fingerprint); "
+        "print(make_feature_spec(Repo('x', 'model', 'y', folder), IMAGE, 't').fingerprint); "
         "assert 'torch' not in sys.modules"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -143,7 +143,7 @@ def test_texts_of_similar_lengths_fill_batches_the_longest_first(
     lengths: list[int], max_tokens: int, batch_size: int | None, image_tokens: int, pads_to_limit: bool
 ) -> None:
     reader = TextReader(None, 60, 0, 0, 100, pads_to_limit)
-    batches = [*reader.plan_batches(lengths, max_tokens, batch_size, image_tokens=image_tokens)]
+    batches = [*reader.batch_positions(lengths, max_tokens, batch_size, image_tokens=image_tokens)]
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     left = sorted(lengths, reverse=True)
     for batch in batches:

@@ -18,7 +18,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.features.pooling import pooled_or_tensor
 from hf_emms.inputs import IMAGE, EncodedInputs, SearchCollection, text, text_pair
 from hf_emms.inputs.prompt import Message
@@ -219,7 +219,7 @@ def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
     monkeypatch.setitem(sys.modules, "timm", None)  # as good as not installed, to the import system
     with pytest.raises(EmmsError, match="timm, which is not installed") as error:
-        plan_extraction(repo_of(tmp_path), IMAGE, "t")
+        make_feature_spec(repo_of(tmp_path), IMAGE, "t")
     assert error.value.hint == "pip install './hf-emms[timm]'  # a clone of its repository; on no package index yet"
 
 

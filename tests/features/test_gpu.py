@@ -46,7 +46,7 @@ def test_features_are_those_of_the_cpu(
     for batch_size in (None, 2, 1):
         expected = rows(here, inputs, batch_size)
         np.testing.assert_allclose(rows(there, inputs, batch_size), expected, rtol=1e-3, atol=1e-4)
-    assert there.notes == here.notes  # the probe's long texts do not count as texts that were cut
+    assert there.notes == here.notes  # the probe's long texts do not count as texts that were truncated
 
 
 def test_batches_come_over_pinned_and_whole() -> None:

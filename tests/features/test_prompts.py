@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.heads.response import load_language_model
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
@@ -40,7 +40,7 @@ def reader_of(extractor: Any) -> PromptReader:
 
 def reader_with(zoo: Path, template: str) -> PromptReader:
     """The reader of a tiny checkpoint with this template."""
-    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    plan = make_feature_spec(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     tokenizer = load_tokenizer(plan)
     tokenizer.chat_template = template
     return prompt_reader(plan, load_language_model(plan), tokenizer)
@@ -80,7 +80,7 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
     end = " ".join(["the cat sits on a red mat"] * 10)
     first, second = rows(extractor, [(Message("user", f"{start} {end}"),) for start in ("boats", "an apple pie")])
     np.testing.assert_allclose(first, second, atol=1e-6)
-    assert (extractor.info().counts.cut, extractor.info().counts.cut_length) == (2, 40)
+    assert (extractor.info().counts.truncated, extractor.info().counts.text_length) == (2, 40)
     reader = reader_of(extractor)
     limits = [replace(reader, max_length=length).max_response([0] * 30) for length in (1, 40, 200)]
     assert limits == {"gpt2": [1, 30, 170], "bart": [1, 40, 200]}[name]
@@ -88,10 +88,10 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
     (tokens,), _ = reader.tokenize([QUESTION])
     full, longer = ((Message("user", "cat " * (41 - len(tokens) + more)),) for more in (0, 1))
     assert [reader.tokenize([prompt])[1] for prompt in (full, longer)] == [0, 1]
-    (whole, cut), n_cut = reader.read_responses([QUESTION, full], ["cat", "cat " * 60])
-    assert (n_cut, whole.n_bytes) == (1, 3)
-    assert cut.n_bytes == pytest.approx(240 * len(cut.response) / (59 + len(whole.response)))
-    assert (len(cut.prompt), len(cut.response)) == {"gpt2": (10, 30), "bart": (40, 40)}[name]
+    (whole, shortened), n_truncated = reader.read_responses([QUESTION, full], ["cat", "cat " * 60])
+    assert (n_truncated, whole.n_bytes) == (1, 3)
+    assert shortened.n_bytes == pytest.approx(240 * len(shortened.response) / (59 + len(whole.response)))
+    assert (len(shortened.prompt), len(shortened.response)) == {"gpt2": (10, 30), "bart": (40, 40)}[name]
 
 
 @pytest.mark.parametrize(
@@ -105,18 +105,18 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
 def test_a_response_ends_with_the_token_that_the_tokenizer_or_the_model_names(
     zoo: Path, end: Any, kept: int | None, added: list[int]
 ) -> None:
-    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    plan = make_feature_spec(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     model, tokenizer = load_language_model(plan), load_tokenizer(plan)
     if end != "</s>":
         tokenizer.eos_token, model.config.eos_token_id = None, end
     reader = prompt_reader(plan, model, tokenizer)
     assert reader.end_id == kept
     texts = ["cat", "cat </s>", "cat </s> dog", "cat </s> red dog"]
-    responses, cut = reader.read_responses([QUESTION] * 4, texts)
+    responses, shortened = reader.read_responses([QUESTION] * 4, texts)
     tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     expected = [[*ids, *[kept] * more] for ids, more in zip(tokens, added, strict=True)]
     assert [response.response for response in responses] == expected
-    assert ([response.n_bytes for response in responses], cut) == ([*map(len, texts)], 0)
+    assert ([response.n_bytes for response in responses], shortened) == ([*map(len, texts)], 0)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_response_ends_with_the_token_that_the_tokenizer_or_the_model_names(
 def test_what_writes_nothing_and_unknown_encoders_are_refused(kind: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(EmmsError, match=said):
-        PROMPT.load_processors(plan_extraction(repo_of(tmp_path), PROMPT, "text-generation"), torch.device("cpu"))
+        PROMPT.load_processors(make_feature_spec(repo_of(tmp_path), PROMPT, "text-generation"), torch.device("cpu"))
 
 
 def test_decoders_and_t5_are_told_what_to_do_and_other_encoders_are_not(zoo: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_tokenizer_of_many_languages_is_set_to_those_of_the_columns(zoo: Path,
     folder = writer(zoo, "m2m_100")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
     tokenizer = tokenizer_of_many_languages(kind, tmp_path)
-    reader = prompt_reader(plan_extraction(repo_of(folder), PROMPT, "translation"), model, tokenizer)
+    reader = prompt_reader(make_feature_spec(repo_of(folder), PROMPT, "translation"), model, tokenizer)
     english, german = tokenizer.convert_tokens_to_ids(LANGUAGE_TOKENS[kind])
     prompt = (Message("instruction", "Translate:"), Message("languages", "en de"), Message("user", "a"))
     (response,), _ = reader.read_responses([prompt], ["b"])

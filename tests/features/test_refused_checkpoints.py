@@ -200,10 +200,10 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     assert codes(extractor.notes)[0] == "fallback-pooling"
 
 
-def test_a_quantisation_in_the_configuration_is_noted(zoo: Path, tmp_path: Path) -> None:
+def test_a_quantization_in_the_configuration_is_noted(zoo: Path, tmp_path: Path) -> None:
     settings = {"quant_method": "fp8", "activation_scheme": "dynamic"}
     extractor = load(copied(build(zoo, "llama"), tmp_path, quantization_config=settings), "text")
-    assert codes(extractor.notes) == ["quantisation-ignored"]
+    assert codes(extractor.notes) == ["quantization-ignored"]
     np.testing.assert_allclose(rows(extractor, TEXTS), rows(load(build(zoo, "llama"), "text"), TEXTS), atol=1e-6)
 
 

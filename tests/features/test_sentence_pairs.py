@@ -11,7 +11,7 @@ import transformers
 from tokenizers import processors
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.inputs import SENTENCE_PAIR, Pairs
 from hf_emms.inputs.text_pair import truncate_longest
 from hf_emms.presets import demo
@@ -33,7 +33,7 @@ def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tm
     )
     tokenizer.save_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder)
-    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model)
+    reader = SENTENCE_PAIR.training_reader(make_feature_spec(repo_of(folder), SENTENCE_PAIR, "a test"), model)
     batches, notes = reader.read(pairs_of(["a cat"], ["dogs bark"]), np.array([0]))
     (ids,) = batches(np.arange(1))["input_ids"]
     assert tokenizer.decode(ids) == f"{before}a cat\ndogs bark"
@@ -59,7 +59,7 @@ def test_training_reads_what_ranking_reads(zoo: Path) -> None:
     """`tokenizer(a, b)` pads and marks segments as training batches do."""
     folder = build(zoo, "bert")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model)
+    reader = SENTENCE_PAIR.training_reader(make_feature_spec(repo_of(folder), SENTENCE_PAIR, "a test"), model)
     batches, notes = reader.read(Pairs(TEXTS, TEXTS, np.array([(0, 1), (1, 3)])), np.array([1, 0]))
     batch = batches(np.arange(2))
     expected = reader.processors[0](

@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 
 import hf_emms
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits, load_splits
@@ -55,7 +55,7 @@ def kept(
 def loaded(checkpoint: Path, data: Any, task: str, **settings: Any) -> tuple[Any, Splits]:
     """A checkpoint with a head for the splits of rows, before training."""
     splits = load_splits(Options.of(data, task=task, **settings))
-    return load_network(plan_extraction(repo_of(checkpoint), splits.task.input, task), splits), splits
+    return load_network(make_feature_spec(repo_of(checkpoint), splits.task.input, task), splits), splits
 
 
 def scores(kind: Kind, answers: Sequence[Any], test: LabeledSplit) -> dict[str, float]:

@@ -137,7 +137,7 @@ def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_first(zoo:
     (row,) = confirmed.rows
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, 8e-3]
     assert f"{row.checkpoint}: it learns nothing at these rates: 0.008 is tried too" in notes.lines
-    assert not any(run.has_learnt for run in row.fine_tuned.runs)
+    assert not any(run.has_learned for run in row.fine_tuned.runs)
     assert verdict(confirmed).outcome == "no better than the baseline"
     answer = recommendation(confirmed)
     assert answer.startswith("Fine-tuning did not beat the baseline: ")

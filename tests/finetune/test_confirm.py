@@ -32,7 +32,7 @@ from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.text import to_text
-from hf_emms.run.confirm import options_for, prepared, start_session
+from hf_emms.run.confirm import fine_tuning_of, options_for, start_session
 from hf_emms.tasks import TASKS, get_task
 from hf_emms.texts import install_command
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
@@ -74,7 +74,7 @@ def test_confirm_trains_the_shortlist_once_and_chooses_by_validation_score(ranke
         assert 0 < run.loss < 5
         assert result.spread == result.stderr == run.stderr
     assert second.fine_tuned.value > 0.8  # red and blue are learned
-    assert (second.fine_tuned.runs[0].has_learnt, second.fine_tuned.baseline.value) == (True, 0.5)
+    assert (second.fine_tuned.runs[0].has_learned, second.fine_tuned.baseline.value) == (True, 0.5)
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert f"by fine-tuning: {confirmed.best.checkpoint}: accuracy " in finetuning_summary(confirmed)
@@ -187,7 +187,7 @@ def job_of(work: FineTuning) -> TrainingJob:
 def planned(rows: Ranking, dataset: Any = None, progress: Progress | None = None, **settings: Any) -> FineTuning:
     """The planned fine-tuning of the best checkpoint."""
     options = options_for(rows, dataset, confirm=1, **settings)
-    return prepared(rows, start_session(rows, options, progress or Progress()))
+    return fine_tuning_of(rows, start_session(rows, options, progress or Progress()))
 
 
 def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking) -> None:
@@ -217,19 +217,19 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     ("outcomes", "another"),
     [
         (("diverged", "diverged"), 5e-5),
-        (("learnt", "diverged"), None),
+        (("learned", "diverged"), None),
         (("nothing", "diverged"), None),  # a higher rate would diverge too
         (("diverged", "nothing"), 8e-3),
         (("nothing", "nothing"), 8e-3),
-        (("nothing", "learnt"), None),
+        (("nothing", "learned"), None),
     ],
 )
 def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
     ranked_images: Ranking, outcomes: tuple[str, str], another: float | None
 ) -> None:
     def train(work: FineTuning, job: TrainingJob, folder: Path) -> TrainingRun:
-        outcome = dict(zip((5e-4, 2e-3), outcomes, strict=True)).get(job.learning_rate, "learnt")
-        settings = {"has_diverged": outcome == "diverged", "has_learnt": outcome == "learnt"}
+        outcome = dict(zip((5e-4, 2e-3), outcomes, strict=True)).get(job.learning_rate, "learned")
+        settings = {"has_diverged": outcome == "diverged", "has_learned": outcome == "learned"}
         return TrainingRun(job.learning_rate, job.seed, 0.5, {work.metric: 0.5}, **settings)
 
     (row, *_) = fine_tune(planned(ranked_images), train).rows

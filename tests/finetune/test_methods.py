@@ -14,7 +14,7 @@ import yaml
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
@@ -37,7 +37,7 @@ def splits(folder: str) -> Splits:
 
 
 def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
-    return load_network(plan_extraction(repo_of(folder), splits.task.input, splits.task.id), splits, method)
+    return load_network(make_feature_spec(repo_of(folder), splits.task.input, splits.task.id), splits, method)
 
 
 def trainable(network: Network) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from sentence_transformers import CrossEncoder
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads.reranking import load_reranker
@@ -58,7 +58,7 @@ def searches(queries: int = 20, documents: int = 120) -> datasets.Dataset:
 
 
 def read_pairs(folder: Path) -> Extractor:
-    extraction = plan_extraction(repo_of(folder), RERANKED_SEARCH, "text-ranking")
+    extraction = make_feature_spec(repo_of(folder), RERANKED_SEARCH, "text-ranking")
     return load_reranker(extraction, torch.device("cpu"))
 
 
@@ -120,14 +120,14 @@ def test_saved_rerankers_that_cannot_be_read_are_failed_rows_with_the_remedy(
 
 def test_a_reranker_is_not_ranked_as_an_embedding_model(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="as a CrossEncoder does") as caught:
-        plan_extraction(repo_of(saved_reranker(zoo, "modules")), MODALITIES["search"], "text-retrieval")
+        make_feature_spec(repo_of(saved_reranker(zoo, "modules")), MODALITIES["search"], "text-retrieval")
     assert "text-ranking" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("limit", [None, 23, 24])
 @pytest.mark.parametrize("name", RERANKERS)
 def test_outputs_of_classifiers_equal_those_of_a_cross_encoder(name: str, limit: int | None, zoo: Path) -> None:
-    assert check_outputs(reranker(zoo, name, limit=limit)).info().counts.cut_pairs > 0
+    assert check_outputs(reranker(zoo, name, limit=limit)).info().counts.truncated_pairs > 0
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -219,7 +219,7 @@ def test_a_checkpoint_without_an_output_for_relevance_is_a_failed_row_that_says_
 def test_an_output_that_is_not_finite_fails(zoo: Path, tmp_path: Path) -> None:
     broken = poisoned(reranker(zoo), tmp_path / "broken", "classifier.bias")
     sample = load_sample(searches(), task="text-ranking")
-    extraction = plan_extraction(repo_of(broken), RERANKED_SEARCH, "text-ranking")
+    extraction = make_feature_spec(repo_of(broken), RERANKED_SEARCH, "text-ranking")
     with pytest.raises(EmmsError, match="its output for a pair is not finite"):
         CheckpointScorers(extraction, sample, RunOptions(device="cpu"), 0).reranked()
 

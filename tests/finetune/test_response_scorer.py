@@ -22,7 +22,7 @@ import transformers
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 from hf_emms.finetune.recipe import short_recipe
 from hf_emms.finetune.response_scorer import ResponseScorer
@@ -48,7 +48,7 @@ def rows(count: int = 60) -> datasets.Dataset:
 
 def response_scorer(folder: Path, data: Any = None, **options: Any) -> ResponseScorer:
     sample = load_sample(rows() if data is None else data)
-    extraction = plan_extraction(repo_of(folder), PROMPT, "text-generation")
+    extraction = make_feature_spec(repo_of(folder), PROMPT, "text-generation")
     return ResponseScorer(extraction, sample, RunOptions(device="cpu", **options), 0)
 
 
@@ -93,7 +93,7 @@ def test_a_short_run_lowers_the_bits_of_responses(zoo: Path, name: str) -> None:
 
 
 def test_each_batch_and_step_is_reported(zoo: Path) -> None:
-    extraction = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    extraction = make_feature_spec(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     reports: list[int] = []
     scorers = CheckpointScorers(extraction, load_sample(rows(90)), RunOptions(device="cpu"), 0, reports.append)
     scorers.bits(np.arange(50, 90), np.arange(20))
@@ -155,7 +155,7 @@ def test_prompts_leave_room_for_responses(zoo: Path) -> None:
     every = np.arange(len(checkpoint._sample))
     assert checkpoint.bits(every)[:, 1].max() < 300
     assert [(note.code, note.text[:11]) for note in checkpoint.notes] == [("responses-truncated", "2 responses")]
-    assert checkpoint.cut_responses == 2 / len(every)
+    assert checkpoint.truncated_responses == 2 / len(every)
     responses = checkpoint._responses(every)
     assert max(len(response.prompt) + len(response.response) for response in responses) == 40
     longest = sorted(len(response.response) for response in responses)[-2:]
@@ -190,7 +190,7 @@ def test_the_models_end_token_is_used_if_the_tokenizer_has_none(zoo: Path, tmp_p
 
 
 def test_only_running_out_of_memory_becomes_an_emms_error(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extraction = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    extraction = make_feature_spec(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     for error, expected in ((torch.OutOfMemoryError(), EmmsError), (RuntimeError("sizes"), RuntimeError)):
         monkeypatch.setattr("hf_emms.finetune.response_scorer.response_losses", Mock(side_effect=error))
         scorers = CheckpointScorers(extraction, load_sample(rows()), RunOptions(device="cpu"), 0)

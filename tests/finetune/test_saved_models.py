@@ -20,7 +20,7 @@ from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.training import Training
 from hf_emms.ranking import Ranking, TrainingRun
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.confirm import options_for, prepared, start_session
+from hf_emms.run.confirm import fine_tuning_of, options_for, start_session
 from tests import ROOT
 from tests.docs.pages import fences
 from tests.finetune.make import FAST, colours, pairs, rank_pairs, ranking, save, texts
@@ -56,7 +56,7 @@ def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
     ranked = request.getfixturevalue(kind)
     folder, settings = tmp_path / "best", {**FAST, "device": "cpu"}
     limited = {**settings, "time_limit": "1h", "save_model": str(folder)}
-    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1, **limited), Progress()))
+    work = fine_tuning_of(ranked, start_session(ranked, options_for(ranked, confirm=1, **limited), Progress()))
     with suppress(KeyboardInterrupt):
         (run,) = fine_tune(work, end_after_a_step).best.fine_tuned.runs
         assert run.unfinished is not None

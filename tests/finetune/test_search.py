@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 import hf_emms
 from hf_emms import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.training import run_job
@@ -163,7 +163,7 @@ def test_epochs_search_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch)
 
 
 def counterarguments() -> dict[str, list[dict[str, Any]]]:
-    """Tables in which each query is also a document with the same id, and its neighbour is relevant."""
+    """Tables in which each query is also a document with the same id, and its neighbor is relevant."""
     texts = [f"{kind} {thing} near the {place}" for thing in THINGS for place in PLACES for kind in KINDS[:2]]
     rows = [{"_id": f"a{number}", "text": text} for number, text in enumerate(texts)]
     judgments = [{"query-id": f"a{n}", "corpus-id": f"a{n ^ 1}", "score": 1} for n in range(len(texts))]
@@ -206,7 +206,7 @@ def test_saved_rerankers_reproduce_their_scores(family: str, zoo: Path, tmp_path
     options = Options("data")
     folder = shutil.copytree(build(zoo, family), tmp_path / family)
     (folder / "chat_template.jinja").write_text("{{ messages }}")  # it is not used in training
-    spec = plan_extraction(resolve(str(folder), "model"), reranked.task.input, "text-ranking")
+    spec = make_feature_spec(resolve(str(folder), "model"), reranked.task.input, "text-ranking")
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", spec, None, recipe, 0.01, 0)
     configs = []

@@ -165,7 +165,7 @@ def test_f1_of_entities(right: list[str], predicted: list[str], f1: float) -> No
     assert entity_f1([tags.split() for tags in predicted], references) == pytest.approx(f1)
 
 
-def test_neighbouring_words_of_a_plain_type_are_an_entity() -> None:
+def test_neighboring_words_of_a_plain_type_are_an_entity() -> None:
     predicted = [["O", "PER", "PER", "LOC", "O"]]
     assert entity_f1(predicted, [tagged("O", "PER", "PER", "O", "O")]) == pytest.approx(2 / 3)
     assert entity_f1(predicted, [tagged("O", "O", "O", "O", "O")]) == 0

@@ -52,7 +52,7 @@ def little_garbage() -> Iterator[None]:
 
 
 def part(rows: int, seed: int) -> LabeledSplit:
-    """Points in a plane, labelled with their side of a line."""
+    """Points in a plane, labeled with their side of a line."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     sides = tuple("left" if x < y else "right" for x, y in points)
     return LabeledSplit("points", False, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
@@ -79,10 +79,10 @@ class Line(nn.Module):
 class Sides(Network):
     """A network that reads points and the side of each."""
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+    def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
         labels = {"labels": torch.tensor([int(side == "right") for side in split.references])}
         points = torch.tensor(split.inputs[split.input_of_row])
-        return BatchedRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(split))
+        return BatchedRows(lambda numbers: {"points": points[numbers]}, labels if labeled else {}, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[str]:
         return ["right" if row[1] > row[0] else "left" for row in outputs]

@@ -17,7 +17,7 @@ import transformers
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import HEAD_RATE
@@ -39,7 +39,7 @@ SOUNDS = [encoded(tone(200 + 300 * i, seconds, seed=i)) for i, seconds in enumer
 def test_transcripts_equal_those_of_the_pipeline(name: str, zoo: Path) -> None:
     """Transcripts have at most 16 tokens plus 25 per second of the longest clip, within the decoder's limit."""
     folder = asr_model(zoo, name)
-    model = load_asr_model(plan_extraction(repo_of(folder), AUDIO, "asr"))
+    model = load_asr_model(make_feature_spec(repo_of(folder), AUDIO, "asr"))
     batches: list[int] = []
     texts = [*model.transcribe(SOUNDS, lambda: batches.append(1)), *model.transcribe(SOUNDS[:1])]
     assert len(batches) == (0 if model.reader.fixed_length else len(SOUNDS))  # the last batch is not reported
@@ -105,11 +105,11 @@ def test_a_checkpoint_without_its_head_has_no_word_error_rate(zoo: Path, tmp_pat
     for name in ("vocab.json", "tokenizer_config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(EmmsError, match="has no head that transcribes: it has no weights for lm_head"):
-        load_asr_model(plan_extraction(repo_of(tmp_path), AUDIO, "asr"))
+        load_asr_model(make_feature_spec(repo_of(tmp_path), AUDIO, "asr"))
 
 
 def test_long_clips_are_read_in_parts(zoo: Path) -> None:
-    model = load_asr_model(plan_extraction(repo_of(asr_model(zoo, "whisper")), AUDIO, "asr"))
+    model = load_asr_model(make_feature_spec(repo_of(asr_model(zoo, "whisper")), AUDIO, "asr"))
     long = tone(300, 3.0, seed=5)
     halves = model.transcribe([encoded(half) for half in np.array_split(long, 2)])
     assert model.transcribe([encoded(long), SOUNDS[0]])[0] == " ".join(filter(None, halves))
@@ -123,7 +123,7 @@ WORDS = ["Do!", "mi"]
 @pytest.mark.parametrize("name", ["wav2vec2-layer-norm", "whisper"])
 def test_training_skips_and_counts_clips_that_are_too_long(name: str, zoo: Path) -> None:
     network, _ = loaded(asr_model(zoo, name), transcripts(24), "automatic-speech-recognition")
-    asr = load_asr_model(plan_extraction(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition"))
+    asr = load_asr_model(make_feature_spec(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition"))
     whole = tone(300, asr.reader.part / RATE)
     long = encoded(np.concatenate([whole, whole[:1]]))
     # Start and end tokens count too. CTC cannot train on empty transcripts or on more letters than frames.

@@ -1,4 +1,4 @@
-"""Commands that write cards, an organisation's checkpoints, and the contents of their repositories."""
+"""Commands that write cards, an organization's checkpoints, and the contents of their repositories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
 
 @pytest.fixture
 def org(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A new organisation with three checkpoints. Links in this process lead to its Hub too."""
+    """A new organization with three checkpoints. Links in this process lead to its Hub too."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     name = f"org-{next(_numbers)}"
     for checkpoint in ("best", "close", "worse"):
@@ -46,7 +46,7 @@ def org(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def ranking_of(org: str, **changes: object) -> Ranking:
-    """Return the example with the checkpoints of an organisation."""
+    """Return the example with the checkpoints of an organization."""
     text = example(**changes).to_json()
     for checkpoint in ("best", "close", "worse", "broken"):
         text = text.replace(f'"org/{checkpoint}"', f'"{org}/{checkpoint}"')

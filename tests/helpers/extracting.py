@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES, Pairs, Spans
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
@@ -55,7 +55,7 @@ def load_repo(repo: Repo, kind: str = "image", *, device: str = "cpu", **options
     reading = {
         name: options.pop(name) for name in ("dtype", "allow_pickle", "trust_remote_code", "prompts") if name in options
     }
-    spec = plan_extraction(repo, MODALITIES[kind], "a test", **reading)
+    spec = make_feature_spec(repo, MODALITIES[kind], "a test", **reading)
     return MODALITIES[kind].load_extractor(spec, device=device, **options)
 
 

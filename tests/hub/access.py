@@ -1,4 +1,4 @@
-"""Permissions: access tokens with roles, organisations, private and gated repositories."""
+"""Permissions: access tokens with roles, organizations, private and gated repositories."""
 
 from __future__ import annotations
 

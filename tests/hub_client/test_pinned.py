@@ -32,7 +32,7 @@ def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
     code = f"""
         from huggingface_hub import HfApi
         from hf_emms.ranking.progress import Progress
-        from hf_emms.run.confirm import options_for, prepared, start_session
+        from hf_emms.run.confirm import options_for, fine_tuning_of, start_session
         from hf_emms.run.rank import execute_plan
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
@@ -48,7 +48,7 @@ def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
         api.delete_file("train.parquet", "org/moving-data", repo_type="dataset")
         api.delete_file("train.parquet", "fancyzhx/ag_news", repo_type="dataset")
         texts, moved = execute_plan(planned), execute_plan(pictures)
-        tuned = prepared(news, start_session(news, options_for(news, confirm=1), Progress()))
+        tuned = fine_tuning_of(news, start_session(news, options_for(news, confirm=1), Progress()))
         print(json.dumps({{
             "errors": [texts.rows[0].error, moved.rows[0].error],
             "same": moved.rows[0].scores["emms"].value == still.rows[0].scores["emms"].value,

@@ -14,8 +14,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.presets import (
     DatasetPreset,
-    candidate_sets,
     checkpoint_presets,
+    checkpoint_sets,
     dataset_preset,
     dataset_presets,
     default_checkpoints,
@@ -110,13 +110,13 @@ def test_names_of_sets_are_expanded() -> None:
     assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
     first, *others = encoder_presets()["paper"]
     assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
-    sizes = {name: len(ids) for name, ids in candidate_sets().items()}
+    sizes = {name: len(ids) for name, ids in checkpoint_sets().items()}
     papers, language_models = {"paper-cnn": 10, "paper-vit": 12, "paper-captioning": 3}, {"llm-2b": 3, "llm-8b": 6}
     assert sizes == {**papers, "dinov3": 4, "llm-0.5b": 7, **language_models}
     options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
     planned = make_plan(options, Progress())
-    ids = [candidate.id for candidate in planned.candidates]
-    assert ids == [*candidate_sets()["paper-cnn"], "org/name"]
+    ids = [checkpoint.id for checkpoint in planned.checkpoints]
+    assert ids == [*checkpoint_sets()["paper-cnn"], "org/name"]
     assert "microsoft/resnet-34" in ids
 
 
@@ -137,7 +137,7 @@ def test_the_demo_presets_refer_to_shipped_files() -> None:
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
     request = Options("demo_vqa", task="image-classification", columns={"label": "answer"}, max_samples=60)
     found = make_plan(dataclasses.replace(request, encoders=("demo",), cache=False), Progress())
-    assert [one.id for one in found.candidates] == list(default_checkpoints("image-classification"))
+    assert [one.id for one in found.checkpoints] == list(default_checkpoints("image-classification"))
 
 
 def test_the_default_checkpoints_can_be_limited_in_size() -> None:

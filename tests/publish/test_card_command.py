@@ -37,7 +37,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def best(cli: CommandLine, org: str, ranking: Path) -> Run:
-    """Runs ``hf-emms card`` for the organisation's best checkpoint, with its ranking or another."""
+    """Runs ``hf-emms card`` for the organization's best checkpoint, with its ranking or another."""
 
     def run(*words: str, token: str | None = None, file: Path = ranking) -> Done:
         return cli.run("card", "--ranking", file, "--repo-id", f"{org}/best", *words, token=token)

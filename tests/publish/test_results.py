@@ -74,7 +74,7 @@ def test_path_differs_exactly_if_rankings_are_not_comparable() -> None:
     same = [{}, {"created": "later", "device": "cuda", "notes": (), "versions": {}, "dataset": "another name"}]
     same.append({"rows": example().rows[:1]})
     other = [{"task": "image-to-text"}, {"dataset_id": "org/other"}, {"dataset_revision": "f" * 40}, {"n": 7}]
-    other += [{"config": "small"}, {"split": "test"}, {"seed": 1}, {"folds": 5}, {"prompt": "a photo of a {}"}]
+    other += [{"config": "small"}, {"split": "test"}, {"seed": 1}, {"folds": 5}, {"label_template": "a photo of a {}"}]
     other += [{"encoders": example().encoders[:1]}, {"estimators": ("emms",)}, {"columns": {"image": "picture"}}]
     # Paths of published files must not change.
     path = "image-classification/AI-Lab-Makerere--beans/default-train-n1034-seed0-6f2a13d19886"

@@ -205,13 +205,13 @@ def test_command_is_quoted_for_the_shell() -> None:
     ranking = example(
         dataset="./my data",
         dataset_revision="local-0123456789abcdef",
-        prompt="a photo --encoder of a {}",
+        label_template="a photo --encoder of a {}",
         config="x; rm -rf ~",
         sampling="balanced",
     )
     words = typed(rank_command(ranking, ["org/best"]))
     assert words[:4] == ["hf-emms", "rank", "--dataset", "./my data"]
-    assert words[words.index("--prompt") + 1] == "a photo --encoder of a {}"
+    assert words[words.index("--label-template") + 1] == "a photo --encoder of a {}"
     assert words[words.index("--config") + 1] == "x; rm -rf ~"
     assert words[-2:] == ["--checkpoint", f"org/best@{'a' * 40}"]
 
@@ -227,8 +227,9 @@ def test_command_pins_revisions() -> None:
 
 
 def test_command_contains_settings_that_change_scores() -> None:
-    values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "group_column": "speaker", "corpus_size": 77}
-    values |= {"max_samples": 77, "seed": 5, "folds": 7, "query_prompt": "query: ", "document_prompt": "passage: "}
+    values = {"layers": ["2"], "label_template": "a {}", "box_format": "xyxy", "group_column": "speaker"}
+    values |= {"corpus_size": 77, "max_samples": 77, "seed": 5, "folds": 7}
+    values |= {"query_prompt": "query: ", "document_prompt": "passage: "}
     for name in {*Options("x").recorded()} - {"device", "results", *values}:
         values[name] = SETTINGS[name].choices[-1]
     words = typed(rank_command(example(**values, task="text-retrieval"), ["org/best"]))
@@ -268,7 +269,7 @@ def hostile(evil: str) -> Ranking:
         example().rows[0], checkpoint=evil, revision=evil, architecture=evil, pooling=evil, error=None
     )
     fields = ("dataset", "dataset_id", "dataset_revision", "config", "split", "task", "created")
-    text = dict.fromkeys((*fields, "prompt", "seed", "folds"), evil)
+    text = dict.fromkeys((*fields, "label_template", "seed", "folds"), evil)
     return example(**text, columns={evil: evil}, versions={evil: evil}, rows=ranked([row, *example().rows], "emms"))
 
 
@@ -320,7 +321,7 @@ def test_code_spans_and_blocks_cannot_be_ended_by_text(text: str) -> None:
 
 
 def test_card_contains_no_token() -> None:
-    ranking = example(dataset=TOKEN, prompt=f"a photo {TOKEN}", versions={"x": TOKEN})
+    ranking = example(dataset=TOKEN, label_template=f"a photo {TOKEN}", versions={"x": TOKEN})
     assert TOKEN not in card(ranking, "org/best")
     assert TOKEN not in card(ranking)
 

@@ -1,4 +1,4 @@
-"""The static order: which public table counts, its column, and the rule of the default checkpoints."""
+"""The published order: which public table counts, its column, and the rule of the default checkpoints."""
 
 import msgspec
 import pytest
@@ -7,7 +7,7 @@ from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import merged
-from hf_emms.ranking.public_results import PUBLIC_TABLES, with_static_order
+from hf_emms.ranking.public_results import PUBLIC_TABLES, with_published_values
 from hf_emms.ranking.text import remarks, tables
 from hf_emms.scoring import Score
 from scripts import default_checkpoints
@@ -21,11 +21,11 @@ TIMM = ("timm/tiny_vit_5m_224.dist_in22k_ft_in1k", "microsoft/resnet-50")
 
 def of(task: str, *checkpoints: str, revision: str = COMMIT) -> Ranking:
     rows = [Row(name, revision, scores={"emms": Score(-place)}) for place, name in enumerate(checkpoints)]
-    return with_static_order(example(task=task, rows=ranked(rows, "emms"), estimators=("emms",)))
+    return with_published_values(example(task=task, rows=ranked(rows, "emms"), estimators=("emms",)))
 
 
 def values(ranking: Ranking) -> list[float | None]:
-    return [row.static for row in ranking.rows]
+    return [row.published for row in ranking.rows]
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def values(ranking: Ranking) -> list[float | None]:
 )
 def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table, expected):
     ranking = of(task, *checkpoints)
-    assert ranking.static_table == PUBLIC_TABLES[table]
+    assert ranking.published_table == PUBLIC_TABLES[table]
     assert values(ranking) == expected
     assert [row.checkpoint for row in ranking.rows] == list(checkpoints)
     titles, cells = tables(ranking)[0]
-    place = titles.index("static")
+    place = titles.index("published")
     assert [line[place] == "–" for line in cells] == [value is None for value in expected]
-    assert [record["static"] for record in flat_records(ranking)] == expected
-    assert msgspec.json.decode(ranking.to_json())["static_table"]["source"] == PUBLIC_TABLES[table].source
+    assert [record["published"] for record in flat_records(ranking)] == expected
+    assert msgspec.json.decode(ranking.to_json())["published_table"]["source"] == PUBLIC_TABLES[table].source
     assert any(PUBLIC_TABLES[table].title in line for line in remarks(ranking))
-    assert "static (" in card(ranking)
+    assert "published (" in card(ranking)
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
     ids=["one checkpoint", "no table of the task", "folders"],
 )
 def test_without_two_values_there_is_no_column(ranking):
-    assert ranking.static_table is None
+    assert ranking.published_table is None
     assert set(values(ranking)) == {None}
-    assert "static" not in tables(ranking)[0][0]
-    assert "static" not in flat_records(ranking)[0]
+    assert "published" not in tables(ranking)[0][0]
+    assert "published" not in flat_records(ranking)[0]
 
 
 def test_tasks_that_a_checkpoint_trains_on_are_in_parentheses():
     ranking = of("text-retrieval", "lightonai/DenseOn", "Alibaba-NLP/gte-base-en-v1.5")
     titles, cells = tables(ranking)[0]
-    assert [line[titles.index("static")] for line in cells] == ["56.2 (11)", "54.1"]
-    assert [record["static_trained_on"] for record in flat_records(ranking)] == [11, None]
+    assert [line[titles.index("published")] for line in cells] == ["56.2 (11)", "54.1"]
+    assert [record["published_trained_on"] for record in flat_records(ranking)] == [11, None]
 
 
 def test_merged_rankings_have_values_of_one_table():
@@ -99,8 +99,8 @@ def test_merged_rankings_have_values_of_one_table():
         of("image-classification", *TIMM, "microsoft/swin-tiny-patch4-window7-224"),
     )
     both = merged(*images)
-    assert both.static_table == PUBLIC_TABLES["imagenet"]
-    assert {row.checkpoint for row in both.rows if row.static is None} == set(DINO)
+    assert both.published_table == PUBLIC_TABLES["imagenet"]
+    assert {row.checkpoint for row in both.rows if row.published is None} == set(DINO)
 
 
 def test_the_default_lists_follow_their_rule(capsys):

@@ -27,7 +27,7 @@ from tests.helpers.rankings import ranking as four_scored
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6), st.text())
 def test_json_round_trip_keeps_every_digit_and_character(values: list[float], text: str) -> None:
     score = Score(values[0], abs(values[-1]), tuple(values), {"text": text})
-    rows = Row(text, scores={"emms": score}, unknown_tokens=0, cut_texts=1, width=10**15), Row("x", error=text)
+    rows = Row(text, scores={"emms": score}, unknown_tokens=0, truncated_texts=1, width=10**15), Row("x", error=text)
     ranking = example(rows=ranked(rows, "emms"))
     assert Ranking.from_json(ranking.to_json()) == ranking
 
@@ -43,7 +43,7 @@ def test_json_has_the_documented_shape() -> None:
     failed = {"checkpoint": "org/broken", "revision": "c" * 40, "error": example().rows[-1].error}
     assert content["rows"][-1] == dict.fromkeys(Row.__struct_fields__) | empty | failed
     run = {"learning_rate": 0.1, "seed": 3, "scores": {}, "steps": 0, "batch_size": 0, "seconds": 0.0, "curve": ()}
-    run |= {"notes": (), "error": "broken", "has_diverged": False, "has_learnt": True, "is_untrained": False}
+    run |= {"notes": (), "error": "broken", "has_diverged": False, "has_learned": True, "is_untrained": False}
     run["discarded_scores"] = {}
     failed_run = TrainingRun(0.1, 3, error="broken")
     assert msgspec.to_builtins(failed_run) == dict.fromkeys(TrainingRun.__struct_fields__) | run
@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         changed(baselines=[{"checkpoint": "BM25", "scores": {"emms": {"value": 0.5, "details": {"weights": "x"}}}}]),
         r"baselines\[0\].scores.emms.details.weights should be",
     ),
-    "a share of more than all": (first_row_changed(cut_texts=1.5), r"Expected `float` <= 1.0 - at `\$.rows"),
+    "a share of more than all": (first_row_changed(truncated_texts=1.5), r"Expected `float` <= 1.0 - at `\$.rows"),
     "a number of more than 64 bits": (changed(n=2**63), "not a ranking"),
     "a rank of text": (first_row_changed(rank="first"), r"Expected `int \| null`, got `str` - at `\$.rows"),
     "no rank": (first_row_changed(rank=None), r"rows\[0\].rank should be 1 or more"),

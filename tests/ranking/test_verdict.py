@@ -70,14 +70,14 @@ def shared(*folds: tuple[float, ...], **changes: Any) -> Ranking:
 
 def with_table(ranking: Ranking, **changes: Any) -> Ranking:
     table = PublicTable("accuracy on 8 tasks (%)", "org/results@abc", "CC0-1.0", ("image-classification",), **changes)
-    return msgspec.structs.replace(ranking, static_table=table)
+    return msgspec.structs.replace(ranking, published_table=table)
 
 
-def static_order(*values: float | None, **changes: Any) -> Ranking:
+def published_order(*values: float | None, **changes: Any) -> Ranking:
     """Three rows with these published values; the first two tie."""
     rows = [row(name, *score) for name, score in zip("abc", ((0.5, 0.01), (0.49, 0.01, 0.1), (0.3, 0.01)), strict=True)]
     with_values = [
-        msgspec.structs.replace(plain, static=value, static_trained_on=value and 2)
+        msgspec.structs.replace(plain, published=value, published_trained_on=value and 2)
         for plain, value in zip(rows, values, strict=True)
     ]
     return with_table(of_rows(*with_values), **changes)
@@ -112,7 +112,7 @@ CASES: dict[str, Ranking] = {
         row("large", 0.02, 0.02, parameters=1000), row("small", 0.01, 0.02, 0.2, parameters=10)
     ),
     "unknown tokens and truncated texts": of_rows(
-        row("a", 0.0, 0.02, unknown_tokens=0.1, cut_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)
+        row("a", 0.0, 0.02, unknown_tokens=0.1, truncated_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)
     ),
     "the first has no head": of_rows(AST, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech"),
     "none has a head": of_rows(AST, task="speech"),
@@ -135,12 +135,12 @@ CASES: dict[str, Ranking] = {
     "two direct measures": example(rows=ranked(TIED, "short_run"), estimators=("short_run", "zero_shot")),
     "a baseline is as good": of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(BM25,)),
     "a baseline, but fine-tuned": of_rows(row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), baselines=(BM25,)),
-    "the static order disagrees": static_order(71.0, 70.0, 75.2),
-    "the static order agrees with one of a shared rank": static_order(71.0, 75.2, 70.0),
-    "a lower static value is better": static_order(7.1, None, 5.2, lower_is_better=True),
-    "the first has no static value": static_order(None, None, 75.2),
-    "the static order disagrees, but nothing is explained": with_table(
-        of_rows(row("a", 0.04, 0.02, static=1.0), row("b", 0.01, 0.02, static=2.0))
+    "the published order disagrees": published_order(71.0, 70.0, 75.2),
+    "the published order agrees with one of a shared rank": published_order(71.0, 75.2, 70.0),
+    "a lower published value is better": published_order(7.1, None, 5.2, lower_is_better=True),
+    "the first has no published value": published_order(None, None, 75.2),
+    "the published order disagrees, but nothing is explained": with_table(
+        of_rows(row("a", 0.04, 0.02, published=1.0), row("b", 0.01, 0.02, published=2.0))
     ),
     # Whether more rows help
     "four times the rows": shared(FIRST, SECOND),

@@ -12,7 +12,7 @@ import pytest
 
 import hf_emms
 from hf_emms.features.device import gather_batches
-from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.hub import resolve
 from hf_emms.options import LAST
 from tests.helpers.samples import load_sample
@@ -30,7 +30,7 @@ def test_metric_and_stream_agree_with_a_ranking(name: str, tmp_path: Path, monke
 
     sample = load_sample(name, max_samples=120)
     kind = sample.task.input
-    extractor = kind.load_extractor(plan_extraction(resolve(GOOD, "model"), kind, "a test"), device="cpu")
+    extractor = kind.load_extractor(make_feature_spec(resolve(GOOD, "model"), kind, "a test"), device="cpu")
     features = gather_batches(extractor.batches(sample.inputs), len(sample.inputs))[sample.input_of_row]
     metric = evaluate.load("emms", cache_dir=str(tmp_path))
     for half in np.array_split(np.arange(len(sample)), 2):

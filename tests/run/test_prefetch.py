@@ -101,9 +101,9 @@ def test_checkpoints_are_resolved_in_parallel_and_downloaded_ahead(hub: Hub, tmp
         slow = Slow()
         planned = make_plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), slow)
-        repos = [candidate.repo for candidate in planned.candidates if candidate.repo]
+        repos = [checkpoint.repo for checkpoint in planned.checkpoints if checkpoint.repo]
         errors = [row.checkpoint for row in execute_plan(planned).rows if row.error]
-        print(json.dumps([[candidate.id for candidate in planned.candidates], slow.seen, errors]))
+        print(json.dumps([[checkpoint.id for checkpoint in planned.checkpoints], slow.seen, errors]))
         """
     ids, seen, errors = run_client(hub, code, tmp_path)
     assert not together.broken  # three requests waited for each other

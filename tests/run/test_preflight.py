@@ -25,7 +25,7 @@ from hf_emms.ranking import Row
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.extraction import _Clock
-from hf_emms.run.plan import Candidate, make_plan
+from hf_emms.run.plan import PlannedCheckpoint, make_plan
 from hf_emms.run.preflight import (
     Cost,
     Preflight,
@@ -148,7 +148,7 @@ def test_a_dry_run_lists_the_state_and_costs_of_checkpoints() -> None:
         (bad, None, "cannot be used", [None] * 3),
         (None, Row("a", error="it is nowhere"), "cannot be used", [None] * 3),
     ):
-        assert found._record(Candidate("a", repo, row)) == ("a", repo and "0" * 40, state, *numbers)
+        assert found._record(PlannedCheckpoint("a", repo, row)) == ("a", repo and "0" * 40, state, *numbers)
 
 
 def test_the_cost_of_fine_tuning_is_that_of_the_largest_checkpoints(emms_cache: Path) -> None:

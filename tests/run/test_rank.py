@@ -130,7 +130,7 @@ def test_numeric_labels_ignore_encoders() -> None:
         ({"estimators": ["emss"]}, "unknown estimator 'emss'"),
         ({"encoders": ["./no-encoder"]}, "./no-encoder"),
         ({"task": "image-to-tex"}, "image-to-tex"),
-        ({"prompt": "a {}"}, "prompt"),
+        ({"label_template": "a {}"}, "label_template"),
         ({"device": "warp"}, "unknown device 'warp'"),
         ({"folds": 1}, "emms.* 1"),
     ],
@@ -177,7 +177,7 @@ def test_any_error_of_resolving_a_checkpoint_is_a_failed_row(
 
     monkeypatch.setattr("hf_emms.run.plan.resolve", broken)
     request = Options("demo_captions", (GOOD, POOR), max_samples=150, encoders=(str(tiny / "bert"),))
-    good, poor = make_plan(request, Progress()).candidates
+    good, poor = make_plan(request, Progress()).checkpoints
     assert (good.row, poor.repo) == (None, None)
     assert poor.row == Row(POOR, error="RuntimeError: 401 for Bearer hf_…")  # no token gets into it
 

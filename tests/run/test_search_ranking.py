@@ -25,7 +25,7 @@ from hf_emms.ranking.advice import baselines_in_words, caveats, recommendation
 from hf_emms.ranking.columns import flat_records
 from hf_emms.scoring import Score
 from tests.helpers.notes import codes
-from tests.helpers.rows import texts as labelled
+from tests.helpers.rows import texts as labeled
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 
@@ -199,7 +199,7 @@ def test_prompts_change_rows() -> None:
     assert (prompted.settings["query_prompt"], plain.settings["query_prompt"]) == ("storm: ", None)
 
 
-CLASSES = labelled(60, ["a", "b"])
+CLASSES = labeled(60, ["a", "b"])
 
 
 @pytest.mark.parametrize(

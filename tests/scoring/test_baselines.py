@@ -11,7 +11,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import groups_by_content
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.in_sample import logme, logme_flabels
-from hf_emms.scoring.neighbours import knn, nearest
+from hf_emms.scoring.neighbors import knn, nearest
 from hf_emms.scoring.quantity import Quantity
 
 

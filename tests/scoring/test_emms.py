@@ -16,7 +16,7 @@ from hf_emms.scoring.arrays import as_matrix, f_labels
 from hf_emms.scoring.cross_validation import descend, fibonacci_search, ridge_solve, search_twice
 from hf_emms.scoring.estimators import EMMS_ESTIMATORS
 from hf_emms.scoring.labels import ColumnBasis, are_classes
-from hf_emms.scoring.linalg import inverse_deviation, minimise_quadratic, one_norm, project_simplex
+from hf_emms.scoring.linalg import inverse_deviation, minimize_quadratic, one_norm, project_simplex
 from tests.helpers import golden
 from tests.helpers.notes import codes
 
@@ -306,16 +306,16 @@ def test_the_norm_of_a_symmetric_matrix_is_read_from_its_upper_triangle():
     )
 
 
-def test_simplex_projection_and_programme_against_brute_force():
-    assert minimise_quadratic(np.zeros((4, 4))).tolist() == [0.25] * 4
-    assert minimise_quadratic(np.diag([1.0, 3.0])) == pytest.approx([0.75, 0.25])
+def test_simplex_projection_and_program_against_brute_force():
+    assert minimize_quadratic(np.zeros((4, 4))).tolist() == [0.25] * 4
+    assert minimize_quadratic(np.diag([1.0, 3.0])) == pytest.approx([0.75, 0.25])
     rng = np.random.default_rng(0)
     grid = np.array([(a, b, 100 - a - b) for a in range(101) for b in range(101 - a)]) / 100
     for _ in range(20):
         root = rng.normal(size=(3, 3))
-        weights = minimise_quadratic(root.T @ root)
+        weights = minimize_quadratic(root.T @ root)
         assert (weights.sum(), min(*weights, 0)) == (pytest.approx(1), 0)
-        assert minimise_quadratic(2.0**-80 * root.T @ root) == pytest.approx(weights, abs=1e-9)
+        assert minimize_quadratic(2.0**-80 * root.T @ root) == pytest.approx(weights, abs=1e-9)
         best = np.einsum("ij,jk,ik->i", grid, root.T @ root, grid).min()
         assert weights @ (root.T @ root) @ weights <= best + 1e-9
         point = rng.normal(size=3)
@@ -342,7 +342,7 @@ def test_columns_that_stand_for_all_are_those_that_each_embedding_has():
     np.testing.assert_array_equal(basis.scale, [1, 4, 7])
 
 
-# Of more than 128 features, neighbours are looked for in principal components.
+# Of more than 128 features, neighbors are looked for in principal components.
 @pytest.mark.parametrize(
     ("width", "method", "expected", "stderr", "ridge"),
     [

@@ -14,7 +14,7 @@ from hf_emms.scoring.ratio import ratio
 class Half:
     """Writes every byte with one bit, and with half of it once it was trained."""
 
-    cut_responses = 0.12346
+    truncated_responses = 0.12346
     groups = np.random.default_rng(0).permutation(np.repeat(np.arange(200, dtype=np.uint64), 3))
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
@@ -27,7 +27,7 @@ class Half:
 
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     before, after = zero_shot(Half()), short_run(Half())
-    assert before == Score(1.0, 0.0, (1.0,) * 5, {"rows": 256, "row_limit": 256, "cut_responses": 0.1235})
+    assert before == Score(1.0, 0.0, (1.0,) * 5, {"rows": 256, "row_limit": 256, "truncated_responses": 0.1235})
     assert after == replace(before, value=0.5, folds=(0.5,) * 5, details={**before.details, "training_rows": 198})
     for groups, expected in ([7, 8, 9, 8, 5], [[4, 0], [1, 3, 2]]), ([5, 5, 5, 9], [[0, 1, 2], [3]]):
         assert [part.tolist() for part in split_rows(np.array(groups))] == expected

@@ -10,7 +10,7 @@ import hf_emms
 from hf_emms import LabelTable, score
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.cross_validation import CHEAP_WIDTH, COLUMNS_FOR_RIDGE, FOLDS_FOR_RIDGE, RIDGES
-from hf_emms.scoring.linalg import minimise_quadratic
+from hf_emms.scoring.linalg import minimize_quadratic
 
 FOLDS = 5
 
@@ -39,7 +39,7 @@ def residuals_by_rows(x: np.ndarray, z: list[np.ndarray]) -> np.ndarray:
 def losses(products: np.ndarray) -> np.ndarray:
     """The least loss of each ridge, (12,), at its best weights of F-labels, over some folds."""
     pooled = products.sum(axis=0)
-    weights = [minimise_quadratic(residual) for residual in pooled]
+    weights = [minimize_quadratic(residual) for residual in pooled]
     return np.array([t @ residual @ t for t, residual in zip(weights, pooled, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""EMMS with neighbours: the ridge and the nearest rows together, held out by fold."""
+"""EMMS with neighbors: the ridge and the nearest rows together, held out by fold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.scoring import Score, moments
 from hf_emms.scoring.arrays import assign_folds, content_keys, group_ids, groups_by_content
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.neighbours import nearest
+from hf_emms.scoring.neighbors import nearest
 
 
 def problem(
@@ -49,7 +49,7 @@ def slow_score(
 ) -> float:
     """The definition, fold by fold with scikit-learn, at given weights of base learners and F-labels.
 
-    The gain of neighbours over the ridge is measured on a sample of rows, and applied to all rows.
+    The gain of neighbors over the ridge is measured on a sample of rows, and applied to all rows.
     """
     blocks = [table[labels.codes] for table in labels.tables]
     widest = max(block.shape[1] for block in blocks)
@@ -89,7 +89,7 @@ def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(
     x, labels = problem(rows, width, texts=texts, rank=rank)
     sample = np.argsort(content_keys(x))[:sample_rows]
     score = hf_emms.emms(x, labels, groups=range(rows))
-    share, ridge, weights = (score.details[name] for name in ("neighbours", "ridge", "weights"))
+    share, ridge, weights = (score.details[name] for name in ("neighbors", "ridge", "weights"))
     assert score.value == pytest.approx(slow_score(x, labels, ridge, share, weights, sample), rel=1e-6)
     assert score.value >= scored("emms", x, labels, groups=range(rows)).value
     steps = (-0.05, 0, 0.05)
@@ -105,7 +105,7 @@ def test_rows_of_equal_features_are_a_group_unless_all_are_equal() -> None:
     assert groups_by_content([x[:1], x[[0, 0]]]).tolist() == [0, 1, 2]
 
 
-def test_among_many_rows_neighbours_are_the_nearest_of_some_in_any_order() -> None:
+def test_among_many_rows_neighbors_are_the_nearest_of_some_in_any_order() -> None:
     rng = np.random.default_rng(0)
     x, folds, k = rng.normal(size=(300, 6)), rng.integers(0, 5, 300), 4
     found, usable = nearest(x, folds, k, most=60)
@@ -120,7 +120,7 @@ def test_among_many_rows_neighbours_are_the_nearest_of_some_in_any_order() -> No
     assert np.array_equal(order[again], found[order])
 
 
-def test_neighbours_need_rows() -> None:
+def test_neighbors_need_rows() -> None:
     x, labels = problem(60, 4)
     sums = Moments.like(labels, 4)
     sums.update(x, labels)

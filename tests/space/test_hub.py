@@ -130,7 +130,7 @@ CHOICES = ("--static", "--hardware zero-a10g", "https://huggingface.co/pricing")
 # Arguments of the command, its preparation, and its messages.
 REFUSED = {
     "hardware": (["--hardware", "cpu-basic"], None, CHOICES),
-    "an organisation": (["--repo-id", "lab/board"], None, CHOICES),
+    "an organization": (["--repo-id", "lab/board"], None, CHOICES),
     "a third": ([], have_two_spaces, CHOICES),
     "no results": (["--results", "ada/nothing"], None, ("no dataset 'ada/nothing'",)),
     "somebody else": (["--repo-id", "eve/board"], None, ("eve/board",)),

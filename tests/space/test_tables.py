@@ -94,13 +94,14 @@ def test_a_column_is_shown_where_a_checkpoint_has_a_value(snapshot, title, view,
     assert title not in content(snapshot(x=of_rows("x", first, second)), **view)
 
 
-def test_the_static_order_is_a_column_whose_tooltip_names_the_table(snapshot):
-    rows = [msgspec.structs.replace(scored(f"org/{name}", -0.1, 10), static=9.1, static_trained_on=2) for name in "ab"]
+def test_the_published_order_is_a_column_whose_tooltip_names_the_table(snapshot):
+    published = {"published": 9.1, "published_trained_on": 2}
+    rows = [msgspec.structs.replace(scored(f"org/{name}", -0.1, 10), **published) for name in "ab"]
     ranking = of_rows("x", *rows)
-    page = content(snapshot(x=msgspec.structs.replace(ranking, static_table=PUBLIC_TABLES["wer"])))
+    page = content(snapshot(x=msgspec.structs.replace(ranking, published_table=PUBLIC_TABLES["wer"])))
     assert ">9.1 (2)<" in page
     assert f"{PUBLIC_TABLES['wer'].title}, lower is better, {PUBLIC_TABLES['wer'].source}" in page
-    assert "sort=-static" in page
+    assert "sort=-published" in page
 
 
 def test_seconds_and_speed_leave_loading_and_features_from_the_cache_out(snapshot):
@@ -164,7 +165,7 @@ def test_who_has_seen_the_dataset_is_known_from_what_cards_say_in_words():
 
 
 def test_the_settings_of_a_ranking_are_listed(snapshot):
-    settings = {"max_samples": 77, "prompt": None, "layers": ["1", "2"], "columns": []}
+    settings = {"max_samples": 77, "label_template": None, "layers": ["1", "2"], "columns": []}
     page = content(snapshot(x=example(dataset_revision="local-1", settings=settings)), ranking="x")
     assert ">settings: max_samples 77, layers 1, 2<" in page
 

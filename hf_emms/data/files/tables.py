@@ -23,7 +23,7 @@ _SPLIT_WORDS = {
 }
 _WORDS = re.compile(r"[^\W_]+")
 # Folders of texts that belong to no class.
-_UNLABELLED = ("unsup", "unlabeled", "unlabelled")
+_UNLABELED = ("unsup", "unlabeled", "unlabelled")
 # Columns of CoNLL-U, and those between tokens and tags in files of CoNLL-2003.
 _UNIVERSAL = ("position", "tokens", "lemma", "upos", "xpos", "features", "head", "relation", "deps", "misc")
 _NAMES_BETWEEN = {4: ("pos_tags", "chunk_tags")}
@@ -106,7 +106,7 @@ def texts_by_class(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
         split: [
             {"text": _text(file), "label": file.parent.name}
             for file in files
-            if split_of(file.parent.name) is None and file.parent.name.lower() not in _UNLABELLED
+            if split_of(file.parent.name) is None and file.parent.name.lower() not in _UNLABELED
         ]
         for split, files in splits.items()
     }

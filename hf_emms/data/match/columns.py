@@ -200,7 +200,7 @@ def _first_cell(split: OpenSplit, name: str) -> Any:
 def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str]:
     """Determine from their first bytes whether undeclared binary columns contain images or sounds."""
     features = split.rows.features
-    readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognised_by_type}
+    readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognized_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
     untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
     recognized = {}
@@ -208,7 +208,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
         cell: Any = _first_cell(split, name)
         content = cell.get("bytes") if isinstance(cell, Mapping) else cell
         for type, kind in readers.items():
-            if isinstance(content, bytes) and kind.recognises(content):
+            if isinstance(content, bytes) and kind.recognizes(content):
                 recognized[name] = type
     return recognized
 
@@ -220,7 +220,7 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
     for name in features:
         if getattr(getattr(features[name], "feature", None), "_type", "") == "Json":
             cell = _first_cell(split, name)
-            kinds = (kind.column_types[0] for kind in MODALITIES.values() if kind.recognises_cell(cell))
+            kinds = (kind.column_types[0] for kind in MODALITIES.values() if kind.recognizes_cell(cell))
             types[name] = next(kinds, "list")
     return types
 

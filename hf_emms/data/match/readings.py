@@ -85,7 +85,7 @@ def _is_sure(task: Task, read: Named, columns: Columns, named: Named, candidates
 def _candidates(columns: Columns, named: Named) -> list[Task]:
     """Return the tasks with the named columns. If the dataset has images or sounds, prefer tasks that read them."""
     types = set(columns.types.values())
-    media = {kind.name for kind in MODALITIES.values() if kind.recognised_by_type and types & set(kind.column_types)}
+    media = {kind.name for kind in MODALITIES.values() if kind.recognized_by_type and types & set(kind.column_types)}
     tasks = [task for task in TASKS.built_in.values() if named.keys() <= task.all_columns.keys()]
     reading_media = [task for task in tasks if media & {column.kind.name for column in task.inputs}]
     return reading_media or tasks
@@ -198,7 +198,7 @@ def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Col
 def _only_one(task: Task, column: Column, free: Sequence[str], columns: Columns, how: int) -> str | None:
     """Return the column for a role if it is the only one with a suitable type, else None."""
     suitable = [name for name in free if _is_suitable(task, column, name, columns)]
-    if column.kind.recognised_by_type:
+    if column.kind.recognized_by_type:
         return suitable[0] if len(suitable) == 1 else None
     if how == _BY_NAME or task.is_text_to_text:
         return None
@@ -217,7 +217,7 @@ def _is_suitable(task: Task, column: Column, name: str, columns: Columns) -> boo
     type = columns.types[name]
     if columns.is_id(name) or column_of(name, columns.types) != name:
         return False
-    if column.kind.recognised_by_type or type in _SHARED_TYPES:
+    if column.kind.recognized_by_type or type in _SHARED_TYPES:
         return True
     if column is task.label and task.categorical:
         return task.items is not None or columns.are_classes(name, _MAX_NUMBERED_CLASSES)

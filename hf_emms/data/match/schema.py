@@ -234,7 +234,7 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     task = schema.task
     forms = ("text", "numbers", "both") if task.numbers else ("text", "spans") if task.items else ()
     is_misplaced: dict[Text, bool] = {
-        setting_ref("prompt"): bool(options.prompt) and not task.categorical,
+        setting_ref("label_template"): bool(options.label_template) and not task.categorical,
         setting_ref("sampling", "balanced"): options.sampling == "balanced" and not task.categorical,
         setting_ref("references", options.references): options.references != "mean"
         and (task.numbers is not None or schema.one_class),

@@ -14,8 +14,8 @@ def class_spread(inputs: ScoringInputs) -> Score:
     counts = np.bincount(codes)
     sums = np.zeros((len(counts), rows.shape[1]))
     np.add.at(sums, codes, rows)
-    centres = sums / np.maximum(counts, 1)[:, None]
-    between = counts @ ((centres - rows.mean(0)) ** 2).sum(1)
+    centers = sums / np.maximum(counts, 1)[:, None]
+    between = counts @ ((centers - rows.mean(0)) ** 2).sum(1)
     return Score(float(between / ((rows - rows.mean(0)) ** 2).sum()))
 
 

@@ -1,6 +1,6 @@
-"""Standardise moments: second moments of standardised columns about a mean, in one pass over each matrix.
+"""Standardize moments: second moments of standardized columns about a mean, in one pass over each matrix.
 
-Standardisation is applied to sums and not to rows. Centring subtracts outer products block by block, so that no second
+Standardization is applied to sums and not to rows. Centring subtracts outer products block by block, so that no second
 matrix is needed.
 """
 
@@ -24,8 +24,8 @@ class FoldStats:
     """Scales of the columns of features or labels, and the columns' sums over one fold."""
 
     scale: np.ndarray  # 1 / standard deviation
-    test_sum: np.ndarray  # of the standardised test rows
-    train_mean: np.ndarray  # of the standardised rows of the other folds
+    test_sum: np.ndarray  # of the standardized test rows
+    train_mean: np.ndarray  # of the standardized rows of the other folds
     shift: np.ndarray  # `train_mean` minus the mean of all rows
 
     @classmethod
@@ -44,7 +44,7 @@ class Split:
     train: np.ndarray
 
 
-def centred_total(
+def centered_total(
     products: np.ndarray,
     left: np.ndarray,
     right: np.ndarray,
@@ -69,7 +69,7 @@ def split_fold(
     """Return the products of a fold and of the other folds, about the training mean, in the precision of `total`.
 
     `product` (D, c) is the product of the fold about the origin. `total` is the product of all rows about their mean,
-    standardised and divided by N. n contains the row count of the fold, and N. x scales the matrix' D rows, y its c
+    standardized and divided by N. n contains the row count of the fold, and N. x scales the matrix' D rows, y its c
     columns.
     """
     test, train, dtype = np.empty_like(total), np.empty_like(total), total.dtype
@@ -98,15 +98,15 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Standardised:
+class Standardized:
     """Per-fold sums with the scales that turn columns into unit variance."""
 
-    sums: Sums  # features may be rotated into fewer dimensions than D1 (see `standardise`)
+    sums: Sums  # features may be rotated into fewer dimensions than D1 (see `standardize`)
     x_scale: np.ndarray  # (D,), 1 / standard deviation, or 0 for a constant column
-    basis: LabelBasis  # of the labels, standardised
+    basis: LabelBasis  # of the labels, standardized
     constant_columns: int  # how many features do not vary
     dtype: np.dtype  # precision of the input and of the factorisations
-    rotated: Examples | None = None  # standardised and rotated rows, if rotated
+    rotated: Examples | None = None  # standardized and rotated rows, if rotated
 
     @cached_property
     def n(self) -> float:
@@ -131,15 +131,15 @@ class Standardised:
     def xx_in(self, dtype: np.dtype | type) -> np.ndarray:
         """Return the upper triangle (D, D) of XᵀX / N over all rows about their mean, computed in float64."""
         x = self.sums.x.sum(axis=0)
-        return centred_total(self.sums.xx, x, x / self.n, (self.x_scale / self.n, self.x_scale), dtype, upper=True)
+        return centered_total(self.sums.xx, x, x / self.n, (self.x_scale / self.n, self.x_scale), dtype, upper=True)
 
     def xy_in(self, dtype: np.dtype | type) -> np.ndarray:
         """Return XᵀY / N, (D, q), over all rows about their mean, in the basis of the labels."""
         x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
-        return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
+        return centered_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
 
     def features(self, rows: Examples, chosen: np.ndarray) -> np.ndarray:
-        """Standardise the features of some rows: (b, D)."""
+        """Standardize the features of some rows: (b, D)."""
         x = rows.x[as_slice(chosen)]
         out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)
         out *= self.x_scale.astype(x.dtype)
@@ -170,7 +170,7 @@ class Standardised:
         x = FoldStats.of(index, self.sums.n, self.sums.x, self.x_scale)
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
-    def some_columns(self, limit: int) -> Standardised:
+    def some_columns(self, limit: int) -> Standardized:
         """Return the sums of at most `limit` columns per label embedding, unless these are sums per text."""
         if isinstance(self.basis, TextBasis) or self.basis.d2 <= limit:
             return self
@@ -185,10 +185,10 @@ class Standardised:
         return replace(self, sums=sums, basis=basis)
 
 
-def standardise(moments: Moments) -> Standardised:
-    """Return the sums of all rows with the scales that standardise each column of X and Z.
+def standardize(moments: Moments) -> Standardized:
+    """Return the sums of all rows with the scales that standardize each column of X and Z.
 
-    If all rows are still buffered and fewer than features, they are standardised and then rotated to n dimensions (QR
+    If all rows are still buffered and fewer than features, they are standardized and then rotated to n dimensions (QR
     of Xᵀ). The rotation keeps inner products, and so all ridge and least-squares solutions.
     """
     if moments.n == 0:
@@ -196,7 +196,7 @@ def standardise(moments: Moments) -> Standardised:
     rows, rotated = moments.rows(), None
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
         if rows is not None and moments.n < moments.d1:
-            x, constant = standardise_rows(rows.x)
+            x, constant = standardize_rows(rows.x)
             rotated = replace(rows, x=rotate_rows(x))
             sums = moments.sums_of(rotated)
             x_scale, squares = np.ones(len(sums.origin_x)), column_squares(rows.x)
@@ -213,7 +213,7 @@ def standardise(moments: Moments) -> Standardised:
             "divide them by a power of ten, or pass them as float64",
         )
     y, yy = sums.y.sum(axis=0), sums.yy.sum(axis=0)
-    basis = moments.basis.standardised(moments.n, y, yy, sums.origin_y, moments.dtype)
+    basis = moments.basis.standardized(moments.n, y, yy, sums.origin_y, moments.dtype)
     largest = float(np.abs(sums.origin_x if rows is None or rotated is None else rows.x).max())
     if constant == moments.d1 and 0 < largest < least_squarable(moments.dtype):
         raise EmmsError(
@@ -221,7 +221,7 @@ def standardise(moments: Moments) -> Standardised:
             f"features are too small for {moments.dtype}, their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",
         )
-    return Standardised(sums, x_scale, basis, constant, moments.dtype, rotated)
+    return Standardized(sums, x_scale, basis, constant, moments.dtype, rotated)
 
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:
@@ -229,8 +229,8 @@ def rotate_rows(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True)[0][: len(x)].T)
 
 
-def standardise_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Standardise columns (n, D), set constant ones to 0, and count the constant ones."""
+def standardize_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """Standardize columns (n, D), set constant ones to 0, and count the constant ones."""
     mean = rows.mean(axis=0, dtype=np.float64)
     x = rows - mean.astype(rows.dtype)
     scale = inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), column_squares(x), mean, rows.dtype)

@@ -1,4 +1,4 @@
-"""Compare the estimate with a static order: published values, which do not depend on the dataset."""
+"""Compare the estimate with the order of published values, which do not depend on the dataset."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scripts.quality.results import TargetResult, confirmed, load, ordered_by
 
 # Other pools have at most one checkpoint with a published value per target.
 PUBLISHED = (IMAGES, TEXTS, PAIRS_AND_WORDS, SEARCH)
-TWO, BOTH = "the estimate's best two, `--confirm 2`", "the static first and the estimate's first, `--confirm 2`"
-RULES = ("the static first", "the estimate's first", TWO, BOTH)
+TWO, BOTH = "the estimate's best two, `--confirm 2`", "the published first and the estimate's first, `--confirm 2`"
+RULES = ("the published first", "the estimate's first", TWO, BOTH)
 DIFFERENCE = "difference of the last two"
 HALVES = ("dev", "held")
 HEAD = ("rule", *(title for half in HALVES for title in (f"{half}: has the best [95 %]", f"{half}: regret [95 %]")))
@@ -27,7 +27,7 @@ Outcomes = dict[str, dict[str, np.ndarray]]
 def outcomes(pool: Pool, budgets: Sequence[str], *, altered: bool) -> Outcomes:
     """Return the outcome of each rule on the targets that have two checkpoints with published values.
 
-    Checkpoints without a published value are last in the static order. Without `altered`, checkpoints of other kinds
+    Checkpoints without a published value are last in the published order. Without `altered`, checkpoints of other kinds
     than "real" are no candidates.
     """
     real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
@@ -36,17 +36,18 @@ def outcomes(pool: Pool, budgets: Sequence[str], *, altered: bool) -> Outcomes:
         considered = target if altered else replace(target, only=real)
         valued = [name for name in considered.candidates if name in pool.published]
         if len(target.candidates) >= FEWEST and len(valued) > 1:
-            static = max(valued, key=lambda name: pool.published[name])
-            by_target[target.name].append(_outcome(considered, static, ordered_by(considered, pool.estimators[0])))
+            first_published = max(valued, key=lambda name: pool.published[name])
+            order = ordered_by(considered, pool.estimators[0])
+            by_target[target.name].append(_outcome(considered, first_published, order))
     return {
         name: {rule: np.mean([outcome[rule] for outcome in of_target], axis=0) for rule in of_target[0]}
         for name, of_target in by_target.items()
     }
 
 
-def _outcome(target: TargetResult, static: str, order: Sequence[str]) -> dict[str, np.ndarray]:
-    both = [*dict.fromkeys((order[0], static, *order))][:2]
-    shortlists = ([static], order[:1], order[:2], both)
+def _outcome(target: TargetResult, first_published: str, order: Sequence[str]) -> dict[str, np.ndarray]:
+    both = [*dict.fromkeys((order[0], first_published, *order))][:2]
+    shortlists = ([first_published], order[:1], order[:2], both)
     best = max(target.truth, key=lambda name: target.truth[name])
     found = {
         rule: np.array([best in names, confirmed(target, names, otherwise=names[0]).regret])

@@ -3,13 +3,13 @@
 Full fine-tuning changes features in ways that a linear map cannot predict. If a ridge explains the labels equally well
 from two checkpoints, the checkpoint with nearer rows of similar labels tends to fine-tune better (docs/evidence.md).
 Each base learner b, fitted on the other folds, has residuals E_b on the rows of fold f. The loss Σ_f ‖Σ_b w_b E_b t‖²
-is minimised over weights w of base learners and t of label embeddings, both on the simplex (stacked regression, Breiman
+is minimized over weights w of base learners and t of label embeddings, both on the simplex (stacked regression, Breiman
 1996).
 
 Cross-validation yields the products of the ridge's residuals over all rows. Let G be each label minus the mean label of
-its neighbours. Products of both residuals are <Y − m_y, G> − <W, (X − m_x)ᵀG>, so that no row has to be predicted.
+its neighbors. Products of both residuals are <Y − m_y, G> − <W, (X − m_x)ᵀG>, so that no row has to be predicted.
 
-Neighbours are searched in a sample of rows, for the rows of the sample. The gain over the ridge on the sample is scaled
+Neighbors are searched in a sample of rows, for the rows of the sample. The gain over the ridge on the sample is scaled
 to all rows and combined with the ridge's residuals on all rows (the ridge is a control variate).
 """
 
@@ -27,25 +27,25 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, cross, minimise_quadratic, product, symmetric
-from hf_emms.scoring.standardise import FoldStats, Standardised
+from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, cross, minimize_quadratic, product, symmetric
+from hf_emms.scoring.standardize import FoldStats, Standardized
 from hf_emms.scoring.sums import Examples, smallest_keys
 
 # Nearest rows of k-NN.
 K = 10
-# Maximum of rows in which k-NN searches neighbours. The cost then grows with N and not with its square.
+# Maximum of rows in which k-NN searches neighbors. The cost then grows with N and not with its square.
 MAX_CANDIDATES = 20_000
 # Similarities per step, which stay in cache during the search for the largest.
 STEP = 2**21
 
 # Fewer than in k-NN alone, as the ridge already averages the noise. The best of 1, 3, 5, 7, 10, 20 and 40 on the
 # development half of docs/evidence.md.
-NEIGHBOURS = 3
-# Principal components for the search of neighbours, and the passes over XᵀX to compute them (Halko et al. 2011,
+NEIGHBORS = 3
+# Principal components for the search of neighbors, and the passes over XᵀX to compute them (Halko et al. 2011,
 # algorithm 4.4).
 COMPONENTS = 128
 PASSES = 4
-# The weights of base learners and label embeddings are optimised in turn. The first two turns reduce the loss most.
+# The weights of base learners and label embeddings are optimized in turn. The first two turns reduce the loss most.
 MAX_ITER = 20
 TOL = 1e-6
 # Rows per block of label columns.
@@ -55,19 +55,19 @@ BLOCK = 2_048
 def knn(rows: tuple[np.ndarray, LabelTable, np.ndarray]) -> Score:
     """Predict each row's label from the `K` nearest rows of other groups by cosine.
 
-    For classes, the score is the accuracy of the majority vote of the neighbours N(i). The nearest row decides ties.
-    Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², with z (N, ΣD2_k) standardised.
+    For classes, the score is the accuracy of the majority vote of the neighbors N(i). The nearest row decides ties.
+    Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², with z (N, ΣD2_k) standardized.
     Rows are features (N, D1), labels and groups (N,). The standard error is over rows.
 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
     """
     features, labels, groups = rows
     group_numbers = np.unique(groups, return_inverse=True)[1]
-    neighbours, usable = nearest(features - features.mean(axis=0), group_numbers, K, raw=features)
+    neighbors, usable = nearest(features - features.mean(axis=0), group_numbers, K, raw=features)
     if labels.categorical:
-        return _vote(labels.codes, neighbours, usable, labels.n_texts)
+        return _vote(labels.codes, neighbors, usable, labels.n_texts)
     places = as_slice(labels.codes)
-    return _mean_label([table[places] for table in labels.tables], neighbours, usable)
+    return _mean_label([table[places] for table in labels.tables], neighbors, usable)
 
 
 def nearest(
@@ -75,14 +75,14 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of each row's k nearest rows of other groups, nearest first, and which of them exist.
 
-    Both have the shape (N, min(k, N − 1)). Rows are compared by the cosine of centred features (N, D1). At most `most`
-    rows can be neighbours, chosen by a hash of their `raw` features.
+    Both have the shape (N, min(k, N − 1)). Rows are compared by the cosine of centered features (N, D1). At most `most`
+    rows can be neighbors, chosen by a hash of their `raw` features.
     """
     rows = len(features)
     k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
         raise EmmsError(
-            "one-group", f"all {rows} rows are in one group, so k-NN finds no neighbour outside it", "pass more groups"
+            "one-group", f"all {rows} rows are in one group, so k-NN finds no neighbor outside it", "pass more groups"
         )
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
@@ -94,7 +94,7 @@ def nearest(
     candidates = candidates[np.argsort(groups[candidates], kind="stable")]
     theirs, their_groups = unit[candidates], groups[candidates]
     (multiply,) = get_blas_funcs(("gemm",), (unit,))
-    neighbours, closeness = np.empty((rows, k), dtype=np.int64), np.empty((rows, k), dtype=unit.dtype)
+    neighbors, closeness = np.empty((rows, k), dtype=np.int64), np.empty((rows, k), dtype=unit.dtype)
     step = math.ceil(STEP / len(candidates))
     for start in range(0, rows, step):
         part = order[start : start + step]
@@ -106,40 +106,40 @@ def nearest(
         places = np.arange(len(part))
         for column in range(k):
             best = similarity.argmax(axis=1)
-            neighbours[part, column] = candidates[best]
+            neighbors[part, column] = candidates[best]
             closeness[part, column] = similarity[places, best]
             similarity[places, best] = -np.inf
-    return neighbours, np.isfinite(closeness)
+    return neighbors, np.isfinite(closeness)
 
 
-def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> Score:
-    rows, k = neighbours.shape
+def _vote(codes: np.ndarray, neighbors: np.ndarray, usable: np.ndarray, classes: int) -> Score:
+    rows, k = neighbors.shape
     ballots = np.zeros((rows, classes))
     # All together are less than one vote, and each is more than all further ones, so the nearest row decides a tie.
     tie_breakers = 0.5 ** np.arange(1, k + 1)
-    np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * (1.0 + tie_breakers))
+    np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbors]), usable * (1.0 + tie_breakers))
     hit = ballots.argmax(axis=1) == codes
     return Score(float(hit.mean()), float(hit.std(ddof=1) / np.sqrt(rows)))
 
 
-def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.ndarray) -> Score:
+def _mean_label(blocks: list[np.ndarray], neighbors: np.ndarray, usable: np.ndarray) -> Score:
     weight = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
-    loss, null_loss = np.zeros(len(neighbours)), np.zeros(len(neighbours))
+    loss, null_loss = np.zeros(len(neighbors)), np.zeros(len(neighbors))
     for block in blocks:
-        z = _standardised(block)
+        z = _standardized(block)
         if not z.shape[1]:
             raise EmmsError(
                 "labels-all-equal", "a label embedding is the same in all rows, so k-NN has nothing to explain"
             )
-        guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
+        guess = sum(weight[:, i, None] * z[neighbors[:, i]] for i in range(neighbors.shape[1]))
         loss += ((z - guess) ** 2).mean(axis=1)
         null_loss += (z**2).mean(axis=1)
     share = loss / null_loss.mean()
     return Score(float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share))))
 
 
-def _standardised(block: np.ndarray) -> np.ndarray:
-    """Standardise columns and drop constant ones: (N, D2) → (N, ≤ D2)."""
+def _standardized(block: np.ndarray) -> np.ndarray:
+    """Standardize columns and drop constant ones: (N, D2) → (N, ≤ D2)."""
     mean = block.mean(axis=0, dtype=np.float64)
     deviation = block.std(axis=0, dtype=np.float64)
     eps = np.finfo(np.result_type(block, np.float32)).eps
@@ -147,23 +147,23 @@ def _standardised(block: np.ndarray) -> np.ndarray:
     return ((block[:, varies] - mean[varies]) / deviation[varies]).astype(np.result_type(block, np.float32))
 
 
-def stack(statistics: Standardised, fit: RidgeFit, rows: Examples) -> Score:
-    """Return the held-out score of ridge and neighbours together. The details contain the weight of the neighbours.
+def stack(statistics: Standardized, fit: RidgeFit, rows: Examples) -> Score:
+    """Return the held-out score of ridge and neighbors together. The details contain the weight of the neighbors.
 
     `rows` are all rows or a sample. They are rotated if the rows of `statistics` are.
     """
-    neighbours, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
+    neighbors, usable = nearest(components(statistics, rows), rows.folds, NEIGHBORS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
     folds = range(len(statistics.filled))
-    products = np.stack([_products(statistics, rows, fit, fold, neighbours, shares) for fold in folds])
+    products = np.stack([_products(statistics, rows, fit, fold, neighbors, shares) for fold in folds])
     learners, weights = _simplex_least_squares(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
     score = held_out_score(statistics, residual, weights, fit.ridge)
-    return replace(score, details={**score.details, "neighbours": float(learners[1])})
+    return replace(score, details={**score.details, "neighbors": float(learners[1])})
 
 
-def components(statistics: Standardised, rows: Examples) -> np.ndarray:
-    """Return the first principal components (N, P) of standardised features, or all features if few or rotated."""
+def components(statistics: Standardized, rows: Examples) -> np.ndarray:
+    """Return the first principal components (N, P) of standardized features, or all features if few or rotated."""
     axes = None  # axes of rotated rows would depend on the order of rows
     if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
         axes = principal_axes(statistics.xx).astype(rows.x.dtype)
@@ -182,11 +182,11 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
 
 
 def _products(
-    statistics: Standardised, rows: Examples, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
+    statistics: Standardized, rows: Examples, fit: RidgeFit, number: int, neighbors: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
     """Sum products of the base learners' residuals over a filled fold, (2, 2, K, K).
 
-    `neighbours` (N, k) are the row numbers of each row's neighbours. Their weights `shares` (N, k) sum to 1.
+    `neighbors` (N, k) are the row numbers of each row's neighbors. Their weights `shares` (N, k) sum to 1.
     """
     sums, basis, solution = statistics.sums, statistics.basis, fit.solutions[number]
     fold = int(statistics.filled[number])
@@ -198,8 +198,8 @@ def _products(
     sampled = len(rows) < statistics.n
     for part in np.split(test, range(BLOCK, len(test), BLOCK)):
         selves = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
-        places = np.repeat(np.arange(len(part)), neighbours.shape[1])
-        others = csr_array((shares[part].ravel(), (places, neighbours[part].ravel())), selves.shape)
+        places = np.repeat(np.arange(len(part)), neighbors.shape[1])
+        others = csr_array((shares[part].ravel(), (places, neighbors[part].ravel())), selves.shape)
         labels, gaps = (
             basis.combine(weights.astype(dtype), rows.labels, dtype) for weights in (selves, selves - others)
         )
@@ -213,7 +213,7 @@ def _products(
             linear += basis.inner(left, left)
     both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, of_gaps)
     if sampled:
-        # A fold without sampled rows says nothing about the neighbours.
+        # A fold without sampled rows says nothing about the neighbors.
         scale = sums.n[fold] / max(len(test), 1)
         both, near = (fit.residual[number] + scale * (product - linear) for product in (both, near))
     return np.array([[fit.residual[number], both], [both.T, near]])
@@ -223,8 +223,8 @@ def _simplex_least_squares(products: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Return the weights of base learners (B,) and label embeddings (K,) with the least loss, from (B, B, K, K)."""
     learners = np.full(len(products), 1.0 / len(products))
     for _ in range(MAX_ITER):
-        weights = minimise_quadratic(np.einsum("b,bcjk,c->jk", learners, products, learners))
-        before, learners = learners, minimise_quadratic(np.einsum("j,bcjk,k->bc", weights, products, weights))
+        weights = minimize_quadratic(np.einsum("b,bcjk,c->jk", learners, products, learners))
+        before, learners = learners, minimize_quadratic(np.einsum("j,bcjk,k->bc", weights, products, weights))
         if np.abs(learners - before).max() < TOL:
             break
     return learners, weights

@@ -38,8 +38,8 @@ def test_published_values_of_hub_ids_are_a_column_with_its_table(hub: Hub, cli: 
     done = cli.run("rank", *FASHION, *named, "--format", "json")
     assert done.code == 0, done.err
     ranking = json.loads(done.out)
-    assert {row["checkpoint"]: row["static"] for row in ranking["rows"]} == {**PUBLISHED, "lab/a": None}
-    assert "MIEB" in ranking["static_table"]["title"]
+    assert {row["checkpoint"]: row["published"] for row in ranking["rows"]} == {**PUBLISHED, "lab/a": None}
+    assert "MIEB" in ranking["published_table"]["title"]
 
 
 def test_rankings_are_read_at_any_depth_with_their_problems(tmp_path: Path) -> None:
