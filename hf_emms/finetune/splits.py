@@ -100,7 +100,7 @@ def load_splits(
     """Return the splits for fine-tuning, with at most `max_rows` rows each.
 
     A missing validation or test split is held out of the ranked split, by group. Training rows whose group is also in
-    another split are left out.
+    another split are left out, and in searches documents that are relevant to queries of another split.
 
     Raises:
         EmmsError: A split cannot be read, the dataset has too few rows, or its task has no head.
@@ -145,12 +145,18 @@ def load_splits(
         evaluated["test"] = evaluated.pop("validation")
     notes += _take_test_rows_out_of_validation(evaluated)
     parts = _hold_out(train, evaluated, options.seed)
+    n_rows, evaluated_parts = head.count_rows(parts["train"]), (parts["validation"], parts["test"])
+    parts["train"] = head.leave_out_shared(parts["train"], evaluated_parts)
+    if n_shared := n_rows - head.count_rows(parts["train"]):
+        shared = f"Training leaves out {n_shared:,} of {n_rows:,} rows, whose documents answer held-out queries."
+        notes.append(Note("documents-shared", shared))
     parts["validation"] = head.reduce_validation(parts["validation"])
     for name, part in parts.items():
         if len(part) < _MIN_ROWS:
             raise EmmsError(
                 "few-rows",
-                f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}",
+                f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}"
+                + "; the others share documents with held-out queries" * (name == "train" and n_shared > 0),
                 "choose a dataset or a split with more rows",
             )
     fingerprint = _fingerprint(parts)

@@ -156,6 +156,10 @@ class Head(ABC):
         """
         return None
 
+    def leave_out_shared(self, train: LabeledSplit, evaluated: Sequence[LabeledSplit]) -> LabeledSplit:
+        """Leave out what training rows share with rows of other groups in the evaluated splits."""
+        return train
+
     def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Reduce the validation rows to those that are needed to choose an epoch."""
         return validation

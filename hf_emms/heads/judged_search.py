@@ -34,6 +34,23 @@ class JudgedSearch(Head):
         references = [tuple(documents) for documents in judged.values()]
         return LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
 
+    def leave_out_shared(self, train: LabeledSplit, evaluated: Sequence[LabeledSplit]) -> LabeledSplit:
+        """Leave out documents that are relevant to evaluated queries, and queries that lose all relevant documents."""
+        held_out = {
+            collection_of(split).documents[document]
+            for split in evaluated
+            for judged in split.references
+            for document, grade in judged
+            if grade > 0
+        }
+        documents = collection_of(train).documents
+        references = [
+            tuple((document, grade) for document, grade in judged if grade < 0 or documents[document] not in held_out)
+            for judged in train.references
+        ]
+        kept = [row for row, judged in enumerate(references) if any(grade > 0 for _, grade in judged)]
+        return replace(train, references=tuple(references)).take(np.array(kept, np.int64))
+
     def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Keep the judged documents of the queries, and other documents up to 2,000 from the start of the corpus."""
         collection = collection_of(validation)
@@ -67,7 +84,8 @@ def judgments_of(split: LabeledSplit) -> np.ndarray:
 
     A negative grade excludes a document from the search of the query.
     """
-    return np.array([(row, *judgment) for row, judged in enumerate(split.references) for judgment in judged])
+    judgments = [(row, *judgment) for row, judged in enumerate(split.references) for judgment in judged]
+    return np.array(judgments, np.int64).reshape(-1, 3)
 
 
 def relevant_of(split: LabeledSplit) -> np.ndarray:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Part of the key of every row. Increase it if the same inputs produce a different row.
-ROW_VERSION = 16
+ROW_VERSION = 17
 
 # Number of checkpoints to look up at the same time.
 _THREADS = 4

@@ -57,7 +57,7 @@ def reranked_places(
 
 
 def reranked_ndcg(search: SearchScores) -> Score:
-    """Return the mean nDCG@10 of at most `MAX_QUERIES` queries, with its standard error over groups."""
+    """Return the mean nDCG@10 of at most `MAX_QUERIES` queries, with its standard error over queries."""
     drawn = _of_drawn_queries(search)
     return mean_of_queries(ndcg_of_queries(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
 

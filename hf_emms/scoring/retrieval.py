@@ -48,7 +48,7 @@ class SearchScores:
         documents: float32, shape (M, D).
         judgments: int64, shape (J, 3): query, document and grade of relevance. Each query has a grade above 0.
             Queries do not search documents with a grade below 0.
-        groups: uint64, shape (Q,). Queries that share a relevant document are in one group.
+        groups: uint64, shape (Q,). Queries of a group are in the same fold.
         similarity: How the model compares embeddings. For "euclidean" and "manhattan" it is the negative distance.
         folds: Number of folds of queries for the map.
         seed: Seed of the folds.
@@ -209,7 +209,7 @@ def _discounted(gains: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def zero_shot_ndcg(retrieval: SearchScores) -> Score:
-    """Return the mean nDCG@10 of the queries, with its standard error over groups."""
+    """Return the mean nDCG@10 of the queries, with its standard error over queries."""
     values = ndcg_of_queries(retrieval.relevant, retrieval.places, len(retrieval.queries))
     return mean_of_queries(values, retrieval)
 
@@ -247,8 +247,11 @@ def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarra
 
 
 def mean_of_queries(values: np.ndarray, retrieval: SearchScores, row_limit: int | None = None) -> Score:
-    """Return the mean of one value per query, float64 (Q,). `row_limit` is the maximum of queries."""
-    score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit)
+    """Return the mean of one value per query, float64 (Q,), with its standard error over queries.
+
+    `row_limit` is the maximum of queries.
+    """
+    score = ratio(np.column_stack([values, np.ones(len(values))]), np.arange(len(values)), row_limit)
     return replace(score, details=score.details | {"queries": len(values), "documents": len(retrieval.documents)})
 
 
@@ -258,20 +261,15 @@ def mean_of_queries(values: np.ndarray, retrieval: SearchScores, row_limit: int 
 def adapted_ndcg(retrieval: SearchScores) -> Score:
     """Return the mean nDCG@10 of held-out queries after a ridge map from queries to their documents.
 
-    The map is fitted on the queries of the other folds and shrunk to the identity. The strength of each fold is the
-    best for held-out queries of the other folds. If several are equal, the strongest wins.
+    The map is fitted on the queries of the other folds and shrunk to the identity. It does not use documents that are
+    relevant to held-out queries. The strength of each fold is the best for held-out queries of the other folds. If
+    several are equal, the strongest wins.
 
     Raises:
-        EmmsError: If all queries share a group.
+        EmmsError: The other folds have no queries, or no documents that are not relevant to held-out queries.
     """
     fold_of = assign_folds(retrieval.groups, retrieval.folds, retrieval.seed)
     filled = np.unique(fold_of)
-    if len(filled) < 2:
-        raise EmmsError(
-            "one-group",
-            "all queries share relevant documents, so none can be held out",
-            "use more queries: " + setting_ref("max_samples", ...),
-        )
     values = np.array([_mapped_ndcg(retrieval, mapped) for mapped in _held_out_maps(retrieval, fold_of, filled)])
     chosen = np.empty(len(fold_of))
     strengths = []
@@ -294,11 +292,19 @@ def _held_out_maps(retrieval: SearchScores, fold_of: np.ndarray, filled: np.ndar
     """Map the queries of each fold by a ridge fitted on the other folds: float32 (Q, D) per entry of `STRENGTHS`."""
     unit = _unit if retrieval.similarity == "cosine" else np.asarray
     queries, documents = unit(retrieval.queries).astype(np.float64), unit(retrieval.documents)
-    targets = _mean_relevant(retrieval, documents)
+    query_of, document_of, _ = retrieval.relevant.T
     maps = np.repeat(queries[None], len(STRENGTHS), axis=0)
     for fold in filled:
-        held_out, rest = fold_of == fold, fold_of != fold
-        x, residual = queries[rest], targets[rest] - queries[rest]
+        held_out = fold_of == fold
+        is_shared = np.isin(document_of, document_of[held_out[query_of]])
+        rest, targets = _mean_relevant(retrieval.relevant[~is_shared], documents)
+        if not len(rest):
+            raise EmmsError(
+                "shared-documents",
+                "every query shares its relevant documents with held-out queries, so no map can be fitted",
+                "use more queries: " + setting_ref("max_samples", ...),
+            )
+        x, residual = queries[rest], targets - queries[rest]
         scale = max(float(np.mean(np.einsum("qd,qd->q", x, x))), np.finfo(np.float64).tiny)
         for number, change in enumerate(_ridge_changes(x, residual, queries[held_out], scale)):
             maps[number, held_out] += change
@@ -319,10 +325,10 @@ def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, sc
         yield (left / (values + strength * scale)) @ right if np.isfinite(strength) else np.zeros_like(held_out)
 
 
-def _mean_relevant(retrieval: SearchScores, documents: np.ndarray) -> np.ndarray:
-    """Return the mean of each query's relevant documents, weighted by grade, float64 (Q, D)."""
-    query_of, document_of, grades = retrieval.relevant.T
-    totals = np.bincount(query_of, grades, len(retrieval.queries))
-    means = np.zeros((len(retrieval.queries), documents.shape[1]))
-    np.add.at(means, query_of, documents[document_of] * (grades / totals[query_of])[:, None])
-    return means
+def _mean_relevant(relevant: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the n distinct queries of judgments, (n,), and the mean of their documents by grade, float64 (n, D)."""
+    queries, query_of = np.unique(relevant[:, 0], return_inverse=True)
+    grades = relevant[:, 2]
+    means = np.zeros((len(queries), documents.shape[1]))
+    np.add.at(means, query_of, documents[relevant[:, 1]] * (grades / np.bincount(query_of, grades)[query_of])[:, None])
+    return queries, means

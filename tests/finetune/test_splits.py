@@ -15,6 +15,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.splits import _MAX_EVALUATED, SPLITS_VERSION, Splits, load_splits
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
+from tests.helpers.dense_search import CISI, NFCORPUS, dense_search
+from tests.helpers.notes import codes
 
 TEST_ROWS_BY_CLASS = {9, 38, 33, 14, 10, 31, 3, 23}
 TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
@@ -148,3 +150,42 @@ def test_a_test_split_with_the_training_groups_is_not_used() -> None:
     assert same.test.split == "train"
     half = splits("abcdeklmno")
     assert (half.test.split, len(half.test), len(half.train) + len(half.validation)) == ("test", 10, 20)
+
+
+def relevant_texts(part: Any) -> set[str]:
+    texts = part.inputs.documents
+    return {texts[document] for judged in part.references for document, grade in judged if grade > 0}
+
+
+@pytest.mark.parametrize("task", ["text-retrieval", "text-ranking"])
+def test_training_leaves_out_documents_that_answer_held_out_queries(task: str) -> None:
+    splits = load_splits(Options.of(dense_search(**CISI), task=task))
+    assert sum(map(len, splits.parts.values())) <= 76
+    assert len(splits.validation) + len(splits.test) == 26
+    assert len(splits.train) > 25
+    trained, held_out = relevant_texts(splits.train), relevant_texts(splits.test) | relevant_texts(splits.validation)
+    assert trained
+    assert not trained & held_out
+    assert "documents-shared" in codes(splits.notes)
+
+
+def test_training_leaves_out_documents_of_the_dataset_s_own_test_queries(tmp_path: Path) -> None:
+    tables = dense_search(**NFCORPUS)
+    queries = tables["qrels"]["query-id"]
+    of_test = {f"q{number}" for number in range(40)}
+    (tmp_path / "qrels").mkdir()
+    for name in ("corpus", "queries"):
+        tables[name].to_json(tmp_path / f"{name}.jsonl")
+    for split in ("train", "test"):
+        rows = [row for row, query in enumerate(queries) if (query in of_test) == (split == "test")]
+        tables["qrels"].select(rows).to_csv(tmp_path / "qrels" / f"{split}.tsv", sep="\t")
+    splits = load_splits(Options.of(str(tmp_path), task="text-retrieval"))
+    assert (len(splits.test), splits.test.split) == (40, "test")
+    assert not relevant_texts(splits.train) & (relevant_texts(splits.test) | relevant_texts(splits.validation))
+
+
+def test_queries_that_share_all_their_documents_cannot_be_trained_on() -> None:
+    data = datasets.Dataset.from_dict({"query": [f"who is {row}" for row in range(40)], "document": [["a", "b"]] * 40})
+    with pytest.raises(EmmsError, match="share documents with held-out queries") as error:
+        load_splits(Options.of(data, task="text-retrieval"))
+    assert error.value.code == "few-rows"

@@ -24,6 +24,7 @@ from hf_emms.ranking import Ranking, merge
 from hf_emms.ranking.advice import baselines_in_words, caveats, recommendation
 from hf_emms.ranking.columns import flat_records
 from hf_emms.scoring import Score
+from tests.helpers.dense_search import CISI, dense_search
 from tests.helpers.notes import codes
 from tests.helpers.rows import texts as labeled
 from tests.helpers.samples import load_sample
@@ -64,6 +65,15 @@ def test_search_checkpoints_are_ordered_by_zero_shot_ndcg(ranking: Ranking) -> N
     assert all(row.scores["zero_shot_ndcg"].stderr for row in ranking)
     assert ranking[0].pooling == "mean of the last layer's tokens, padding left out"
     assert "prompts" in codes(ranking[0].notes)
+
+
+def test_queries_that_share_documents_are_ranked() -> None:
+    ranking = hf_emms.rank(dense_search(**CISI), [POOR, GOOD], cache=False, **SETTINGS)
+    for row in ranking:
+        assert row.error is None
+        for name in ("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall"):
+            assert row.scores[name].stderr
+            assert row.scores[name].details["queries"] == 76
 
 
 def evaluated(model: SentenceTransformer) -> dict[str, float]:

@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
 from hf_emms import EmmsError
+from hf_emms.run.rows import groups_of_queries
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.retrieval import (
     STRENGTHS,
@@ -25,6 +26,8 @@ from hf_emms.scoring.retrieval import (
     relevant_places,
     zero_shot_ndcg,
 )
+from tests.helpers.dense_search import CISI, dense_search
+from tests.helpers.samples import load_sample
 
 
 def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6, **changes: Any) -> SearchScores:
@@ -152,13 +155,17 @@ def slow_adapted_ndcg(search: SearchScores) -> tuple[float, int]:
     fold_of = assign_folds(search.groups, 5, 0)
     vectors = (search.queries.astype(np.float64), search.documents.astype(np.float64))
     queries, documents = map(normalize, vectors) if search.similarity == "cosine" else vectors
-    moves, values = mean_relevant(search, documents) - queries, []
+    values = []
     for strength in STRENGTHS:
         mapped = queries.copy()
         for fold in range(5 if np.isfinite(strength) else 0):
-            held_out, rest = fold_of == fold, fold_of != fold
+            held_out = fold_of == fold
+            answers = {document for query, document, _ in search.relevant.tolist() if held_out[query]}
+            kept = np.array([row for row in search.relevant.tolist() if row[1] not in answers])
+            rest = np.unique(kept[:, 0])
+            moves = mean_relevant(replace(search, judgments=kept), documents)[rest] - queries[rest]
             ridge = Ridge(alpha=strength * (queries[rest] ** 2).sum(axis=1).mean(), fit_intercept=False)
-            mapped[held_out] += ridge.fit(queries[rest], moves[rest]).predict(queries[held_out])
+            mapped[held_out] += ridge.fit(queries[rest], moves).predict(queries[held_out])
         places = relevant_places(replace(search, queries=mapped))
         values.append(ndcg_of_queries(search.relevant, places, len(queries)))
     others = np.array([[value[fold_of != fold].mean() for value in values] for fold in range(5)])
@@ -180,6 +187,35 @@ def test_the_map_is_a_regression_on_the_other_folds_as_strong_as_is_best_there(s
 
 
 def test_queries_that_all_share_a_document_cannot_be_held_out() -> None:
-    retrieval = replace(collection(7), groups=np.zeros(12, np.uint64))
-    with pytest.raises(EmmsError, match="none can be held out"):
-        adapted_ndcg(retrieval)
+    search = collection(7)
+    shared = np.column_stack([np.arange(12), np.zeros(12, np.int64), np.ones(12, np.int64)])
+    for alone in (replace(search, judgments=shared), replace(search, groups=np.zeros(12, np.uint64))):
+        with pytest.raises(EmmsError) as error:
+            adapted_ndcg(alone)
+        assert error.value.code == "shared-documents"
+        assert zero_shot_ndcg(alone).stderr is not None
+
+
+def test_the_map_does_not_learn_documents_of_held_out_queries() -> None:
+    """Random queries find popular documents only by what other queries share with them."""
+    rng, width = np.random.default_rng(0), 32
+    popular = np.array([(query, document, 1) for query in range(100) for document in rng.choice(12, 3, replace=False)])
+    queries, documents = (rng.normal(size=(count, width)).astype(np.float32) for count in (100, 300))
+    search = SearchScores(queries, documents, popular, np.arange(100, dtype=np.uint64))
+    assert zero_shot_ndcg(search).value < 0.1
+    with pytest.raises(EmmsError, match="shares its relevant documents"):
+        adapted_ndcg(search)
+    rare = np.array([(query, 12 + query, 1) for query in range(100)])
+    assert adapted_ndcg(replace(search, judgments=np.concatenate([popular, rare]))).value < 0.1
+
+
+def test_standard_errors_are_those_of_a_bootstrap_over_queries() -> None:
+    sample = load_sample(dense_search(**CISI), task="text-retrieval")
+    texts, rng = sample.inputs, np.random.default_rng(1)
+    assert len(np.unique(sample.groups)) == len(texts.queries) == 76
+    vectors = (rng.normal(size=(len(part), 48)).astype(np.float32) for part in (texts.queries, texts.documents))
+    search = SearchScores(*vectors, texts.judgments, groups_of_queries(sample))
+    for score, values in ((zero_shot_ndcg, ndcg_of_queries), (mrr, reciprocal_ranks), (recall, recalls)):
+        of_queries = values(search.relevant, search.places, 76)
+        means = of_queries[rng.integers(0, 76, (4000, 76))].mean(axis=1)
+        assert score(search).stderr == pytest.approx(means.std(), rel=0.1)

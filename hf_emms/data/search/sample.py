@@ -16,6 +16,9 @@ from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import ColumnReading, Reading, shortened
 from hf_emms.texts import setting_ref
 
+# A group with a larger share of all queries is split, because every fold needs queries.
+_LARGEST_GROUP = 0.2
+
 
 def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -> Sample:
     """Return the sample of a search; a row is a query with a relevant document, whose text is the label.
@@ -76,7 +79,7 @@ def _check_options(data: SearchData, options: SampleOptions) -> None:
     if options.group_column is not None or options.references != "mean":
         raise EmmsError(
             "setting-without-effect",
-            f"{data.task.id} uses all relevant documents, and queries that share one are a group.",
+            f"{data.task.id} uses all relevant documents, and groups queries that share one.",
             "Remove " + setting_ref("group_column") + " and " + setting_ref("references") + ".",
         )
 
@@ -97,7 +100,11 @@ def _check_searchable(drawn: DrawnSearch) -> None:
 
 
 def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
-    """Return the group of each query, uint64 (Q,). Queries with a common relevant document share a group."""
+    """Return the group of each query, uint64 (Q,). Queries with a common relevant document share a group.
+
+    In a group with more than a fifth of all queries, each query is its own group. Training then leaves out the relevant
+    documents of held-out queries.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -108,7 +115,8 @@ def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
     _, component = connected_components(coo_array(edges, shape=(nodes, nodes)))
     groups = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(groups, component[:count], query_keys)
-    return groups[component[:count]]
+    is_large = np.bincount(component[:count]) > _LARGEST_GROUP * count
+    return np.where(is_large[component[:count]], query_keys, groups[component[:count]])
 
 
 def _facts(drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> list[str]:
@@ -116,7 +124,7 @@ def _facts(drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> l
     relevant = int((collection.judgments[:, 2] > 0).sum())
     facts = [
         f"{queries:,} of {pluralize(drawn.total_queries, 'query', 'queries')} with {relevant / queries:.3g} relevant "
-        f"documents each, in {pluralize(n_groups, 'group')} that share documents",
+        f"documents each, held out in {pluralize(n_groups, 'group')}",
         f"they search {documents:,} of {pluralize(drawn.total_documents, 'document')} "
         f"({documents / drawn.total_documents:.1%}); scores are lower on a larger corpus",
         f"{pluralize(len(collection.judgments), 'relevance judgment')}",
