@@ -17,6 +17,7 @@ def printed(notebook):
     return ["".join(line for output in cell["outputs"] for line in output["text"]) for cell in cells]
 
 
+@pytest.mark.slow
 def test_the_notebook_prints_what_it_shows():
     stored = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     for shown, found in zip(printed(stored), printed(executed(stored)), strict=True):

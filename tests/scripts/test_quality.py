@@ -158,6 +158,7 @@ def pool(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_an_experiment_scores_and_fine_tunes_all_candidates_and_continues_where_it_ended(pool, capsys):
     experiment.score(pool, ())
     experiment.fine_tune(pool, (), (), ("bert-random",), again=False)
@@ -228,6 +229,7 @@ def test_the_error_of_a_mean_over_queries_is_that_of_drawing_them_anew():
     assert query_counts._errors(values) == pytest.approx(expected, rel=0.06)
 
 
+@pytest.mark.slow
 def test_the_error_by_the_number_of_queries_is_measured_without_the_files_of_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(query_counts, "RESULTS", tmp_path / "results.json")
     monkeypatch.delenv("HF_EMMS_QUALITY_ROWS", raising=False)
