@@ -25,7 +25,8 @@ from hf_emms.texts import install_command, setting_ref
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. Others are imported only by methods that the Space does not call.
 _SHIPPED = (
-    *("errors.py", "options/*.py", "cache/*.py", "ranking/*.py", "ranking/*.csv", "scoring/__init__.py"),
+    *("errors.py", "texts.py", "formatting.py", "options/*.py", "cache/*.py", "ranking/*.py", "ranking/*.csv"),
+    "scoring/__init__.py",
     *(f"scoring/{name}.py" for name in ("estimators", "generative", "quantity", "ratio")),
 )
 # Files that an update deletes if the new version does not have them. Other files of the owner stay.
