@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import EmmsError
 from hf_emms.formatting import (
     first_few,
     format_bytes,
@@ -17,6 +16,7 @@ from hf_emms.formatting import (
     parse_duration,
     pluralize,
 )
+from tests.helpers.errors import raises_code
 
 
 def test_pluralize_and_first_few() -> None:
@@ -62,6 +62,6 @@ def test_parsers_accept_usual_spellings(parse: Callable[[str], float], values: d
     ],
 )
 def test_parsers_refuse_others_with_examples(parse: Callable[[str], float], text: str, kind: str) -> None:
-    with pytest.raises(EmmsError, match=f"'{text}' is not a {kind}") as caught:
+    with raises_code("invalid-value", f"{text!r}", kind) as caught:
         parse(text)
     assert str(caught.value.hint).startswith("write ")

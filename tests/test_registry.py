@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms import EmmsError, Ranking
+from hf_emms import Ranking
 from hf_emms.options.registry import entry_or_reference
 from hf_emms.publish.card_text import card
 from tests import ROOT
 from tests.helpers.command_line import CommandLine
+from tests.helpers.errors import raises_code
 from tests.helpers.quick_python import python
 from tests.helpers.space import snapshot_of, write
 
@@ -183,9 +184,9 @@ def test_lists_omit_faulty_entries_with_a_warning(faulty: CommandLine) -> None:
 
 
 def test_invalid_references_raise_errors() -> None:
-    with pytest.raises(EmmsError, match="no_such:THING cannot be loaded: ModuleNotFoundError: No module named"):
+    with raises_code("broken-package", "no_such:THING", "ModuleNotFoundError"):
         entry_or_reference("no_such:THING", {}, int)
-    with pytest.raises(EmmsError, match=r"json:dumps is of type function, not builtins\.int or builtins\.str"):
+    with raises_code("wrong-type", "json:dumps", "builtins.int or builtins.str"):
         entry_or_reference("json:dumps", {}, int, str)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
+from tests.helpers.errors import raises_code
 from tests.helpers.rows import CSV, class_folders, error_of, texts, write
 from tests.helpers.samples import load_sample, reasons, refused
 
@@ -156,5 +156,5 @@ def test_texts_that_are_not_utf8_are_an_error(tmp_path: Path) -> None:
     rows = [f'{{"text": "word {n} about it", "label": "{"ab"[n % 2]}"}}' for n in range(40)]
     content = "\n".join(rows).encode().replace(b"word 3 ", b"word \xca ")
     (tmp_path / "rows.jsonl").write_bytes(content)
-    with pytest.raises(EmmsError, match="UTF-8"):
+    with raises_code("cannot-read-dataset", "UTF-8"):
         load_sample(str(tmp_path / "rows.jsonl"))

@@ -13,7 +13,7 @@ import pytest
 
 from hf_emms.data.files.limits import MAX_FILE, MAX_UNPACKED, check_archive, check_files
 from hf_emms.data.files.lines import MAX_LINE
-from hf_emms.errors import EmmsError
+from tests.helpers.errors import raises_code
 from tests.helpers.rows import CSV, write
 from tests.helpers.samples import load_sample, refused
 
@@ -80,7 +80,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, suffix: 
         member.size = MAX_UNPACKED + 1
         header = member.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
         archive.write_bytes(gzip.compress(header) if suffix == ".tar.gz" else header)
-    with pytest.raises(EmmsError, match="unpacks to more than"):
+    with raises_code("too-large"):
         check_archive(archive)
 
 
@@ -127,8 +127,8 @@ def test_an_archive_that_a_card_names_is_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ['{"text": "a", "label": ' + "[" * 10_000, '{"a":' * 100_000, "[" * 100_000])
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
 def test_deep_json_is_an_error(tmp_path: Path, content: str, suffix: str) -> None:
-    with pytest.raises(EmmsError):
+    with raises_code("cannot-read-dataset"):
         load_sample(str(write(tmp_path / f"a.{suffix}", content)))
     folder = search_folder(tmp_path / "search", "corpus.jsonl", lambda path: write(path, content))
-    with pytest.raises(EmmsError):
+    with raises_code("malformed-file"):
         load_sample(str(folder), task="text-retrieval")

@@ -13,8 +13,8 @@ import torch
 import transformers
 from torch.nn.functional import normalize
 
-from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import embed_texts
+from tests.helpers.errors import raises_code
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 from tests.helpers.tiny_families import family
 
@@ -54,5 +54,5 @@ def test_texts_cut_at_the_encoders_limit_are_noted(zoo: Path) -> None:
 
 
 def test_no_texts_are_an_error(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="no label text"):
+    with raises_code("no-labels"):
         embed(build(zoo, "bert"), [])

@@ -13,12 +13,12 @@ import pytest
 import torch
 import transformers
 
-from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.heads.response import load_language_model
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer
+from tests.helpers.errors import raises_code
 from tests.helpers.extracting import load, rows
 from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import repo_of
@@ -59,13 +59,13 @@ def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Pa
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        ("{{ raise_exception('never') }}", "its chat template fails: TemplateError: never"),
-        ("{{ 1 / 0 }}", "its chat template fails: ZeroDivisionError"),
-        ("{{ messages.__class__.__mro__ }}", "its chat template fails: SecurityError"),
+        ("{{ raise_exception('never') }}", "TemplateError: never"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
     ],
 )
 def test_a_template_that_fails_is_an_error(zoo: Path, template: str, reason: str) -> None:
-    with pytest.raises(EmmsError, match=reason):
+    with raises_code("chat-template-failed", reason):
         reader_with(zoo, template).write(QUESTION)
 
 
@@ -120,15 +120,15 @@ def test_a_response_ends_with_the_token_that_the_tokenizer_or_the_model_names(
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "code"),
     [
-        *((kind, "cannot rank this family by what it writes") for kind in ("splinter", "megatron-bert", "prophetnet")),
-        *((kind, "has no tokenizer") for kind in ("biogpt", "marian")),  # that is looked for afterwards
+        *((kind, "unsupported-family") for kind in ("splinter", "megatron-bert", "prophetnet")),
+        *((kind, "no-tokenizer") for kind in ("biogpt", "marian")),  # that is looked for afterwards
     ],
 )
-def test_what_writes_nothing_and_unknown_encoders_are_refused(kind: str, said: str, tmp_path: Path) -> None:
+def test_what_writes_nothing_and_unknown_encoders_are_refused(kind: str, code: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-    with pytest.raises(EmmsError, match=said):
+    with raises_code(code):
         PROMPT.load_processors(make_feature_spec(repo_of(tmp_path), PROMPT, "text-generation"), torch.device("cpu"))
 
 

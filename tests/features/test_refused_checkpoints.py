@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import choose_device
+from tests.helpers.errors import raises_code
 from tests.helpers.extracting import copied, edit_json, load, rows
 from tests.helpers.notes import codes
 from tests.helpers.sound import SOUND_FAMILIES, sound_checkpoint
@@ -31,16 +32,16 @@ def load_any(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "message"),
+    ("name", "config", "code"),
     [
-        ("vit", {"hidden_size": 24}, r"do not fit its config\.json"),
-        ("vit", {"model_type": "vit-of-tomorrow"}, "does not know the architecture 'vit-of-tomorrow'"),
+        ("vit", {"hidden_size": 24}, "weights-mismatch"),
+        ("vit", {"model_type": "vit-of-tomorrow"}, "unknown-architecture"),
     ],
 )
 def test_a_configuration_that_fits_no_weights_is_an_error(
-    name: str, config: dict[str, Any], message: str, zoo: Path, tmp_path: Path
+    name: str, config: dict[str, Any], code: str, zoo: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(EmmsError, match=message):
+    with raises_code(code):
         load_any(copied(build(zoo, name), tmp_path, **config))
 
 
@@ -70,31 +71,31 @@ PROCESSOR, WEIGHTS = "preprocessor_config.json", "model.safetensors"
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "change", "message"),
+    ("name", "file", "change", "code"),
     [
-        ("vit", "config.json", Path.unlink, r"has no config\.json"),
-        ("vit", WEIGHTS, Path.unlink, "has no model.safetensors or pytorch_model.bin"),
-        ("vit", PROCESSOR, Path.unlink, r"image processor \(preprocessor_config\.json\)"),
-        ("bert", "tokenizer.json", Path.unlink, "has no tokenizer"),
-        ("bert", "tokenizer.json", need_a_package, "the tokenizer of .*bert cannot be loaded: .*fugashi"),
-        ("wav2vec2", PROCESSOR, Path.unlink, r"feature extractor \(preprocessor_config\.json\)"),
-        ("bert", "tokenizer.json", cut, "the tokenizer of .*bert cannot be loaded"),
-        ("vit", PROCESSOR, cut, r"preprocessor_config\.json of .*vit cannot be read"),
-        ("vit", "config.json", cut, r"config\.json of .*vit cannot be read"),
-        ("vit", "config.json", lambda path: path.write_text("[]"), r"config\.json of .*vit names no model_type"),
-        ("vit", WEIGHTS, cut, "the weights of .*vit cannot be loaded"),
+        ("vit", "config.json", Path.unlink, "no-config"),
+        ("vit", WEIGHTS, Path.unlink, "no-weights"),
+        ("vit", PROCESSOR, Path.unlink, "cannot-load"),
+        ("bert", "tokenizer.json", Path.unlink, "no-tokenizer"),
+        ("bert", "tokenizer.json", need_a_package, "cannot-load"),
+        ("wav2vec2", PROCESSOR, Path.unlink, "cannot-load"),
+        ("bert", "tokenizer.json", cut, "cannot-load"),
+        ("vit", PROCESSOR, cut, "malformed-checkpoint"),
+        ("vit", "config.json", cut, "malformed-checkpoint"),
+        ("vit", "config.json", lambda path: path.write_text("[]"), "no-model-type"),
+        ("vit", WEIGHTS, cut, "cannot-load"),
         # transformers would make it up.
-        ("vit", WEIGHTS, lose_norm, r"lack 1 tensor that .* layernorm\.weight"),
-        ("vit", PROCESSOR, shrink, "failed on its inputs"),
+        ("vit", WEIGHTS, lose_norm, "weights-missing"),
+        ("vit", PROCESSOR, shrink, "checkpoint-failed"),
     ],
 )
 def test_a_file_that_is_missing_or_broken_is_named(
-    name: str, file: str, change: Callable[[Path], Any], message: str, zoo: Path, tmp_path: Path
+    name: str, file: str, change: Callable[[Path], Any], code: str, zoo: Path, tmp_path: Path
 ) -> None:
     make = sound_checkpoint if name in SOUND_FAMILIES else build
     folder = shutil.copytree(make(zoo, name), tmp_path / name)
     change(folder / file)
-    with pytest.raises(EmmsError, match=message):
+    with raises_code(code):
         load_any(folder)
 
 
@@ -106,23 +107,23 @@ def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
     assert rows(load(folder), [WHITE]).shape == (1, 16)
     shards = sorted(folder.glob("model-*.safetensors"))
     shards[1].unlink()
-    with pytest.raises(EmmsError, match=f"the weights of .* cannot be loaded: .*{shards[1].name}"):
+    with raises_code("cannot-load", shards[1].name):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    ("files", "code"),
     [
-        (["model_index.json", "unet/config.json"], "has no config.json, but its folder unet has"),
-        (["model.Q4_K_M.gguf"], "has no config.json"),
-        (["config.json", "adapter_config.json"], "is an adapter of PEFT"),
+        (["model_index.json", "unet/config.json"], "no-config"),
+        (["model.Q4_K_M.gguf"], "no-config"),
+        (["config.json", "adapter_config.json"], "adapter"),
     ],
 )
-def test_layouts_of_other_libraries_are_refused(files: list[str], message: str, tmp_path: Path) -> None:
+def test_layouts_of_other_libraries_are_refused(files: list[str], code: str, tmp_path: Path) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    with pytest.raises(EmmsError, match=message):
+    with raises_code(code):
         load(tmp_path)
 
 
@@ -157,9 +158,8 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
     config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
     transformers.BertModel(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path)
-    with pytest.raises(EmmsError, match=r"token id \d+, but the embedding table has 10 rows") as refused:
+    with raises_code("token-outside-vocabulary", "10 rows"):
         rows(load(tmp_path, "text"), TEXTS)
-    assert str(refused.value.hint) == "check that the tokenizer and the weights belong to the same checkpoint"
 
 
 CODE = """
@@ -193,7 +193,7 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
     save_file({"scale": torch.full((3, 1, 1), 2.0)}, folder / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(EmmsError, match="trust_remote_code=True"):
+    with raises_code("remote-code", "trust_remote_code=True"):
         load(folder)
     extractor = load(folder, trust_remote_code=True)
     np.testing.assert_allclose(rows(extractor, [WHITE]), [[2, 2, 2]], atol=1e-6)  # a map: its global average
@@ -210,12 +210,12 @@ def test_a_quantization_in_the_configuration_is_noted(zoo: Path, tmp_path: Path)
 def test_a_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
     folder = copied(build(zoo, "vision-encoder-decoder"), tmp_path, decoder_start_token_id=None)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    with pytest.raises(EmmsError, match="decoder_start_token_id"):
+    with raises_code("no-start-token", "decoder_start_token_id"):
         load(folder)
 
 
 def test_unknown_names_list_the_known_ones(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="float32, float16, bfloat16"):
+    with raises_code("unknown-dtype", "float32, float16, bfloat16"):
         load(build(zoo, "vit"), dtype="int8")
-    with pytest.raises(EmmsError, match="cpu, cuda, mps"):
+    with raises_code("unknown-device", "cpu, cuda, mps"):
         choose_device("tpu")

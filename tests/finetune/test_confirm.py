@@ -36,6 +36,7 @@ from hf_emms.run.confirm import fine_tuning_of, options_for, start_session
 from hf_emms.tasks import TASKS, get_task
 from hf_emms.texts import install_command
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
@@ -136,7 +137,7 @@ def test_a_failed_write_of_the_model_keeps_the_states(ranked_images: Ranking, tm
     folder.mkdir()
     (folder / ".unfinished").touch()  # blocks the folder for models of finished runs
     settings = {**FAST, "save_model": str(folder)}
-    with pytest.raises(EmmsError, match=f"{folder}.* cannot be written: "):
+    with raises_code("cannot-write", str(folder)):
         hf_emms.confirm(ranked_images, top=1, **settings)
     assert [*emms_cache.glob("unfinished/*/first/checkpoint-*")]
     (folder / ".unfinished").unlink()
@@ -151,7 +152,7 @@ def test_confirm_waits_for_another_process_until_the_time_limit(ranked_images: R
     job = job_of(work)
     with (
         locked_run(work.runs.cache.root, work.runs.digest(job), None, lambda: None),
-        pytest.raises(EmmsError, match="not started: the time limit had passed"),
+        raises_code("fine-tuning-failed", "time limit"),
     ):
         fine_tune(work, partial(train_here, work.splits))
     assert f"{job.name}: another process trains it; waiting for its result" in notes.lines
@@ -174,7 +175,7 @@ def test_ties_at_the_last_rank_are_fine_tuned_up_to_twice_the_number() -> None:
     chosen, notes = choose(rows(1, 1, 1, 1, 1, 6), 2)
     assert len(chosen) == 4
     assert [(note.code, "confirm=5" in note.text) for note in notes] == [("shared-ranks", True)]
-    with pytest.raises(EmmsError, match="the ranking has no checkpoint with a score"):
+    with raises_code("no-score"):
         choose([Row("org/broken", error="it has no weights")], 2)
 
 
@@ -260,7 +261,7 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
     task = get_task("image-classification")
     monkeypatch.setitem(TASKS.built_in, task.id, replace(task, head=None))
     notes = Notes()
-    with pytest.raises(EmmsError, match="fine-tuning for the task image-classification is not supported"):
+    with raises_code("no-head", "image-classification"):
         hf_emms.rank(folder, str(build(zoo, "resnet")), encoders="demo", confirm=1, progress=notes)
     assert not notes.planned
 
@@ -291,7 +292,7 @@ def test_errors_name_missing_packages_and_their_extra(
         partial(hf_emms.confirm, example()),
         partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1),
     ):
-        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, which is not installed") as raised:
+        with raises_code("package-missing", package) as raised:
             confirm(method=method)
         assert raised.value.hint == install_command(extra)
 
@@ -300,7 +301,7 @@ def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:
     data = colours(60)
     rows = hf_emms.rank(data, str(build(zoo, "resnet")), encoders="demo", estimators="emms", confirm=1, **FAST)
     assert rows.best.fine_tuned.value is not None
-    with pytest.raises(EmmsError, match="in memory"):
+    with raises_code("dataset-in-memory"):
         hf_emms.confirm(rows, top=1)
     assert hf_emms.confirm(rows, data, top=1, **FAST).best.fine_tuned == rows.best.fine_tuned
 
@@ -346,7 +347,7 @@ def test_fine_tuning_uses_the_recorded_columns_and_revision(zoo: Path, tmp_path:
     assert not any("caption" in text for texts in references for text, _ in texts)
     save(data.select(range(30)), tmp_path / "edited")
     shutil.copytree(tmp_path / "edited", tmp_path / "data", dirs_exist_ok=True)
-    with pytest.raises(EmmsError, match="has changed since it was ranked"):
+    with raises_code("changed"):
         hf_emms.confirm(rows, top=1)
     for other in (data.select(range(30)), str(tmp_path / "edited")):
         work = planned(rows, other)

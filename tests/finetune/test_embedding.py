@@ -17,12 +17,12 @@ from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer import modules
 
 import hf_emms
-from hf_emms import EmmsError
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.modules import Embedder
 from hf_emms.options import Options
 from hf_emms.texts import install_command
 from tests.finetune.make import FAST, PAIR_COLUMNS, pairs, rank_pairs, save
+from tests.helpers.errors import raises_code
 from tests.helpers.tiny_checkpoints import build
 
 
@@ -102,13 +102,13 @@ def test_the_error_without_sentence_transformers_names_the_extra(
     data: str, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # the import system treats it as not installed
-    with pytest.raises(EmmsError, match="sentence-similarity needs sentence-transformers") as error:
+    with raises_code("package-missing", "sentence-transformers") as error:
         hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1)
     assert error.value.hint == install_command("retrieval")
 
 
 def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="sentence-transformers cannot pool as"):
+    with raises_code("fine-tuning-failed", "sentence-transformers"):
         hf_emms.confirm(rank_pairs(data, build(zoo, "clip-text")), top=1, **FAST)
 
 

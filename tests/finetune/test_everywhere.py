@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from hf_emms import EmmsError, Ranking
+from hf_emms import Ranking
 from hf_emms.cli.app import app
 from hf_emms.evaluation import truth_from_rankings, validate
 from hf_emms.finetune.saving import test_rows as rows_of_test
@@ -17,6 +17,7 @@ from hf_emms.heads import LabeledSplit
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import FineTuned, TrainingRun
 from hf_emms.ranking.merge import merged, path_of
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import ranking
 from tests.helpers.space import snapshot_of, write
 
@@ -58,7 +59,7 @@ def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confir
     done = CliRunner().invoke(app, ["validate", "--ranking", file])
     assert done.exit_code == 0, done.output
     assert "the rankings' own fine-tunings" in done.stderr
-    with pytest.raises(EmmsError, match="has no fine-tuned checkpoint") as raised:
+    with raises_code("not-fine-tuned") as raised:
         truth_from_rankings([ranking()])
     assert "hf-emms confirm" in raised.value.hint
 

@@ -13,7 +13,7 @@ import transformers
 import yaml
 
 import hf_emms
-from hf_emms import EmmsError, Ranking
+from hf_emms import Ranking
 from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
@@ -22,6 +22,7 @@ from hf_emms.heads.head import Network
 from hf_emms.options import Options
 from tests.finetune.make import FAST, Notes, colours, ranking, save
 from tests.finetune.task_rows import KINDS, scores
+from tests.helpers.errors import raises_code
 from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS, build, repo_of
 
@@ -117,18 +118,16 @@ def test_the_best_model_is_trained_again_to_be_kept_and_opens_with_pipeline(rank
 
 
 @pytest.mark.parametrize(
-    ("place", "problem"),
+    ("place", "code"),
     [
-        (".", "is not empty"),
-        ("file/below", "is a file"),
-        ("/proc/none", "cannot be written: "),
+        (".", "folder-not-empty"),
+        ("file/below", "cannot-write"),
+        ("/proc/none", "cannot-write"),
     ],
 )
-def test_folders_that_cannot_hold_the_model_are_refused(
-    ranked: Ranking, tmp_path: Path, place: str, problem: str
-) -> None:
+def test_folders_that_cannot_hold_the_model_are_refused(ranked: Ranking, tmp_path: Path, place: str, code: str) -> None:
     (tmp_path / "file").touch()
     # `rank` checks the folder before it reads anything.
     for refused in (partial(hf_emms.confirm, ranked), partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1)):
-        with pytest.raises(EmmsError, match=problem):
+        with raises_code(code):
             refused(save_model=str(tmp_path / place), epochs=100_000)

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from hf_emms.errors import EmmsError
-from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.saving import ModelFolder, _command
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from tests.finetune.test_training import SHORT, Line, Sides, training
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import example
 
 RECORD = ".hf-emms.json"
@@ -85,12 +84,12 @@ def test_a_new_best_model_replaces_all_files_of_the_former(tmp_path: Path) -> No
     ModelFolder(place, "request").finish("new", run, {})
     assert [ModelFolder(place, "request").model(name, run) for name in ("new", "old")] == [place, None]
     assert names(place) == {"model.safetensors", "README.md", RECORD}
-    with pytest.raises(EmmsError, match="is not empty"):
+    with raises_code("folder-not-empty"):
         ModelFolder(place, "another request")
-    with pytest.raises(EmmsError, match="the best model was not saved in"):
+    with raises_code("model-not-saved"):
         folder.finish("unknown", run, {})
     (place / "notes.txt").touch()
-    with pytest.raises(EmmsError, match=r"is not empty: it contains notes\.txt"):
+    with raises_code("folder-not-empty", "notes.txt"):
         ModelFolder(place, "request")
 
 
@@ -120,7 +119,7 @@ def test_a_call_that_was_stopped_while_moving_files_can_be_repeated(
     (place / RECORD).unlink()
     (place / RECORD).mkdir()
     write_model(folder, "new")
-    with pytest.raises(StorageError, match=f"{place} cannot be written"):
+    with raises_code("cannot-write", str(place)):
         folder.finish("new", run, {})
 
 

@@ -16,7 +16,6 @@ from sentence_transformers.sentence_transformer import losses, modules
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 import hf_emms
-from hf_emms import EmmsError
 from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
 from hf_emms.finetune.splits import load_splits
@@ -32,6 +31,7 @@ from hf_emms.scoring.retrieval import zero_shot_ndcg
 from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
+from tests.helpers.errors import raises_code
 from tests.helpers.tiny_checkpoints import build, reranker
 
 COLUMNS = {"query": "query", "document": "positive"}
@@ -102,7 +102,7 @@ def test_saved_search_models_reproduce_their_scores(similarity: str, data: str, 
     (run,) = row.fine_tuned.runs
     assert run.validation == max(run.curve) > run.curve[0]
     assert "training-helped" in [getattr(note, "code", "") for note in run.notes]
-    with pytest.raises(EmmsError, match="has no custom head of hf_emms"):
+    with raises_code("no-head"):
         hf_emms.load_finetuned(kept)
 
 
@@ -252,5 +252,5 @@ def test_rerankers_are_confirmed_in_the_order_of_the_chosen_estimator(data: str,
 
 
 def test_checkpoints_without_a_text_classifier_cannot_rerank(data: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="cannot become a reranker"):
+    with raises_code("no-head"):
         loaded(build(zoo, "clip-text"), data, "text-ranking")

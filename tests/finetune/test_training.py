@@ -26,7 +26,6 @@ from hf_emms.finetune.recipe import (
     recipe_for,
     short_recipe,
 )
-from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.trainer import DivergedError, NetworkTrainer
 from hf_emms.finetune.training import Training, has_helped, has_risen
@@ -37,6 +36,7 @@ from hf_emms.heads.split import BatchedRows
 from hf_emms.options import Options
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import Notes
+from tests.helpers.errors import raises_code
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
 
 SHORT = Recipe("full", 2, None, (0.05,), (0,), batch_size=16)
@@ -281,7 +281,7 @@ def test_a_state_that_cannot_be_written_is_a_storage_error(tmp_path: Path, fails
 
     if fails_in == "start":
         obstruct()
-    with pytest.raises(StorageError, match=str(tmp_path / "run")):
+    with raises_code("cannot-write", str(tmp_path / "run")):
         training(tmp_path).run(lambda: network(Line() if fails_in == "start" else Fails()))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.errors import EmmsError
 from hf_emms.hub import resolve
+from tests.helpers.errors import raises_code
 from tests.helpers.hub_client import run
 from tests.hub import Hub
 
@@ -38,7 +38,7 @@ def test_a_large_file_is_refused_before_the_folder_is_hashed(tmp_path: Path, nam
     if largest is None:
         resolve(str(tmp_path), "model")
         return
-    with pytest.raises(EmmsError, match=name):
+    with raises_code("too-large", name):
         resolve(str(tmp_path), "model")
 
 

@@ -6,13 +6,12 @@ import csv
 import re
 from typing import Any
 
-import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from hf_emms.cli.app import app
-from hf_emms.errors import EmmsError
 from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, demo, encoder_sets
+from tests.helpers.errors import raises_code
 
 
 def listed(*words: str) -> list[dict[str, Any]]:
@@ -39,9 +38,10 @@ def test_presets_are_filtered_by_task() -> None:
     rows = listed("presets", "--task", "sentiment-analysis")
     assert {row["task"] for row in rows} == {"text-classification"}
     assert {row["kind"] for row in rows} == {"task", "dataset", "checkpoint"}
-    for words in (("depth-estimation",), ("text-ranking", "--kind", "dataset")):
-        with pytest.raises(EmmsError):
-            listed("presets", "--task", *words)
+    with raises_code("unknown-task"):
+        listed("presets", "--task", "depth-estimation")
+    with raises_code("no-preset"):
+        listed("presets", "--task", "text-ranking", "--kind", "dataset")
 
 
 def test_default_checkpoints_are_listed_with_their_pins() -> None:

@@ -28,6 +28,7 @@ from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from hf_emms.tasks import TASKS, get_task
 from hf_emms.tasks.token_classification import are_entities
+from tests.helpers.errors import raises_code
 from tests.helpers.samples import load_sample
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -100,7 +101,7 @@ def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
         pin = rf"{HUB_ID.pattern}(@(refs/pr/\d+|[0-9a-f]{{40}}))?"
         assert all(re.fullmatch(pin, id) for id in default_checkpoints(task))
     assert "dandelin/vilt-b32-mlm@refs/pr/4" in default_checkpoints("visual-question-answering")
-    with pytest.raises(EmmsError, match="depth") as caught:
+    with raises_code("no-default-checkpoints", "depth") as caught:
         default_checkpoints("depth-estimation")
     assert "image-to-text" in str(caught.value.hint)
 
@@ -145,10 +146,10 @@ def test_the_default_checkpoints_can_be_limited_in_size() -> None:
     small = default_checkpoints("text-classification", 100_000_000)
     assert small
     assert set(small) == {name for name, size in sizes.items() if size <= 100_000_000}
-    with pytest.raises(EmmsError, match="max_params"):
+    with raises_code("no-default-checkpoints", "max_params"):
         default_checkpoints("text-classification", 1)
-    with pytest.raises(EmmsError, match="max_params"):
+    with raises_code("settings-exclude-each-other"):
         Options.of("org/data", checkpoints=["org/a"], max_params="100M")
-    with pytest.raises(EmmsError, match="many"):
+    with raises_code("invalid-value", "many"):
         Options.of("org/data", max_params="many")
     assert Options.of("org/data", max_params=100).max_params == "100"

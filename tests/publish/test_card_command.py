@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms import EmmsError
 from hf_emms.publish.cards import card_of
 from hf_emms.ranking import Ranking
 from tests.helpers.cards import (
@@ -26,6 +25,7 @@ from tests.helpers.cards import (
     update_model_card,
 )
 from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.errors import raises_code
 from tests.helpers.hub_client import home, hub
 from tests.helpers.space import of_rows, scored
 from tests.hub import Hub
@@ -190,8 +190,8 @@ def test_refused_metadata_is_reported(hub: Hub, best: Run, org: str) -> None:
 def test_a_checkpoint_has_one_revision_in_a_ranking() -> None:
     first, second = (scored(f"org/best@{revision}", -score, 10) for revision, score in (("v1", 0.1), ("v2", 0.2)))
     rankings = [of_rows("beans", first, second)]
-    for name in ("best", "none"):
-        with pytest.raises(EmmsError, match=f"org/{name}"):
+    for name, code in (("best", "several-revisions"), ("none", "unknown-row")):
+        with raises_code(code, f"org/{name}"):
             card_of(rankings, f"org/{name}", "model")
     (entry,) = card_of(rankings, "org/best", "model", checkpoint="org/best@v2").entries
     assert entry.row.checkpoint == "org/best@v2"

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hf_emms import rank
-from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
@@ -28,6 +27,7 @@ from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
 from tests.helpers.cli import Cli, cli
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import calibrated, example
 
 __all__ = ["cli"]
@@ -74,10 +74,10 @@ def test_the_best_is_the_smallest_of_the_first_rank() -> None:
 
 
 def test_checkpoint_without_score_has_no_section() -> None:
-    with pytest.raises(EmmsError, match="the weights are truncated"):
+    with raises_code("no-score", "the weights are truncated"):
         card(example(), "org/broken")
     failed = example(rows=(Row("org/x", error="broken"),))
-    with pytest.raises(EmmsError, match="no scored checkpoint"):
+    with raises_code("no-score"):
         card(failed)
 
 

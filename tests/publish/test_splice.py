@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hf_emms.errors import EmmsError
 from hf_emms.publish.readme import END, START, put_section, section_span, section_text
+from tests.helpers.errors import raises_code
 
 BOM = b"\xef\xbb\xbf"
 SECTION = f"{START}\nfirst text\n\n| a |\n{END}\n"
@@ -104,11 +105,11 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_broken_markers_are_reported_with_lines(broken: str) -> None:
     readme, lines = BROKEN[broken]
-    with pytest.raises(EmmsError, match=f"line {lines}\n") as refused:
+    with raises_code("broken-markers", f"line {lines}\n") as refused:
         put_section(readme.encode(), SECTION)
     assert refused.value.hint
 
 
 def test_invalid_utf8_is_reported_with_its_line() -> None:
-    with pytest.raises(EmmsError, match="0xe9 in line 2"):
+    with raises_code("not-utf8", "0xe9", "line 2"):
         put_section("# Title\ncafé\n".encode("latin-1"), SECTION)

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, explained, plain, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.columns import flat_records, format_number, format_rank
 from hf_emms.scoring import Score
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import changed, emms_score, example, first_row_changed
 from tests.helpers.rankings import ranking as four_scored
 
@@ -55,28 +55,28 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "cut off": (changed()[:200], "truncated"),
     "a list": ("[]", "Expected `object`, got `array`"),
     "empty": ("{}", "missing required field `dataset`"),
-    "another version": (changed(schema_version=3), r"\$.schema_version"),
-    "text for number": (changed(n="many"), r"Expected `int`, got `str` - at `\$.n`"),
+    "another version": (changed(schema_version=3), "$.schema_version"),
+    "text for number": (changed(n="many"), "`$.n`"),
     "no rows": (changed(rows=[]), "rows is empty"),
     "no estimators": (changed(estimators=[]), "estimators is empty"),
-    "no score": (changed(rows=[{"checkpoint": "a/b"}]), r"rows\[0\] has neither a score of emms nor an error"),
+    "no score": (changed(rows=[{"checkpoint": "a/b"}]), "rows[0]"),
     "an R² of text": (
         first_row_changed(scores={"emms": {"value": 0.5, "details": {"r2": "x"}}}),
-        r"rows\[0\].scores.emms.details.r2 should be a number or null",
+        "rows[0].scores.emms.details.r2",
     ),
     "a weight that is no number": (
         first_row_changed(scores={"emms": {"value": 0.5, "details": {"weights": [0.5, {}]}}}),
-        r"rows\[0\].scores.emms.details.weights should be a list of numbers",
+        "rows[0].scores.emms.details.weights",
     ),
     "a baseline with weights of text": (
         changed(baselines=[{"checkpoint": "BM25", "scores": {"emms": {"value": 0.5, "details": {"weights": "x"}}}}]),
-        r"baselines\[0\].scores.emms.details.weights should be",
+        "baselines[0].scores.emms.details.weights",
     ),
-    "a share of more than all": (first_row_changed(truncated_texts=1.5), r"Expected `float` <= 1.0 - at `\$.rows"),
+    "a share of more than all": (first_row_changed(truncated_texts=1.5), "`$.rows[0]"),
     "a number of more than 64 bits": (changed(n=2**63), "not a ranking"),
-    "a rank of text": (first_row_changed(rank="first"), r"Expected `int \| null`, got `str` - at `\$.rows"),
-    "no rank": (first_row_changed(rank=None), r"rows\[0\].rank should be 1 or more"),
-    "a rank of 0": (first_row_changed(rank=0), r"rows\[0\].rank should be 1 or more"),
+    "a rank of text": (first_row_changed(rank="first"), "`$.rows[0]"),
+    "no rank": (first_row_changed(rank=None), "rows[0].rank"),
+    "a rank of 0": (first_row_changed(rank=0), "rows[0].rank"),
     "deep": ("[" * 100_000, "not a ranking"),
     "deep in an object": ('{"columns": ' + "[" * 100_000, "not a ranking"),
 }
@@ -84,8 +84,8 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_errors_of_files_name_the_field(case: str) -> None:
-    text, message = WRONG[case]
-    with pytest.raises(EmmsError, match=message):
+    text, value = WRONG[case]
+    with raises_code("not-a-ranking", value):
         Ranking.from_json(text)
 
 
@@ -155,7 +155,7 @@ def test_rows_by_position_and_name() -> None:
     assert len(example().top(4)) == 3  # one has failed
     assert example(rows=(Row("x", error="broken"),)).best is None
     assert example(rows=(Row("org/x@v1", error="broken"),)).row("x").checkpoint == "org/x@v1"
-    with pytest.raises(EmmsError, match=r"no checkpoint 'nobody'\n  → it has: org/best, org/close"):
+    with raises_code("unknown-row", "nobody", "org/best, org/close"):
         example().row("nobody")
 
 

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hf_emms
-from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 from tests.finetune.make import FAST, colours, ranking, save
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.caching import cached_keys
+from tests.helpers.errors import raises_code
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 
@@ -90,7 +90,7 @@ def test_embeddings_of_a_changed_encoder_are_not_cached(tmp_path: Path, emms_cac
     shipped = folder_of(ENCODER)
     assert shipped is not None
     encoder = shutil.copytree(shipped, tmp_path / "encoder")
-    with pytest.raises(EmmsError, match=CHANGED):
+    with raises_code("encoder-failed", CHANGED):
         hf_emms.rank(
             "demo_captions",
             GOOD,
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_changes_during_fine_tuning_is_trained_again(
     weights = (folder / "model.safetensors").read_bytes()
     columns = {"image": "image", "label": "label"}
     ranked = ranking(save(colours(60), tmp_path / "colours"), "image-classification", columns, {str(folder): -0.1})
-    with pytest.raises(EmmsError, match=CHANGED):
+    with raises_code("fine-tuning-failed", CHANGED):
         hf_emms.confirm(ranked, top=1, progress=Meanwhile(event, lambda: train_on(folder)), **FAST)
     assert "finetunings" not in cached_kinds(emms_cache, folder)
     (folder / "model.safetensors").write_bytes(weights)

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 import hf_emms
-from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.advice import advice, recommendation
 from hf_emms.ranking.estimators import get_estimator
@@ -19,6 +18,7 @@ from hf_emms.scoring import SMALLEST_GAP, Score
 from tests import ROOT
 from tests.data.test_corpus import DOCUMENTS
 from tests.helpers.cli import Cli, cli
+from tests.helpers.errors import raises_code
 from tests.helpers.space import client_of, write
 
 __all__ = ["cli"]
@@ -84,23 +84,23 @@ def test_the_warning_is_in_the_terminal_and_on_the_leaderboard(ranking: Ranking,
 
 
 @pytest.mark.parametrize(
-    ("settings", "problem"),
+    ("settings", "code"),
     [
-        ({"confirm": 1}, "fine-tuning needs queries"),
-        ({"estimators": "zero_shot_ndcg"}, "zero_shot_ndcg is for datasets with queries"),
-        ({"query_prompt": "q: ", "task": "text-ranking"}, "text-ranking|No reading"),
+        ({"confirm": 1}, "no-queries"),
+        ({"estimators": "zero_shot_ndcg"}, "estimator-unsuitable"),
+        ({"query_prompt": "q: ", "task": "text-ranking"}, "unclear-columns"),
     ],
 )
-def test_what_needs_queries_is_refused(settings: dict[str, Any], problem: str) -> None:
-    with pytest.raises(EmmsError, match=problem):
+def test_what_needs_queries_is_refused(settings: dict[str, Any], code: str) -> None:
+    with raises_code(code):
         hf_emms.rank({"text": DOCUMENTS}, GOOD, **{**SETTINGS, **settings})
 
 
 def test_a_stored_ranking_without_queries_cannot_be_confirmed(ranking: Ranking) -> None:
-    with pytest.raises(EmmsError, match="fine-tuning needs queries"):
+    with raises_code("no-queries"):
         hf_emms.confirm(ranking, {"text": DOCUMENTS})
     rows = {"query": DOCUMENTS, "document": DOCUMENTS}
-    with pytest.raises(EmmsError, match="sentence_search is for datasets without queries"):
+    with raises_code("estimator-unsuitable", "sentence_search"):
         hf_emms.rank(rows, GOOD, estimators="sentence_search", **SETTINGS)
 
 

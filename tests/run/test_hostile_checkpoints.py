@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hf_emms
-from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import _check_embeddings
 from hf_emms.run.plan import or_failed_row
 from tests.features.test_weights import Harmful
 from tests.finetune.test_response_scorer import rows as prompts
+from tests.helpers.errors import raises_code
 from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
@@ -128,21 +128,21 @@ def test_zero_weights_are_a_note_and_non_finite_weights_an_error(tmp_path: Path,
 @pytest.mark.parametrize(
     ("spoil", "reason", "hint"),
     [
-        (with_weights(0.0), "the same embedding for all", "encoders="),
-        (with_weights(float("nan")), "NaN or infinite", "encoders="),
+        (with_weights(0.0), "the same embedding", "encoders="),
+        (with_weights(float("nan")), "NaN", "encoders="),
         # Whatever it raises.
-        (config(hidden_size=[1, 2]), "the label encoder .*bert cannot be used", 'encoders="demo"'),
+        (config(hidden_size=[1, 2]), "cannot be used", 'encoders="demo"'),
     ],
 )
 def test_a_useless_encoder_raises_an_error_before_any_checkpoint_runs(
     tmp_path: Path, emms_cache: Path, spoil: Spoil, reason: str, hint: str
 ) -> None:
     spoil(build(tmp_path, "bert"))
-    with pytest.raises(EmmsError, match=reason) as raised:
+    with raises_code("encoder-failed", reason) as raised:
         hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
     assert hint in str(raised.value.hint)
     _check_embeddings("org/encoder", np.ones((1, 3)))  # a single label text
-    with pytest.raises(EmmsError, match="for all 2 label texts"):
+    with raises_code("encoder-failed", "2 label texts"):
         _check_embeddings("org/encoder", np.arange(3.0)[None].repeat(2, axis=0))
 
 

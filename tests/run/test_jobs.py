@@ -17,7 +17,6 @@ import pytest
 import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
-from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
 from hf_emms.ranking import Ranking
@@ -25,6 +24,7 @@ from hf_emms.run import ranking_job
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.cache.test_keys import CHANGES
 from tests.helpers.command_line import CommandLine
+from tests.helpers.errors import raises_code
 from tests.helpers.hub_client import hub
 from tests.helpers.progress import RecordedProgress
 from tests.helpers.quick_python import python
@@ -87,21 +87,21 @@ def test_the_command_of_a_job_contains_all_settings() -> None:
     ids=["folder", "file", "checkpoint", "encoder", "object"],
 )
 def test_a_job_cannot_read_local_names(request_: Options) -> None:
-    with pytest.raises(EmmsError, match="is on this machine"):
+    with raises_code("not-on-hub"):
         job_spec(request_, JobSettings(RESULTS))
 
 
 def test_timeouts_have_the_format_of_the_hub() -> None:
     minutes = {"90m": 90, "2h": 120, "1.5d": 2160, "30": 0.5, "90s": 1.5}
     assert {timeout: JobSettings(RESULTS, timeout=timeout).minutes for timeout in minutes} == minutes
-    with pytest.raises(EmmsError, match="'soon'"):
+    with raises_code("invalid-value", "'soon'"):
         JobSettings(RESULTS, timeout="soon")
 
 
 def test_the_engine_of_a_job_is_its_settings() -> None:
-    with pytest.raises(EmmsError, match="JobSettings"):
+    with raises_code("wrong-type", "JobSettings"):
         hf_emms.rank("demo_fashion", engine="jobs")  # type: ignore[arg-type]
-    with pytest.raises(EmmsError, match="is on this machine"):
+    with raises_code("not-on-hub"):
         hf_emms.rank("./folder", engine=JobSettings(RESULTS))
 
 
@@ -151,7 +151,7 @@ def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking_job.hub, "job_log", lambda job, follow=True: ["started"] if follow else lines)
     monkeypatch.setattr(ranking_job.hub, "job_stage", lambda job: (ranking_job.hub.JOB_SUCCEEDED, ""))
     lines: list[str] = []
-    with pytest.raises(EmmsError, match=r"\n.*read the log: hub/job"):
+    with raises_code("no-ranking", "hub/job"):
         ranking_job._followed(job, heard)  # type: ignore[arg-type]
     lines += ["done", "published ranking: a.json"]
     assert ranking_job._followed(job, heard) == "a.json"  # type: ignore[arg-type]
@@ -236,5 +236,5 @@ def test_a_fine_tuning_job_installs_packages_and_saves_no_model() -> None:
     assert "--confirm" in command
     alone = job_spec(Options("org/data"), JobSettings(RESULTS))
     assert not {*pairwise(alone.command)} & {("--with", package) for package in packages}
-    with pytest.raises(EmmsError, match="cannot save a model"):
+    with raises_code("settings-exclude-each-other"):
         job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))

@@ -16,6 +16,7 @@ from hf_emms.hub import CANCELLED, Repo
 from hf_emms.presets import demo
 from hf_emms.run import engine
 from hf_emms.run.engine import Prefetch
+from tests.helpers.errors import raises_code
 from tests.helpers.progress import RecordedProgress
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.hub import Hub
@@ -49,7 +50,7 @@ def test_an_error_of_prefetch_is_raised_in_its_turn() -> None:
 
     with prefetch(bring) as ahead:
         ahead.wait_for(NAMES[0])
-        with pytest.raises(EmmsError, match="broken"):
+        with raises_code("broken"):
             ahead.wait_for(NAMES[1])
         ahead.wait_for(NAMES[2])
 

@@ -14,6 +14,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.run.worker import Worker, WorkerError
 from tests import ROOT
+from tests.helpers.errors import raises_code
 from tests.helpers.waiting import eventually
 
 
@@ -93,7 +94,7 @@ def test_jobs_share_a_process_and_see_the_environment_of_the_caller(worker, monk
 def test_a_process_that_dies_is_replaced(worker: Worker, job, reason) -> None:
     results = worker.run(job)
     assert next(results) == 1
-    with pytest.raises(WorkerError, match=reason):
+    with raises_code("worker-died", reason):
         next(results)
     assert list(worker.run(own_pid)) == [worker.pid]
 
@@ -122,7 +123,7 @@ def test_errors_of_a_job_are_raised_and_leave_the_process_running(worker: Worker
 
 
 def test_what_cannot_be_sent_is_named(worker: Worker) -> None:
-    with pytest.raises(EmmsError, match="lambda"):
+    with raises_code("cannot-be-sent", "lambda"):
         list(worker.run(lambda emit: iter(())))
     assert len(list(worker.run(counting, 2))) == 2
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_emms import EmmsError, LabelTable, Moments, emms, score
+from hf_emms import LabelTable, Moments, emms, score
 from hf_emms.scoring.linalg import as_slice
 from hf_emms.scoring.sums import smallest_keys
+from tests.helpers.errors import raises_code
 
 METHODS = ("emms", "emms_exact", "emms_one_pass", "emms_alternating")
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -75,27 +76,27 @@ def test_row_numbers_are_a_slice_where_they_are_consecutive():
 def test_batches_of_another_width_are_refused():
     x, labels = problem()
     moments = moments_of(x, labels, range(9))
-    with pytest.raises(EmmsError, match="d1=6"):
+    with raises_code("wrong-shape", "d1=6"):
         moments.update(x[:, :3], labels)
-    with pytest.raises(EmmsError, match="widths"):
+    with raises_code("wrong-shape"):
         moments.update(x, labels.tables[0])
-    with pytest.raises(EmmsError, match="were made for a LabelTable"):
+    with raises_code("other-tables"):
         moments_of(*problem(coded=True), range(9)).update(x, labels)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "says"),
+    ("sizes", "code"),
     [
-        ({"d1": 0}, "d1=0, .*at least 1"),
-        ({"widths": []}, "at least 1"),
-        ({"widths": [2, 0]}, "at least 1"),
-        ({"widths": 2}, "widths=2: every size"),
-        ({"d1": 2.5}, "every size must be a whole number"),
-        ({"tables": [np.eye(3)]}, r"tables have widths \(3,\) but widths=\(2,\)"),
+        ({"d1": 0}, "invalid-value"),
+        ({"widths": []}, "invalid-value"),
+        ({"widths": [2, 0]}, "invalid-value"),
+        ({"widths": 2}, "invalid-value"),
+        ({"d1": 2.5}, "invalid-value"),
+        ({"tables": [np.eye(3)]}, "wrong-shape"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused_and_five_folds_are_made_by_default(sizes, says):
-    with pytest.raises(EmmsError, match=says):
+def test_sizes_that_cannot_be_are_refused_and_five_folds_are_made_by_default(sizes, code):
+    with raises_code(code):
         Moments(**{"d1": 4, "widths": [2], **sizes})
     for moments in (Moments(1, np.array([1, 2])), Moments.like(LabelTable.of_rows([np.eye(2)]), 1)):
         assert (moments.d1, moments.folds, moments.seed) == (1, 5, 0)

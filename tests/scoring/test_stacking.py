@@ -11,12 +11,13 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
 
 import hf_emms
-from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms import LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.scoring import Score, moments
 from hf_emms.scoring.arrays import assign_folds, content_keys, group_ids, groups_by_content
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.neighbors import nearest
+from tests.helpers.errors import raises_code
 
 
 def problem(
@@ -125,7 +126,7 @@ def test_neighbors_need_rows() -> None:
     sums = Moments.like(labels, 4)
     sums.update(x, labels)
     for name in ("emms_knn", "knn"):
-        with pytest.raises(EmmsError, match="passed: rows"):
+        with raises_code("inputs-missing", "rows"):
             ESTIMATORS[name].score(ScoringInputs(sums))
 
 

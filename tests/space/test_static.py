@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from hf_emms import EmmsError
 from hf_emms.publish.space import static_files
+from tests.helpers.errors import raises_code
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, expect, fill, of_rows, scored, snapshot_of
 from tests.space.test_hub import command, front_matter, publish, results
@@ -97,7 +97,7 @@ def test_a_static_space_and_a_gradio_one_take_each_others_place(hub, command, pu
 def test_pages_that_cannot_be_drawn_say_why(tmp_path, monkeypatch):
     (tmp_path / "msgspec.py").write_text("raise ImportError('msgspec is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(EmmsError, match="pages of org/results: ImportError: msgspec is broken"):
+    with raises_code("package-missing", "org/results", "msgspec is broken"):
         static_files(tmp_path, "org/results")
 
 
