@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,21 @@ MODEL_TYPE = "model2vec"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # Modes of a Pooling module → entries of `pooling.POOLINGS`.
 _POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "lasttoken": "last_token"}
-# Modules that tokenize and encode, and supported modules after them, in this order. Dropout has no effect.
+# Modules that tokenize and encode, and the modules after them, in this order. `SentenceTransformer` computes others.
+# Dropout has no effect.
 _READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
 _FOLLOWING = ("Pooling", "Dense", "Normalize")
 _DROPOUT = "Dropout"
+# The `model_type` of folders whose first module is none of these.
+NO_TRANSFORMER = "sentence-transformers"
 _LIMITS = "sentence_bert_config.json"
+# The settings of a transformer's module that change how it reads texts, besides the limit and the case.
+_TEXT_SETTINGS = (
+    *("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs"),
+    *("processing_kwargs", "query_length", "document_length", "query_expansion"),
+)
+_EMBEDDING = "sentence_embedding"
+_ACTIVATION = re.compile(r"torch\.nn\.modules\.(activation\.\w+|linear\.Identity)$")
 # `model_type`s of embedding models and of rerankers.
 _EMBEDDER, _RERANKER = "SentenceTransformer", "CrossEncoder"
 _MAX_MODULES, _MAX_PROMPT = 50, 10_000
@@ -29,27 +40,30 @@ _MAX_MODULES, _MAX_PROMPT = 50, 10_000
 _DOCUMENT = ("document", "passage", "corpus")
 
 
-def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> dict[str, Any]:
+def embedding_settings(
+    repo: Repo, folder: Path, names: Collection[str], chosen: Mapping[str, str], *, reranks: bool = False
+) -> dict[str, Any]:
     """Return the fields of a `FeatureSpec` that a repository sets. They are empty if it has no such files.
 
     Args:
         repo: The repository.
         folder: Its files.
+        names: The fields that affect the modality.
+        chosen: The user's prompts, which replace those of the repository.
         reranks: Whether it may be a reranker, whose modules after the pooling compute no embedding.
 
     Raises:
-        EmmsError: It does not return one vector per text, or has modules that hf_emms does not read.
+        EmmsError: It does not return one vector per text.
     """
     about = _json(repo, folder / "config_sentence_transformers.json")
     if not (folder / "modules.json").is_file():
         config = _json(repo, folder / "config.json")
         return {"normalize": True} if config.get("model_type") == MODEL_TYPE and config.get("normalize") else {}
     modules = [(name, path) for name, path in _modules(repo, folder / "modules.json") if name != _DROPOUT]
-    names, paths = [name for name, _ in modules], dict(modules)
+    paths, (reader, subfolder) = dict(modules), modules[0]
     is_reranker = reranks and about.get("model_type") == _RERANKER
     if not is_reranker:
-        _check_modules(repo, names, about.get("model_type") or _EMBEDDER)
-    reader, subfolder = modules[0]
+        _check_model_type(repo, about.get("model_type") or _EMBEDDER)
     limits = next(iter(sorted((folder / subfolder).glob("sentence_*_config.json"))), None)
     reading = {} if limits is None else _json(repo, limits)
     fields: dict[str, Any] = {
@@ -59,21 +73,58 @@ def embedding_settings(repo: Repo, folder: Path, *, reranks: bool = False) -> di
         "truncate_dim": about.get("truncate_dim"),
         "similarity": next((name for name in SIMILARITIES if name == about.get("similarity_fn_name")), "cosine"),
         **_prompts(repo, about),
+        **chosen,
     }
     if reader == "StaticEmbedding":
         fields["config"] = {"model_type": MODEL_TYPE}
-    if "Pooling" in paths:
-        pooling = _json(repo, folder / paths["Pooling"] / "config.json")
-        if pooling.get("include_prompt") is False:
-            problem = f"{repo.id} does not pool the tokens of its prompt (include_prompt), which hf_emms cannot do"
-            raise EmmsError("unsupported-pooling", problem, "remove the checkpoint from the list")
-        fields["pooling"] = _pooling(repo, pooling)
+    elif reader not in _READERS:
+        fields["config"] = {"model_type": NO_TRANSFORMER}
+    settings = [(name, _json(repo, folder / path / "config.json")) for name, path in modules]
+    if is_reranker:
+        return fields
+    has_prompt = any(name.endswith("prompt") and fields.get(name) for name in names)
+    fields["embedder_parts"] = ", ".join(_embedder_parts(reading, settings, has_prompt=has_prompt))
     # Towers such as CLIP's return one vector per text without a Pooling.
-    is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
-    if not is_reranker and ("Pooling" in paths or is_tower):
+    is_tower = reader != "Transformer" or reading.get("module_output_name") == _EMBEDDING
+    if not fields["embedder_parts"] and ("Pooling" in paths or is_tower):
+        fields |= {"pooling": _POOLINGS[_pooling_modes(dict(settings)["Pooling"])[0]]} if "Pooling" in paths else {}
         fields["behind"] = tuple(path for name, path in modules if name == "Dense")
-        fields["normalize"] = names[-1] == "Normalize"
+        fields["normalize"] = modules[-1][0] == "Normalize"
     return fields
+
+
+def _embedder_parts(
+    reading: Mapping[str, Any], modules: Sequence[tuple[str, Mapping[str, Any]]], *, has_prompt: bool
+) -> Iterator[str]:
+    """Yield what hf_emms leaves to `SentenceTransformer`: modules and settings that it does not read itself.
+
+    Args:
+        reading: Settings of the transformer's module.
+        modules: The class and the settings of each module.
+        has_prompt: Whether texts start with a prompt.
+    """
+    names = [name for name, _ in modules]
+    supported = sorted((name for name in names[1:] if name in _FOLLOWING), key=_FOLLOWING.index)
+    if names[0] not in _READERS or names[1:] != supported or names.count("Pooling") > 1:
+        yield f"modules ({', '.join(names)})"
+    text = (reading.get("modality_config") or {}).get("text") or {}
+    is_plain = reading.get("module_output_name") == _EMBEDDING or text.get("method", "forward") == "forward"
+    if not is_plain or any(reading.get(name) for name in _TEXT_SETTINGS):
+        yield "text settings"
+    for name, settings in modules[1:]:
+        modes = _pooling_modes(settings) if name == "Pooling" else ()
+        if name == "Pooling" and (len(modes) != 1 or modes[0] not in _POOLINGS):
+            yield f"Pooling ({' and '.join(map(str, modes)) or 'mean'})"
+        elif name == "Pooling" and settings.get("include_prompt") is False and has_prompt:
+            yield "Pooling without the prompt"
+        elif name == "Dense" and (settings.get("use_residual") or not _ACTIVATION.match(_activation(settings))):
+            yield f"Dense ({'a residual' if settings.get('use_residual') else _activation(settings)})"
+        elif {settings.get(f"module_{end}_name") or _EMBEDDING for end in ("input", "output")} != {_EMBEDDING}:
+            yield f"{name} of other vectors"
+
+
+def _activation(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("activation_function", "torch.nn.modules.activation.Tanh"))
 
 
 def reranker_parts(repo: Repo, folder: Path) -> str:
@@ -137,36 +188,21 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
     return used
 
 
-def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
-    """Return the pooling of a Pooling module. Its file names a mode, or has a flag per mode (before version 5.1)."""
+def _pooling_modes(settings: Mapping[str, Any]) -> Sequence[str]:
+    """Return the modes of a Pooling module. Its file names them, or has a flag per mode (before version 5.1)."""
     named = settings.get("pooling_mode")
     if named is None:
         flags = [name.removeprefix("pooling_mode_") for name, value in settings.items() if value is True]
-        named = [flag.removesuffix("_tokens").removesuffix("_token") for flag in flags if flag != "include_prompt"]
-    modes = [named] if isinstance(named, str) else named
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise EmmsError(
-            "unsupported-pooling",
-            f"{repo.id} pools with {' and '.join(map(str, modes)) or 'nothing'} (config.json of its Pooling)",
-            f"hf_emms pools with one of {', '.join(_POOLINGS)}",
-        )
-    return _POOLINGS[modes[0]]
+        return [flag.removesuffix("_tokens").removesuffix("_token") for flag in flags if flag != "include_prompt"]
+    return named if isinstance(named, list) else [named]
 
 
-def _check_modules(repo: Repo, names: list[str], model_type: str) -> None:
-    """Raise an `EmmsError` unless sentence-transformers computes one vector per text with supported modules."""
+def _check_model_type(repo: Repo, model_type: str) -> None:
+    """Raise an `EmmsError` unless sentence-transformers computes one vector per text."""
     if model_type == _RERANKER:
         reranks = "rank it as a reranker: " + setting_ref("task", "text-ranking")
         raise EmmsError("reranker", f"{repo.id} reads a query and a document together, as a {model_type} does", reranks)
     if model_type != _EMBEDDER:
         raise EmmsError(
             "unsupported-modules", f"{repo.id} is a {model_type}, which does not return one vector per text"
-        )
-    following = names[1:]
-    supported = sorted((name for name in following if name in _FOLLOWING), key=_FOLLOWING.index)
-    if not names or names[0] not in _READERS or following != supported:
-        raise EmmsError(
-            "unsupported-modules",
-            f"hf_emms does not read the modules of {repo.id} (modules.json: {', '.join(names) or 'none'})",
-            f"it reads {', '.join(_READERS)}, then {', '.join(_FOLLOWING)}, in this order",
         )

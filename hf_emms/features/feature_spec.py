@@ -23,7 +23,7 @@ from hf_emms.features.checkpoint_files import (
     fetch_descriptions,
     read_json,
 )
-from hf_emms.features.embedding_settings import embedding_settings, reranker_parts
+from hf_emms.features.embedding_settings import NO_TRANSFORMER, embedding_settings, reranker_parts
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key. Increase it if the features of the same checkpoint change.
-FEATURES_VERSION = 10
+FEATURES_VERSION = 11
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -56,7 +56,8 @@ class FeatureSpec:
         lower_case: Whether to convert texts to lower case.
         prompt: Prefix of every text. Searches use `query_prompt` and `document_prompt` instead.
         similarity: How to compare embeddings, a name of `embedding_settings.SIMILARITIES`.
-        reranker_parts: For rerankers, see `embedding_settings.reranker_parts`.
+        embedder_parts, reranker_parts: What only `SentenceTransformer` or `CrossEncoder` of sentence-transformers
+            computes, for messages, see `embedding_settings`; "" if hf_emms computes the features itself.
     """
 
     repo: Repo
@@ -75,10 +76,15 @@ class FeatureSpec:
     query_prompt: str = ""
     document_prompt: str = ""
     similarity: Similarity = "cosine"
+    embedder_parts: str = ""
     reranker_parts: str = ""
     code: bool = False
     allow_pickle: bool = False
     notes: tuple[Note, ...] = ()
+
+    @property
+    def parts(self) -> str:
+        return self.embedder_parts or self.reranker_parts
 
     @property
     def model_folder(self) -> Path:
@@ -105,13 +111,13 @@ class FeatureSpec:
             "truncate_dim": self.truncate_dim,
             "version": FEATURES_VERSION,
         }
-        settings |= {"reranker": self.reranker_parts} if self.reranker_parts else {}
+        settings |= {"parts": self.parts} if self.parts else {}
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, for the packages that compute the features."""
-        modules = ("sentence-transformers",) if self.reranker_parts else ()
+        modules = ("sentence-transformers",) if self.parts else ()
         required = filter(None, [self.architecture.requires])
         return installed_versions("torch", "transformers", *modules, *required)
 
@@ -151,15 +157,15 @@ def make_feature_spec(
     dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
     reranks = "reranker_parts" in kind.sentence_settings
-    embedding = embedding_settings(repo, folder, reranks=reranks) if kind.sentence_settings else {}
-    chosen = _chosen_prompts(prompts)
+    names, chosen = kind.sentence_settings, _chosen_prompts(prompts)
+    embedding = embedding_settings(repo, folder, names, chosen, reranks=reranks) if names else {}
     settings = {**embedding, **chosen}
     if reranks:
         settings["reranker_parts"] = reranker_parts(repo, folder)
     config = settings.get("config") or _read_config(repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     fields: dict[str, Any] = {"pooling": architecture.pooling}
-    fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
+    fields |= {name: settings[name] for name in names if name in settings}
     row = replace(architecture, family=_family(architecture, config))
     spec = FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, allow_pickle=allow_pickle, **fields)
     notes = [*_notes(spec, kind, is_described=bool(embedding))]
@@ -206,6 +212,8 @@ def _architecture(
 ) -> tuple[Architecture, bool]:
     """Return the architecture of a checkpoint, and whether the repository's own code must run."""
     model_type = config["model_type"]
+    if model_type == NO_TRANSFORMER:
+        return Architecture(model_type, (), "SentenceTransformer", "", "its modules.json", kind.name), False
     row = find_architecture(model_type, kind.name)
     others = other_inputs(model_type, kind.name)
     if others:

@@ -133,7 +133,7 @@ def make_layer_reader(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: 
 
 
 class JoinedLayers:
-    """Read features that join two inputs. They exist for the last layer only.
+    """Read features that exist for the last layer only, such as those that join two inputs.
 
     Raises:
         LayerError: If only hidden layers are requested.
@@ -144,7 +144,7 @@ class JoinedLayers:
         self.refused = {
             layer: LayerError(
                 "unknown-layer",
-                f"{checkpoint} joins two inputs: it has no single layer {layer}",
+                f"{checkpoint} has no layer {layer} to read alone: its feature is {summary}",
                 setting_ref("layers", LAST),
             )
             for layer in layers

@@ -76,7 +76,9 @@ def load_model(spec: FeatureSpec) -> LoadedModel:
     return LoadedModel(replace(spec, notes=(*spec.notes, *notes)), model, pooling)
 
 
-def read_weights(spec: FeatureSpec, weights: Weights, load: Callable[[Path], T]) -> tuple[T, tuple[Note, ...]]:
+def read_weights(
+    spec: FeatureSpec, weights: Weights, load: Callable[[Path], T], part: str = "weights"
+) -> tuple[T, tuple[Note, ...]]:
     """Call `load` with the folder of the weights. Return its result, and notes on how they were read.
 
     `load` reads only tensors from pickles. If a pickle contains more and `FeatureSpec.allow_pickle` permits it, `load`
@@ -99,7 +101,7 @@ def read_weights(spec: FeatureSpec, weights: Weights, load: Callable[[Path], T])
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
-        raise load_error(spec, "weights", error) from error
+        raise load_error(spec, part, error) from error
     return loaded, (Note("pickled-weights", note),) if weights.pickled else ()
 
 
@@ -210,20 +212,13 @@ def _refused_pickle(spec: FeatureSpec, error: pickle.UnpicklingError) -> EmmsErr
 def _load_dense(spec: FeatureSpec, subfolder: str) -> torch.nn.Module:
     """Load a Dense layer of sentence-transformers: a linear layer with an activation."""
     settings = read_json(spec.repo, spec.folder / subfolder / "config.json")
-    name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-    activation = getattr(torch.nn, name, None)
-    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)) or settings.get("use_residual"):
-        raise EmmsError(
-            "unsupported-modules",
-            f"{spec.repo.id} has a Dense layer with the activation {name} or a residual ({subfolder}/config.json)",
-            "hf_emms reads activations of torch.nn without a residual",
-        )
+    activation = str(settings.get("activation_function", "Tanh")).rpartition(".")[2]
     try:
         tensors = read_tensors(fetch_weights(spec.repo, subfolder=subfolder).single)
         outputs, width = tensors["linear.weight"].shape
         with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
             linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
-            dense = torch.nn.Sequential(OrderedDict(linear=linear, activation=activation()))
+            dense = torch.nn.Sequential(OrderedDict(linear=linear, activation=getattr(torch.nn, activation)()))
         dense.load_state_dict(tensors, assign=True)
         return dense.to(getattr(torch, spec.dtype))
     except EmmsError:

@@ -51,6 +51,11 @@ class EmbeddingHead(Head):
     trains_embeddings = is_measured_first = True
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
+    def why_not(self, spec: FeatureSpec) -> str | None:
+        if not spec.embedder_parts:
+            return None
+        return f"it has {spec.embedder_parts}: fine-tune it with SentenceTransformerTrainer of sentence-transformers"
+
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 

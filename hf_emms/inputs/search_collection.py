@@ -15,8 +15,8 @@ from hf_emms.inputs.sentence_pair import SENTENCE_PAIR, pair_training_reader
 from hf_emms.inputs.text import (
     EMBEDDING_SETTINGS,
     TEXT,
+    EmbeddedModality,
     TextFeatures,
-    TokenizedModality,
     text_batches,
     text_reader,
 )
@@ -83,7 +83,7 @@ class SearchFeatures(TextFeatures):
         return SearchCollection((), super().example(), np.empty((0, 3), np.int64))
 
 
-class _Search(TokenizedModality):
+class _Search(EmbeddedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> SearchFeatures:
@@ -113,7 +113,7 @@ SEARCH = _Search(
     is_collection=True,
     fallback_pooling=TEXT.fallback_pooling,
     fallback_summary=TEXT.fallback_summary,
-    sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
+    sentence_settings=(*EMBEDDING_SETTINGS, "embedder_parts", "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
     text_bytes=TEXT.text_bytes,
 )

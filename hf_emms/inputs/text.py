@@ -16,12 +16,14 @@ from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.modality import BatchReader, Modality, TrainingReader, UnusableError
+from hf_emms.options import LAST
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
+    from hf_emms.features.extractor import Extractor
     from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
 
@@ -291,7 +293,23 @@ class TokenizedModality(Modality):
         return load_tokenizer(spec)
 
 
-class _Text(TokenizedModality):
+class EmbeddedModality(TokenizedModality):
+    """Base class of modalities whose features are embeddings of texts as the checkpoint defines them."""
+
+    def load_extractor(
+        self, spec: FeatureSpec, *, device: str = "auto", layers: tuple[str, ...] = (LAST,), spans: bool = False
+    ) -> Extractor:
+        if not spec.embedder_parts:
+            return super().load_extractor(spec, device=device, layers=layers, spans=spans)
+        from hf_emms.features.device import choose_device
+        from hf_emms.features.load import quiet_transformers
+        from hf_emms.features.sentence_models import load_embedder
+
+        with quiet_transformers():
+            return load_embedder(spec, choose_device(device), layers)
+
+
+class _Text(EmbeddedModality):
     def holds(self, feature: Any) -> bool:
         return str(getattr(feature, "dtype", "")) in ("string", "large_string", "string_view")
 
@@ -320,7 +338,7 @@ TEXT = _Text(
     column_types=("string", "strings"),
     fallback_pooling="text_fallback",
     fallback_summary="text features if the model has them, else the mean of the last layer's tokens",
-    sentence_settings=(*EMBEDDING_SETTINGS, "prompt"),
+    sentence_settings=(*EMBEDDING_SETTINGS, "embedder_parts", "prompt"),
     cpu_seconds=4.5e-10,
     text_bytes=450,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,83 @@ LAYOUTS: dict[str, tuple[str, Behind, dict[str, Any]]] = {
     **{family: (family, pooled(), {}) for family in ("roberta", "distilbert", "electra", "deberta-v2", "modernbert")},
     "t5": ("t5", pooled(), {}),
 }
+
+
+def behind(*layers: Callable[[], torch.nn.Module]) -> Behind:
+    return lambda: [layer() for layer in layers]
+
+
+def residual(*widths: int) -> Callable[[], torch.nn.Module]:
+    return lambda: dense(*widths, use_residual=True)
+
+
+def of_tokens(make: Callable[..., torch.nn.Module], *arguments: int) -> Callable[[], torch.nn.Module]:
+    return lambda: make(*arguments, module_input_name="token_embeddings")
+
+
+def convolution() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return st.CNN(16, out_channels=5)
+
+
+UNPOOLED = {"include_prompt": False}
+# Layouts that `SentenceTransformer.encode` computes.
+ENCODED: dict[str, tuple[str, Behind, dict[str, Any]]] = {
+    **{f"{mode} pooling": ("bert", pooled(mode), {}) for mode in ("max", "weightedmean", "mean_sqrt_len_tokens")},
+    "mean and max": ("bert", pooled(("mean", "max")), {}),
+    "CLS and last token": ("bert", pooled(("cls", "lasttoken")), {}),
+    "all poolings": ("bert", pooled(st.Pooling.POOLING_MODES), {}),
+    "a norm": ("bert", then(lambda: st.LayerNorm(16)), {}),
+    "a norm, a layer and length one": ("bert", then(lambda: st.LayerNorm(16), linear(16, 8), st.Normalize), {}),
+    "a residual": ("bert", then(residual(16, 16)), {}),
+    "a residual of another width": ("bert", then(residual(16, 8)), {}),
+    "an activation of transformers": (
+        "bert",
+        then(lambda: dense(16, 8, activation_function=transformers.activations.GELUActivation())),
+        {},
+    ),
+    "length one before a layer": ("bert", then(st.Normalize, linear(16, 8)), {}),
+    "a layer for tokens": ("bert", behind(of_tokens(dense, 16, 12), lambda: st.Pooling(12)), {}),
+    "tokens of length one": ("bert", behind(of_tokens(st.Normalize), lambda: st.Pooling(16)), {}),
+    "two poolings": ("bert", behind(lambda: st.Pooling(16), lambda: st.Pooling(16, "cls")), {}),
+    "layers of states": ("bert", behind(lambda: st.WeightedLayerPooling(16, 2, 1), lambda: st.Pooling(16)), {}),
+    "convolutions": ("bert", behind(convolution, lambda: st.Pooling(15)), {}),
+    "cut after the maximum": ("bert", pooled("max"), {"truncate_dim": 6}),
+    "a prompt and the maximum": ("bert", pooled("max"), PROMPTS),
+    "prompts of both and the maximum": ("bert", pooled("max"), {"prompts": BOTH_PROMPTS}),
+    "a prompt that is not pooled": ("bert", pooled(**UNPOOLED), PROMPTS),
+    "prompts of both that are not pooled": ("bert", pooled(**UNPOOLED), {"prompts": BOTH_PROMPTS}),
+    "a prompt of queries that is not pooled": ("bert", pooled(**UNPOOLED), {"prompts": {"query": "a photo of "}}),
+    "as Instructor": ("t5", lambda: [*pooled(**UNPOOLED)(), identity(16, 8)(), st.Normalize()], PROMPTS),
+    "as SGPT": ("gpt2", pooled("weightedmean"), {}),
+}
+LAYOUTS |= {
+    "a prompt that does not exist is not pooled": ("bert", pooled(**UNPOOLED), {}),
+    "a prompt of another name is not pooled": ("bert", pooled(**UNPOOLED), {"prompts": {"other": "cat "}}),
+    "the last token of a decoder": ("gpt2", pooled("lasttoken"), {}),
+    "the mean of a decoder": ("gpt2", pooled(), {}),
+    **ENCODED,
+}
+FAST = (*MODES, "a prompt", "prompts of both", "layers and length one", "cut after a layer", "max pooling", "as SGPT")
+FAST += ("a norm", "prompts of both that are not pooled", "a prompt that does not exist is not pooled")
 # `encode_document` uses no prompt of another name than "document", and hf_emms uses these (docs/rank-search.md).
 OTHER_NAMES = ("passage", "corpus")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in LAYOUTS]
+)
 def test_a_folder_embeds_as_in_sentence_transformers(layout: str, zoo: Path, tmp_path: Path) -> None:
     family, behind, about = LAYOUTS[layout]
     reader = st.Transformer(str(build(zoo, family)), max_seq_length=12)
+    if reader.tokenizer.pad_token is None:
+        reader.tokenizer.pad_token = reader.tokenizer.convert_ids_to_tokens(0)
     model = saved(tmp_path / "st", [reader, *behind()], **about)
     if "default_prompt_name" in about:
         np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
         return
     extractor = load(tmp_path / "st", "search")
+    assert ("sentence-transformers" in codes(extractor.notes)) == (layout in ENCODED)
     features = rows(extractor, SEARCHED)
     np.testing.assert_allclose(features[: len(QUERIES)], model.encode_query(QUERIES), atol=1e-5)
     name = next((name for name in OTHER_NAMES if name in about.get("prompts", ())), None)
@@ -167,6 +232,7 @@ def sentences(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MODULES, DENSE = "sentence_transformers.sentence_transformer.modules", {"in_features": 16, "out_features": 12}
 ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
 
 
@@ -176,24 +242,18 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
         (ABOUT, {"prompts": {"document": "a" * 10_001}}, "too-large"),
         (ABOUT, {"model_type": "SparseEncoder"}, "unsupported-modules"),
         (ABOUT, {"model_type": "CrossEncoder"}, "reranker"),
-        (
-            "modules.json",
-            ["Transformer", "SpladePooling"],
-            "unsupported-modules",
-        ),
-        ("modules.json", ["Transformer", "Normalize", "Dense"], "unsupported-modules"),
-        ("modules.json", ["WordEmbeddings"], "unsupported-modules"),
+        ("modules.json", ["Transformer", "own.Scale"], "cannot-load"),
+        ("modules.json", ["Transformer", "Normalize", "LayerNorm"], "cannot-load"),
+        ("modules.json", ["WordEmbeddings"], "cannot-load"),
         ("modules.json", [], "malformed-checkpoint"),
         ("modules.json", ["Transformer"] * 51, "malformed-checkpoint"),
         ("modules.json", [{"idx": 0}], "malformed-checkpoint"),
         ("modules.json", [{"path": "../other", "type": "a.Transformer"}], "path-outside"),
         ("modules.json", [{"path": "/other", "type": "a.Transformer"}], "path-outside"),
         ("modules.json", [{"path": "..\\other", "type": "a.Transformer"}], "path-outside"),
-        (POOLING, ["mean"], "unsupported-pooling"),
-        (POOLING, {"pooling_mode": "median"}, "unsupported-pooling"),
-        (POOLING, {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}, "unsupported-pooling"),
-        ("2_Dense/config.json", {"activation_function": "torch.nn.functional"}, "unsupported-modules"),
-        ("2_Dense/config.json", {"use_residual": True}, "unsupported-modules"),
+        (POOLING, {"pooling_mode": "median", "embedding_dimension": 16}, "cannot-load"),
+        ("2_Dense/config.json", DENSE | {"activation_function": "torch.nn.functional"}, "cannot-load"),
+        ("2_Dense/config.json", DENSE | {"activation_function": "torch.nn.modules.activation.No"}, "cannot-load"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(
@@ -201,10 +261,19 @@ def test_settings_that_cannot_be_used_are_named(
 ) -> None:
     folder = shutil.copytree(sentences, tmp_path / "st")
     if isinstance(content, list):  # modules by their names alone are all in the folder itself
-        content = [{"path": "", "type": f"a.{part}"} if isinstance(part, str) else part for part in content]
+        content = [
+            {"idx": number, "name": f"{number}", "path": "", "type": part if "." in part else f"{MODULES}.{part}"}
+            if isinstance(part, str)
+            else part
+            for number, part in enumerate(content)
+        ]
     (folder / file).write_text(json.dumps(content))
-    with raises_code(code):
+    with raises_code(code) as caught:
         load(folder, "search")
+    if code in ("unsupported-modules", "cannot-load"):
+        assert any(
+            name in caught.value.message for name in ("Scale", "LayerNorm", "WordEmb", "Pooling", "Dense", "Sparse")
+        )
 
 
 def test_hidden_layers_are_read_before_the_layers_behind_the_pooling(sentences: Path, zoo: Path) -> None:
@@ -234,7 +303,7 @@ def static(zoo: Path, width: int = 12) -> st.StaticEmbedding:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_a_static_embedding_is_the_mean_of_its_tokens(scaled: bool, zoo: Path, tmp_path: Path) -> None:
     model = saved(tmp_path / "st", [static(zoo), *[st.Normalize()] * scaled], **PROMPTS, truncate_dim=8)
-    texts = [*WORDS, "a cat " * 3000]  # of any length
+    texts = [*WORDS, "a cat " * 400]  # of any length
     np.testing.assert_allclose(embed(tmp_path / "st", texts), model.encode(texts), atol=1e-5)
     assert load(tmp_path / "st", "text").info("last").architecture == "Static embedding"
     weights = next((tmp_path / "st").rglob("model.safetensors"))
@@ -306,10 +375,50 @@ def test_queries_and_documents_are_embedded_with_their_prompts(first: str, zoo: 
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS, prompt="cat "), atol=2e-6)
 
 
-def test_a_checkpoint_that_does_not_pool_its_prompt_is_refused(zoo: Path, tmp_path: Path) -> None:
-    bert(zoo, tmp_path / "st", st.Pooling(16, "mean", include_prompt=False))
-    with raises_code("unsupported-pooling"):
-        load(tmp_path / "st", "search")
+def test_a_chosen_prompt_is_not_pooled_if_the_checkpoint_says_so(zoo: Path, tmp_path: Path) -> None:
+    model = bert(zoo, tmp_path / "st", st.Pooling(16, "mean", include_prompt=False))
+    queries, documents = embed_both(tmp_path / "st", query_prompt="a photo of ", document_prompt="the road ")
+    np.testing.assert_allclose(queries, model.encode_query(QUERIES, prompt="a photo of "), atol=1e-5)
+    np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS, prompt="the road "), atol=1e-5)
+    extractor = load(tmp_path / "st", "search", prompts=FeatureOptions(query_prompt="a "), layers=("1", "spread"))
+    assert list(extractor.layer_slices) == ["spread"]
+    assert list(extractor.refused) == ["1"]
+
+
+def test_modules_that_cannot_follow_each_other_are_named(zoo: Path, tmp_path: Path) -> None:
+    bert(zoo, tmp_path / "st", st.LSTM(16, 6), st.Pooling(12))
+    with raises_code("unsupported-modules") as caught:
+        embed(tmp_path / "st")
+    assert "Transformer, LSTM, Pooling" in caught.value.message
+
+
+@pytest.mark.parametrize("first", ["words", "counts", "routes"])
+def test_folders_without_a_transformer_of_their_own_are_read(first: str, zoo: Path, tmp_path: Path) -> None:
+    names = sorted({word for text in (*WORDS, *QUERIES) for word in text.split()})
+    if first == "words":
+        weights = np.random.default_rng(0).normal(size=(len(names), 6))
+        words = st.WordEmbeddings(st.tokenizer.WhitespaceTokenizer(names), weights)
+        modules: list[torch.nn.Module] = [words, st.LSTM(6, 4), st.Pooling(8, "max")]
+    elif first == "counts":
+        modules = [st.BoW(names)]
+    else:
+        routes = [[static(zoo)], [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16), dense(16, 12)]]
+        modules = [st.Router.for_query_document(*routes)]
+    model = saved(tmp_path / "st", modules)
+    queries, documents = embed_both(tmp_path / "st")
+    np.testing.assert_allclose(queries, model.encode_query(QUERIES), atol=1e-5)
+    np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS), atol=1e-5)
+
+
+def test_a_folder_that_hf_emms_does_not_embed_itself_needs_sentence_transformers(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bert(zoo, tmp_path / "st", st.Pooling(16, "max"))
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with raises_code("package-missing") as caught:
+        embed(tmp_path / "st")
+    assert "Pooling (max)" in caught.value.message
+    assert "retrieval" in str(caught.value.hint)
 
 
 def test_the_similarity_of_a_checkpoint_is_used(sentences: Path, tmp_path: Path) -> None:
