@@ -26,7 +26,7 @@ from hf_emms.heads.row import NumberAnswers
 from hf_emms.heads.saved import MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality, Pairs
-from hf_emms.inputs.text import load_training_texts
+from hf_emms.inputs.text import load_training_texts, with_token_types
 from hf_emms.options import LAST
 from hf_emms.scoring.retrieval import SearchScores
 
@@ -81,7 +81,7 @@ class EmbeddingNetwork(Network):
                 f"sentence-transformers cannot pool as {spec.repo.id} does, because it is a text tower",
                 "fine-tune a checkpoint for texts alone",
             )
-        self.spec, self._reader = spec, load_training_texts(spec, base)
+        self.spec, self._reader = spec, with_token_types(load_training_texts(spec, base), base)
         super().__init__(Embedder(base, make_layer_reader(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
 
     @abstractmethod

@@ -18,8 +18,8 @@ from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import BatchedRows, ConstantBaseline, LabeledSplit
 from hf_emms.inputs import Modality, Pairs
-from hf_emms.inputs.text import load_training_texts
-from hf_emms.inputs.text_pair import TOKEN_TYPES, JointReader, TextPairReader, text_pair_reader
+from hf_emms.inputs.text import TOKEN_TYPES, load_training_texts
+from hf_emms.inputs.text_pair import JointReader, TextPairReader, text_pair_reader
 from hf_emms.options import LAST
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import CANDIDATES, reranked_places

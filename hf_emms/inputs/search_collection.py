@@ -19,6 +19,7 @@ from hf_emms.inputs.text import (
     TextFeatures,
     text_batches,
     text_reader,
+    with_token_types,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class _Search(EmbeddedModality):
         from hf_emms.features.layers import make_layer_reader
 
         spec = loaded.spec
-        reader = text_reader(spec, loaded.model, processors)
+        reader = with_token_types(text_reader(spec, loaded.model, processors), loaded.model)
         # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
         states = make_layer_reader(loaded, layers, spreads=False)
         return SearchFeatures(loaded.model, reader, states, spec.query_prompt, spec.document_prompt)

@@ -12,8 +12,8 @@ from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader
-from hf_emms.inputs.text import TEXT, TokenizedModality, load_training_texts, text_reader
-from hf_emms.inputs.text_pair import TOKEN_TYPES, JointFeatures, text_pair_reader
+from hf_emms.inputs.text import TEXT, TOKEN_TYPES, TokenizedModality, load_training_texts, text_reader
+from hf_emms.inputs.text_pair import JointFeatures, text_pair_reader
 
 if TYPE_CHECKING:
     from torch import Tensor

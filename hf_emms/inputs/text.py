@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # The maximum length in training, where memory grows with its square.
 MAX_TRAINING_TOKENS = 512
+TOKEN_TYPES = "token_type_ids"
 _NO_LIMIT = 1_000_000  # tokenizers without a limit have a model_max_length of 1e30
 _DEFAULT_LIMIT = 512
 # The fields of `FeatureSpec` that affect text embeddings, besides the prompt.
@@ -53,6 +55,8 @@ class TextReader:
         vocabulary_size: Rows of the embedding table. Larger token ids would crash the device.
         pads_to_limit: Whether to pad batches to `max_length` instead of to their longest text.
         pads_left: Whether to pad on the left, for a model that always reads the last position.
+        types: The token types that the tokenizer returns for the special tokens before a text, the text, and the
+            special tokens after it. None if the tokenizer returns no types, or the model takes none.
     """
 
     tokenizer: Any
@@ -62,6 +66,7 @@ class TextReader:
     vocabulary_size: int
     pads_to_limit: bool = False
     pads_left: bool = False
+    types: tuple[list[int], int, list[int]] | None = None
 
     @cached_property
     def unknown_id(self) -> int | None:
@@ -126,7 +131,7 @@ class TextReader:
             start += rows
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> Inputs:
-        """Return token ids and attention mask, int64 (b, T)."""
+        """Return token ids, attention mask and, if the model takes them, token types, int64 (b, T)."""
         import torch
 
         lengths = np.array([len(row) for row in tokens])
@@ -135,7 +140,15 @@ class TextReader:
         mask = (positions[::-1] if self.pads_left else positions) < lengths[:, None]
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = np.fromiter(chain.from_iterable(tokens), dtype=np.int64, count=int(lengths.sum()))
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        return inputs if self.types is None else {**inputs, TOKEN_TYPES: self._pad_types(lengths.tolist(), self.types)}
+
+    def _pad_types(self, lengths: Sequence[int], types: tuple[list[int], int, list[int]]) -> Tensor:
+        """Return the token types of texts with these numbers of tokens, int64 (b, T)."""
+        before, of_text, after = types
+        fewest = len(before) + len(after)
+        rows = [[*before, *[of_text] * (length - fewest), *after][:length] for length in lengths]
+        return replace(self, types=None).pad_numbers(rows)
 
     def pad_numbers(self, numbers: Sequence[Sequence[int]]) -> Tensor:
         """Return a number per token, int64 (b, T), padded with 0."""
@@ -180,6 +193,19 @@ def load_tokenizer(spec: FeatureSpec) -> Any:
     except LOAD_FAILURES as error:
         raise load_error(spec, "tokenizer", error) from error
     return tokenizer
+
+
+def with_token_types(reader: TextReader, model: Any) -> TextReader:
+    """Return the reader with the tokenizer's token types, which sentence-transformers and pipelines pass to models.
+
+    Without them, GPT-2 reads other vectors. Other families take missing types as 0.
+    """
+    forward = getattr(model, "get_text_features", model.forward)
+    if TOKEN_TYPES not in signature(forward).parameters or TOKEN_TYPES not in reader.tokenizer.model_input_names:
+        return reader
+    types = reader.tokenizer("a", return_token_type_ids=True)[TOKEN_TYPES]
+    before, after = map(len, special_tokens(reader.tokenizer))
+    return replace(reader, types=(types[:before], next(iter(types[before:]), 0), types[len(types) - after :]))
 
 
 def special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -323,11 +349,11 @@ class _Text(EmbeddedModality):
     ) -> TextFeatures:
         from hf_emms.features.layers import make_layer_reader
 
-        reader = text_reader(loaded.spec, loaded.model, processors)
+        reader = with_token_types(text_reader(loaded.spec, loaded.model, processors), loaded.model)
         return TextFeatures(loaded.model, reader, make_layer_reader(loaded, layers), loaded.spec.prompt)
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
-        reader = load_training_texts(spec, model)
+        reader = with_token_types(load_training_texts(spec, model), model)
         return TrainingReader(reader.training_batches, (reader.tokenizer,))
 
 

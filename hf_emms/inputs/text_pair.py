@@ -19,7 +19,7 @@ import numpy as np
 from hf_emms.errors import Note
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.inputs.modality import Pairs, Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, text_reader
+from hf_emms.inputs.text import TEXT, TOKEN_TYPES, TextReader, TokenizedModality, text_reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import States
 
-TOKEN_TYPES = "token_type_ids"
 # Pairs, and inputs with spans, that are tokenized and sorted at a time, to limit memory.
 _PAIRS_AT_A_TIME, _INPUTS_AT_A_TIME = 8_192, 2_048
 _OVERLAP = 4  # neighboring windows share at least 1/4 of their part of the second text

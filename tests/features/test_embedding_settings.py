@@ -16,7 +16,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.feature_spec import make_feature_spec
@@ -419,6 +419,24 @@ def test_a_folder_that_hf_emms_does_not_embed_itself_needs_sentence_transformers
         embed(tmp_path / "st")
     assert "Pooling (max)" in caught.value.message
     assert "retrieval" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "distilbert"])
+@pytest.mark.parametrize("special", [False, True])
+def test_token_types_are_those_of_the_tokenizer(special: bool, family: str, zoo: Path, tmp_path: Path) -> None:
+    reader = st.Transformer(str(build(zoo, family)))
+    tokenizer = reader.tokenizer
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+    if special:
+        first, last = tokenizer.convert_ids_to_tokens([1, 2])
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{first}:0 $A:1 {last}:0", special_tokens=[(first, 1), (last, 2)]
+        )
+    model = saved(tmp_path / "st", [reader, st.Pooling(16)])
+    np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
+    np.testing.assert_allclose(embed_both(tmp_path / "st")[0], model.encode_query(QUERIES), atol=1e-5)
 
 
 def test_the_similarity_of_a_checkpoint_is_used(sentences: Path, tmp_path: Path) -> None:
