@@ -92,7 +92,9 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """Return the sample of drawn rows, with rows and inputs in the order of their content."""
     _check_labels(drawn, labels)
     rows, schema, options, task = _ordered(drawn, labels), drawn.schema, drawn.options, drawn.schema.task
-    inputs = _collect(drawn, rows.hashes[rows.is_new_input].tolist())
+    distinct = rows.hashes[rows.is_new_input].tolist()
+    input_hashes = np.array([drawn.inputs[hash].hashes for hash in distinct], np.uint64)
+    inputs = _collect(drawn, input_hashes)
     n_inputs, hashed = len(inputs), [rows.hashes]
     if labels.spans is not None:
         inputs = Spans(inputs, np.column_stack([np.cumsum(rows.is_new_input) - 1, rows.spans])[rows.is_new_span])
@@ -113,6 +115,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         task=task,
         columns=dict(schema.columns),
         inputs=inputs,
+        input_hashes=input_hashes,
         input_of_row=np.cumsum(rows.is_new_span) - 1,
         label_texts=labels.texts,
         codes=rows.codes,
@@ -192,16 +195,14 @@ def _example(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """Return the input contents in the order of these hashes. Pairs store each distinct content once."""
+def _collect(drawn: DrawnRows, hashes: np.ndarray) -> Sequence[Any]:
+    """Return the input contents with these hashes, uint64 (M, C). Pairs store each distinct content once."""
     task = drawn.schema.task
     if len(task.inputs) == 1:
-        contents = drawn.contents[0]
-        return task.inputs[0].kind.collect([contents[drawn.inputs[hash].hashes[0]] for hash in hashes])
+        return task.inputs[0].kind.collect([drawn.contents[0][hash] for hash in hashes[:, 0].tolist()])
     parts: list[Sequence[Any]] = []
     numbers = []
-    hashes_by_column = np.array([drawn.inputs[hash].hashes for hash in hashes], np.uint64).T
-    for column, of_column, contents in zip(task.inputs, hashes_by_column, drawn.contents, strict=True):
+    for column, of_column, contents in zip(task.inputs, hashes.T, drawn.contents, strict=True):
         unique, number = np.unique(of_column, return_inverse=True)
         parts.append(column.kind.collect([contents[int(hash)] for hash in unique]))
         numbers.append(number)

@@ -52,6 +52,8 @@ class Sample:
         columns: The task's column → the dataset's, as in `SampleOptions.columns`.
         inputs: The M distinct inputs: strings, `Images`, `Pairs` or `Spans`. For a search, a `SearchCollection`; its
             relevant documents are the labels.
+        input_hashes: uint64, shape (M, C): hashes of the contents of each input's columns. Of `Spans`, these are the
+            inputs that contain them, and of a search the queries.
         input_of_row: int64, shape (N,): index of each row's input.
         label_texts: The T distinct label texts, sorted.
         codes: int64, shape (N,): index of each row's label among the U distinct labels.
@@ -78,6 +80,7 @@ class Sample:
     task: Task
     columns: dict[str, str]
     inputs: Sequence[Any]
+    input_hashes: np.ndarray
     input_of_row: np.ndarray
     label_texts: tuple[str, ...]
     codes: np.ndarray

@@ -380,7 +380,7 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_on
     test, model = work.splits.test, folder.model(digest, best) or folder.folder
     files = {
         "README.md": model_card(trained_on, row, best, test, work.options, model),
-        **test_rows(trained_on, test, work.options.group_column),
+        **test_rows(trained_on, test),
     }
     folder.finish(digest, best, files)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {folder.folder}")

@@ -214,16 +214,16 @@ def _upload_command(id: str | None, folder: Path) -> str:
 # ---- files next to the model --------------------------------------------------------------------------------
 
 
-def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) -> dict[str, str]:
-    """Return a file that lists the test rows, path → content, so that anyone can repeat the test."""
-    task = get_task(ranking.task)
+def test_rows(ranking: Ranking, test: LabeledSplit) -> dict[str, str]:
+    """Return a file that lists the inputs of the test rows, path → content, so that anyone can repeat the test."""
+    hashes = test.input_hashes[sorted(set(test.input_of_row.tolist()))].tolist()
     kept = {
         "dataset": ranking.dataset_id,
         "revision": ranking.dataset_revision,
         "config": ranking.config,
         "split": test.split,
-        "column": group_column or ranking.columns.get(task.group_by or task.inputs[0].name),
-        "ids": sorted(group.to_bytes(8, "little").hex() for group in set(test.groups.tolist())),
+        "columns": [ranking.columns.get(column.name) for column in get_task(ranking.task).inputs],
+        "ids": sorted("-".join(hash.to_bytes(8, "little").hex() for hash in of_input) for of_input in hashes),
     }
     return {_TEST_ROWS: json.dumps(kept, indent=1, ensure_ascii=False) + "\n"}
 

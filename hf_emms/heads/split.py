@@ -32,6 +32,7 @@ class LabeledSplit:
         split: The name of the dataset's split that contains them.
         held_out: Whether the rest of that split is used for training.
         inputs: The distinct inputs.
+        input_hashes: See `Sample`.
         input_of_row: int64 (n,), the input of each row.
         references: N reference answers in the form that the task's head uses, such as a class, a number or tags.
         groups: uint64 (n,). Rows of a group are never in two splits.
@@ -42,6 +43,7 @@ class LabeledSplit:
     split: str
     held_out: bool
     inputs: Sequence[Any]
+    input_hashes: np.ndarray
     input_of_row: np.ndarray
     references: tuple[Any, ...]
     groups: np.ndarray
@@ -62,6 +64,7 @@ class LabeledSplit:
             sample.split,
             held_out=False,
             inputs=sample.inputs if inputs is None else inputs,
+            input_hashes=sample.input_hashes,
             input_of_row=sample.input_of_row if input_of_row is None else input_of_row,
             references=tuple(references),
             groups=sample.groups if groups is None else groups,
@@ -73,7 +76,8 @@ class LabeledSplit:
     def of_inputs(cls, inputs: Sequence[Any], references: Sequence[Any]) -> LabeledSplit:
         """Return n inputs to predict, with references that have no answer."""
         numbers = np.arange(len(inputs))
-        return cls("", False, inputs, numbers, tuple(references), numbers.astype(np.uint64), "")
+        ids = numbers.astype(np.uint64)
+        return cls("", False, inputs, ids[:, None], numbers, tuple(references), ids, "")
 
     def __len__(self) -> int:
         return len(self.references)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import datasets
 import numpy as np
 import pytest
 import sentence_transformers as st
@@ -80,6 +83,35 @@ def test_saved_models_reproduce_scores_in_sentence_transformers(
     assert f"SentenceTransformer('{kept}')" in card
     again = hf_emms.rank(data, str(kept), task="sentence-similarity", columns=PAIR_COLUMNS, encoders="demo")
     assert again.rows[0].error is None
+
+
+def test_the_score_of_a_part_of_the_rows_is_that_of_the_listed_rows(zoo: Path, tmp_path: Path) -> None:
+    """Rows share their first text, and some of these are not drawn."""
+    rows = pairs(400)
+    firsts = [f"a red mat on road {row % 80}" for row in range(400)]
+    seconds = [f"{text} {row}" for row, text in enumerate(rows["sentence2"])]
+    columns = {"sentence1": firsts, "sentence2": seconds, "score": rows["score"]}
+    data = save(datasets.Dataset.from_dict(columns), tmp_path / "data")
+    kept = tmp_path / "kept"
+    checkpoint, settings = build(zoo, "bert"), FAST | {"confirm_samples": 160, "epochs": 1}
+    (row,) = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **settings)
+    listed = json.loads((kept / "test_rows.json").read_text())
+    assert listed["columns"] == ["sentence1", "sentence2"]
+
+    def hash_of(text: str) -> str:
+        content = text.encode()
+        return hashlib.blake2b(len(content).to_bytes(8, "little") + content, digest_size=8).hexdigest()
+
+    every = datasets.load_dataset(listed["dataset"], split=listed["split"])
+    tested = [row for row in every if "-".join(hash_of(row[name]) for name in listed["columns"]) in listed["ids"]]
+    of_groups = {row["sentence1"] for row in tested}
+    assert len(tested) < sum(row["sentence1"] in of_groups for row in every)
+    model = st.SentenceTransformer(str(kept), device="cpu")
+    vectors = [model.encode([row[name] for row in tested]) for name in listed["columns"]]
+    cosines = model.similarity_pairwise(*vectors).numpy()
+    assert spearmanr(cosines, [row["score"] for row in tested]).statistic == pytest.approx(
+        row.fine_tuned.value, abs=1e-6
+    )
 
 
 def test_original_weights_are_kept_if_training_does_not_help(data: str, zoo: Path, tmp_path: Path) -> None:

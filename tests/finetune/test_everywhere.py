@@ -71,11 +71,10 @@ def test_a_card_distinguishes_fine_tuned_scores_from_estimates(confirmed: Rankin
 
 def test_the_test_rows_are_listed(confirmed: Ranking) -> None:
     test = LabeledSplit.of_inputs(range(3), ["a", "b", "a"])
-    kept = {"dataset": "AI-Lab-Makerere/beans", "revision": "e" * 40, "config": None, "split": "", "column": "image"}
+    kept = {"dataset": "AI-Lab-Makerere/beans", "revision": "e" * 40, "config": None, "split": "", "columns": ["image"]}
     kept["ids"] = ["0000000000000000", "0100000000000000", "0200000000000000"]
-    for column, expected in ((None, "image"), ("Größe", "Größe")):
-        content = json.dumps(kept | {"column": expected}, indent=1, ensure_ascii=False)
-        assert rows_of_test(confirmed, test, column) == {"test_rows.json": f"{content}\n"}
+    content = json.dumps(kept, indent=1, ensure_ascii=False)
+    assert rows_of_test(confirmed, test) == {"test_rows.json": f"{content}\n"}
 
 
 def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_documented_example_reproduces_the_score(tmp_path: Path, monkeypatch
     data = save(rows, tmp_path / "data")
     ranking = hf_emms.rank(data, "emms-demo/bert-distilled", save_model="best", **{**SETTINGS, "epochs": 2})
     kept = json.loads(Path("best/test_rows.json").read_text())
-    assert (kept["dataset"], kept["split"], kept["column"]) == (data, "train", "text")
+    assert (kept["dataset"], kept["split"], kept["columns"]) == (data, "train", ["text"])
     names: dict[str, Any] = {}
     (code,) = (block for block in fences(ROOT / "docs" / "confirm.md", "python") if "test_rows.json" in block)
     exec(code, names)

@@ -60,6 +60,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         task=data.task,
         columns=dict(data.columns),
         inputs=collection,
+        input_hashes=query_keys[:, None],
         input_of_row=relevant[:, 0],
         label_texts=tuple(label_texts.tolist()),
         codes=codes.astype(np.int64),
