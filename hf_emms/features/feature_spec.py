@@ -16,7 +16,7 @@ import msgspec
 from safetensors import SafetensorError
 
 from hf_emms.errors import EmmsError, Note
-from hf_emms.features.architectures import INPUT_WORDS, Architecture, find_architecture, other_inputs
+from hf_emms.features.architectures import INPUT_WORDS, TOWER_POOLINGS, Architecture, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import (
     ADAPTER,
     check_own_files,
@@ -164,6 +164,8 @@ def make_feature_spec(
         settings["reranker_parts"] = reranker_parts(repo, folder)
     config = settings.get("config") or _read_config(repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
+    if architecture.pooling in TOWER_POOLINGS and "pooling" in settings:
+        settings["embedder_parts"] = "a Pooling of a text tower"
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in names if name in settings}
     row = replace(architecture, family=_family(architecture, config))

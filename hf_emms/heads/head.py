@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
+from hf_emms.features.embedding_settings import NO_TRANSFORMER
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
@@ -143,7 +144,7 @@ class Head(ABC):
 
     def why_not(self, spec: FeatureSpec) -> str | None:
         """Return why checkpoints of a family cannot be fine-tuned for the task, or None if they can."""
-        return None
+        return f"it has {spec.parts}, without one transformer" if spec.config["model_type"] == NO_TRANSFORMER else None
 
     def measures_first(self, network: Network) -> bool:
         """Return whether a network predicts before training. If training does not help, it keeps its weights."""

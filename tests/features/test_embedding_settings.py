@@ -350,6 +350,16 @@ def test_a_tower_without_a_pooling_is_read_as_sentence_transformers_reads_it(
     np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
 
 
+def test_tokens_of_a_text_tower_are_pooled_by_sentence_transformers(zoo: Path, tmp_path: Path) -> None:
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(5)
+    tower = transformers.CLIPTextModel(transformers.CLIPTextConfig(vocab_size=400, **size))
+    tower.save_pretrained(tmp_path / "tower")
+    transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path / "tower")
+    model = saved(tmp_path / "st", [st.Transformer(str(tmp_path / "tower")), st.Pooling(16)])
+    np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
+
+
 # --- queries and documents --------------------------------------------------------------------------------
 
 SEARCHED = SearchCollection(QUERIES, DOCUMENTS, np.array([[0, 4, 1], [1, 2, 1], [2, 0, 2]]))
