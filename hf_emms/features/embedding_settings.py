@@ -59,8 +59,8 @@ def embedding_settings(
     if not (folder / "modules.json").is_file():
         config = _json(repo, folder / "config.json")
         return {"normalize": True} if config.get("model_type") == MODEL_TYPE and config.get("normalize") else {}
-    modules = [(name, path) for name, path in _modules(repo, folder / "modules.json") if name != _DROPOUT]
-    paths, (reader, subfolder) = dict(modules), modules[0]
+    (reader, subfolder), *others = _modules(repo, folder / "modules.json")
+    modules = [(reader, subfolder), *((name, path) for name, path in others if name != _DROPOUT)]
     is_reranker = reranks and about.get("model_type") == _RERANKER
     if not is_reranker:
         _check_model_type(repo, about.get("model_type") or _EMBEDDER)
@@ -86,8 +86,9 @@ def embedding_settings(
     fields["embedder_parts"] = ", ".join(_embedder_parts(reading, settings, has_prompt=has_prompt))
     # Towers such as CLIP's return one vector per text without a Pooling.
     is_tower = reader != "Transformer" or reading.get("module_output_name") == _EMBEDDING
-    if not fields["embedder_parts"] and ("Pooling" in paths or is_tower):
-        fields |= {"pooling": _POOLINGS[_pooling_modes(dict(settings)["Pooling"])[0]]} if "Pooling" in paths else {}
+    pooling = dict(settings).get("Pooling")
+    if not fields["embedder_parts"] and (pooling is not None or is_tower):
+        fields |= {} if pooling is None else {"pooling": _POOLINGS[_pooling_modes(pooling)[0]]}
         fields["behind"] = tuple(path for name, path in modules if name == "Dense")
         fields["normalize"] = modules[-1][0] == "Normalize"
     return fields
@@ -107,20 +108,26 @@ def _embedder_parts(
     supported = sorted((name for name in names[1:] if name in _FOLLOWING), key=_FOLLOWING.index)
     if names[0] not in _READERS or names[1:] != supported or names.count("Pooling") > 1:
         yield f"modules ({', '.join(names)})"
-    text = (reading.get("modality_config") or {}).get("text") or {}
-    is_plain = reading.get("module_output_name") == _EMBEDDING or text.get("method", "forward") == "forward"
-    if not is_plain or any(reading.get(name) for name in _TEXT_SETTINGS):
+    is_tower = reading.get("module_output_name") == _EMBEDDING
+    if any(reading.get(name) for name in _TEXT_SETTINGS) or not (is_tower or _is_forward(reading)):
         yield "text settings"
     for name, settings in modules[1:]:
         modes = _pooling_modes(settings) if name == "Pooling" else ()
         if name == "Pooling" and (len(modes) != 1 or modes[0] not in _POOLINGS):
-            yield f"Pooling ({' and '.join(map(str, modes)) or 'mean'})"
+            yield f"Pooling ({' and '.join(modes) or 'mean'})"
         elif name == "Pooling" and settings.get("include_prompt") is False and has_prompt:
             yield "Pooling without the prompt"
         elif name == "Dense" and (settings.get("use_residual") or not _ACTIVATION.match(_activation(settings))):
             yield f"Dense ({'a residual' if settings.get('use_residual') else _activation(settings)})"
-        elif {settings.get(f"module_{end}_name") or _EMBEDDING for end in ("input", "output")} != {_EMBEDDING}:
+        elif any(settings.get(f"module_{end}_name") not in (None, _EMBEDDING) for end in ("input", "output")):
             yield f"{name} of other vectors"
+
+
+def _is_forward(reading: Mapping[str, Any]) -> bool:
+    """Return whether the module calls the transformer, and none of its other methods."""
+    modalities = reading.get("modality_config")
+    text = modalities.get("text") if isinstance(modalities, dict) else None
+    return not isinstance(text, dict) or text.get("method", "forward") == "forward"
 
 
 def _activation(settings: Mapping[str, Any]) -> str:
@@ -194,7 +201,7 @@ def _pooling_modes(settings: Mapping[str, Any]) -> Sequence[str]:
     if named is None:
         flags = [name.removeprefix("pooling_mode_") for name, value in settings.items() if value is True]
         return [flag.removesuffix("_tokens").removesuffix("_token") for flag in flags if flag != "include_prompt"]
-    return named if isinstance(named, list) else [named]
+    return list(map(str, named)) if isinstance(named, list) else [str(named)]
 
 
 def _check_model_type(repo: Repo, model_type: str) -> None:

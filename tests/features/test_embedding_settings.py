@@ -245,6 +245,7 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
         ("modules.json", ["Transformer", "own.Scale"], "cannot-load"),
         ("modules.json", ["Transformer", "Normalize", "LayerNorm"], "cannot-load"),
         ("modules.json", ["WordEmbeddings"], "cannot-load"),
+        ("modules.json", ["Dropout"], "cannot-load"),
         ("modules.json", [], "malformed-checkpoint"),
         ("modules.json", ["Transformer"] * 51, "malformed-checkpoint"),
         ("modules.json", [{"idx": 0}], "malformed-checkpoint"),
@@ -271,9 +272,8 @@ def test_settings_that_cannot_be_used_are_named(
     with raises_code(code) as caught:
         load(folder, "search")
     if code in ("unsupported-modules", "cannot-load"):
-        assert any(
-            name in caught.value.message for name in ("Scale", "LayerNorm", "WordEmb", "Pooling", "Dense", "Sparse")
-        )
+        names = ("Scale", "LayerNorm", "WordEmb", "Pooling", "Dense", "Sparse", "Dropout")
+        assert any(name in caught.value.message for name in names)
 
 
 def test_hidden_layers_are_read_before_the_layers_behind_the_pooling(sentences: Path, zoo: Path) -> None:
