@@ -180,7 +180,7 @@ def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
     default = about.get("default_prompt_name")
     document = next(filter(prompts.get, _DOCUMENT), _DOCUMENT[0])
     used = {
-        "prompt": prompts.get(default, ""),
+        "prompt": prompts.get(default, "") if isinstance(default, str) else "",
         "query_prompt": prompts.get("query", ""),
         "document_prompt": prompts.get(document, ""),
         "document_prompt_name": document,
