@@ -66,7 +66,7 @@ def test_only_a_table_of_sounds_without_labels_is_refused(tmp_path: Path) -> Non
 
 HOUR = tone(300, 3_601, 800)
 BAD = {
-    "it cannot be decoded as WAV, FLAC, OGG or MP3: Format not recognized": pictures(1)[0],
+    "it cannot be decoded as WAV, FLAC, OGG or MP3: Format not recognised": pictures(1)[0],
     "there is no sound": b"",
     "it lasts 0 ms, and 50 are needed": encoded(np.zeros((0, 1))),
     "it lasts 49 ms, and 50 are needed": encoded(tone(300, 0.049)),
