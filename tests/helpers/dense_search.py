@@ -9,8 +9,8 @@ import numpy as np
 
 WORDS = ("cat", "dog", "boat", "river", "storm", "mountain", "road", "child", "apple", "harbour", "book", "photo")
 COLOURS = ("red", "green", "grey", "dark", "small", "old", "loud", "wet", "new", "tall", "quiet", "thin")
-CISI = {"queries": 76, "documents": 1_460, "judgments": 3_113}
-NFCORPUS = {"queries": 323, "documents": 3_633, "judgments": 12_334, "grades": (1, 2)}
+CISI: dict[str, Any] = {"queries": 76, "documents": 1_460, "judgments": 3_113}
+NFCORPUS: dict[str, Any] = {"queries": 323, "documents": 3_633, "judgments": 12_334, "grades": (1, 2)}
 
 
 def dense_search(

@@ -25,7 +25,7 @@ from hf_emms.scoring.retrieval import (
     relevant_places,
     zero_shot_ndcg,
 )
-from tests.helpers.dense_search import CISI, dense_search
+from tests.helpers.dense_search import CISI, NFCORPUS, dense_search
 from tests.helpers.errors import raises_code
 from tests.helpers.samples import load_sample
 
@@ -208,13 +208,14 @@ def test_the_map_does_not_learn_documents_of_held_out_queries() -> None:
     assert adapted_ndcg(replace(search, judgments=np.concatenate([popular, rare]))).value < 0.1
 
 
-def test_standard_errors_are_those_of_a_bootstrap_over_queries() -> None:
-    sample = load_sample(dense_search(**CISI), task="text-retrieval")
-    texts, rng = sample.inputs, np.random.default_rng(1)
-    assert len(np.unique(sample.groups)) == len(texts.queries) == 76
+@pytest.mark.parametrize("shape", [CISI, NFCORPUS])
+def test_standard_errors_are_those_of_a_bootstrap_over_queries(shape: dict[str, Any]) -> None:
+    sample = load_sample(dense_search(**shape), task="text-retrieval")
+    texts, rng, n_queries = sample.inputs, np.random.default_rng(1), shape["queries"]
+    assert len(np.unique(sample.groups)) == len(texts.queries) == n_queries
     vectors = (rng.normal(size=(len(part), 48)).astype(np.float32) for part in (texts.queries, texts.documents))
     search = SearchScores(*vectors, texts.judgments, groups_of_queries(sample))
     for score, values in ((zero_shot_ndcg, ndcg_of_queries), (mrr, reciprocal_ranks), (recall, recalls)):
-        of_queries = values(search.relevant, search.places, 76)
-        means = of_queries[rng.integers(0, 76, (4000, 76))].mean(axis=1)
+        of_queries = values(search.relevant, search.places, n_queries)
+        means = of_queries[rng.integers(0, n_queries, (4000, n_queries))].mean(axis=1)
         assert score(search).stderr == pytest.approx(means.std(), rel=0.1)
