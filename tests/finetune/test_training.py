@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def part(rows: int, seed: int) -> LabeledSplit:
     """Points in a plane, labeled with their side of a line."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     sides = tuple("left" if x < y else "right" for x, y in points)
-    return LabeledSplit("points", False, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
+    return replace(LabeledSplit.of_inputs(points, sides), split="points")
 
 
 class Line(nn.Module):
