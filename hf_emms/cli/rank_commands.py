@@ -112,7 +112,7 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
         if job is not None:
             return ranking_job.run(options, job, progress)
         ranking, session = rank_with(options, progress)
-        if options.confirm is None or ranking.best is None:
+        if options.training.confirm is None or ranking.best is None:
             return ranking
         out.message(to_text(ranking))  # and save it now: fine-tuning takes long
         out.message(summary(ranking, _saved(ranking, target, options)))
@@ -124,7 +124,7 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
 
 def _saved(ranking: Ranking, target: Path | None, options: Options) -> Path | None:
     """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None."""
-    path = target or (cached_file(ranking) if options.cache else None)
+    path = target or (cached_file(ranking) if options.running.cache else None)
     if path is None:
         return None
     try:

@@ -96,8 +96,8 @@ TrainOnce = Callable[[FineTuning, TrainingJob, Path], TrainingRun]
 def check_settings(options: Options) -> None:
     """Check before a long ranking that the model can be saved and no package is missing."""
     model_folder_for(options)
-    check_push(options.push_model_to)
-    extra = "lora" if options.method == "lora" else "finetune"
+    check_push(options.training.push_model_to)
+    extra = "lora" if options.training.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:
         raise EmmsError(
@@ -119,11 +119,11 @@ def start_fine_tuning(
     """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet."""
     from hf_emms.features.device import choose_device
 
-    limit = parse_duration(options.time_limit) if options.time_limit else None
-    shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
+    limit = parse_duration(options.training.time_limit) if options.training.time_limit else None
+    shortlist, notes = choose(ranking.rows, options.training.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
     if splits.revision != ranking.dataset_revision:
-        if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
+        if isinstance(options.sample.dataset, str) and options.sample.dataset.partition("@")[0] in (
             ranking.dataset,
             ranking.dataset_id,
         ):
@@ -140,7 +140,7 @@ def start_fine_tuning(
         with suppress(EmmsError):  # loading it will raise the error
             jobs.spec(row)
         jobs.methods[row.checkpoint], why = choose_method(
-            options.training, row.parameters, choose_device(options.device)
+            options.training, row.parameters, choose_device(options.running.device)
         )
         notes += [Note("method", f"{row.checkpoint}: {why}")] if why else []
     recipes = list(map(jobs.recipe, shortlist))
@@ -158,7 +158,7 @@ def start_fine_tuning(
         ranking,
         shortlist,
         jobs,
-        FinishedRuns(cache, splits, options.running, options.resume, folder),
+        FinishedRuns(cache, splits, options.running, options.running.resume, folder),
         splits,
         options,
         seconds,
@@ -254,7 +254,7 @@ def _train_shortlist(work: FineTuning, train_once: TrainOnce) -> dict[str, FineT
     train([work.jobs.job(row, rate, recipe.seeds[0]) for row, recipe in rows for rate in recipe.learning_rates])
     more = []
     for row, recipe in rows:
-        if not work.options.learning_rates and (another := _another_rate(recipe, runs_of(row))):
+        if not work.options.training.learning_rates and (another := _another_rate(recipe, runs_of(row))):
             rate, why = another
             work.progress.noted(f"{row.checkpoint}: {why} at these rates: {rate:g} is tried too")
             more.append(work.jobs.job(row, rate, recipe.seeds[0]))

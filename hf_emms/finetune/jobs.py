@@ -43,7 +43,7 @@ class Jobs:
         options, method = self.options, self.methods[row.checkpoint]
         # Static embeddings have no layers: they are trained like the smallest checkpoints.
         size = None if row.architecture == STATIC else row.parameters
-        return recipe_for(options.training, head_of(self.task), size, method, options.batch_size)
+        return recipe_for(options.training, head_of(self.task), size, method, options.running.batch_size)
 
     def spec(self, row: Row) -> FeatureSpec:
         """Return how a checkpoint is loaded, at the revision that was ranked."""
@@ -125,7 +125,7 @@ def _ranked_spec(row: Row, task: Task, options: Options) -> FeatureSpec:
         repo,
         task.input,
         task.id,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
+        allow_pickle=options.running.allow_pickle,
+        trust_remote_code=options.running.trust_remote_code,
         prompts=options.features,
     )

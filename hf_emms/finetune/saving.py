@@ -6,7 +6,6 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -161,13 +160,13 @@ def model_folder_for(options: Options) -> ModelFolder | None:
     folder = _folder(options.training)
     if folder is None:
         return None
-    request = [str(options.dataset), str(options.checkpoints), repr(options.training)]
+    request = [str(options.sample.dataset), str(options.features.checkpoints), repr(options.training)]
     try:
         return ModelFolder(folder, digest_of(cache_key("fine-tuned", str(folder), request=request)))
     except EmmsError as error:
-        if options.save_model is not None or not folder.is_dir():
+        if options.training.save_model is not None or not folder.is_dir():
             raise
-        command = _upload_command(options.push_model_to, folder)
+        command = _upload_command(options.training.push_model_to, folder)
         raise EmmsError(
             "not-uploaded", f"{folder} contains a model that was not uploaded yet", f"{command}; then remove it"
         ) from error
@@ -240,12 +239,14 @@ def model_card(
     result = row.fine_tuned
     assert result is not None
     has_custom_head = (model / HEAD_WEIGHTS).is_file()
-    place = str(options.push_model_to or options.save_model)
+    place = str(options.training.push_model_to or options.training.save_model)
     head = head_of(get_task(ranking.task))
     library = "hf-emms" if has_custom_head else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
-    name = (options.push_model_to or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
+    name = (options.training.push_model_to or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition(
+        "/"
+    )[2]
     metadata = _metadata(name, ranking, row, run, test, library, head.auto_class)
     return rendered_template(
         "fine_tuned_card.md.jinja",
@@ -313,15 +314,14 @@ def _metadata(
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
     checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
-    again = replace(
-        options,
-        dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
+    again = options.replaced(
+        dataset=options.sample.dataset if isinstance(options.sample.dataset, str) else ranking.dataset,
         checkpoints=(checkpoint,),
         confirm=1,
         method=result.recipe["method"],
         epochs=result.recipe.get("epochs"),
         learning_rates=(f"{run.learning_rate:g}",),
-        time_limit=options.time_limit if run.unfinished else None,
+        time_limit=options.training.time_limit if run.unfinished else None,
         push_model_to=None,
         resume=True,
         cache=True,

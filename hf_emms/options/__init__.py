@@ -1,6 +1,6 @@
 """Define the settings of a ranking, each once.
 
-`Options` is the sum of five parts: reading data, computing features, scoring, training and running. Each field is a
+`Options` consists of five parts: reading data, computing features, scoring, training and running. Each field is a
 setting. Its name is the argument of `hf_emms.rank`, and its `Setting` lists the places that use it. Flags with their
 help, sweep files, command lines of jobs and cards, cache keys and the recorded settings are derived from it.
 """
@@ -13,7 +13,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_count, parse_duration
@@ -27,7 +27,6 @@ ConfirmUse = Literal["flag", "kept", "never"]
 References = Literal["mean", "first", "all"]
 Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
-P = TypeVar("P", bound="OptionsPart")
 
 # Layers by name: the default of the architecture; the mean over hidden layers; the first, middle and last hidden layer.
 LAST, MEAN, SPREAD = "last", "mean", "spread"
@@ -111,13 +110,12 @@ class OptionsPart:
     """The base class of a group of settings, which checks their values."""
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every part is a dataclass
-            _check_value(item.name, getattr(self, item.name))
+        for name, value in vars(self).items():
+            _check_value(name, value)
 
     def in_keys(self) -> dict[str, Any]:
         """Return name → value, as JSON stores it, of the settings in cache keys."""
-        names = [item.name for item in dataclasses.fields(self)]  # type: ignore[arg-type]
-        return {name: _as_json(getattr(self, name)) for name in names if SETTINGS[name].in_key}
+        return {name: _as_json(value) for name, value in vars(self).items() if SETTINGS[name].in_key}
 
 
 @dataclass(frozen=True)
@@ -370,8 +368,7 @@ class TrainingOptions(OptionsPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
-        changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
+        changed = [name for name, value in vars(self).items() if name != "seed" and value != SETTINGS[name].default]
         if changed and self.confirm is None:
             raise EmmsError(
                 "setting-without-effect",
@@ -443,16 +440,18 @@ class RunOptions(OptionsPart):
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
 
 
-# The fields of the last base class come first.
 @dataclass(frozen=True)
-class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, SampleOptions):
-    """All settings of a ranking: the sum of its parts. The arguments of `hf_emms.rank` explain them.
+class Options:
+    """All settings of a ranking, by part. The arguments of `hf_emms.rank` explain them.
 
-    Pass each function the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
-
-    Raises:
-        EmmsError: A value is invalid.
+    Pass each function the part that it needs.
     """
+
+    sample: SampleOptions
+    features: FeatureOptions
+    scoring: ScoringOptions
+    training: TrainingOptions
+    running: RunOptions
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
@@ -480,44 +479,42 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
                 arguments[name] = str(value)
             elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
                 arguments[name] = operator.index(value) or (None if setting.zero_is_none else 0)
-        return cls(_as_text(dataset), **arguments)
+        return cls._of_values({**arguments, "dataset": _as_text(dataset)})
+
+    @classmethod
+    def _of_values(cls, values: Mapping[str, Any]) -> Self:
+        fields = [(part, [item.name for item in dataclasses.fields(part)]) for part in _PARTS]
+        return cls(*(part(**{name: values[name] for name in names if name in values}) for part, names in fields))
+
+    def replaced(self, **values: Any) -> Self:
+        """Return the options with other values of some settings."""
+        return self._of_values({**self.values, **values})
 
     @property
-    def sample(self) -> SampleOptions:
-        return self._part(SampleOptions)
-
-    @property
-    def features(self) -> FeatureOptions:
-        return self._part(FeatureOptions)
-
-    @property
-    def scoring(self) -> ScoringOptions:
-        return self._part(ScoringOptions)
-
-    @property
-    def training(self) -> TrainingOptions:
-        return self._part(TrainingOptions)
-
-    @property
-    def running(self) -> RunOptions:
-        return self._part(RunOptions)
-
-    def _part(self, part: type[P]) -> P:
-        return part(**{item.name: getattr(self, item.name) for item in dataclasses.fields(part)})  # type: ignore[arg-type]
+    def values(self) -> dict[str, Any]:
+        """Name → value of all settings."""
+        parts = (self.sample, self.features, self.scoring, self.training, self.running)
+        return {name: value for part in parts for name, value in vars(part).items()}
 
     def recorded(self) -> dict[str, Any]:
         """Return name → value, as JSON stores it, of the settings that a ranking records."""
-        return {name: _as_json(getattr(self, name)) for name, setting in SETTINGS.items() if setting.recorded}
+        return {name: _as_json(value) for name, value in self.values.items() if SETTINGS[name].recorded}
 
     def changed(self) -> dict[str, Any]:
         """Return name → value of the settings that differ from their defaults."""
-        values = {name: (getattr(self, name), setting.default) for name, setting in SETTINGS.items()}
         # Comparing an array as the dataset would not return a bool.
-        return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
+        return {
+            name: value
+            for name, value in self.values.items()
+            if SETTINGS[name].default is MISSING or value != SETTINGS[name].default
+        }
 
     def to_argv(self) -> list[str]:
         """Return the words after ``hf-emms rank`` that make the same ranking on another machine."""
         return [word for flag in to_flags(self.changed()) for word in flag if word is not None]
+
+
+_PARTS: tuple[type[Any], ...] = (SampleOptions, FeatureOptions, ScoringOptions, TrainingOptions, RunOptions)
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -525,9 +522,10 @@ SETTINGS: Mapping[str, Setting] = {
         item.metadata["setting"],
         flag_name=item.metadata["setting"].flag_name or f"--{item.name.replace('_', '-')}",
     )
-    for item in dataclasses.fields(Options)
+    for part in _PARTS
+    for item in dataclasses.fields(part)
 }
-"""Name → setting, in the order of the fields of `Options`."""
+"""Name → setting, in the order of the fields of the parts of `Options`."""
 
 
 def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

@@ -158,7 +158,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 def fine_tuning_of(ranking: Ranking, session: Session) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
-    seconds = rate(options.device, get_task(ranking.task).input).seconds_per_parameter
+    seconds = rate(options.running.device, get_task(ranking.task).input).seconds_per_parameter
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
         return start_fine_tuning(
@@ -207,7 +207,7 @@ def _train_once(splits: Path, work: FineTuning, job: TrainingJob, folder: Path) 
 
     arguments = (job, splits, work.options.running, folder, work.runs.models_of(job), work.deadline)
     try:
-        (run,) = run_in_worker(work.options.stall_limit, train_job, *arguments, on_event=receive)
+        (run,) = run_in_worker(work.options.running.stall_limit, train_job, *arguments, on_event=receive)
     except WorkerError as error:
         return TrainingRun(job.learning_rate, job.seed, error=error.message)
     return run

@@ -66,22 +66,22 @@ class Session:
         Raises:
             EmmsError: The estimators need more folds, this machine lacks the device, or fine-tuning cannot start.
         """
-        for estimator in get_estimators(options.estimators):
-            if "folds" in estimator.needs and options.folds < 2:
-                problem = f"{estimator.name} needs at least two folds, not {options.folds}"
+        for estimator in get_estimators(options.scoring.estimators):
+            if "folds" in estimator.needs and options.scoring.folds < 2:
+                problem = f"{estimator.name} needs at least two folds, not {options.scoring.folds}"
                 raise EmmsError("few-folds", problem, setting_ref("folds", 5))
-        if options.device not in ("auto", "cpu"):  # import torch only if the user named a device
+        if options.running.device not in ("auto", "cpu"):  # import torch only if the user named a device
             from hf_emms.features.device import choose_device
 
-            choose_device(options.device)
-        if options.confirm is not None:
+            choose_device(options.running.device)
+        if options.training.confirm is not None:
             check_settings(options)
-        return cls(options, progress, Cache(default_root() if options.cache else None, progress.noted))
+        return cls(options, progress, Cache(default_root() if options.running.cache else None, progress.noted))
 
     @property
     def preset(self) -> DatasetPreset | None:
         """The preset of the dataset; None if the user named another dataset."""
-        name = self.options.dataset
+        name = self.options.sample.dataset
         return dataset_preset(name) if isinstance(name, str) else None
 
     @cached_property
@@ -115,7 +115,7 @@ class Session:
             self.progress.noted(str(sample.reading))
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
-        if self.options.confirm is not None:
+        if self.options.training.confirm is not None:
             check_head(sample.task)
         return sample, seconds
 
@@ -159,7 +159,7 @@ class RankingPlan:
 
     @cached_property
     def estimators(self) -> EstimatorList:
-        return get_estimators(self.options.estimators)
+        return get_estimators(self.options.scoring.estimators)
 
     @cached_property
     def baselines(self) -> tuple[Row, ...]:
@@ -190,7 +190,7 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
     encoders = resolve_encoders(encoder_names(options.features, preset)) if at_once else ()
     sample = session.sample
     estimators = _estimators_for(sample.task, options.scoring)
-    options = replace(options, estimators=estimators.names)
+    options = options.replaced(estimators=estimators.names)
     embeds = estimators.need_label_embeddings
     if sample.form == "numbers":
         encoders = ()
@@ -198,10 +198,10 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
         encoders = resolve_encoders(encoder_names(options.features, preset))
     ids = checkpoint_names(options.features, preset, sample.task.id)
     notes: list[Note] = [*sample.notes]
-    if options.encoders and not embeds:
-        unused = f"{setting_ref('encoders')} has no effect: {', '.join(options.estimators)} use no label embeddings"
+    if options.features.encoders and not embeds:
+        unused = f"{setting_ref('encoders')} has no effect: {', '.join(estimators.names)} use no label embeddings"
         notes.append(Note("encoders-unused", unused))
-    elif options.encoders and not encoders:
+    elif options.features.encoders and not encoders:
         unused = (
             f"{setting_ref('encoders')} has no effect: labels are numbers; {setting_ref('label_form', 'both')} adds "
         )
@@ -216,13 +216,13 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
 def _check_groups(sample: Sample, options: Options) -> None:
     """Raise an `EmmsError` if a sample has fewer groups than folds."""
     n_groups = len(np.unique(sample.groups))
-    if n_groups < options.folds:
-        groups = f"values in {options.group_column!r}" if options.group_column else "different inputs"
+    if n_groups < options.scoring.folds:
+        groups = f"values in {options.sample.group_column!r}" if options.sample.group_column else "different inputs"
         rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
         fewer = ", or " + setting_ref("folds", n_groups) if n_groups > 1 else ""
         raise EmmsError(
             "few-rows",
-            f"{rows} are too few for {options.folds} folds",
+            f"{rows} are too few for {options.scoring.folds} folds",
             "use a dataset or split with more rows" + fewer,
         )
 
@@ -281,7 +281,7 @@ def _named_or_default(task: Task, options: ScoringOptions) -> EstimatorList:
 
 def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
-    packages = ("accelerate", "peft") if "training" in get_estimators(options.estimators).needs else ()
+    packages = ("accelerate", "peft") if "training" in get_estimators(options.scoring.estimators).needs else ()
     return cache_key(
         "rows",
         spec.repo.id,
@@ -301,14 +301,14 @@ def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple
 
 def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool:
     """Return whether it is certain before reading the dataset that label texts will be embedded."""
-    name = options.task or (preset.task if preset else None)
+    name = options.sample.task or (preset.task if preset else None)
     if name is None:
         return False
     task = get_task(name)
     return (
         task.corpus is None
         and _named_or_default(task, options.scoring).need_label_embeddings
-        and (options.label_form or task.label_form) != "numbers"
+        and (options.sample.label_form or task.label_form) != "numbers"
     )
 
 
@@ -360,9 +360,9 @@ def _checkpoints(
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
     checkpoints: dict[Repo | str, PlannedCheckpoint] = {}
     for checkpoint in resolved:
-        if checkpoint.spec is not None and options.resume:
+        if checkpoint.spec is not None and options.running.resume:
             key = row_key(checkpoint.spec, options, sample, encoders)
-            made_of = partial(_finished_row, checkpoint.id, options.estimators, n_embeddings)
+            made_of = partial(_finished_row, checkpoint.id, options.scoring.estimators, n_embeddings)
             checkpoint = replace(checkpoint, row=session.cache.get_json(key, made_of))
         checkpoints.setdefault(checkpoint.repo or checkpoint.id, checkpoint)
     return tuple(checkpoints.values())
@@ -398,9 +398,9 @@ def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
         repo,
         task.input,
         task.id,
-        dtype=options.dtype,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
+        dtype=options.running.dtype,
+        allow_pickle=options.running.allow_pickle,
+        trust_remote_code=options.running.trust_remote_code,
         prompts=options.features,
     )
 

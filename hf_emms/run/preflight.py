@@ -148,7 +148,7 @@ def cost_of(
 
 def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate of its seconds."""
-    speed = rate(plan.options.device, plan.sample.task.input, text_bytes(plan.sample))
+    speed = rate(plan.options.running.device, plan.sample.task.input, text_bytes(plan.sample))
     costs = {encoder: _cost_of_encoder(encoder, plan) for encoder in plan.encoders}
     estimators = plan.estimators
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
@@ -232,7 +232,7 @@ class Preflight:
     def lines(self) -> list[str]:
         """Return the size of the sample, label encoders, notes, downloads, time and problems as lines of text."""
         plan, sample = self.plan, self.plan.sample
-        default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
+        default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.features.encoders else set()
         encoders = (
             f"label encoder {encoder.id} at {encoder.revision}"
             + f", of the default set {DEFAULT_ENCODERS!r}" * (encoder.id in default)
@@ -322,7 +322,7 @@ def preflight(options: Options, progress: Progress) -> Preflight:
         problem = f"no checkpoint can be ranked: {'; '.join(problems)}"
         raise EmmsError("no-usable-checkpoint", problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
-    if options.confirm is not None:
+    if options.training.confirm is not None:
         fine_tuning = _fine_tuning_at_most(plan, costs, speed)
     return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
 
@@ -359,8 +359,8 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
             weights = costs[spec.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
             sized.append((weights or 0, spec))
     recipes, seconds = list[Recipe](), 0.0
-    for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
-        method, _ = choose_method(options.training, parameters, choose_device(options.device))
-        recipes.append(recipe_for(options.training, head_of(task), parameters, method, options.batch_size))
+    for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.training.confirm]:
+        method, _ = choose_method(options.training, parameters, choose_device(options.running.device))
+        recipes.append(recipe_for(options.training, head_of(task), parameters, method, options.running.batch_size))
         seconds += seconds_of_runs(recipes[-1], splits, rate.seconds(parameters, embedding_parameters(spec.config)))
     return f"fine-tuning, at most: {forecast_text(recipes, seconds, splits)}"

@@ -174,7 +174,7 @@ def rank(
         if engine != "local":
             return ranking_job.run(options, engine, receiver)
         ranking, session = rank_with(options, receiver)
-        if options.confirm is None or ranking.best is None:
+        if options.training.confirm is None or ranking.best is None:
             return ranking
         try:
             result = confirmed(ranking, session)
@@ -221,7 +221,7 @@ def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
     of_task = {
         "label_form": sample.form if task.numbers or task.items else None,
         "sampled": "words" if task.counts_items else None,
-        "corpus_size": (plan.options.corpus_size or 0) if task.input.is_collection else None,
+        "corpus_size": (plan.options.sample.corpus_size or 0) if task.input.is_collection else None,
     }
     return plan.options.recorded() | of_task
 
@@ -231,7 +231,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
     options, sample = plan.options, plan.sample
     facts = {checkpoint.id: checkpoint.repo.facts for checkpoint in plan.checkpoints if checkpoint.repo is not None}
     described = [_described(row, facts.get(row.checkpoint)) for row in finished]
-    rows = ranked(described, options.estimators[0])
+    rows = ranked(described, options.scoring.estimators[0])
     ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -250,7 +250,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         available=sample.available,
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
-        estimators=options.estimators,
+        estimators=options.scoring.estimators,
         reason=_reason(plan.estimators[0], rows),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

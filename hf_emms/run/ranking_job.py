@@ -61,14 +61,14 @@ class JobSettings:
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """Return the job for the ranking of these options, which publishes the ranking."""
-    if options.save_model is not None:
+    if options.training.save_model is not None:
         raise EmmsError(
             "settings-exclude-each-other",
             "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     package = wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
-    packages = (package, *(_FINE_TUNING if options.confirm is not None else ()))
+    packages = (package, *(_FINE_TUNING if options.training.confirm is not None else ()))
     requirements = [word for requirement in packages for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", "rank", *rank_argv(options))
     environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
@@ -105,7 +105,7 @@ def run(options: Options, settings: JobSettings, progress: Progress) -> Ranking:
     """
     check_type("engine", settings, JobSettings)
     spec = job_spec(options, settings)
-    account, repo, model = hub.who_am_i(), settings.results_repo, options.push_model_to
+    account, repo, model = hub.who_am_i(), settings.results_repo, options.training.push_model_to
     hub.require_write_token(account, "start jobs")
     hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
     if model is not None:
@@ -176,7 +176,7 @@ def rank_argv(options: Options) -> list[str]:
 
 
 def _names(options: Options) -> Iterator[tuple[str, Any]]:
-    if not (isinstance(options.dataset, str) and dataset_preset(options.dataset)):
-        yield "dataset", options.dataset
-    yield from (("checkpoint", id) for id in options.checkpoints)
-    yield from (("label encoder", id) for id in options.encoders if id not in encoder_presets())
+    if not (isinstance(options.sample.dataset, str) and dataset_preset(options.sample.dataset)):
+        yield "dataset", options.sample.dataset
+    yield from (("checkpoint", id) for id in options.features.checkpoints)
+    yield from (("label encoder", id) for id in options.features.encoders if id not in encoder_presets())

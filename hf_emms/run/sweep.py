@@ -97,7 +97,8 @@ def sweep_options(datasets: Any, settings: Mapping[str, Any]) -> dict[str, Optio
                 "malformed-sweep", f"a dataset of the sweep has no name: {of_dataset!r:.200}", "- dataset: NAME"
             )
         options = _options({**settings, **of_dataset})
-        options_of[" ".join(filter(None, (str(options.dataset), options.config, options.split)))] = options
+        sample = options.sample
+        options_of[" ".join(filter(None, (str(sample.dataset), sample.config, sample.split)))] = options
     return options_of
 
 

@@ -182,7 +182,7 @@ def _more_scores(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str
     is_search = target.task == "text-retrieval"
     if not is_search and pool.page is not None:
         return {}
-    options = Options(
+    options = Options.of(
         str(folder_of(target)),
         task=target.task,
         split="train",

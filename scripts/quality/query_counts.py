@@ -35,7 +35,7 @@ def measure() -> None:
 
 def _measured(dataset: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"max_samples": None, "corpus_size": None, "estimators": ("zero_shot_ndcg",)}
-    options = Options(dataset, task="text-retrieval", device="cpu", **settings)
+    options = Options.of(dataset, task="text-retrieval", device="cpu", **settings)
     texts = load_sample(options.sample).inputs
     first, second = experiment.searches(options, [f"emms-demo/{name}" for name in CHECKPOINTS])
     by_words = word_search(texts.queries, texts.documents, texts.judgments, first.groups)

@@ -57,13 +57,13 @@ def measure(folders: Sequence[Path]) -> None:
 def _measured(dataset: str, checkpoints: dict[str, str]) -> dict[str, Any]:
     """Return nDCG@10 of each checkpoint and of BM25 in points: with real queries, and with sentences."""
     settings: dict[str, Any] = {"task": "text-retrieval", "corpus_size": DOCUMENTS, "device": "cpu"}
-    options = Options(dataset, max_samples=QUERIES, estimators=("zero_shot_ndcg",), **settings)
+    options = Options.of(dataset, max_samples=QUERIES, estimators=("zero_shot_ndcg",), **settings)
     texts = load_sample(options.sample).inputs
     record: dict[str, Any] = {"queries": len(texts.queries), "documents": len(texts.documents), "sentences": {}}
     documents = [{"text": text} for text in texts.documents]
     try:
         for count in COUNTS:
-            alone = Options(documents, max_samples=count, **settings)
+            alone = Options.of(documents, max_samples=count, **settings)
             record["sentences"][str(count)] = _scores(alone, checkpoints)
     except EmmsError as error:
         return record | {"refused": error.message}

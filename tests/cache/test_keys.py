@@ -41,21 +41,25 @@ def as_it_is(extraction: FeatureSpec) -> FeatureSpec:
 
 def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]]:
     """Kind → the digests of the keys that the results of a ranking and of its confirmation are cached under."""
-    encoder = resolve(options.encoders[0], "model")
+    encoder = resolve(options.features.encoders[0], "model")
     sample, rows = (
         load_sample(options.sample),
         splits.load_splits(options.sample, max_rows=max_rows(options.training)),
     )
-    repo = resolve(options.checkpoints[0], "model")
+    repo = resolve(options.features.checkpoints[0], "model")
     extraction = change(plan.spec_for(repo, options, sample.task))
     task = sample.task
-    settings = {"trust_remote_code": options.trust_remote_code, "prompts": options.features}
+    settings = {"trust_remote_code": options.running.trust_remote_code, "prompts": options.features}
     trained = change(make_feature_spec(repo, task.input, task.id, **settings))
-    recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
+    recipe = recipe_for(
+        options.training, head_of(sample.task), 1000, options.training.method or "full", options.running.batch_size
+    )
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]
     made = {
-        "features": [features_key(extraction, sample, layer, options.running) for layer in options.read_layers],
+        "features": [
+            features_key(extraction, sample, layer, options.running) for layer in options.features.read_layers
+        ],
         "labels": [label_embeddings.labels_key(encoder, sample.label_texts, options.running)],
         "rows": [plan.row_key(extraction, options, sample, (encoder,))],
         "finetunings": [finetune_jobs.run_key(job, rows, options.running) for job in jobs],
@@ -74,7 +78,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Options]:
     for split, count in (("train", 80), ("test", 40)):
         lines = [f"the {split} text {number},{('calm', 'glad')[number % 2]},{number % 30}" for number in range(count)]
         (folder / f"{split}.csv").write_text("\n".join(("text,label,speaker", *lines)))
-    return lambda **changes: Options(
+    return lambda **changes: Options.of(
         **{
             "dataset": str(folder),
             "config": "one",

@@ -49,7 +49,7 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
 
 
 def test_fewer_rows_than_folds_are_refused() -> None:
-    few = error_of(lambda: make_plan(Options(texts(4, ["a", "b"]), cache=False), Progress()))
+    few = error_of(lambda: make_plan(Options.of(texts(4, ["a", "b"]), cache=False), Progress()))
     assert "5 folds" in few.message
     assert "folds=4" in str(few.hint)
 

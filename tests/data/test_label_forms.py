@@ -43,7 +43,9 @@ def test_labels_that_are_numbers_need_no_encoder() -> None:
 
 def test_encoders_that_are_not_used_are_told() -> None:
     for encoders in ((ENCODER,), ()):
-        notes = make_plan(Options(rated(), (CHECKPOINT,), encoders=encoders, cache=False), Progress()).notes
+        notes = make_plan(
+            Options.of(rated(), checkpoints=(CHECKPOINT,), encoders=encoders, cache=False), Progress()
+        ).notes
         assert ("encoders-unused" in [note.code for note in notes if isinstance(note, Note)]) == bool(encoders)
 
 
@@ -57,7 +59,7 @@ def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
 def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
-    request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
+    request = Options.of(rows, checkpoints=(CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
     labels = label_table(make_plan(request, Progress()))
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")

@@ -274,7 +274,7 @@ def test_several_texts_are_joined_for_classes_and_values(label: list[Any], task:
 
 def test_fine_tuning_trains_on_the_classes_that_are_ranked() -> None:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "labels": FLAGS})
-    splits = load_splits(Options(rows))
+    splits = load_splits(Options.of(rows).sample)
     references = {
         splits.train.inputs[int(row)]: reference
         for part in splits.parts.values()
@@ -284,7 +284,7 @@ def test_fine_tuning_trains_on_the_classes_that_are_ranked() -> None:
     assert references["text number 3"] == ("0", "1")
     # A test split is still read as multi-hot if each of its rows has a single class.
     single = datasets.DatasetDict(train=rows, test=texts(N, ["0", "1"]).rename_column("label", "labels").map(flags_of))
-    assert set(load_splits(Options(single)).test.references) == {("0",), ("1",)}
+    assert set(load_splits(Options.of(single).sample).test.references) == {("0",), ("1",)}
 
 
 def flags_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -49,12 +49,12 @@ def kept(
     assert result is not None
     assert result.error is None
     assert (result.metric, (*result.scores,)) == (kind.metrics[0], kind.metrics)
-    return folder, result, load_splits(Options.of(made.dataset, task=kind.task, columns=kind.columns)).test
+    return folder, result, load_splits(Options.of(made.dataset, task=kind.task, columns=kind.columns).sample).test
 
 
 def loaded(checkpoint: Path, data: Any, task: str, **settings: Any) -> tuple[Any, Splits]:
     """A checkpoint with a head for the splits of rows, before training."""
-    splits = load_splits(Options.of(data, task=task, **settings))
+    splits = load_splits(Options.of(data, task=task, **settings).sample)
     return load_network(make_feature_spec(repo_of(checkpoint), splits.task.input, task), splits), splits
 
 

@@ -66,7 +66,7 @@ def test_saved_models_reproduce_scores_in_sentence_transformers(
         (run,) = result.runs
         assert run.validation == max(run.curve) > run.curve[0]
         assert "training-helped" in [getattr(note, "code", "") for note in run.notes]
-    test = load_splits(Options.of(data, task="sentence-similarity", columns=PAIR_COLUMNS)).test
+    test = load_splits(Options.of(data, task="sentence-similarity", columns=PAIR_COLUMNS).sample).test
     texts = [test.inputs[row] for row in test.input_of_row.tolist()]
     model = st.SentenceTransformer(str(kept), device="cpu")
     vectors = [model.encode([pair[place] for pair in texts]) for place in (0, 1)]

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def splits(folder: str) -> Splits:
-    return load_splits(Options.of(folder))
+    return load_splits(Options.of(folder).sample)
 
 
 def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
@@ -63,7 +63,7 @@ def test_an_adapter_trains_in_every_family_of_images(zoo: Path, splits: Splits, 
 
 
 def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: Path) -> None:
-    splits = load_splits(Options.of(KINDS["classes"].rows(60)))
+    splits = load_splits(Options.of(KINDS["classes"].rows(60)).sample)
     torch.manual_seed(0)  # for dropout
     network = loaded(build(zoo, "bert"), splits)
     assert isinstance(network.model, transformers.BertForSequenceClassification)
@@ -78,15 +78,18 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
 
 def test_checkpoints_that_exceed_memory_get_an_adapter_and_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    assert choose_method(Options("d"), 1000, cpu) == ("full", None)
-    assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
+    assert choose_method(Options.of("d").training, 1000, cpu) == ("full", None)
+    assert choose_method(Options.of("d", confirm=1, method="head").training, 10**15, cpu) == ("head", None)
     monkeypatch.setattr("hf_emms.finetune.recipe.free_main_memory", lambda: 16_000)
-    assert choose_method(Options("d"), 700, cpu) == ("full", None)  # 16 bytes per parameter in 70 % of the memory
-    method, why = choose_method(Options("d"), 701, cpu)
+    assert choose_method(Options.of("d").training, 700, cpu) == (
+        "full",
+        None,
+    )  # 16 bytes per parameter in 70 % of the memory
+    method, why = choose_method(Options.of("d").training, 701, cpu)
     assert method == "lora"
     assert "full fine-tuning needs 11.2 kB of memory and activations, but 16.0 kB are free" in why
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert choose_method(Options("d"), 701, cpu)[0] == "head"
+    assert choose_method(Options.of("d").training, 701, cpu)[0] == "head"
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ def test_the_best_model_is_trained_again_to_be_kept_and_opens_with_pipeline(rank
     files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
     assert {path.name for path in folder.iterdir()} == files | {".hf-emms.json", "test_rows.json"}
     classify = transformers.pipeline("image-classification", model=str(folder))
-    test = load_splits(Options.of(ranked.dataset)).test
+    test = load_splits(Options.of(ranked.dataset).sample).test
     answers = [classify(test.inputs[i])[0]["label"] for i in test.input_of_row]
     assert scores(KINDS["colours"], answers, test) == pytest.approx(best.fine_tuned.scores)
     card = (folder / "README.md").read_text()

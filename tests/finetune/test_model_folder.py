@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -126,9 +125,9 @@ def test_a_call_that_was_stopped_while_moving_files_can_be_repeated(
 def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
     """It uses earlier results, and does not upload."""
     ranking, row = example(dataset="org/data"), example().rows[0]
-    options = Options(
+    options = Options.of(
         "org/data",
-        (row.checkpoint, "org/other"),
+        checkpoints=(row.checkpoint, "org/other"),
         confirm=3,
         resume=False,
         cache=False,
@@ -144,5 +143,5 @@ def test_the_command_of_a_card_repeats_the_best_run_on_any_machine() -> None:
     expected = "--confirm 1 --method lora --epochs 4 --learning-rate 0.001"
     assert words == f"hf-emms rank --dataset org/data --checkpoint {revision} {expected}".split()
     unfinished: Any = SimpleNamespace(learning_rate=1e-3, unfinished=True)
-    words = shlex.split(_command(replace(options, save_model=None), ranking, row, result, unfinished))
+    words = shlex.split(_command(options.replaced(save_model=None), ranking, row, result, unfinished))
     assert words[-2:] == ["--time-limit", "1m"]

@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -237,6 +236,6 @@ def test_checkpoints_are_ranked_by_their_short_runs(zoo: Path) -> None:
 
 
 def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path) -> None:
-    options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
-    assert make_plan(options, Progress()).options.estimators[:2] == ("short_run", "zero_shot")
-    assert make_plan(replace(options, estimators=("emms",)), Progress()).options.estimators == ("emms",)
+    options = Options.of(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
+    assert make_plan(options, Progress()).options.scoring.estimators[:2] == ("short_run", "zero_shot")
+    assert make_plan(options.replaced(estimators=("emms",)), Progress()).options.scoring.estimators == ("emms",)

@@ -34,7 +34,7 @@ from tests.helpers.tiny_writers import DECODERS, writer
 
 def bits_per_byte(folder: Path, data: datasets.Dataset) -> float:
     """The loss of a checkpoint on the test rows before fine-tuning."""
-    test = load_splits(Options(data)).test
+    test = load_splits(Options.of(data).sample).test
     prompts = {test.inputs[int(row)][0].text for row in test.input_of_row}
     scorer = response_scorer(folder, data.filter(lambda row: row["question"] in prompts))
     bits, n_bytes = scorer.bits(np.arange(len(test))).sum(0)

@@ -75,7 +75,7 @@ def test_saved_search_models_reproduce_their_scores(similarity: str, data: str, 
     settings = FAST | {"save_model": str(kept), "learning_rates": ("3e-3",)}
     (row,) = hf_emms.confirm(made, top=1, **settings)
     assert row.fine_tuned.error is None
-    test = load_splits(Options.of(data, task="text-retrieval", columns=COLUMNS)).test
+    test = load_splits(Options.of(data, task="text-retrieval", columns=COLUMNS).sample).test
     queries = {str(number): test.inputs.queries[number] for number in test.input_of_row.tolist()}
     corpus = {str(number): text for number, text in enumerate(test.inputs.documents)}
     relevant = {
@@ -146,13 +146,13 @@ def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) ->
 
 def test_epochs_search_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options.of(searches(100, negatives=True), task="text-retrieval")
-    whole = load_splits(options)
+    whole = load_splits(options.sample)
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 50)
-    splits = load_splits(options)
+    splits = load_splits(options.sample)
     assert splits.test.inputs.documents == whole.test.inputs.documents
     assert len({*splits.validation.inputs.documents}) == 50 < len(whole.validation.inputs.documents)
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 5)
-    judged_alone = load_splits(options).validation
+    judged_alone = load_splits(options.sample).validation
     assert len(judged_alone.inputs.documents) == 2 * len(judged_alone)
     for part in (splits.validation, whole.validation, judged_alone):
         judged = [[(part.inputs.documents[place], grade) for place, grade in places] for places in part.references]
@@ -202,8 +202,8 @@ def test_a_reranker_does_not_rank_the_query_itself(zoo: Path) -> None:
 
 @pytest.mark.parametrize("family", ["mpnet", "bert", "llama"])  # without token types, with hidden ones, no separators
 def test_saved_rerankers_reproduce_their_scores(family: str, zoo: Path, tmp_path: Path) -> None:
-    reranked = load_splits(Options.of(searches(60), task="text-ranking"))
-    options = Options("data")
+    reranked = load_splits(Options.of(searches(60), task="text-ranking").sample)
+    options = Options.of("data")
     folder = shutil.copytree(build(zoo, family), tmp_path / family)
     (folder / "chat_template.jinja").write_text("{{ messages }}")  # it is not used in training
     spec = make_feature_spec(resolve(str(folder), "model"), reranked.task.input, "text-ranking")
@@ -245,7 +245,7 @@ def test_rerankers_are_confirmed_in_the_order_of_the_chosen_estimator(data: str,
     assert row.fine_tuned.error is None
     assert row.fine_tuned.metric == "nDCG@10"
     assert row.fine_tuned.baseline.name == "the order of BM25"
-    test = load_splits(Options.of(data, task="text-ranking")).test
+    test = load_splits(Options.of(data, task="text-ranking").sample).test
     queries = [test.inputs.queries[query] for query in test.input_of_row]
     search = word_search(queries, test.inputs.documents, judgments_of(test), test.groups)
     assert row.fine_tuned.baseline.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)

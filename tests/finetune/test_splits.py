@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
 
 
 def parts(data: object, **settings: object) -> dict:
-    return load_splits(Options.of(data, **settings)).parts
+    return load_splits(Options.of(data, **settings).sample).parts
 
 
 def test_rows_that_share_an_input_are_in_one_split() -> None:
@@ -39,9 +38,9 @@ def test_rows_that_share_an_input_are_in_one_split() -> None:
 
 def test_splits_do_not_depend_on_row_order_and_contain_every_class() -> None:
     data = colours(60)
-    first, second = load_splits(Options.of(data)), load_splits(Options.of(data.shuffle(seed=5)))
+    first, second = load_splits(Options.of(data).sample), load_splits(Options.of(data.shuffle(seed=5)).sample)
     assert first.fingerprint == second.fingerprint
-    assert first.fingerprint != load_splits(Options.of(data, seed=3)).fingerprint
+    assert first.fingerprint != load_splits(Options.of(data, seed=3).sample).fingerprint
     for part in first.parts.values():
         assert abs(Counter(part.references)["red"] - len(part) / 2) <= 1
 
@@ -58,7 +57,7 @@ def test_test_rows_change_only_with_the_version_of_splits(
 ) -> None:
     labels = [label_of(row) for row in range(40)]
     data = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(40)], "label": labels})
-    splits = load_splits(Options.of(data, task=task))
+    splits = load_splits(Options.of(data, task=task).sample)
     assert SPLITS_VERSION == 1, "raised: write the new rows and fingerprints down here"
     assert {int(splits.test.inputs[input].split()[1]) for input in splits.test.input_of_row} == test_rows
     assert splits.fingerprint == fingerprint
@@ -86,7 +85,7 @@ def test_splits_of_the_dataset_are_used_without_shared_rows(
 ) -> None:
     places = {"train": (0, train), "validation": validation, "test": test}
     data = {name: colours(place[1] - place[0], place[0]) for name, place in places.items() if place}
-    splits = load_splits(Options.of(datasets.DatasetDict(data), split=ranked))
+    splits = load_splits(Options.of(datasets.DatasetDict(data), split=ranked).sample)
     assert "; ".join(splits.sizes.values()) == words
     assert [note.code for note in splits.notes] == ["split-not-used"] * (validation == test)
 
@@ -94,7 +93,7 @@ def test_splits_of_the_dataset_are_used_without_shared_rows(
 def test_a_test_split_without_labels_is_not_used() -> None:
     train = datasets.Dataset.from_dict({"text": texts(30), "label": ["a", "b"] * 15})
     test = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(10)], "label": [None] * 10})
-    splits = load_splits(Options.of(datasets.DatasetDict(train=train, test=test)))
+    splits = load_splits(Options.of(datasets.DatasetDict(train=train, test=test)).sample)
     assert (splits.test.split, splits.test.held_out) == ("train", True)
     assert [note.code for note in splits.notes] == ["split-not-used"]
 
@@ -105,7 +104,7 @@ def test_an_unreadable_test_split_is_an_error(tmp_path: Path) -> None:
     folder = save(splits, tmp_path / "data")
     Path(folder, "test-00000-of-00001.parquet").write_bytes(b"PAR1 half a file")
     with raises_code("cannot-read-dataset", "split test"):
-        load_splits(Options.of(folder, streaming=True, max_samples=30))
+        load_splits(Options.of(folder, streaming=True, max_samples=30).sample)
 
 
 def test_evaluations_have_at_most_ten_thousand_rows_of_complete_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,16 +123,16 @@ def test_splits_of_fewer_than_two_rows_are_refused() -> None:
     options = {"task": "text-regression"}
     assert [len(part) for part in parts(data, **options).values()] == [7, 2, 2]
     with raises_code("few-rows", "10 rows"):
-        load_splits(Options.of(data.select(range(10)), **options))
+        load_splits(Options.of(data.select(range(10)), **options).sample)
 
 
 def test_the_splits_of_a_stream_are_its_first_rows(tmp_path: Path) -> None:
     data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
     options = Options.of(save(data, tmp_path / "data"), max_samples=30, streaming=True)
-    first = load_splits(options)
+    first = load_splits(options.sample)
     assert len(first.train) + len(first.validation) == 30
-    assert len(load_splits(replace(options, streaming=False)).train) == 34
-    assert load_splits(options).fingerprint == first.fingerprint
+    assert len(load_splits(options.replaced(streaming=False).sample).train) == 34
+    assert load_splits(options.sample).fingerprint == first.fingerprint
 
 
 def test_a_test_split_with_the_training_groups_is_not_used() -> None:
@@ -143,7 +142,7 @@ def test_a_test_split_with_the_training_groups_is_not_used() -> None:
 
     def splits(test: str) -> Splits:
         data = datasets.DatasetDict(train=spoken("train", "abcdefghij" * 4), test=spoken("test", test))
-        return load_splits(Options.of(data, task="text-classification", group_column="speaker"))
+        return load_splits(Options.of(data, task="text-classification", group_column="speaker").sample)
 
     same = splits("abcdefghij")
     assert [note.code for note in same.notes] == ["split-not-used"]
@@ -159,7 +158,7 @@ def relevant_texts(part: Any) -> set[str]:
 
 @pytest.mark.parametrize("task", ["text-retrieval", "text-ranking"])
 def test_training_leaves_out_documents_that_answer_held_out_queries(task: str) -> None:
-    splits = load_splits(Options.of(dense_search(**CISI), task=task))
+    splits = load_splits(Options.of(dense_search(**CISI), task=task).sample)
     assert sum(map(len, splits.parts.values())) <= 76
     assert len(splits.validation) + len(splits.test) == 26
     assert len(splits.train) > 25
@@ -179,7 +178,7 @@ def test_training_leaves_out_documents_of_the_dataset_s_own_test_queries(tmp_pat
     for split in ("train", "test"):
         rows = [row for row, query in enumerate(queries) if (query in of_test) == (split == "test")]
         tables["qrels"].select(rows).to_csv(tmp_path / "qrels" / f"{split}.tsv", sep="\t")
-    splits = load_splits(Options.of(str(tmp_path), task="text-retrieval"))
+    splits = load_splits(Options.of(str(tmp_path), task="text-retrieval").sample)
     assert (len(splits.test), splits.test.split) == (40, "test")
     assert not relevant_texts(splits.train) & (relevant_texts(splits.test) | relevant_texts(splits.validation))
 
@@ -187,4 +186,4 @@ def test_training_leaves_out_documents_of_the_dataset_s_own_test_queries(tmp_pat
 def test_queries_that_share_all_their_documents_cannot_be_trained_on() -> None:
     data = datasets.Dataset.from_dict({"query": [f"who is {row}" for row in range(40)], "document": [["a", "b"]] * 40})
     with raises_code("few-rows"):
-        load_splits(Options.of(data, task="text-retrieval"))
+        load_splits(Options.of(data, task="text-retrieval").sample)

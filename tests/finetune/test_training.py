@@ -308,7 +308,7 @@ def test_default_epochs_and_batch_sizes_depend_on_the_task() -> None:
     epochs[20] = ["referring-expression", "automatic-speech-recognition"]
     batches = {8: [*written, "automatic-speech-recognition"], 64: ["text-retrieval"]}
     for task in TASKS.built_in.values():
-        recipe = recipe_for(Options("d", confirm=1), head_of(task), None)
+        recipe = recipe_for(Options.of("d", confirm=1).training, head_of(task), None)
         assert recipe.epochs == next((count for count, tasks in epochs.items() if task.id in tasks), 5), task.id
         assert recipe.batch_size == next((rows for rows, tasks in batches.items() if task.id in tasks), 32), task.id
         assert head_of(task).inputs_per_row == 1 + (task.id == "text-retrieval"), task.id
@@ -328,18 +328,18 @@ def test_defaults_depend_on_task_size_and_budget() -> None:
     assert default_rates(None, "head") == default_rates(10**12, "head") == (1e-3, 1e-2)
     texts, images = (head_of(get_task(f"{inputs}-classification")) for inputs in ("text", "image"))
     # A run ends after half of its epochs without a better score.
-    usual = [recipe_for(Options("d", confirm=1), head, None) for head in (texts, images)]
+    usual = [recipe_for(Options.of("d", confirm=1).training, head, None) for head in (texts, images)]
     assert [(recipe.epochs, recipe.patience) for recipe in usual] == [(5, 3), (10, 5)]
-    quick = recipe_for(Options("d", confirm=1, budget="quick", seeds=2, seed=5), images, 10**8)
+    quick = recipe_for(Options.of("d", confirm=1, budget="quick", seeds=2, seed=5).training, images, 10**8)
     assert (quick.epochs, quick.seeds, quick.runs, quick.budget) == (3, (5, 6), 3, "quick")
     assert (quick.total_steps(64), quick.total_steps(65)) == (6, 9)
-    steps = recipe_for(Options("d", confirm=1, steps=7), texts, None)
+    steps = recipe_for(Options.of("d", confirm=1, steps=7).training, texts, None)
     assert (steps.epochs, steps.patience, steps.total_steps(1000)) == (None, 5, 7)
     assert [recipe.length for recipe in (quick, steps)] == ["up to 3 epochs", "7 steps of 32 rows"]
     names = [TrainingJob("line", None, None, recipe, 0.05, 5).name for recipe in (quick, steps)]
     assert names == ["line, learning rate 0.05, seed 5", "line, learning rate 0.05"]
     limits = ({}, {"budget": "quick"}, {"budget": "quick", "confirm_samples": 20})
-    assert [max_rows(Options("d", confirm=1, **limit)) for limit in limits] == [None, 1000, 20]
+    assert [max_rows(Options.of("d", confirm=1, **limit).training) for limit in limits] == [None, 1000, 20]
 
 
 def test_metrics_follow_their_definitions() -> None:

@@ -70,7 +70,7 @@ def example(**changes: Any) -> Ranking:
         "n_inputs": 1030,
         "n_labels": 3,
         "skipped": 1,
-        "settings": Options("beans", folds=3).recorded(),
+        "settings": Options.of("beans", folds=3).recorded(),
         "encoders": (Encoder("org/first", "1" * 40, 512, 0.5), Encoder("org/second", "2" * 40, 768, 0.5)),
         "estimators": ("emms", "logme", "knn"),
         "versions": {"hf_emms": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},

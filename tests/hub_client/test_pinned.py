@@ -37,10 +37,10 @@ def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
-        planned = make_plan(Options("org/moving-data", ("org/text",), **fixed), Progress())
-        pictures = make_plan(Options("demo_captions", ("org/moving",), **fixed), Progress())
-        still = execute_plan(make_plan(Options("demo_captions", ("{GOOD}",), **fixed), Progress()))
-        news = execute_plan(make_plan(Options("ag_news", ("emms-demo/bert-random",), **fixed), Progress()))
+        planned = make_plan(Options.of("org/moving-data", ("org/text",), **fixed), Progress())
+        pictures = make_plan(Options.of("demo_captions", ("org/moving",), **fixed), Progress())
+        still = execute_plan(make_plan(Options.of("demo_captions", ("{GOOD}",), **fixed), Progress()))
+        news = execute_plan(make_plan(Options.of("ag_news", ("emms-demo/bert-random",), **fixed), Progress()))
         api = HfApi(token="{token}")
         api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")

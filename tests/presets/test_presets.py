@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -80,7 +79,7 @@ FOLDER = 'then use dataset="./FOLDER", task="image-to-text": '
         (lambda: load_sample("flickrstyle10k_humor"), "_humor' is not on the Hub", [FOLDER, "metadata.jsonl"]),
         # Before anything is looked for.
         (
-            lambda: make_plan(Options("daquar", encoders=("org/not-there",)), Progress()),
+            lambda: make_plan(Options.of("daquar", encoders=("org/not-there",)), Progress()),
             "'daquar' is not on the Hub",
             [],
         ),
@@ -114,7 +113,7 @@ def test_names_of_sets_are_expanded() -> None:
     sizes = {name: len(ids) for name, ids in checkpoint_sets().items()}
     papers, language_models = {"paper-cnn": 10, "paper-vit": 12, "paper-captioning": 3}, {"llm-2b": 3, "llm-8b": 6}
     assert sizes == {**papers, "dinov3": 4, "llm-0.5b": 7, **language_models}
-    options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
+    options = Options.of("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
     planned = make_plan(options, Progress())
     ids = [checkpoint.id for checkpoint in planned.checkpoints]
     assert ids == [*checkpoint_sets()["paper-cnn"], "org/name"]
@@ -136,8 +135,9 @@ def test_the_demo_presets_refer_to_shipped_files() -> None:
 
 
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
-    request = Options("demo_vqa", task="image-classification", columns={"label": "answer"}, max_samples=60)
-    found = make_plan(dataclasses.replace(request, encoders=("demo",), cache=False), Progress())
+    columns = {"label": "answer"}
+    request = Options.of("demo_vqa", task="image-classification", columns=columns, max_samples=60, encoders="demo")
+    found = make_plan(request.replaced(cache=False), Progress())
     assert [one.id for one in found.checkpoints] == list(default_checkpoints("image-classification"))
 
 
@@ -152,4 +152,4 @@ def test_the_default_checkpoints_can_be_limited_in_size() -> None:
         Options.of("org/data", checkpoints=["org/a"], max_params="100M")
     with raises_code("invalid-value", "many"):
         Options.of("org/data", max_params="many")
-    assert Options.of("org/data", max_params=100).max_params == "100"
+    assert Options.of("org/data", max_params=100).features.max_params == "100"

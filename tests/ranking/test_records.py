@@ -36,7 +36,7 @@ def test_json_has_the_documented_shape() -> None:
     content = json.loads(example().to_json())
     assert example().to_json() == json.dumps(content, indent=2, ensure_ascii=False)
     assert content["schema_version"] == 1
-    assert content["settings"] == Options("x", folds=3).recorded()
+    assert content["settings"] == Options.of("x", folds=3).recorded()
     assert content["encoders"][0] == {"id": "org/first", "revision": "1" * 40, "width": 512, "weight": 0.5}
     empty = {"tied": False, "scores": {}, "cached": "none", "notes": [], "layers": {}, "dimensions": {}}
     empty["seconds"] = {"features": 0.0, "scoring": 0.0, "loading": 0.0}

@@ -65,12 +65,17 @@ def test_the_command_of_a_job_contains_all_settings() -> None:
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
     assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"max_params"}
-    assert rank_argv(Options("org/data", confirm=2, save_model="best")) == ["--dataset", "org/data", "--confirm", "2"]
+    assert rank_argv(Options.of("org/data", confirm=2, save_model="best")) == [
+        "--dataset",
+        "org/data",
+        "--confirm",
+        "2",
+    ]
     requests = [
-        Options("org/data", **{**({"confirm": 2} if SETTINGS[name].group == "Confirm" else {}), name: value})
+        Options.of("org/data", **{**({"confirm": 2} if SETTINGS[name].group == "Confirm" else {}), name: value})
         for name, value in changes
     ]
-    for request in (*requests, Options("org/data", max_params="100M")):
+    for request in (*requests, Options.of("org/data", max_params="100M")):
         context = rank.make_context("rank", rank_argv(request))
         assert options_from(dict(context.params)) == request
 
@@ -78,11 +83,11 @@ def test_the_command_of_a_job_contains_all_settings() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        Options("./folder"),
-        Options(str(Path(__file__))),
-        Options("org/data", checkpoints=("org/a", "/models/mine")),
-        Options("org/data", encoders=("~/encoder",)),
-        Options(object()),  # type: ignore[arg-type]
+        Options.of("./folder"),
+        Options.of(str(Path(__file__))),
+        Options.of("org/data", checkpoints=("org/a", "/models/mine")),
+        Options.of("org/data", encoders=("~/encoder",)),
+        Options.of(object()),  # type: ignore[arg-type]
     ],
     ids=["folder", "file", "checkpoint", "encoder", "object"],
 )
@@ -230,11 +235,11 @@ def test_an_interrupted_command_leaves_the_job_running(hub: Hub, environment: di
 
 
 def test_a_fine_tuning_job_installs_packages_and_saves_no_model() -> None:
-    command = job_spec(Options("org/data", confirm=3), JobSettings(RESULTS)).command
+    command = job_spec(Options.of("org/data", confirm=3), JobSettings(RESULTS)).command
     packages = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
     assert {("--with", package) for package in packages} <= {*pairwise(command)}
     assert "--confirm" in command
-    alone = job_spec(Options("org/data"), JobSettings(RESULTS))
+    alone = job_spec(Options.of("org/data"), JobSettings(RESULTS))
     assert not {*pairwise(alone.command)} & {("--with", package) for package in packages}
     with raises_code("settings-exclude-each-other"):
-        job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))
+        job_spec(Options.of("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))

@@ -96,7 +96,7 @@ def test_a_dry_run_lists_problems_and_fails_if_the_run_cannot_start(
 
 
 def test_a_dry_run_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options("demo_fashion", checkpoints=(GOOD,), encoders=("demo",), max_samples=60, cache=False)
+    options = Options.of("demo_fashion", checkpoints=(GOOD,), encoders=("demo",), max_samples=60, cache=False)
     found = preflight(options, Progress())
     *encoders, good = found.costs
     cached = sum(cost.cached for cost in found.costs.values())
@@ -116,7 +116,7 @@ def test_a_dry_run_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = found.costs[good].weights
     assert found.costs[good].seconds == pytest.approx(0.2 + 1e-9 * weights + 60 * found.rate.seconds(weights / 4))
     base = Repo(*encoder_presets()["base"], "model", "1" * 40)
-    planned = replace(found.plan, options=replace(options, encoders=()), encoders=(base,))
+    planned = replace(found.plan, options=options.replaced(encoders=()), encoders=(base,))
     costs = {base: Cost(bytes=5), good: Cost()}
     lines = replace(found, plan=planned, costs=costs).lines()
     assert lines[2] == f"label encoder {base.id} at {'1' * 40}, of the default set 'base': 5 B to download"
@@ -153,9 +153,9 @@ def test_a_dry_run_lists_the_state_and_costs_of_checkpoints() -> None:
 
 def test_the_cost_of_fine_tuning_is_that_of_the_largest_checkpoints(emms_cache: Path) -> None:
     small = "emms-demo/regnet-random"
-    options = Options("demo_fashion", encoders=("demo",), max_samples=60, confirm=1, device="cpu")
+    options = Options.of("demo_fashion", encoders=("demo",), max_samples=60, confirm=1, device="cpu")
     both, large, little = (
-        preflight(replace(options, checkpoints=names), Progress()).fine_tuning
+        preflight(options.replaced(checkpoints=names), Progress()).fine_tuning
         for names in ((small, GOOD), (GOOD,), (small,))
     )
     assert both == large != little
@@ -168,7 +168,7 @@ IMAGE = MODALITIES["image"]
 
 
 def test_the_forecast_counts_reading_label_embeddings_and_bm25(emms_cache: Path) -> None:
-    options = Options("demo_search", checkpoints=("emms-demo/bert-random",), encoders=("demo",), device="cpu")
+    options = Options.of("demo_search", checkpoints=("emms-demo/bert-random",), encoders=("demo",), device="cpu")
     found = preflight(options, Progress())
     seconds = seconds_of(found.plan, found.costs)
     assert all(taken > 0 for taken in seconds.values())
@@ -198,7 +198,7 @@ def test_a_gpu_is_faster_than_the_cpu_by_a_constant() -> None:
 @pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
 def test_the_rule_of_thumb_scales_with_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
     sample = make_plan(
-        Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Progress()
+        Options.of(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Progress()
     ).sample
     kind, length = sample.task.input, text_bytes(sample)
     assert (length is None) == (dataset == "demo_fashion")
@@ -219,9 +219,9 @@ def test_the_rule_of_thumb_scales_with_the_length_of_texts(dataset: str, emms_ca
 def test_costs_include_inputs_short_runs_and_pairs(
     dataset: str, checkpoint: str, estimators: tuple[str, ...], inputs: int, emms_cache: Path
 ) -> None:
-    options = Options(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
+    options = Options.of(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
     planned = make_plan(options, Progress())
-    costs, speed = plan_costs(replace(planned, options=replace(options, estimators=estimators)))
+    costs, speed = plan_costs(replace(planned, options=options.replaced(estimators=estimators)))
     (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})
     forwards = get_estimator(estimators[0]).forwards
     (spec,) = planned.to_run.values()

@@ -154,15 +154,15 @@ class Grouped(list[str]):
 
 
 def test_a_sample_needs_at_least_one_group_per_fold() -> None:
-    _check_groups(Grouped("aabc"), Options("org/data", folds=3))  # type: ignore[arg-type]
-    assert Session.start(Options("org/data", folds=2), Progress()).options.folds == 2  # two are enough
+    _check_groups(Grouped("aabc"), Options.of("org/data", folds=3))  # type: ignore[arg-type]
+    assert Session.start(Options.of("org/data", folds=2), Progress()).options.scoring.folds == 2  # two are enough
     for groups, column, rows, fewer in (
         ("ab", None, "2 rows", ", or folds=2"),
         ("aab", "who", "3 rows of 2 values in 'who'", ", or folds=2"),
         ("aa", None, "2 rows of 1 different inputs", ""),
     ):
         with raises_code("few-rows") as refused:
-            _check_groups(Grouped(groups), Options("org/data", folds=3, group_column=column))  # type: ignore[arg-type]
+            _check_groups(Grouped(groups), Options.of("org/data", folds=3, group_column=column))  # type: ignore[arg-type]
         assert refused.value.message.startswith(f"{rows} ")
         assert str(refused.value.hint).endswith(fewer)
 
@@ -176,7 +176,7 @@ def test_any_error_of_resolving_a_checkpoint_is_a_failed_row(
         return resolve(id, kind)  # type: ignore[arg-type]
 
     monkeypatch.setattr("hf_emms.run.plan.resolve", broken)
-    request = Options("demo_captions", (GOOD, POOR), max_samples=150, encoders=(str(tiny / "bert"),))
+    request = Options.of("demo_captions", checkpoints=(GOOD, POOR), max_samples=150, encoders=str(tiny / "bert"))
     good, poor = make_plan(request, Progress()).checkpoints
     assert (good.row, poor.repo) == (None, None)
     assert poor.row == Row(POOR, error="RuntimeError: 401 for Bearer hf_…")  # no token gets into it
@@ -195,16 +195,18 @@ def test_fine_tuning_uses_the_revision_of_the_ranked_dataset(
     dataset: str, id: str, revision: str, read_again: str
 ) -> None:
     ranking = example(dataset=dataset, dataset_id=id, dataset_revision=revision)
-    assert options_for(ranking).dataset == read_again
+    assert options_for(ranking).sample.dataset == read_again
     for refused in (example(dataset=dataset, dataset_revision=""), example(dataset="in-memory dataset")):
         with raises_code("dataset-in-memory"):
             options_for(refused)
     for size, documents in ((0, None), (50, 50)):
-        assert options_for(example(corpus_size=size)).corpus_size == documents
+        assert options_for(example(corpus_size=size)).sample.corpus_size == documents
 
 
 def test_ranking_and_fine_tuning_resolve_a_dataset_once() -> None:
-    options = Options("demo_glosses", ("emms-demo/bert-random",), max_samples=40, encoders=("demo",), cache=False)
+    options = Options.of(
+        "demo_glosses", checkpoints=("emms-demo/bert-random",), max_samples=40, encoders=("demo",), cache=False
+    )
     with counted_calls(open_dataset, lambda frame: 1) as asked:
         assert make_plan(options, Progress()).session.source.repo.id == "emms-demo/wordnet-glosses"
     assert asked == [1]

@@ -105,10 +105,12 @@ def test_settings_of_a_dataset_precede_those_of_the_call_and_of_the_file(tmp_pat
     plan = tmp_path / "plan.yaml"
     plan.write_text("folds: 3\nseed: 1\nmax_samples: 0\ndatasets: [a, {dataset: b, seed: 3, text_column: x}]\n")
     first, second = sweep_options(plan, {"seed": 2}).values()
-    assert [(each.folds, each.seed, each.max_samples) for each in (first, second)] == [(3, 2, None), (3, 3, None)]
-    assert second.columns == {"text": "x"}
+    settings = [(each.scoring.folds, each.scoring.seed, each.sample.max_samples) for each in (first, second)]
+    assert settings == [(3, 2, None), (3, 3, None)]
+    assert second.sample.columns == {"text": "x"}
     (alone,) = sweep_options([Path("a")], {"group_column": "who"}).values()
-    assert (alone.dataset, alone.group_column, alone.max_samples) == ("a", "who", DEFAULT_MAX_SAMPLES)
+    sample = alone.sample
+    assert (sample.dataset, sample.group_column, sample.max_samples) == ("a", "who", DEFAULT_MAX_SAMPLES)
 
 
 def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path: Path) -> None:

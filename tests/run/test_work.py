@@ -95,7 +95,9 @@ def test_images_are_decoded_once_per_processor(
     decoded: list[int] = []
     as_rgb = image.as_rgb
     names = CHECKPOINTS[:2] if processors == 1 else (*CHECKPOINTS, str(build(tmp_path, "vit")))
-    planned = make_plan(Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",)), Progress())
+    planned = make_plan(
+        Options.of("demo_captions", checkpoints=names, encoders=(ENCODER,), estimators=("emms",)), Progress()
+    )
     monkeypatch.setattr(image, "as_rgb", lambda picture: decoded.append(1) or as_rgb(picture))
     inputs = planned.sample.inputs
     rows = execute_plan(planned).rows

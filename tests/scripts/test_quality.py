@@ -210,7 +210,7 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     assert {key.partition("|")[0] for key in record["scores"]} == {"zero_shot_ndcg", "emms", "emms_r2", "airtran"}
     assert all(0.2 <= value <= 1 for value in record["scores"]["airtran|demo"])
     settings = {"task": target.task, "columns": target.columns, "estimators": ("zero_shot_ndcg",)}
-    options = Options(str(experiment.folder_of(target)), **settings)
+    options = Options.of(str(experiment.folder_of(target)), **settings)
     searches = experiment.searches(options, [f"emms-demo/{name}" for name in record["candidates"]])
     values = [round(zero_shot_ndcg(search).value, 6) for search in searches]
     assert values == pytest.approx(record["scores"]["zero_shot_ndcg|demo"], abs=1e-6)
