@@ -82,7 +82,7 @@ def test_hints_are_valid_python() -> None:
 def test_command_line_writes_flags(cli: Cli) -> None:
     rank = ("rank", "--dataset", "demo_captions")
     assert cli(*rank, "--label-template", "a photo").err.endswith("→ --label-template 'a photo of a {}'\n")
-    assert "Choose --task from: image-classification" in cli(*rank, "--task", "Image_Captionning").err
+    assert "choose --task from: image-classification" in cli(*rank, "--task", "Image_Captionning").err
 
 
 def _references() -> Iterator[tuple[str, SettingRef]]:

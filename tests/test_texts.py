@@ -20,7 +20,7 @@ Assigned = dict[str, list[ast.expr]]
 
 
 def template(node: ast.expr | None, assigned: Assigned) -> str:
-    """Return the text that an expression makes, with {expressions} for the parts that depend on values."""
+    """Return the text that an expression makes, with {} for the parts that depend on values."""
     if node is None or (isinstance(node, ast.Constant) and node.value is None):
         return ""
     if isinstance(node, ast.Constant):
@@ -28,14 +28,14 @@ def template(node: ast.expr | None, assigned: Assigned) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(template(part, {}) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        return f"{{{ast.unparse(node.value)}}}"
+        return "{}"
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return template(node.left, assigned) + template(node.right, assigned)
     if isinstance(node, ast.IfExp):
         return f"{template(node.body, assigned)} | {template(node.orelse, assigned)}"
     if isinstance(node, ast.Name) and node.id in assigned:
         return " | ".join(template(value, {}) for value in assigned[node.id])
-    return f"{{{ast.unparse(node)}}}"
+    return "{}"
 
 
 def assignments(nodes: Iterable[ast.AST]) -> Assigned:

@@ -133,8 +133,8 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
     if len(sizes) > 1 or pair[0].ndim != 1 or pair[0].size < FEWEST or not np.isfinite(pair).all():
         raise EmmsError(
             "wrong-shape",
-            f"The scores have shape {pair[0].shape}, the truth {pair[1].shape}.",
-            f"Pass a finite score and a finite truth for each of at least {FEWEST} checkpoints.",
+            f"the scores have shape {pair[0].shape}, the truth {pair[1].shape}",
+            f"pass a finite score and a finite truth for each of at least {FEWEST} checkpoints",
         )
     return pair
 

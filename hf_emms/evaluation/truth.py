@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.ranking import Ranking, Row
 from hf_emms.texts import setting_ref
 
-_LAYOUT = "Write CSV with the columns checkpoint and score, and dataset for several targets."
+_LAYOUT = "write CSV with the columns checkpoint and score, and dataset for several targets"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_truth(path: Path, *, lower_is_better: bool = False) -> Truth:
             table = values.setdefault(str(row.get("dataset") or "") or None, {})
             table.setdefault(str(row["checkpoint"]), []).append(value)
     if not values:
-        raise EmmsError("truth-empty", f"{path} contains no scores of checkpoints.", _LAYOUT)
+        raise EmmsError("truth-empty", f"{path} contains no scores of checkpoints", _LAYOUT)
     scores = {
         name: {checkpoint: sum(runs) / len(runs) for checkpoint, runs in table.items()}
         for name, table in values.items()
@@ -66,15 +66,15 @@ def read_truth(path: Path, *, lower_is_better: bool = False) -> Truth:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.exists() and not path.is_file():
-        raise EmmsError("cannot-read", f"{path} is not a file.", "Name a file of the " + setting_ref("truth"))
+        raise EmmsError("cannot-read", f"{path} is not a file", "name a file of the " + setting_ref("truth"))
     try:
         header, *rows = [[cell.strip() for cell in cells] for cells in csv_rows(path)] or [[]]
         return [dict(zip(header, row, strict=False)) for row in rows]
     except OSError as error:
         raise EmmsError(
             "cannot-read",
-            f"Cannot read {path}: {error.strerror or error}",
-            "Name another file of the " + setting_ref("truth"),
+            f"cannot read {path}: {error.strerror or error}",
+            "name another file of the " + setting_ref("truth"),
         ) from error
 
 
@@ -99,15 +99,15 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
         if not results:
             raise EmmsError(
                 "not-fine-tuned",
-                f"The ranking of {ranking.dataset!r} has no fine-tuned checkpoint.",
-                "Fine-tune the best ones with hf-emms confirm --ranking FILE, or name a file with your own "
+                f"the ranking of {ranking.dataset!r} has no fine-tuned checkpoint",
+                "fine-tune the best ones with hf-emms confirm --ranking FILE, or name a file with your own "
                 "fine-tuning results: " + setting_ref("truth", ...),
             )
         metrics |= {result.metric for result in results.values()}
         scores[ranking.dataset_id] = {name: 100 * (result.value or 0.0) for name, result in results.items()}
     note = Note(
         "best-checkpoints-only",
-        "The truth covers the checkpoints that a ranking put first. Agreement among them is lower than among all.",
+        "the truth covers the checkpoints that a ranking put first. Agreement among them is lower than among all",
     )
     return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, notes=(note,))
 
@@ -145,6 +145,6 @@ def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
             return name
     raise EmmsError(
         "truth-without-dataset",
-        f"The truth has no scores for {ranking.dataset!r} ({ranking.dataset_id}).",
-        f"Its datasets are: {', '.join(map(str, datasets))}",
+        f"the truth has no scores for {ranking.dataset!r} ({ranking.dataset_id})",
+        f"its datasets are: {', '.join(map(str, datasets))}",
     )

@@ -105,8 +105,8 @@ def validate(rankings: Sequence[Ranking], truth: Truth) -> Validation:
     if None in truth.scores and len({ranking.dataset_id for ranking in rankings}) > 1:
         raise EmmsError(
             "truth-without-dataset",
-            f"{truth.source} has rows without a dataset.",
-            "Name the dataset in a column dataset.",
+            f"{truth.source} has rows without a dataset",
+            "name the dataset in a column dataset",
         )
     blind = measures.dataset_blind({name: truth.higher_is_better(name) for name in truth.scores if name is not None})
     targets = tuple(_target(ranking, truth, blind) for ranking in rankings)
@@ -128,10 +128,10 @@ def _target(ranking: Ranking, truth: Truth, blind: Mapping[str, Mapping[str, flo
     if len(rows) < measures.FEWEST:
         raise EmmsError(
             "few-checkpoints",
-            f"The ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
-            f"at least {measures.FEWEST} are required.",
-            f"Compare the names: the ranking has {_few(row.checkpoint for row in scored)}; "
-            f"the truth has {_few(truth.scores[dataset])}.",
+            f"the ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
+            f"at least {measures.FEWEST} are required",
+            f"compare the names: the ranking has {_few(row.checkpoint for row in scored)}; "
+            f"the truth has {_few(truth.scores[dataset])}",
         )
     values = truth.higher_is_better(dataset)
     truths = {row.checkpoint: values[pairs[row.checkpoint]] for row in rows}
@@ -211,14 +211,14 @@ def _notes(targets: Sequence[TargetResult]) -> list[Note]:
     for target in targets:
         name = target.dataset
         if target.n_checkpoints <= measures.TOP:
-            text = f"{name}: with {target.n_checkpoints} checkpoints every pick is in the top {measures.TOP}."
+            text = f"{name}: with {target.n_checkpoints} checkpoints every pick is in the top {measures.TOP}"
             notes.append(Note("few-checkpoints", text))
         for line in target.lines:
             if line.unscored and (line.n or not line.control):
-                text = f"{name}: {line.name} has no score for {', '.join(line.unscored)}."
+                text = f"{name}: {line.name} has no score for {', '.join(line.unscored)}"
                 notes.append(Note("no-score", text))
             if line.values and line.values["weighted_tau"] is None and line.name != RANDOM:
-                text = f"{name}: all values of {line.name} or of the truth are equal, so there is no tau."
+                text = f"{name}: all values of {line.name} or of the truth are equal, so there is no tau"
                 notes.append(Note("equal-values", text))
     return notes
 

@@ -173,7 +173,7 @@ def make_feature_spec(
     notes = [*_notes(spec, kind, is_described=bool(embedding))]
     name = embedding.get("document_prompt_name", "document")
     if name != "document" and "document_prompt" in kind.sentence_settings and "document_prompt" not in chosen:
-        text = f"Documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use."
+        text = f"documents start with its prompt {name!r}, which encode_document of sentence-transformers does not use"
         notes.append(Note("prompt-of-documents", text))
     return replace(spec, notes=tuple(notes))
 
@@ -189,7 +189,7 @@ def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note
     """Yield notes on settings of the checkpoint that change how its features are computed."""
     if "similarity" in kind.sentence_settings:
         if not is_described:
-            yield Note("pooling-of-family", "No modules.json: using the pooling of its family.")
+            yield Note("pooling-of-family", "no modules.json: using the pooling of its family")
         prompts = (spec.query_prompt, spec.document_prompt)
         queries, documents = (repr(prompt) if prompt else "nothing" for prompt in prompts)
         start = f"queries start with {queries}, documents with {documents}" if any(prompts) else "no prompts"
@@ -197,15 +197,15 @@ def _notes(spec: FeatureSpec, kind: Any, *, is_described: bool) -> Iterator[Note
     elif spec.prompt:
         yield Note("prompts", f"texts start with its prompt {spec.prompt!r}")
     if spec.truncate_dim:
-        yield Note("features-truncated", f"Truncated features to {spec.truncate_dim} columns, its truncate_dim.")
+        yield Note("features-truncated", f"truncated features to {spec.truncate_dim} columns, its truncate_dim")
     if spec.architecture.loader == "AutoModel":
         model_type = spec.config["model_type"]
-        text = f"No row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}."
+        text = f"no row for {model_type!r} in the table of architectures. Using the fallback: {kind.fallback_summary}"
         yield Note("fallback-pooling", text)
     quantized = spec.config.get("quantization_config")
     if isinstance(quantized, dict) and not spec.code:
         method = quantized.get("quant_method", "its quantization_config")
-        text = f"Reading the weights as {spec.dtype}, although config.json names a quantization ({method})."
+        text = f"reading the weights as {spec.dtype}, although config.json names a quantization ({method})"
         yield Note("quantization-ignored", text)
 
 
@@ -391,23 +391,23 @@ class ReadCounts(msgspec.Struct):
     def notes(self) -> Iterator[Note]:
         if self.windowed:
             inputs = pluralize(self.windowed, "input was", "inputs were")
-            text = f"{inputs} longer than its maximum of {self.window_length:,} tokens and read in overlapping windows."
+            text = f"{inputs} longer than its maximum of {self.window_length:,} tokens and read in overlapping windows"
             yield Note("inputs-windowed", text)
         if self.parted:
             clips = pluralize(self.parted, "clip was", "clips were")
             yield Note(
                 "clips-split",
-                f"{clips} longer than {self.part_seconds:g} seconds and split into equal parts, which were averaged.",
+                f"{clips} longer than {self.part_seconds:g} seconds and split into equal parts, which were averaged",
             )
         if self.truncated:
             texts = pluralize(self.truncated, "text")
-            yield Note("texts-truncated", f"Truncated {texts} to {self.text_length:,} tokens, the model's maximum.")
+            yield Note("texts-truncated", f"truncated {texts} to {self.text_length:,} tokens, the model's maximum")
         if self.truncated_pairs:
             pairs = pluralize(self.truncated_pairs, "pair")
             yield Note(
                 "pairs-truncated",
-                f"Truncated {pairs} to {self.pair_length:,} tokens, the model's maximum: the longer text, or both to "
-                "half of it.",
+                f"truncated {pairs} to {self.pair_length:,} tokens, the model's maximum: the longer text, or both to "
+                "half of it",
             )
 
 

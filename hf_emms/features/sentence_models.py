@@ -71,7 +71,7 @@ def load_sentence_model(spec: FeatureSpec, device: torch.device, name: str, **op
     model, notes = read_weights(spec, weights, load, f"model with {spec.parts}")
     if has_transformer:
         _check_complete(spec, weights, type(model.transformers_model))
-    text = f"Computed by {name} of sentence-transformers, because it has {spec.parts}."
+    text = f"computed by {name} of sentence-transformers, because it has {spec.parts}"
     return model, replace(spec, notes=(*spec.notes, *notes, Note("sentence-transformers", text)))
 
 

@@ -148,7 +148,7 @@ def load_splits(
     n_rows, evaluated_parts = head.count_rows(parts["train"]), (parts["validation"], parts["test"])
     parts["train"] = head.leave_out_shared(parts["train"], evaluated_parts)
     if n_shared := n_rows - head.count_rows(parts["train"]):
-        shared = f"Training leaves out {n_shared:,} of {n_rows:,} rows, whose documents answer held-out queries."
+        shared = f"training leaves out {n_shared:,} of {n_rows:,} rows, whose documents answer held-out queries"
         notes.append(Note("documents-shared", shared))
     parts["validation"] = head.reduce_validation(parts["validation"])
     for name, part in parts.items():

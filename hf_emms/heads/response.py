@@ -150,12 +150,12 @@ class ResponseNetwork(Network):
         rows, reader = _ResponseRows(self._reader, split), self._reader
         instruction = reader.instruction(split.inputs[int(split.input_of_row[0])])
         if instruction:
-            text = f"Each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}."
+            text = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
             note = Note("prompt-instruction", text)
             self.notes += [note] if note not in self.notes else []
         if rows.truncated:
             count = pluralize(len(rows.responses), "response")
-            text = f"Truncated {rows.truncated:,} of {count} to {reader.response_limit}."
+            text = f"truncated {rows.truncated:,} of {count} to {reader.response_limit}"
             self.notes.append(Note("responses-truncated", text))
         return rows
 

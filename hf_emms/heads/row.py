@@ -240,12 +240,12 @@ class RowNetwork(FeatureNetwork):
     def start(self, train: LabeledSplit) -> None:
         if self._outputs.removed is not None and self._last_layer().bias is None:
             mean, scale = self._outputs.removed
-            text = f"Its last layer has no bias, so its output is (value - {mean:.6g}) / {scale:.6g}."
+            text = f"its last layer has no bias, so its output is (value - {mean:.6g}) / {scale:.6g}"
             self.notes.append(Note("standardized-output", text))
         layer = _pooler_without_weights(self.model, self.head)
         if layer is not None:
             self._initialize_pooler(layer, train)
-            text = "Its pooling head has no weights, so it starts as the standardized feature of its first token."
+            text = "its pooling head has no weights, so it starts as the standardized feature of its first token"
             self.notes.append(Note("new-pooler", text))
 
     def _initialize_pooler(self, layer: nn.Linear, train: LabeledSplit) -> None:

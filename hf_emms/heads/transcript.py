@@ -108,7 +108,7 @@ class _TranscriptNetwork(Network):
             )
         if len(usable) < len(fits):
             left_out = pluralize(len(fits) - len(usable), "clip")
-            text = f"Training skips {left_out} that exceed the checkpoint's length of clips or transcripts."
+            text = f"training skips {left_out} that exceed the checkpoint's length of clips or transcripts"
             self.notes.append(Note("clips-skipped", text))
 
         def read(rows: np.ndarray) -> Inputs:
@@ -137,7 +137,7 @@ def _with_ctc_head(spec: FeatureSpec, transcripts: Sequence[str]) -> Network:
     reader, letters = load_sound_reader(spec), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
     saved = _own_vocabulary(spec, letters)
     tokenizer = saved or _new_vocabulary(letters)
-    text = f"The head is new, with {pluralize(len(letters), 'letter')} of the transcripts."
+    text = f"the head is new, with {pluralize(len(letters), 'letter')} of the transcripts"
     notes = [] if saved is not None else [Note("new-head", text)]
     model, head, _ = load_with_head(
         spec,
@@ -206,7 +206,7 @@ def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[Not
         language = _language_of(asr, train)
         settings.language, settings.task = language, "transcribe"
         prompt += [settings.lang_to_id[language], settings.task_to_id["transcribe"]]
-        notes.append(Note("language-detected", f"Trained to transcribe {language}, detected in the first clips."))
+        notes.append(Note("language-detected", f"trained to transcribe {language}, detected in the first clips"))
     if getattr(settings, "no_timestamps_token_id", None) is not None:
         prompt.append(settings.no_timestamps_token_id)
     settings.forced_decoder_ids = None

@@ -336,7 +336,7 @@ class _Audio(EncodedModality):
         def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()]), ()
 
-        text = f"Training reads the first {reader.part / reader.rate:.3g} seconds of longer clips."
+        text = f"training reads the first {reader.part / reader.rate:.3g} seconds of longer clips"
         return TrainingReader(read, (reader.extractor,), (Note("clips-truncated", text),))
 
 

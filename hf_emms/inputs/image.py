@@ -176,7 +176,7 @@ class ImageReader:
 
     @property
     def training_notes(self) -> tuple[Note, ...]:
-        text = "Images are resized to squares for training, because the image processor leaves them at various sizes."
+        text = "images are resized to squares for training, because the image processor leaves them at various sizes"
         return () if self.fixed_size else (Note("images-made-square", text),)
 
     def read_groups(self, images: Sequence[Any], positions: Sequence[int]) -> list[tuple[np.ndarray, Tensor]]:

@@ -58,7 +58,7 @@ def pair_training_reader(spec: FeatureSpec, model: Any, *, line_break: bool = Tr
     def read(pairs: Any, pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
         used, position = np.unique(pair_of_row, return_inverse=True)
         windows, truncated = reader.truncate(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
-        notes = [Note("pairs-truncated", f"Training truncates pairs of texts to {text.max_length:,} tokens.")]
+        notes = [Note("pairs-truncated", f"training truncates pairs of texts to {text.max_length:,} tokens")]
         return lambda rows: reader.pad([windows[position[row]] for row in rows]), notes if truncated else []
 
     return TrainingReader(read, (text.tokenizer,), reader.notes)

@@ -164,7 +164,7 @@ class TextReader:
 
     def truncation_notes(self, truncated: int) -> tuple[Note, ...]:
         """Return a note on the maximum length in training, if texts were truncated."""
-        note = Note("texts-truncated", f"Training truncates texts to {self.max_length:,} tokens.")
+        note = Note("texts-truncated", f"training truncates texts to {self.max_length:,} tokens")
         return (note,) if truncated else ()
 
 

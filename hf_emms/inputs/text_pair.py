@@ -107,7 +107,7 @@ class TextPairReader:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        text = "The tokenizer puts nothing between two texts, so the second text starts with a line break."
+        text = "the tokenizer puts nothing between two texts, so the second text starts with a line break"
         return (Note("line-break-between-texts", text),) if self.adds_break else ()
 
     @property

@@ -56,8 +56,8 @@ class DatasetPreset:
         if self.id is None:
             raise EmmsError(
                 "not-on-hub",
-                f"The dataset {self.name!r} is not on the Hub.",
-                "Get it from its authors, then use "
+                f"the dataset {self.name!r} is not on the Hub",
+                "get it from its authors, then use "
                 + setting_refs(setting_ref("dataset", "./FOLDER"), setting_ref("task", self.task))
                 + f": {self.local}",
             )
@@ -121,8 +121,8 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
     if task_id not in lists:
         raise EmmsError(
             "no-default-checkpoints",
-            f"The task {task_id!r} has no default list of checkpoints.",
-            "Name " + setting_ref("checkpoints", "ORG/NAME") + ", or a task with a list: " + ", ".join(lists),
+            f"the task {task_id!r} has no default list of checkpoints",
+            "name " + setting_ref("checkpoints", "ORG/NAME") + ", or a task with a list: " + ", ".join(lists),
         )
     sizes = {preset.name: preset.parameters or 0 for preset in lists[task_id]}
     if max_parameters is None:
@@ -131,7 +131,7 @@ def default_checkpoints(task_id: str, max_parameters: int | None = None) -> tupl
         smallest = format_count(min(sizes.values()))
         raise EmmsError(
             "no-default-checkpoints",
-            f"The smallest default checkpoint of {task_id} has {smallest} parameters.",
+            f"the smallest default checkpoint of {task_id} has {smallest} parameters",
             setting_ref("max_params", smallest),
         )
     return tuple(name for name, size in sizes.items() if size <= max_parameters)

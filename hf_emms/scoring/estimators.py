@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.standardize import Standardized
 
 
-NO_VARIATION = "The features are the same in every row and explain nothing. All weights of the checkpoint may be zero."
+NO_VARIATION = "the features are the same in every row and explain nothing. All weights of the checkpoint may be zero"
 
 Need = Literal["rows", "folds", "model", "search", "training"]
 # The estimators that compute EMMS.

@@ -67,8 +67,8 @@ def get_task(name: str) -> Task:
     if task is None:
         raise EmmsError(
             "unknown-task",
-            f"The task {name!r} is not supported.",
-            "Choose " + setting_ref("task") + f" from: {', '.join(TASKS)}.",
+            f"the task {name!r} is not supported",
+            "choose " + setting_ref("task") + f" from: {', '.join(TASKS)}",
         )
     return task
 

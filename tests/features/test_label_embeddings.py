@@ -50,7 +50,7 @@ def test_a_text_tower_gives_what_its_model_compares_others_with(name: str, zoo: 
 def test_texts_cut_at_the_encoders_limit_are_noted(zoo: Path) -> None:
     folder, notes = build(zoo, "bert"), list[str]()
     embed(folder, ["cat", "the small cat " * 20], on_note=notes.append)
-    assert notes == [f"{folder}: Truncated 1 text to 40 tokens, the model's maximum."]
+    assert notes == [f"{folder}: truncated 1 text to 40 tokens, the model's maximum"]
 
 
 def test_no_texts_are_an_error(zoo: Path) -> None:

@@ -152,7 +152,7 @@ def test_truncated_responses_are_counted(zoo: Path) -> None:
     network, splits = loaded(writer(zoo, "gpt2"), data, "text-generation")
     for split in splits.parts.values():
         network.rows(split, True)
-    notes = [re.fullmatch(r"Truncated (\d+) of (\d+) responses to .*", str(note)) for note in network.notes]
+    notes = [re.fullmatch(r"truncated (\d+) of (\d+) responses to .*", str(note)) for note in network.notes]
     counts = [tuple(map(int, match.groups())) for match in notes if match]
     assert [sum(numbers) for numbers in zip(*counts, strict=True)] == [20, 80]
 

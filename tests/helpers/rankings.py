@@ -55,7 +55,7 @@ def example(**changes: Any) -> Ranking:
             width=1024,
             seconds=Seconds(3.0, 0.5),
             cached="features",
-            notes=(Note("texts-truncated", "Truncated 3 texts to 512 tokens, the model's maximum."),),
+            notes=(Note("texts-truncated", "truncated 3 texts to 512 tokens, the model's maximum"),),
         ),
     ]
     fields: dict[str, Any] = {
