@@ -17,8 +17,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options, to_flags
 from tests.helpers.errors import raises_code
 
-# Arguments of `rank` that are not settings of a ranking: they select a job, progress, and columns by name.
-BESIDES = {"engine", "progress", "role_columns"}
+# Arguments of `rank` that are not settings of a ranking: they select where it runs, progress, and columns by name.
+BESIDES = {"engine", "executor", "progress", "role_columns"}
 
 
 def test_rank_takes_every_setting_and_nothing_else() -> None:
@@ -120,7 +120,7 @@ def test_rankings_record_the_settings_that_affect_scores() -> None:
 
 def test_numbers_below_the_minimum_raise_errors() -> None:
     smallest = {
-        **dict.fromkeys(("folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
+        **dict.fromkeys(("folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit", "workers"), 1),
         **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": 0},
     }
     assert smallest.keys() == {name for name, setting in SETTINGS.items() if setting.minimum is not None}

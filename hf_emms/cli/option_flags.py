@@ -28,9 +28,9 @@ Decorator = Callable[[Any], Any]
 JOB_FLAGS = [
     cloup.option(
         "--engine",
-        type=click.Choice(("local", "jobs")),
+        type=click.Choice(("local", "ray", "jobs")),
         default="local",
-        help="Where checkpoints run: this machine or a Hugging Face Job. [default: local]",
+        help="Where checkpoints run: this machine, a Ray cluster or Hugging Face Jobs. [default: local]",
     ),
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
     cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),

@@ -78,7 +78,7 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
     if dry_run:
         _print_dry_run(options, job)
         return
-    ranking = _ranked(options, job, results_repo, target)
+    ranking = _ranked(options, job, parameters["engine"], results_repo, target)
     out.ranking(ranking)
     out.message(summary(ranking, _saved(ranking, target, options)))
     if results_repo is not None and job is None:
@@ -95,7 +95,9 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
         push_best(options.training, out.message)
 
 
-def _ranked(options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None) -> Ranking:
+def _ranked(
+    options: Options, job: JobSettings | None, engine: str, results_repo: str | None, target: Path | None
+) -> Ranking:
     from hf_emms import hub
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
@@ -111,7 +113,7 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
 
         if job is not None:
             return ranking_job.run(options, job, progress)
-        ranking, session = rank_with(options, progress)
+        ranking, session = rank_with(options, progress, engine)
         if options.training.confirm is None or ranking.best is None:
             return ranking
         out.message(to_text(ranking))  # and save it now: fine-tuning takes long

@@ -428,6 +428,21 @@ class RunOptions(OptionsPart):
         confirm="flag",
         in_key=False,
     )
+    workers: int | None = setting(
+        None,
+        "Processes that run checkpoints at once on this machine [default: one per GPU].",
+        "Running",
+        metavar="N",
+        minimum=1,
+        in_key=False,
+    )
+    gpus_per_checkpoint: str | None = setting(
+        None,
+        "GPUs of Ray per checkpoint, e.g. 0.5 [default: 1 if the cluster has GPUs].",
+        "Running",
+        metavar="N",
+        in_key=False,
+    )
     resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag", in_key=False)
     cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(
@@ -475,7 +490,7 @@ class Options:
                 arguments[name] = setting.default if value is None else _names(name, value)
             elif name == "columns" and isinstance(value, Mapping | None):
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
-            elif name == "max_params" and isinstance(value, int):
+            elif name in ("max_params", "gpus_per_checkpoint") and isinstance(value, int | float):
                 arguments[name] = str(value)
             elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
                 arguments[name] = operator.index(value) or (None if setting.zero_is_none else 0)

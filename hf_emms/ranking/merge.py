@@ -12,8 +12,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.options import SETTINGS
+from hf_emms.ranking.columns import estimator_named
 from hf_emms.ranking.public_results import with_published_values
 from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score, ranked
+from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.generative import TRAINING_ROWS
 
 R = TypeVar("R", bound=RankingData)
 
@@ -62,15 +65,32 @@ def merged(old: R | None, new: R) -> R:
             stays = row.fine_tuned is None and row.revision == earlier.revision
             fine_tuned = earlier.fine_tuned if stays else row.fine_tuned
             rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=fine_tuned)
-    both = ranked(tuple(rows.values()), second.estimators[0])
-    whole = msgspec.structs.replace(
-        second,
-        rows=both,
-        encoders=_weighted(second.encoders, both),
-        baselines=second.baselines or first.baselines,
-    )
-    whole = with_published_values(whole)
+    whole = with_rows(second, rows.values(), second.encoders or first.encoders)
+    whole = msgspec.structs.replace(whole, baselines=second.baselines or first.baselines)
     return old if _results(whole) == _results(old) else whole
+
+
+def with_rows(ranking: R, rows: Iterable[Row], encoders: tuple[Encoder, ...]) -> R:
+    """Return the ranking of these rows in any order, with the mean weights of its encoders in their scores."""
+    estimator = estimator_named(ranking.estimators[0])
+    ordered = ranked(tuple(rows), estimator.name)
+    whole = msgspec.structs.replace(
+        ranking,
+        rows=ordered,
+        encoders=_weighted(encoders, ordered),
+        reason=_reason(estimator, ordered),
+    )
+    return with_published_values(whole)
+
+
+def _reason(estimator: Estimator, rows: Iterable[Row]) -> str:
+    """Return why an estimator orders the rows."""
+    reason = estimator.reason
+    trained = [
+        row.scores[estimator.name].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None
+    ]
+    fewest = min(trained, default=TRAINING_ROWS)
+    return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
 
 
 def _slug(text: str) -> str:

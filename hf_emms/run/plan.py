@@ -29,7 +29,14 @@ from hf_emms.options import (
     ScoringOptions,
 )
 from hf_emms.options.registry import installed_versions, versions
-from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
+from hf_emms.presets import (
+    DatasetPreset,
+    checkpoint_presets,
+    dataset_preset,
+    default_checkpoints,
+    expand_checkpoints,
+    expand_encoders,
+)
 from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
@@ -181,8 +188,12 @@ def make_plan(options: Options, progress: Progress) -> RankingPlan:
     Raises:
         EmmsError: The dataset, an encoder or an argument is invalid.
     """
-    session = Session.start(options, progress)
-    options, preset = session.options, session.preset
+    return plan_with(Session.start(options, progress), options)
+
+
+def plan_with(session: Session, options: Options) -> RankingPlan:
+    """Return the plan of a ranking on the sample of a session. The options may name other checkpoints."""
+    preset = session.preset
     if preset is not None:
         preset.check_usable()
     # If encoders are surely needed, resolve them now, so that a wrong name fails before a long download.
@@ -315,6 +326,12 @@ def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool
 def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:
     """Return the ids of the label encoders: the user's, the dataset preset's, or the default."""
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
+
+
+def largest_first(ids: Iterable[str]) -> list[str]:
+    """Order checkpoints by their size in the presets, which needs no request. Others follow in their order."""
+    sizes = {preset.name: preset.parameters or 0 for presets in checkpoint_presets().values() for preset in presets}
+    return sorted(ids, key=lambda id: -sizes.get(id, 0))
 
 
 def checkpoint_names(options: FeatureOptions, preset: DatasetPreset | None, task_id: str) -> tuple[str, ...]:

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.saving import push_best
-from hf_emms.hub import HubFacts
 from hf_emms.options import Options, settings_of
-from hf_emms.options.registry import versions
-from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
-from hf_emms.ranking.public_results import with_published_values
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import confirmed
-from hf_emms.run.engine import run_checkpoints
-from hf_emms.run.extraction import EngineInput
-from hf_emms.run.label_embeddings import label_names, label_table
-from hf_emms.run.plan import RankingPlan, Session, make_plan, row_key
+from hf_emms.run.execute import execute_plan
+from hf_emms.run.executors import executor_of
+from hf_emms.run.plan import Session, make_plan
 from hf_emms.run.ranking_job import JobSettings
+from hf_emms.run.units import Executor, collect, submit
 from hf_emms.run.worker import preload_libraries
-from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.generative import TRAINING_ROWS
-from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -91,7 +82,10 @@ def rank(
     streaming: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    engine: Literal["local"] | JobSettings = "local",
+    workers: int | None = None,
+    gpus_per_checkpoint: float | str | None = None,
+    engine: Literal["local", "ray"] | JobSettings = "local",
+    executor: Executor | None = None,
     progress: Progress | bool | None = None,
     **role_columns: str | None,
 ) -> Ranking:
@@ -151,7 +145,12 @@ def rank(
         streaming: Stream the dataset instead of downloading it.
         allow_pickle: Unpickle weights that contain more than tensors. This can run code.
         trust_remote_code: Run code from checkpoint repositories.
-        engine: Where checkpoints run: "local" (this machine) or `hf_emms.JobSettings` (a Hugging Face Job).
+        workers: The number of processes of this machine that run checkpoints at once. By default one per GPU.
+        gpus_per_checkpoint: The GPUs of Ray per checkpoint. By default 1 if the cluster has GPUs.
+        engine: Where checkpoints run: "local" (this machine), "ray" (a Ray cluster, or a local Ray) or
+            `hf_emms.JobSettings` (a Hugging Face Job).
+        executor: Where checkpoints run, instead of `engine`: a `concurrent.futures.Executor`, as of loky, dask,
+            executorlib, Parsl and mpi4py, or an object with such a `submit`, as of submitit.
         progress: True for lines and bars on stderr, False for none, or a receiver of events. By default True if stderr
             is a terminal or a notebook.
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: the column of a role, as in `columns`.
@@ -171,9 +170,9 @@ def rank(
     """
     options = Options.of(**settings_of(locals()), **role_columns)
     with reporting(progress) as receiver:
-        if engine != "local":
+        if engine != "local" and engine != "ray":
             return ranking_job.run(options, engine, receiver)
-        ranking, session = rank_with(options, receiver)
+        ranking, session = rank_with(options, receiver, engine, executor)
         if options.training.confirm is None or ranking.best is None:
             return ranking
         try:
@@ -186,103 +185,13 @@ def rank(
         return result
 
 
-def rank_with(options: Options, progress: Progress) -> tuple[Ranking, Session]:
+def rank_with(
+    options: Options, progress: Progress, engine: str = "local", executor: Executor | None = None
+) -> tuple[Ranking, Session]:
     """Return the ranking for options, without fine-tuning, and the session in which `confirmed` continues."""
     preload_libraries()
-    plan = make_plan(options, progress)
-    return execute_plan(plan), plan.session
-
-
-def execute_plan(plan: RankingPlan) -> Ranking:
-    """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
-    options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
-    progress.expect(len(plan.checkpoints), "checkpoints")
-    rows = []
-    for checkpoint in plan.checkpoints:
-        if checkpoint.row is not None:
-            progress.started(checkpoint.id, 0)
-            progress.finished(checkpoint.row)
-            rows.append(checkpoint.row)
-    with noted_while(progress, "ranking"):
-        labels = label_table(plan)
-        parts = options.features, options.scoring, options.running
-        inputs = EngineInput(plan.to_run, sample, labels, *parts, cache, progress)
-        with closing(run_checkpoints(inputs)) as finished:
-            for row in finished:
-                if row.error is None:
-                    key = row_key(inputs.checkpoints[row.checkpoint], options, sample, plan.encoders)
-                    cache.put_json(key, msgspec.to_builtins(row))
-                rows.append(row)
-    return ranking_of(plan, labels, rows)
-
-
-def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
-    sample, task = plan.sample, plan.sample.task
-    of_task = {
-        "label_form": sample.form if task.numbers or task.items else None,
-        "sampled": "words" if task.counts_items else None,
-        "corpus_size": (plan.options.sample.corpus_size or 0) if task.input.is_collection else None,
-    }
-    return plan.options.recorded() | of_task
-
-
-def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
-    """Return the ranking of finished rows, which may come in any order."""
-    options, sample = plan.options, plan.sample
-    facts = {checkpoint.id: checkpoint.repo.facts for checkpoint in plan.checkpoints if checkpoint.repo is not None}
-    described = [_described(row, facts.get(row.checkpoint)) for row in finished]
-    rows = ranked(described, options.scoring.estimators[0])
-    ranking = Ranking(
-        dataset=sample.dataset,
-        dataset_id=sample.repo.id,
-        dataset_revision=sample.repo.revision,
-        config=sample.config,
-        split=sample.split,
-        columns=dict(sample.columns),
-        unused_columns=sample.unused_columns,
-        reading=sample.reading,
-        task=sample.task.id,
-        n=len(sample.codes),
-        n_inputs=sample.n_read,
-        n_labels=len(sample.label_texts),
-        input_seconds=sample.task.input.seconds(sample.inputs),
-        skipped=sample.skipped,
-        available=sample.available,
-        settings=_recorded_settings(plan),
-        encoders=_encoders(plan, labels, rows),
-        estimators=options.scoring.estimators,
-        reason=_reason(plan.estimators[0], rows),
-        versions=versions(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=plan.notes,
-        rows=rows,
-        baselines=plan.baselines,
-    )
-    return with_published_values(ranking)
-
-
-def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:
-    """Return why an estimator orders the rows."""
-    reason = estimator.reason
-    trained = [
-        row.scores[estimator.name].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None
-    ]
-    fewest = min(trained, default=TRAINING_ROWS)
-    return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
-
-
-def _described(row: Row, facts: HubFacts | None) -> Row:
-    """Return the row with the Hub's facts about the checkpoint."""
-    if facts is None:
-        return row
-    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)
-
-
-def _encoders(plan: RankingPlan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    names, revisions = label_names(plan), {encoder.id: encoder.revision for encoder in plan.encoders}
-    weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
-    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
-    return tuple(
-        Encoder(name, revisions.get(name, ""), width, weight)
-        for name, width, weight in zip(names, labels.widths[: len(names)], means, strict=True)
-    )
+    in_memory = not isinstance(options.sample.dataset, str)
+    with executor_of(options.running, engine, executor, in_memory=in_memory) as chosen:
+        plan = make_plan(options, progress)
+        ranking = execute_plan(plan) if chosen is None else collect(submit(plan, chosen), progress)
+        return ranking, plan.session

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from hf_emms.cache.files import decoded, read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, one_line
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, RunOptions
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.merge import merged, path_of
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
-from hf_emms.run.rank import rank_with
+from hf_emms.run.execute import execute_plan
+from hf_emms.run.executors import executor_of
+from hf_emms.run.plan import make_plan
+from hf_emms.run.units import Executor, Units, collect, submit
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ def sweep(
     checkpoints: str | Iterable[str] | None = None,
     *,
     output: str | os.PathLike[str] = "emms-results",
+    engine: Literal["local", "ray"] = "local",
+    executor: Executor | None = None,
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Sweep:
@@ -63,6 +69,8 @@ def sweep(
             settings.
         checkpoints: See `rank`. By default the list of each dataset or task.
         output: A folder with one JSON file per ranking.
+        engine: See `rank`.
+        executor: See `rank`. The units of all datasets are submitted at once.
         progress: See `rank`.
         settings: Other arguments of `rank` for all datasets, without fine-tuning.
 
@@ -72,7 +80,7 @@ def sweep(
     check_type("datasets", datasets, str, os.PathLike, Iterable)
     options_of = sweep_options(datasets, settings if checkpoints is None else {**settings, "checkpoints": checkpoints})
     with reporting(progress) as receiver:
-        return run_sweep(options_of, Path(output), receiver)
+        return run_sweep(options_of, Path(output), receiver, engine, executor)
 
 
 def sweep_options(datasets: Any, settings: Mapping[str, Any]) -> dict[str, Options]:
@@ -111,17 +119,49 @@ def _options(settings: Mapping[str, Any]) -> Options:
     return Options.of(**{str(name): value for name, value in settings.items()})
 
 
-def run_sweep(options_of: Mapping[str, Options], folder: Path, progress: Progress) -> Sweep:
-    """Rank each dataset and store its ranking. A dataset that cannot be used does not stop the others."""
-    rankings, failed = dict[str, Ranking](), dict[str, str]()
-    for place, (name, options) in enumerate(options_of.items(), 1):
-        progress.noted(f"dataset {place} of {len(options_of)}: {name}")
-        try:
-            rankings[name], _ = rank_with(options, progress)
-            file = folder / f"{path_of(rankings[name])}.json"
-            earlier = Ranking.load(file) if file.exists() else None
-            write_atomic(file, merged(earlier, rankings[name]).to_json())
-        except (EmmsError, OSError) as error:
-            failed[name] = one_line(error)
-            progress.noted(f"{name}: {failed[name]}")
+def run_sweep(
+    options_of: Mapping[str, Options],
+    folder: Path,
+    progress: Progress,
+    engine: str = "local",
+    executor: Executor | None = None,
+) -> Sweep:
+    """Rank each dataset and store its ranking. A dataset that cannot be used does not stop the others.
+
+    On an executor, the units of all datasets are submitted before the first ranking is complete.
+    """
+    rankings, failed, units = dict[str, Ranking](), dict[str, str](), dict[str, Units]()
+    running = next((options.running for options in options_of.values()), RunOptions())
+    with executor_of(running, engine, executor, in_memory=False) as chosen, ExitStack() as stack:
+        for place, (name, options) in enumerate(options_of.items(), 1):
+            progress.noted(f"dataset {place} of {len(options_of)}: {name}")
+            with _recorded(name, failed, progress):
+                plan = make_plan(options, progress)
+                if chosen is None:
+                    rankings[name] = _stored(execute_plan(plan), folder)
+                else:
+                    units[name] = submit(plan, chosen)
+                    stack.callback(units[name].cancel)
+        for name in units:
+            progress.noted(f"waiting for {name}")
+            with _recorded(name, failed, progress):
+                rankings[name] = _stored(collect(units[name], progress), folder)
     return Sweep(rankings, failed)
+
+
+@contextmanager
+def _recorded(name: str, failed: dict[str, str], progress: Progress) -> Iterator[None]:
+    """Record the error of a dataset instead of raising it."""
+    try:
+        yield
+    except (EmmsError, OSError) as error:
+        failed[name] = one_line(error)
+        progress.noted(f"{name}: {failed[name]}")
+
+
+def _stored(ranking: Ranking, folder: Path) -> Ranking:
+    """Merge a ranking with its file in a folder, and return it."""
+    file = folder / f"{path_of(ranking)}.json"
+    earlier = Ranking.load(file) if file.exists() else None
+    write_atomic(file, merged(earlier, ranking).to_json())
+    return ranking

@@ -140,6 +140,8 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "dtype": ("bfloat16", {"features", "rows"}),
     "batch_size": (7, {"finetunings"}),
     "stall_limit": (7, set()),
+    "workers": (2, set()),
+    "gpus_per_checkpoint": ("0.5", set()),
     "resume": (False, set()),
     "cache": (False, set()),
     "allow_pickle": (True, set()),

@@ -116,3 +116,13 @@ def calibrated(*scores: float, **changes: object) -> Ranking:
     encoders = tuple(Encoder(name, "1" * 40) for name in ENCODERS)
     given = {"encoders": encoders, "estimators": ("emms_knn",), "rows": ranked(rows, "emms_knn")}
     return example(**(given | changes))
+
+
+def without_times(ranking: Ranking) -> dict[str, Any]:
+    """Return all fields of a ranking except times, the machine, and the use of the cache."""
+    content = json.loads(ranking.to_json())
+    del content["created"]
+    for row in (*content["rows"], *content["baselines"]):
+        for name in ("seconds", "documents_per_second", "machine", "memory", "cached"):
+            row.pop(name, None)
+    return content

@@ -1,0 +1,100 @@
+"""Run the checkpoints of a plan, and make the ranking of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from hf_emms.hub import HubFacts
+from hf_emms.options.registry import versions
+from hf_emms.ranking import Encoder, Ranking, Row
+from hf_emms.ranking.merge import with_rows
+from hf_emms.ranking.progress import noted_while
+from hf_emms.run.engine import run_checkpoints
+from hf_emms.run.extraction import EngineInput
+from hf_emms.run.label_embeddings import label_names, label_table
+from hf_emms.run.plan import RankingPlan, row_key
+from hf_emms.scoring.labels import LabelTable
+
+
+def execute_plan(plan: RankingPlan) -> Ranking:
+    """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
+    options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
+    progress.expect(len(plan.checkpoints), "checkpoints")
+    rows = []
+    for checkpoint in plan.checkpoints:
+        if checkpoint.row is not None:
+            progress.started(checkpoint.id, 0)
+            progress.finished(checkpoint.row)
+            rows.append(checkpoint.row)
+    with noted_while(progress, "ranking"):
+        labels = label_table(plan)
+        parts = options.features, options.scoring, options.running
+        inputs = EngineInput(plan.to_run, sample, labels, *parts, cache, progress)
+        with closing(run_checkpoints(inputs)) as finished:
+            for row in finished:
+                if row.error is None:
+                    key = row_key(inputs.checkpoints[row.checkpoint], options, sample, plan.encoders)
+                    cache.put_json(key, msgspec.to_builtins(row))
+                rows.append(row)
+    return ranking_of(plan, rows, _encoders(plan, labels))
+
+
+def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
+    sample, task = plan.sample, plan.sample.task
+    of_task = {
+        "label_form": sample.form if task.numbers or task.items else None,
+        "sampled": "words" if task.counts_items else None,
+        "corpus_size": (plan.options.sample.corpus_size or 0) if task.input.is_collection else None,
+    }
+    return plan.options.recorded() | of_task
+
+
+def ranking_of(plan: RankingPlan, finished: Iterable[Row], encoders: tuple[Encoder, ...]) -> Ranking:
+    """Return the ranking of finished rows, which may come in any order. The encoders have no weights yet."""
+    options, sample = plan.options, plan.sample
+    facts = {checkpoint.id: checkpoint.repo.facts for checkpoint in plan.checkpoints if checkpoint.repo is not None}
+    rows = [_described(row, facts.get(row.checkpoint)) for row in finished]
+    ranking = Ranking(
+        dataset=sample.dataset,
+        dataset_id=sample.repo.id,
+        dataset_revision=sample.repo.revision,
+        config=sample.config,
+        split=sample.split,
+        columns=dict(sample.columns),
+        unused_columns=sample.unused_columns,
+        reading=sample.reading,
+        task=sample.task.id,
+        n=len(sample.codes),
+        n_inputs=sample.n_read,
+        n_labels=len(sample.label_texts),
+        input_seconds=sample.task.input.seconds(sample.inputs),
+        skipped=sample.skipped,
+        available=sample.available,
+        settings=_recorded_settings(plan),
+        estimators=options.scoring.estimators,
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes=plan.notes,
+        rows=tuple(rows),
+        encoders=encoders,
+        baselines=plan.baselines,
+    )
+    return with_rows(ranking, rows, encoders)
+
+
+def _described(row: Row, facts: HubFacts | None) -> Row:
+    """Return the row with the Hub's facts about the checkpoint."""
+    if facts is None:
+        return row
+    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)
+
+
+def _encoders(plan: RankingPlan, labels: LabelTable) -> tuple[Encoder, ...]:
+    names, revisions = label_names(plan), {encoder.id: encoder.revision for encoder in plan.encoders}
+    widths = labels.widths[: len(names)]
+    return tuple(Encoder(name, revisions.get(name, ""), width) for name, width in zip(names, widths, strict=True))
