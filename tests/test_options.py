@@ -56,6 +56,7 @@ def test_the_command_line_contains_changed_settings_only() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
+        *(("gpus_per_checkpoint", value, "invalid-value") for value in (2, -1, 1.5, "half")),
         *(("sampling", "even", "invalid-value"), ("references", "last", "invalid-value")),
         *(("label_template", "a", "invalid-value"), ("seed", 2**63, "invalid-value")),
         *((name, 2.5, "wrong-type") for name in ("folds", "seed", "batch_size", "max_samples")),

@@ -17,6 +17,7 @@ from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import validate
 from hf_emms.cli.interrupts import STOPPED, exit_code, interruptions, system_error
 from hf_emms.cli.lookup_commands import presets
+from hf_emms.cli.merge_command import merge
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
 from hf_emms.cli.publish_commands import leaderboard, publish, publish_results
@@ -64,7 +65,7 @@ def app(debug: bool) -> None:
 
 
 publish.add_command(publish_results)
-app.section("Rank", demo, search, rank, sweep, confirm, score)
+app.section("Rank", demo, search, rank, sweep, merge, confirm, score)
 app.section("Check", validate)
 app.section("Publish", card, publish, leaderboard)
 app.section("Look up", presets)

@@ -33,6 +33,7 @@ JOB_FLAGS = [
         help="Where checkpoints run: this machine, a Ray cluster or Hugging Face Jobs. [default: local]",
     ),
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
+    cloup.option("--parts", "jobs_parts", type=click.IntRange(min=1), metavar="N", help="Number of jobs [default: 1]."),
     cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),
 ]
 checkpoints_file_option = cloup.option(
@@ -118,7 +119,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
     """Return the typed settings of a Hub job, or None if the ranking runs elsewhere."""
-    names = ("flavor", "timeout")
+    names = ("flavor", "timeout", "parts")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"]
     if engine != "jobs":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +70,11 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
     """
     if target is not None and dry_run:
         raise click.UsageError("--dry-run makes no ranking for --output; leave one of them out.")
+    options = options_from(parameters)
     if target is not None:
+        target = target.with_name(f"{target.stem}{options.running.part_suffix}{target.suffix}")
         check_output(target, filter(None, (parameters["dataset"], parameters["checkpoints_file"])))
     job = job_settings(parameters, results_repo)
-    options = options_from(parameters)
     if job is None:
         out.message(f"Reading {parameters['dataset']} …")
     if dry_run:
@@ -84,7 +86,7 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
     if results_repo is not None and job is None:
         from hf_emms.run.ranking_job import publish
 
-        out.message(publish(ranking, results_repo))
+        out.message(publish([ranking], results_repo))
     if ranking.best is None:
         raise EmmsError(
             "no-score", "no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks"
@@ -176,10 +178,10 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
     """Print the job, or the plan and problems of a run."""
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
-    from hf_emms.run.ranking_job import job_spec
+    from hf_emms.run.ranking_job import job_specs
 
     if job is not None:
-        print_spec(job_spec(options, job), job)
+        print_specs(job_specs(options, job), job)
         return
     with StderrProgress() as progress, stdout_for_data_only():
         checked = preflight(options, progress)
@@ -187,11 +189,11 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
     out.records(*checked.records())
 
 
-def print_spec(spec: JobSpec, job: JobSettings) -> None:
-    """Print a job and its maximum price without starting it."""
+def print_specs(specs: Sequence[JobSpec], job: JobSettings) -> None:
+    """Print the first job, and the maximum price of all, without starting them."""
     from hf_emms.run import ranking_job
 
-    out.json(vars(spec))
+    out.json(vars(specs[0]))
     try:
         hardware, max_price = ranking_job.price(job)
     except EmmsError as error:
@@ -199,7 +201,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
     else:
         out.message(
             f"{hardware.name}: {hardware.summary}; {hardware.usd_per_minute:.4f} USD per minute, "
-            f"at most {max_price:.2f} USD in {job.timeout}"
+            f"at most {len(specs) * max_price:.2f} USD in {job.timeout} for {pluralize(len(specs), 'job')}"
         )
     out.message("Nothing was started.")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 import cloup
 
-from hf_emms.cli.option_flags import checkpoints_file_option, sweep_flags, typed_settings
+from hf_emms.cli.option_flags import JOB_FLAGS, checkpoints_file_option, job_settings, sweep_flags, typed_settings
 from hf_emms.cli.output import (
     LIST_FORMATS,
     format_option,
@@ -24,27 +25,41 @@ from hf_emms.formatting import pluralize
 @cloup.argument("file", required=False, metavar="[FILE.yaml]", help="Datasets and their settings.")
 @cloup.option_group(
     "Sweep",
-    cloup.option("--datasets", metavar="NAME,NAME", help="Datasets, instead of a file."),
+    cloup.option("--datasets", metavar="NAME,NAME", help="Datasets, instead of a file, or the file's list as JSON."),
     checkpoints_file_option,
     results_folder_option("Folder of the rankings."),
+    cloup.option(
+        "--results-repo",
+        metavar="ORG/emms-results",
+        help="Also publish the rankings in this dataset, in one commit; required for jobs.",
+    ),
     format_option(LIST_FORMATS),
 )
+@cloup.option_group("Where", *JOB_FLAGS)
 @cloup.option_group("Settings of all datasets", *sweep_flags())
-def sweep(file: str | None, datasets: str | None, folder: Path, **parameters: Any) -> None:
+def sweep(file: str | None, datasets: str | None, folder: Path, results_repo: str | None, **parameters: Any) -> None:
     """Rank checkpoints on many datasets, one dataset after the other.
 
     Stores each ranking in the folder. A stopped sweep continues with the rows in the cache. Prints one line of ranks
     per checkpoint.
     """
     from hf_emms.ranking.progress_bars import StderrProgress
-    from hf_emms.run.sweep import run_sweep, sweep_options
+    from hf_emms.run.ranking_job import publish
+    from hf_emms.run.sweep import run_sweep, sweep_as_jobs, sweep_options
 
     if (file is None) == (datasets is None):
         raise click.UsageError("Name either a file or --datasets: hf-emms sweep FILE.yaml")
-    names = file or [name for name in (datasets or "").split(",") if name]
-    options_of = sweep_options(names, typed_settings(parameters))
+    listed = datasets or ""
+    is_json = listed.startswith("[")
+    names = file or (json.loads(listed) if is_json else [name for name in listed.split(",") if name])
+    options_of, job = sweep_options(names, typed_settings(parameters)), job_settings(parameters, results_repo)
     with StderrProgress() as progress, stdout_for_data_only():
-        result = run_sweep(options_of, folder, progress)
+        if job is not None:
+            result = sweep_as_jobs(options_of, folder, job, progress)
+        else:
+            result = run_sweep(options_of, folder, progress, parameters["engine"])
+    if results_repo is not None and job is None and result.rankings:
+        out.message(publish([*result.rankings.values()], results_repo))
     out.records(*result.table())
     out.message(f"Results: {folder}")
     for name, reason in result.failed.items():

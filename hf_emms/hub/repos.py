@@ -251,6 +251,24 @@ def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...
     return f"local-{digest.hexdigest()}"
 
 
+def cached_revisions() -> frozenset[str]:
+    """Return the commits of which the Hub's cache has files."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        return frozenset(revision.commit_hash for repo in scan_cache_dir().repos for revision in repo.revisions)
+    except CacheNotFound:
+        return frozenset()
+
+
+def delete_revision(repo: Repo, keep: frozenset[str] | None) -> None:
+    """Delete a repository's revision from the Hub's cache unless it is in `keep`; None keeps all."""
+    from huggingface_hub import scan_cache_dir
+
+    if keep is not None and repo.revision in cached_revisions() - keep:
+        scan_cache_dir().delete_revisions(repo.revision).execute()
+
+
 def check_unchanged(repo: Repo) -> None:
     """Raise an `EmmsError` if a folder or file has changed since `resolve`. Hub commits cannot change."""
     if repo.folder is None:

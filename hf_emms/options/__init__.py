@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -443,6 +444,16 @@ class RunOptions(OptionsPart):
         metavar="N",
         in_key=False,
     )
+    part: str | None = setting(
+        None,
+        "Run only the I-th of N parts of the checkpoints; hf-emms merge joins the files.",
+        "Running",
+        metavar="I/N",
+        in_key=False,
+    )
+    delete_downloads: bool = setting(
+        False, "Delete each checkpoint that this run downloaded when it is finished.", "Running", in_key=False
+    )
     resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag", in_key=False)
     cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(
@@ -453,6 +464,28 @@ class RunOptions(OptionsPart):
         in_key=False,
     )
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.part is not None:
+            number, _, count = self.part.partition("/")
+            if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+                raise EmmsError("invalid-value", f"the part {self.part!r} is not I/N", setting_ref("part", "1/8"))
+        if self.gpus_per_checkpoint is not None and not _is_share(self.gpus_per_checkpoint):
+            problem = f"gpus_per_checkpoint is {self.gpus_per_checkpoint}; it must be a number from 0 to 1"
+            raise EmmsError("invalid-value", problem, setting_ref("gpus_per_checkpoint", 0.5))
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """The number of the part, from 1, and the number of parts; (1, 1) for the whole."""
+        number, _, count = (self.part or "1/1").partition("/")
+        return int(number), int(count)
+
+    @property
+    def part_suffix(self) -> str:
+        """The end of the name of a part's file, before its suffix; empty for the whole."""
+        number, count = self.share
+        return f".part-{number}-of-{count}" if self.part is not None else ""
 
 
 @dataclass(frozen=True)
@@ -673,6 +706,10 @@ def _is_rate(text: str) -> bool:
         return 0 < float(text) < 1
     except ValueError:
         return False
+
+
+def _is_share(text: str) -> bool:
+    return re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text) is not None
 
 
 def _is_name(value: Any) -> bool:

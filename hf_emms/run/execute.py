@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.hub import HubFacts
+from hf_emms.hub import HubFacts, delete_revision
 from hf_emms.options.registry import versions
 from hf_emms.ranking import Encoder, Ranking, Row
 from hf_emms.ranking.merge import with_rows
@@ -41,6 +41,7 @@ def execute_plan(plan: RankingPlan) -> Ranking:
                     key = row_key(inputs.checkpoints[row.checkpoint], options, sample, plan.encoders)
                     cache.put_json(key, msgspec.to_builtins(row))
                 rows.append(row)
+                delete_revision(inputs.checkpoints[row.checkpoint].repo, plan.kept_revisions)
     return ranking_of(plan, rows, _encoders(plan, labels))
 
 
@@ -58,7 +59,7 @@ def ranking_of(plan: RankingPlan, finished: Iterable[Row], encoders: tuple[Encod
     """Return the ranking of finished rows, which may come in any order. The encoders have no weights yet."""
     options, sample = plan.options, plan.sample
     facts = {checkpoint.id: checkpoint.repo.facts for checkpoint in plan.checkpoints if checkpoint.repo is not None}
-    rows = [_described(row, facts.get(row.checkpoint)) for row in finished]
+    rows = [described(row, facts.get(row.checkpoint)) for row in finished]
     ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -87,7 +88,7 @@ def ranking_of(plan: RankingPlan, finished: Iterable[Row], encoders: tuple[Encod
     return with_rows(ranking, rows, encoders)
 
 
-def _described(row: Row, facts: HubFacts | None) -> Row:
+def described(row: Row, facts: HubFacts | None) -> Row:
     """Return the row with the Hub's facts about the checkpoint."""
     if facts is None:
         return row

@@ -19,12 +19,13 @@ from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, make_feat
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.formatting import parse_count, pluralize
-from hf_emms.hub import Repo, resolve
+from hf_emms.hub import Repo, cached_revisions, resolve
 from hf_emms.options import (
     DEFAULT_ENCODERS,
     DEFAULT_ESTIMATORS,
     FeatureOptions,
     Options,
+    RunOptions,
     SampleOptions,
     ScoringOptions,
 )
@@ -60,11 +61,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """The options, dataset and cache that ranking and fine-tuning share."""
+    """The options, dataset and cache that ranking and fine-tuning share.
+
+    Attributes:
+        cached_before: The revisions in the Hub's cache at the start, if this run deletes what it downloads.
+    """
 
     options: Options
     progress: Progress
     cache: Cache
+    cached_before: frozenset[str] = frozenset()
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
@@ -83,7 +89,8 @@ class Session:
             choose_device(options.running.device)
         if options.training.confirm is not None:
             check_settings(options)
-        return cls(options, progress, Cache(default_root() if options.running.cache else None, progress.noted))
+        before = cached_revisions() if options.running.delete_downloads else frozenset()
+        return cls(options, progress, Cache(default_root() if options.running.cache else None, progress.noted), before)
 
     @property
     def preset(self) -> DatasetPreset | None:
@@ -176,6 +183,13 @@ class RankingPlan:
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
     @property
+    def kept_revisions(self) -> frozenset[str] | None:
+        """The commits in the Hub's cache that a finished checkpoint does not delete; None for all."""
+        if not self.options.running.delete_downloads:
+            return None
+        return self.session.cached_before.union(encoder.revision for encoder in self.encoders)
+
+    @property
     def to_run(self) -> dict[str, FeatureSpec]:
         """Name → feature spec of the checkpoints without a row."""
         waiting = (checkpoint for checkpoint in self.checkpoints if checkpoint.row is None)
@@ -218,9 +232,10 @@ def plan_with(session: Session, options: Options) -> RankingPlan:
         )
         notes.append(Note("encoders-unused", unused + "their texts"))
     names = tuple(dict.fromkeys(ids))
+    of_part = _part_of(names, options.running)
     if repeated := len(ids) - len(names):
         notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
-    checkpoints = _checkpoints(names, session, options, sample, encoders)
+    checkpoints = _checkpoints(of_part, session, options, sample, encoders)
     return RankingPlan(session, options, sample, encoders, checkpoints, tuple(notes))
 
 
@@ -326,6 +341,17 @@ def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool
 def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:
     """Return the ids of the label encoders: the user's, the dataset preset's, or the default."""
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
+
+
+def _part_of(ids: Sequence[str], options: RunOptions) -> Sequence[str]:
+    """Return the checkpoints of the part that the options name."""
+    if options.part is None:
+        return ids
+    number, count = options.share
+    if not (chosen := largest_first(ids)[number - 1 :: count]):
+        problem = f"part {options.part} has none of {pluralize(len(ids), 'checkpoint')}"
+        raise EmmsError("empty-part", problem, setting_ref("part", f"1/{len(ids)}"))
+    return chosen
 
 
 def largest_first(ids: Iterable[str]) -> list[str]:

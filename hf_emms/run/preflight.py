@@ -28,6 +28,7 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import aligned
 from hf_emms.run.bm25_baseline import bm25_seconds
+from hf_emms.run.engine import AHEAD
 from hf_emms.run.label_embeddings import labels_key
 from hf_emms.run.plan import PlannedCheckpoint, RankingPlan, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
@@ -324,7 +325,7 @@ def preflight(options: Options, progress: Progress) -> Preflight:
     fine_tuning = None
     if options.training.confirm is not None:
         fine_tuning = _fine_tuning_at_most(plan, costs, speed)
-    return Preflight(plan, costs, speed, (*problems, *_too_full(costs)), fine_tuning)
+    return Preflight(plan, costs, speed, (*problems, *_too_full(plan, costs)), fine_tuning)
 
 
 def _problem_of(checkpoint: PlannedCheckpoint, costs: Mapping[Repo, Cost]) -> str | None:
@@ -334,13 +335,15 @@ def _problem_of(checkpoint: PlannedCheckpoint, costs: Mapping[Repo, Cost]) -> st
     return costs[checkpoint.repo].problem
 
 
-def _too_full(costs: Mapping[Repo, Cost]) -> Iterator[str]:
-    """Yield a problem if the disk has too little space for the downloads."""
+def _too_full(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[str]:
+    """Yield a problem if the disk has too little space for the downloads, of which a run may delete the finished."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    total = sum(cost.bytes for cost in costs.values())
+    sizes = sorted((cost.bytes for repo, cost in costs.items() if repo not in plan.encoders), reverse=True)
+    at_once = sizes[: AHEAD + 1] if plan.options.running.delete_downloads else sizes
+    total = sum(at_once) + sum(costs[encoder].bytes for encoder in plan.encoders)
     if total > free:
         yield f"disk: {format_bytes(total)} to download, {format_bytes(free)} free in {folder} (HF_HUB_CACHE)"
 

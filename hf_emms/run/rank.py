@@ -84,6 +84,8 @@ def rank(
     trust_remote_code: bool = False,
     workers: int | None = None,
     gpus_per_checkpoint: float | str | None = None,
+    part: str | None = None,
+    delete_downloads: bool = False,
     engine: Literal["local", "ray"] | JobSettings = "local",
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
@@ -147,6 +149,8 @@ def rank(
         trust_remote_code: Run code from checkpoint repositories.
         workers: The number of processes of this machine that run checkpoints at once. By default one per GPU.
         gpus_per_checkpoint: The GPUs of Ray per checkpoint. By default 1 if the cluster has GPUs.
+        part: "I/N" for the I-th of N parts of the checkpoints, whose rankings ``hf-emms merge`` joins.
+        delete_downloads: Delete each checkpoint from the Hub's cache when it is finished, if this run downloaded it.
         engine: Where checkpoints run: "local" (this machine), "ray" (a Ray cluster, or a local Ray) or
             `hf_emms.JobSettings` (a Hugging Face Job).
         executor: Where checkpoints run, instead of `engine`: a `concurrent.futures.Executor`, as of loky, dask,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError, check_type
-from hf_emms.formatting import parse_duration
+from hf_emms.formatting import parse_duration, pluralize
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
@@ -37,7 +38,8 @@ class JobSettings:
     Attributes:
         results_repo: The dataset for the ranking, "ORG/emms-results". It is created if needed.
         flavor: The hardware.
-        timeout: The time limit: seconds, or a number with s, m, h, d or w.
+        timeout: The time limit of a job: seconds, or a number with s, m, h, d or w.
+        parts: The number of jobs, each of which runs a part of the checkpoints.
 
     Raises:
         EmmsError: The timeout is invalid.
@@ -50,6 +52,7 @@ class JobSettings:
     results_repo: str
     flavor: str = "cpu-basic"
     timeout: str = "2h"
+    parts: int = 1
 
     def __post_init__(self) -> None:
         _ = self.minutes  # raises an error for an invalid timeout
@@ -57,6 +60,25 @@ class JobSettings:
     @property
     def minutes(self) -> float:
         return parse_duration(self.timeout, bare_seconds=True) / 60
+
+
+def job_specs(options: Options, settings: JobSettings) -> list[JobSpec]:
+    """Return the jobs for the parts of a ranking."""
+    parts = [None] if settings.parts == 1 else [f"{number}/{settings.parts}" for number in _numbers(settings)]
+    return [job_spec(options if part is None else options.replaced(part=part), settings) for part in parts]
+
+
+def sweep_specs(options_of: Mapping[str, Options], settings: JobSettings) -> list[JobSpec]:
+    """Return the jobs for the parts of a sweep."""
+    for options in options_of.values():
+        rank_argv(options)
+    datasets = json.dumps([options.changed() for options in options_of.values()])
+    words = ("hf-emms", "sweep", "--datasets", datasets, "--part")
+    return [_spec((*words, f"{number}/{settings.parts}"), (), settings) for number in _numbers(settings)]
+
+
+def _numbers(settings: JobSettings) -> range:
+    return range(1, settings.parts + 1)
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
@@ -67,10 +89,14 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
             "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
+    extras = _FINE_TUNING if options.training.confirm is not None else ()
+    return _spec(("hf-emms", "rank", *rank_argv(options)), extras, settings)
+
+
+def _spec(words: tuple[str, ...], extras: tuple[str, ...], settings: JobSettings) -> JobSpec:
     package = wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
-    packages = (package, *(_FINE_TUNING if options.training.confirm is not None else ()))
-    requirements = [word for requirement in packages for word in ("--with", requirement)]
-    command = ("uv", "run", *requirements, "hf-emms", "rank", *rank_argv(options))
+    requirements = [word for requirement in (package, *extras) for word in ("--with", requirement)]
+    command = ("uv", "run", *requirements, *words)
     environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
@@ -104,25 +130,47 @@ def run(options: Options, settings: JobSettings, progress: Progress) -> Ranking:
     same settings.
     """
     check_type("engine", settings, JobSettings)
-    spec = job_spec(options, settings)
-    account, repo, model = hub.who_am_i(), settings.results_repo, options.training.push_model_to
+    published, failed = run_jobs(job_specs(options, settings), settings, progress, options.training.push_model_to)
+    if failed:
+        raise next(iter(failed.values()))
+    return published[-1]
+
+
+def run_jobs(
+    specs: Sequence[JobSpec], settings: JobSettings, progress: Progress, model: str | None = None
+) -> tuple[list[Ranking], dict[str, EmmsError]]:
+    """Start jobs, wait for all, and return the rankings that they published, and the errors of jobs by their ids.
+
+    Jobs that rank parts of the same checkpoints publish one ranking. `model` is a repository that they write to.
+    """
+    account, repo = hub.who_am_i(), settings.results_repo
     hub.require_write_token(account, "start jobs")
     hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
     if model is not None:
         hub.require_push(account, model, "model", instead=setting_ref("push_model_to", f"{account.name}/NAME"))
-    price(settings)
+    progress.noted(f"{pluralize(len(specs), 'job')}: at most {len(specs) * price(settings)[1]:.2f} USD")
     results.publish_wheel(repo)
-    job = hub.start_job(account, spec)
-    progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
-    try:
-        path = _followed(job, progress)
-    except KeyboardInterrupt:
-        progress.noted(
-            f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it. Its ranking goes to {repo}: "
-            f"hf download {repo} --repo-type dataset --local-dir results"
-        )
-        raise
+    jobs = [hub.start_job(account, spec) for spec in specs]
+    for job in jobs:
+        progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
+    paths, failed = dict[str, None](), dict[str, EmmsError]()
+    for job in jobs:
+        try:
+            paths |= dict.fromkeys(_followed(job, progress))
+        except EmmsError as error:
+            failed[job.id] = error
+        except KeyboardInterrupt:
+            ids = " ".join(job.id for job in jobs)
+            progress.noted(
+                f"The job continues: {job.url}\n"
+                f"  hf jobs cancel {ids} ends it. Its ranking goes to {repo}: "
+                f"hf download {repo} --repo-type dataset --local-dir results"
+            )
+            raise
+    return [_published(repo, path) for path in paths], failed
+
+
+def _published(repo: str, path: str) -> Ranking:
     content = hub.read_file(repo, "dataset", path)
     if content is None:
         raise EmmsError(
@@ -133,8 +181,8 @@ def run(options: Options, settings: JobSettings, progress: Progress) -> Ranking:
     return Ranking.from_json(content)
 
 
-def _followed(job: Job, progress: Progress) -> str:
-    """Report the log of a job until it ends, and return the path of the published ranking."""
+def _followed(job: Job, progress: Progress) -> list[str]:
+    """Report the log of a job until it ends, and return the paths of the published rankings."""
     for line in hub.job_log(job):
         progress.noted(line)
     stage, message = hub.job_stage(job)
@@ -148,14 +196,14 @@ def _followed(job: Job, progress: Progress) -> str:
         raise EmmsError(
             "no-ranking", "the job has ended, but its log does not name a ranking", f"read the log: {job.url}"
         )
-    return paths[-1]
+    return paths
 
 
-def publish(ranking: Ranking, results_repo: str) -> str:
-    """Publish a ranking, and return a line with its address, which a job writes to its log."""
-    results.publish([ranking], results_repo)
-    path = f"{JSON_FOLDER}/{path_of(ranking)}.json"
-    return f"{_PUBLISHED}{path}" if os.environ.get(IN_JOB) else f"published in {results_repo}: {path}"
+def publish(rankings: Sequence[Ranking], results_repo: str) -> str:
+    """Publish rankings in one commit, and return lines with their addresses, which a job writes to its log."""
+    results.publish(rankings, results_repo)
+    start = _PUBLISHED if os.environ.get(IN_JOB) else f"published in {results_repo}: "
+    return "\n".join(f"{start}{JSON_FOLDER}/{path_of(ranking)}.json" for ranking in rankings)
 
 
 def rank_argv(options: Options) -> list[str]:

@@ -22,6 +22,7 @@ from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run.execute import execute_plan
 from hf_emms.run.executors import executor_of
 from hf_emms.run.plan import make_plan
+from hf_emms.run.ranking_job import JobSettings, run_jobs, sweep_specs
 from hf_emms.run.units import Executor, Units, collect, submit
 
 
@@ -135,18 +136,31 @@ def run_sweep(
     with executor_of(running, engine, executor, in_memory=False) as chosen, ExitStack() as stack:
         for place, (name, options) in enumerate(options_of.items(), 1):
             progress.noted(f"dataset {place} of {len(options_of)}: {name}")
+            # The first part does not get the largest checkpoint of every dataset.
+            number, count = options.running.share
+            part = f"{(number + place - 2) % count + 1}/{count}" if options.running.part else None
             with _recorded(name, failed, progress):
-                plan = make_plan(options, progress)
+                plan = make_plan(options.replaced(part=part), progress)
                 if chosen is None:
-                    rankings[name] = _stored(execute_plan(plan), folder)
+                    rankings[name] = _stored(execute_plan(plan), folder, options.running)
                 else:
                     units[name] = submit(plan, chosen)
                     stack.callback(units[name].cancel)
         for name in units:
             progress.noted(f"waiting for {name}")
             with _recorded(name, failed, progress):
-                rankings[name] = _stored(collect(units[name], progress), folder)
+                rankings[name] = _stored(collect(units[name], progress), folder, running)
     return Sweep(rankings, failed)
+
+
+def sweep_as_jobs(options_of: Mapping[str, Options], folder: Path, settings: JobSettings, progress: Progress) -> Sweep:
+    """Run the parts of a sweep as Hugging Face Jobs, and store their rankings."""
+    published, failed = run_jobs(sweep_specs(options_of, settings), settings, progress)
+    rankings = {
+        " ".join(filter(None, (ranking.dataset, ranking.config, ranking.split))): _stored(ranking, folder, RunOptions())
+        for ranking in published
+    }
+    return Sweep(rankings, {f"job {id}": one_line(error) for id, error in failed.items()})
 
 
 @contextmanager
@@ -155,13 +169,14 @@ def _recorded(name: str, failed: dict[str, str], progress: Progress) -> Iterator
     try:
         yield
     except (EmmsError, OSError) as error:
-        failed[name] = one_line(error)
-        progress.noted(f"{name}: {failed[name]}")
+        progress.noted(f"{name}: {one_line(error)}")
+        if not (isinstance(error, EmmsError) and error.code == "empty-part"):
+            failed[name] = one_line(error)
 
 
-def _stored(ranking: Ranking, folder: Path) -> Ranking:
+def _stored(ranking: Ranking, folder: Path, options: RunOptions) -> Ranking:
     """Merge a ranking with its file in a folder, and return it."""
-    file = folder / f"{path_of(ranking)}.json"
+    file = folder / f"{path_of(ranking)}{options.part_suffix}.json"
     earlier = Ranking.load(file) if file.exists() else None
     write_atomic(file, merged(earlier, ranking).to_json())
     return ranking

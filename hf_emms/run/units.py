@@ -13,11 +13,12 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.hub import Repo, delete_revision
 from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import Encoder, Ranking, Row
 from hf_emms.ranking.merge import with_rows
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.run.execute import execute_plan, ranking_of
+from hf_emms.run.execute import described, execute_plan, ranking_of
 from hf_emms.run.plan import RankingPlan, Session, largest_first, or_failed_row, plan_with
 from hf_emms.texts import PYTHON, HintStyle, current_hint_style, hint_style, setting_ref
 
@@ -79,11 +80,13 @@ class Units:
 
     Attributes:
         ranking: The ranking of the checkpoints that were finished before.
-        waiting: Checkpoint → its unit and its revision.
+        waiting: Checkpoint → its unit and its repository.
+        kept_revisions: See `RankingPlan`.
     """
 
     ranking: Ranking
-    waiting: dict[str, tuple[Future, str | None]]
+    waiting: dict[str, tuple[Future, Repo]]
+    kept_revisions: frozenset[str] | None
 
     def cancel(self) -> None:
         """Cancel the units that have not started; engines that can also stop the others."""
@@ -111,13 +114,13 @@ def submit(plan: RankingPlan, executor: Executor) -> Units:
         for name, value in options.changed().items()
         if name not in _OF_THE_WHOLE and SETTINGS[name].group != "Confirm"
     }
-    waiting: dict[str, tuple[Future, str | None]] = {}
+    waiting: dict[str, tuple[Future, Repo]] = {}
     for name in largest_first(plan.to_run):
         repo = plan.to_run[name].repo
         pinned = name if repo.folder else f"{repo.id}@{repo.revision}"
         of_data, style = plan.sample.repo.revision, current_hint_style()
-        waiting[name] = executor.submit(rank_part, settings, [pinned], of_data, style), repo.revision
-    return Units(ranking, waiting)
+        waiting[name] = executor.submit(rank_part, settings, [pinned], of_data, style), repo
+    return Units(ranking, waiting, plan.kept_revisions)
 
 
 def collect(units: Units, progress: Progress) -> Ranking:
@@ -132,12 +135,14 @@ def collect(units: Units, progress: Progress) -> Ranking:
         with noted_while(progress, f"running {pluralize(len(waiting), 'unit')}"):
             while waiting:
                 for name in [name for name, (future, _) in waiting.items() if future.done()]:
-                    future, revision = waiting.pop(name)
-                    part = or_failed_row(name, revision, partial(_finished, future))
+                    future, repo = waiting.pop(name)
+                    part = or_failed_row(name, repo.revision, partial(_finished, future))
                     row = part if isinstance(part, Row) else msgspec.structs.replace(part.rows[0], checkpoint=name)
+                    row = described(row, repo.facts)
                     encoders = encoders if isinstance(part, Row) else part.encoders
                     rows.append(row)
                     progress.finished(row)
+                    delete_revision(repo, units.kept_revisions)
                 time.sleep(_POLL_SECONDS if waiting else 0)
     finally:
         units.cancel()

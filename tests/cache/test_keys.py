@@ -142,6 +142,8 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "stall_limit": (7, set()),
     "workers": (2, set()),
     "gpus_per_checkpoint": ("0.5", set()),
+    "part": ("1/2", set()),
+    "delete_downloads": (True, set()),
     "resume": (False, set()),
     "cache": (False, set()),
     "allow_pickle": (True, set()),

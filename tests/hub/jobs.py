@@ -58,6 +58,7 @@ class Job:
         environment |= self.spec.get("environment", {}) | self.spec.get("secrets", {})
         self.process = subprocess.Popen(
             [*python(), "-c", "from hf_emms.cli.app import main; main()", *arguments],
+            cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -159,7 +159,7 @@ def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with raises_code("no-ranking", "hub/job"):
         ranking_job._followed(job, heard)  # type: ignore[arg-type]
     lines += ["done", "published ranking: a.json"]
-    assert ranking_job._followed(job, heard) == "a.json"  # type: ignore[arg-type]
+    assert ranking_job._followed(job, heard) == ["a.json"]  # type: ignore[arg-type]
     assert heard.notes == ["started", "started"]
 
 
@@ -243,3 +243,31 @@ def test_a_fine_tuning_job_installs_packages_and_saves_no_model() -> None:
     assert not {*pairwise(alone.command)} & {("--with", package) for package in packages}
     with raises_code("settings-exclude-each-other"):
         job_spec(Options.of("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))
+
+
+def commits_of(hub: Hub) -> int:
+    return sum(len(repo.commits) for (_, id), repo in hub.store.repos.items() if id == RESULTS)
+
+
+@pytest.mark.slow
+def test_parts_of_a_sweep_as_jobs_publish_one_ranking_per_dataset(
+    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
+) -> None:
+    words = ["sweep", "--datasets", "demo_captions,demo_fashion", "--max-samples", "80", "-e", "demo"]
+    words += ["--estimator", "emms", "-c", GOOD, "-c", POOR]
+    before, commits = set(hub.jobs), commits_of(hub)
+    done = cli.run(*words, *JOB, "--parts", "2", "-o", tmp_path / "far", token=token)
+    assert done.code == 0, done
+    jobs = [job for id, job in hub.jobs.items() if id not in before]
+    assert [job.stage for job in jobs] == ["COMPLETED"] * 2
+    assert [job.spec["command"][job.spec["command"].index("--part") + 1] for job in jobs] == ["1/2", "2/2"]
+    assert "2 jobs: at most " in done.err
+    assert commits_of(hub) <= commits + 2 + len(jobs)  # a new dataset, the wheel, and one per job
+    assert cli.run(*words, "-o", tmp_path / "near", token=token).code == 0
+    far, near = (
+        {ranking.dataset: ranking for ranking in map(Ranking.load, folder.rglob("*.json"))}
+        for folder in (tmp_path / "far", tmp_path / "near")
+    )
+    assert {*far} == {*near}
+    for name, ranking in near.items():
+        assert [row.checkpoint for row in far[name]] == [row.checkpoint for row in ranking]

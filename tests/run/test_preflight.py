@@ -121,8 +121,14 @@ def test_a_dry_run_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = replace(found, plan=planned, costs=costs).lines()
     assert lines[2] == f"label encoder {base.id} at {'1' * 40}, of the default set 'base': 5 B to download"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4))
-    assert [problem.partition(" in ")[0] for problem in _too_full(costs)] == ["disk: 5 B to download, 4 B free"]
-    assert list(_too_full({good: Cost(bytes=4)})) == []
+    assert [problem.partition(" in ")[0] for problem in _too_full(planned, costs)] == [
+        "disk: 5 B to download, 4 B free"
+    ]
+    assert list(_too_full(planned, {base: Cost(), good: Cost(bytes=4)})) == []
+    many: Any = {base: Cost()} | {replace(good, id=str(number)): Cost(bytes=1) for number in range(6)}
+    assert len(list(_too_full(planned, many))) == 1
+    deleting = replace(planned, options=options.replaced(encoders=(), delete_downloads=True))
+    assert list(_too_full(deleting, many)) == []
 
 
 def test_the_costs_are_a_sentence() -> None:
