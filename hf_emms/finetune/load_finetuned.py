@@ -95,7 +95,10 @@ class FineTunedModel:
         if not len(split):
             return []
         rows, outputs = self._network.rows(split, False), None
-        device = next(self._network.model.parameters()).device
+        device, batch_size = (
+            next(self._network.model.parameters()).device,
+            min(batch_size, rows.max_batch or batch_size),
+        )
         for start in range(0, len(rows), batch_size):
             batch = rows.batch(np.arange(start, min(start + batch_size, len(rows))))
             with torch.no_grad():
@@ -126,7 +129,7 @@ def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
     if column.clean is not None:
         inputs = [column.clean(cell) if isinstance(cell, list) == column.is_list else cell for cell in inputs]
     try:
-        cells = datasets.Dataset.from_dict({column.name: inputs})
+        cells = datasets.Dataset.from_dict({column.name: [kind.as_cell(cell) for cell in inputs]})
         if inputs and not kind.holds(cells.features[column.name]):
             raise UnusableError(f"{inputs[0]!r:.80}")
         return kind.collect([kind.read(cell, column.name) for cell in cells.data.column(column.name).to_pylist()])

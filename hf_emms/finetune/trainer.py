@@ -70,7 +70,7 @@ class NetworkTrainer(Trainer):
     ) -> None:
         recipe = job.recipe
         total, batch_size = recipe.total_steps(len(rows)), batch_size or recipe.batch_size
-        most = rows.max_batch or batch_size
+        most, largest = rows.max_batch or batch_size, getattr(others.get("eval_dataset"), "max_batch", None)
         divisors = (count for count in range(parts, batch_size) if batch_size % count == 0)
         parts = next((count for count in divisors if batch_size // count <= most), batch_size)
         # Models of transformers would sum the losses of the parts of a step.
@@ -79,7 +79,7 @@ class NetworkTrainer(Trainer):
             output_dir=str(folder),
             max_steps=total,
             per_device_train_batch_size=batch_size // parts,
-            per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size // parts,
+            per_device_eval_batch_size=largest or _EVALUATION_BATCHES * batch_size // parts,
             gradient_accumulation_steps=parts,
             learning_rate=job.learning_rate,
             warmup_steps=math.ceil(recipe.warmup * total),

@@ -137,6 +137,9 @@ class EmbeddingNetwork(Network):
         self.save_processors(place)
         if not copy_modules(spec, folder):
             self._describe(folder)
+        for file in place.glob("sentence_*_config.json"):
+            settings = json.loads(file.read_text(encoding="utf-8")) | {"max_seq_length": self._reader.max_length}
+            file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
         for path, layer in zip(spec.behind, layers, strict=True):
             tensors = {part: tensor.contiguous() for part, tensor in layer.state_dict().items()}
             save_file(tensors, folder / path / SAFETENSORS_NAME)

@@ -254,11 +254,11 @@ class FeatureNetwork(Network):
         import torch
 
         self.model.train()
-        rows = self.rows(train, False)
+        rows = self.rows(train, True)
         count = min(len(rows), _FIRST_ROWS)
         with torch.no_grad():
             batches = [
-                features(self.model, rows.batch(np.arange(start, min(start + _FIRST_BATCH, count)))).float()
+                features(self.model, rows.read(np.arange(start, min(start + _FIRST_BATCH, count)))).float()
                 for start in range(0, count, _FIRST_BATCH)
             ]
         return torch.cat([batch.reshape(-1, batch.shape[-1]) for batch in batches])

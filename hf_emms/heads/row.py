@@ -214,8 +214,11 @@ class RowNetwork(FeatureNetwork):
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
 
     def rows(self, split: LabeledSplit, labeled: bool) -> BatchedRows:
+        reader, inputs = self._reader, (split.inputs, split.input_of_row)
+        if not labeled and reader.read_alone is not None:
+            return BatchedRows(reader.read_alone(*inputs), {}, len(split), max_batch=1)
         labels = {"labels": self._outputs.labels(split.references)} if labeled else {}
-        return BatchedRows(self.read(self._reader, split.inputs, split.input_of_row), labels, len(split))
+        return BatchedRows(self.read(reader, *inputs), labels, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)

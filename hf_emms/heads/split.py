@@ -112,7 +112,7 @@ class BatchedRows:
     """
 
     def __init__(self, read: BatchReader, labels: Inputs, count: int, max_batch: int | None = None) -> None:
-        self._read, self._labels, self._count = read, labels, count
+        self.read, self._labels, self._count = read, labels, count
         self.max_batch = max_batch
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class BatchedRows:
 
     def batch(self, rows: np.ndarray) -> Inputs:
         """Return the tensors of b rows, (b, …) each, by the names of the model's arguments."""
-        return {**self._read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
+        return {**self.read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
 
 
 def collate(items: Sequence[tuple[BatchedRows, int]]) -> Inputs:

@@ -65,9 +65,12 @@ def decode(encoded: bytes, rate: int) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, rate: int) -> bytes:
-    """Encode samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
+    """Encode samples (T,) or (T, channels) as a WAV file of 32-bit floats. Equal samples give equal bytes."""
+    from scipy.io import wavfile
+
     buffer = io.BytesIO()
-    load_soundfile().write(buffer, np.asarray(samples, np.float32), int(rate), format="WAV", subtype="FLOAT")
+    # libsndfile would add a chunk with the time of day.
+    wavfile.write(buffer, int(rate), np.asarray(samples, np.float32))
     return buffer.getvalue()
 
 
@@ -130,10 +133,10 @@ class SoundReader:
         """Return the tensors of a batch of samples (T,), with an attention mask if the family has masks."""
         return process_sounds(self.extractor, [_pad(part, int(min_seconds * self.rate)) for part in parts], self.rate)
 
-    def training_batch(self, sounds: Sequence[bytes]) -> Inputs:
+    def training_batch(self, sounds: Sequence[bytes], min_seconds: float = _MIN_TRAINING_SECONDS) -> Inputs:
         """Return a batch of the first part of each sound, with an attention mask if the family is trained with it."""
         clips = [decode(encoded, self.rate)[: self.part] for encoded in sounds]
-        inputs = self.process(clips, _MIN_TRAINING_SECONDS)
+        inputs = self.process(clips, min_seconds)
         if not getattr(self.extractor, "return_attention_mask", False):
             inputs.pop("attention_mask", None)
         return inputs
@@ -282,6 +285,18 @@ class SoundFeatures(FeatureReader):
         return np.bincount(clip_of_part), groups
 
 
+def _reads_shortest(model: Any, reader: SoundReader) -> bool:
+    """Return whether a model can read the shortest clip of a sample."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            model(**reader.process([np.full(int(_MIN_SECONDS * reader.rate), 0.1, np.float32)], 0.0))
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    return True
+
+
 def samples_in(encoded: bytes, rate: int) -> int:
     """Return the length of a file in samples at a rate, according to its header."""
     return max(1, round(_seconds_in(encoded) * rate))
@@ -336,8 +351,18 @@ class _Audio(EncodedModality):
         def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()]), ()
 
+        def read_alone(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> BatchReader:
+            return lambda rows: reader.training_batch(
+                [sounds[sound] for sound in sound_of_row[rows].tolist()], shortest
+            )
+
         text = f"training reads the first {reader.part / reader.rate:.3g} seconds of longer clips"
-        return TrainingReader(read, (reader.extractor,), (Note("clips-truncated", text),))
+        notes = [Note("clips-truncated", text)]
+        shortest = 0.0 if _reads_shortest(model, reader) else _MIN_PART_SECONDS
+        if shortest:
+            text = f"clips below {shortest:g} seconds get silence, because the checkpoint cannot read shorter ones"
+            notes.append(Note("clips-padded", text))
+        return TrainingReader(read, (reader.extractor,), tuple(notes), read_alone)
 
 
 AUDIO = _Audio(

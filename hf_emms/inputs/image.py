@@ -217,8 +217,10 @@ class ImageReader:
         return pinned(self.processor([as_rgb(images[position]) for position in positions]), self.device)
 
 
-def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> ImageReader:
+def load_image_reader(spec: FeatureSpec, device: torch.device | None = None, *, side: int | None = None) -> ImageReader:
     """Load the checkpoint's image processor, by default for training on the CPU.
+
+    With `side`, it resizes all images to squares of so many pixels.
 
     Raises:
         EmmsError: It cannot be loaded.
@@ -227,9 +229,11 @@ def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> 
     from PIL import Image
     from transformers import AutoImageProcessor
 
+    size = {"height": side, "width": side}
+    squares = {} if side is None else {"do_resize": True, "size": size, "do_center_crop": False}
     try:
         loaded = AutoImageProcessor.from_pretrained(
-            spec.model_folder, trust_remote_code=spec.code, local_files_only=True
+            spec.model_folder, trust_remote_code=spec.code, local_files_only=True, **squares
         )
         # The code of two repositories may differ even if their configurations are equal.
         processor = ImageProcessor(
@@ -274,6 +278,16 @@ class ImageFeatures(FeatureReader):
 class _Image(EncodedModality):
     def collect(self, contents: Sequence[bytes]) -> Images:
         return Images(contents)
+
+    def as_cell(self, value: Any) -> Any:
+        """Return a PIL image as a lossless file with its orientation applied. Other values are returned unchanged."""
+        from PIL import Image, ImageOps
+
+        if not isinstance(value, Image.Image):
+            return value
+        buffer = io.BytesIO()
+        as_rgb(ImageOps.exif_transpose(value)).save(buffer, "png")
+        return {"bytes": buffer.getvalue(), "path": None}
 
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
@@ -330,10 +344,13 @@ class _Image(EncodedModality):
 
     def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_image_reader(spec)
+        notes = reader.training_notes
+        if not reader.fixed_size:  # the saved processor makes the squares too
+            reader = load_image_reader(spec, side=round(reader.pixels**0.5))
         return TrainingReader(
             lambda images, image_of_row: (reader.training_batches(images, image_of_row), ()),
             (reader.processor.original,),
-            reader.training_notes,
+            notes,
         )
 
 

@@ -59,11 +59,14 @@ class TrainingReader:
         read: Function from inputs and the input number of each row, int64 (n,), to a `BatchReader` and notes.
         processors: Tokenizer or processors, which are saved with the trained model.
         notes: Notes that do not depend on the inputs.
+        read_alone: The reader of evaluation, which reads one row per batch as the pipeline of transformers does. None
+            if evaluation can use the batches of training.
     """
 
     read: Callable[[Sequence[Any], np.ndarray], tuple[BatchReader, Sequence[Note]]]
     processors: tuple[Any, ...]
     notes: tuple[Note, ...] = ()
+    read_alone: Callable[[Sequence[Any], np.ndarray], BatchReader] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class Modality:
     def collect(self, contents: Sequence[Any]) -> Sequence[Any]:
         """Combine distinct contents into the sequence that checkpoints read."""
         return list(contents)
+
+    def as_cell(self, value: Any) -> Any:
+        """Return a value from memory as a cell of a dataset."""
+        return value
 
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
         """Return the contents of a collected sequence as bytes."""

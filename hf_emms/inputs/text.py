@@ -239,13 +239,16 @@ def load_training_texts(
 ) -> TextReader:
     """Return the reader of texts for training a checkpoint, or its `text_part`.
 
-    If `max_length` is None, the checkpoint's own limit applies. The model's configuration gets the padding token and
-    the start token of the decoder.
+    If `max_length` is None, the checkpoint's own limit applies. Otherwise the tokenizer gets the limit, so that the
+    saved one truncates the same texts. The model's configuration gets the padding token and the start token of the
+    decoder.
     """
     tokenizer = load_tokenizer(spec)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     reader = text_reader(spec, model if text_part is None else text_part, tokenizer, max_length)
+    if max_length is not None:
+        tokenizer.model_max_length = reader.max_length
     config = model.config
     # Classes that read the last token of a text find it by the padding token.
     config.pad_token_id = reader.pad_id

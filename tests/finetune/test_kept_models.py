@@ -56,12 +56,22 @@ def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Pa
         hf_emms.load_finetuned(folder)
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "whisper", "audio-spectrogram-transformer"])
-def test_classifiers_hear_tones(name: str, zoo: Path, tmp_path: Path) -> None:
+HEARS = ["wav2vec2", "unispeech", "sew", "hubert", "whisper", "audio-spectrogram-transformer"]
+RATES = ("1e-4", "3e-4", "1e-3", "3e-3", "1e-2", "2e-2", "3e-2", "5e-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        *zip(HEARS, RATES, strict=False),
+        *(pytest.param(name, rate, marks=pytest.mark.slow) for name in HEARS for rate in RATES),
+    ],
+)
+def test_classifiers_hear_tones_as_the_pipeline_does(name: str, rate: str, zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["tones"]
-    folder, result, test = kept(kind, sound_checkpoint(zoo, name), tmp_path, epochs=4)
+    folder, result, test = kept(kind, sound_checkpoint(zoo, name), tmp_path, epochs=1, learning_rates=rate)
     assert "pipeline_tag: audio-classification" in (folder / "README.md").read_text()
-    classify = transformers.pipeline("audio-classification", str(folder))
+    classify = transformers.pipeline("audio-classification", str(folder), device="cpu")
     sounds = [{"raw": decode(test.inputs[i], RATE), "sampling_rate": RATE} for i in test.input_of_row]
     answers = [classify(sound)[0]["label"] for sound in sounds]
     assert scores(kind, answers, test) == pytest.approx(result.scores)
