@@ -10,10 +10,12 @@ import builtins
 import json
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tests import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "texts.json"
+NAMES = r"(HF_[A-Z_]+|Ray|Ranking)\b"
 
 
 Assigned = dict[str, list[ast.expr]]
@@ -68,24 +70,34 @@ def calls(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
                 yield node.func.id, [template(argument, assigned) for argument in node.args[:3]]
 
 
+def texts_of(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield whether each text of a file is of "notes" or "errors", with its code and what is said."""
+    for name, texts in calls(ast.parse(path.read_text())):
+        if name == "Note" and len(texts) >= 2:
+            yield "notes", texts[:2]
+        elif len(texts) > 1 and name.endswith(("Error", "Problem")) and not hasattr(builtins, name):
+            yield "errors", texts
+
+
 def collected() -> dict[str, dict[str, list[str]]]:
     """Return the texts of notes and errors by code, as "message → hint"."""
-    notes: dict[str, set[str]] = {}
-    errors: dict[str, set[str]] = {}
+    found: dict[str, dict[str, set[str]]] = {"notes": {}, "errors": {}}
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
-        for name, texts in calls(ast.parse(path.read_text())):
-            if name == "Note" and len(texts) >= 2:
-                notes.setdefault(texts[0], set()).add(texts[1])
-            elif len(texts) > 1 and name.endswith(("Error", "Problem")) and not hasattr(builtins, name):
-                errors.setdefault(texts[0], set()).add(" → ".join(filter(None, texts[1:])))
-    return {
-        "notes": {code: sorted(notes[code]) for code in sorted(notes)},
-        "errors": {code: sorted(errors[code]) for code in sorted(errors)},
-    }
+        for kind, (code, *said) in texts_of(path):
+            found[kind].setdefault(code, set()).add(" → ".join(filter(None, said)))
+    return {kind: {code: sorted(codes[code]) for code in sorted(codes)} for kind, codes in found.items()}
 
 
 def test_texts_are_those_of_the_golden_file() -> None:
     assert collected() == json.loads(GOLDEN.read_text())
+
+
+def test_texts_begin_without_a_capital_letter_and_end_without_a_full_stop() -> None:
+    package = ROOT / "hf_emms"
+    paths = [path for path in package.rglob("*.py") if not path.is_relative_to(package / "data")]
+    said = {text for path in paths for _, (_, *texts) in texts_of(path) for both in texts for text in both.split(" | ")}
+    assert len(said) > 100
+    assert [text for text in sorted(said) if re.match(rf"(?!{NAMES})[A-Z]", text) or re.search(r"[^.]\.$", text)] == []
 
 
 def test_codes_of_notes_are_stable_identifiers() -> None:
