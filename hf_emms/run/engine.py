@@ -46,30 +46,34 @@ def run_checkpoints(inputs: EngineInput) -> Generator[Row, None, None]:
                         waiting.pop(row.checkpoint)
                         yield row
             except WorkerError as error:
-                if running.current is None:
+                name = running.current
+                if name is None:  # two workers in a row ended before a checkpoint
                     raise
-                spec = waiting.pop(running.current)
-                row = Row(running.current, spec.repo.revision, error=error.message)
-                running.receive(("finished", (row,)))
-                yield row
+                if running.finished is None:
+                    failed = Row(name, inputs.checkpoints[name].repo.revision, error=error.message)
+                    running.receive(("finished", (failed,)))
+                if waiting.pop(name, None) is not None and running.finished is not None:
+                    yield running.finished
+                running.current = None
 
 
 class _Running(ExitStack):
-    """Pass events on to a receiver, and remember which checkpoint is running."""
+    """Pass events on to a receiver, and remember the checkpoint that started last, and its row."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
         self.current: str | None = None
+        self.finished: Row | None = None
 
     def receive(self, event: Event) -> None:
         name, values = event
         if name == "finished":
-            self.current = None
+            (self.finished,) = values
             self.close()  # ends the reports about the checkpoint
         getattr(self._progress, name)(*values)
         if name == "started":
-            self.current = values[0]
+            self.current, self.finished = values[0], None
             self.enter_context(noted_while(self._progress, values[0]))
 
 

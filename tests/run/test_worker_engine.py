@@ -151,8 +151,8 @@ from hf_emms.ranking.progress import Progress
 
 class Tells(Progress):
     def started(self, checkpoint, inputs):
-        import multiprocessing
-        print(multiprocessing.active_children()[0].pid, flush=True)
+        import psutil
+        print(psutil.Process().children(recursive=True)[-1].pid, flush=True)
 
 hf_emms.rank({dataset!r}, {checkpoints!r}, encoders={encoder!r}, cache=False, trust_remote_code=True, progress=Tells())
 """
