@@ -84,7 +84,10 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
 @cloup.command(short_help="Browse rankings in the browser.")
 @cloup.option("--results", required=True, metavar="DIR|REPO", help="Folder with rankings, or a results dataset.")
 @cloup.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Port of the server.")
-def leaderboard(results: str, port: int) -> None:
+@cloup.option(
+    "--host", "hosts", multiple=True, metavar="NAME", help="Name of this machine in addresses, as for a proxy."
+)
+def leaderboard(results: str, port: int, hosts: tuple[str, ...]) -> None:
     """Serve the leaderboard on this machine: rankings, ranks across datasets, costs, and the same as JSON.
 
     New rankings in the folder appear at once. Press Ctrl-C to stop.
@@ -103,4 +106,4 @@ def leaderboard(results: str, port: int) -> None:
         raise EmmsError("port-unusable", f"port {port} cannot be used: {error.strerror}", "--port ANOTHER") from error
     with listener:
         out.message(f"http://127.0.0.1:{port} shows the leaderboard. Press Ctrl-C to stop.")
-        local_server.serve(environment, listener)
+        local_server.serve(environment, listener, hosts)

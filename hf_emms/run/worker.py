@@ -146,9 +146,8 @@ class Worker:
         if self._host is not None and self._host.poll() is None:
             return
         self.close()
-        command = f"import sys; sys.path[:] = {sys.path!r}; from hf_emms.run.worker import main; main()"
         self._host = subprocess.Popen(
-            [sys.executable, "-c", command],
+            host_command(),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -311,6 +310,15 @@ class EmittingProgress(Progress):
 
     def noted(self, message: str) -> None:
         self._emit(("noted", (message,)))
+
+
+def host_command() -> list[str]:
+    """Return the command that starts a host, which finds the same modules as this process."""
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:] = {sys.path!r}; from hf_emms.run.worker import main; main()",
+    ]
 
 
 def preload_libraries() -> None:

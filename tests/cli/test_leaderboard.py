@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_results_dataset_is_served(hub, serve, tmp_path):
     hub.store.put_files("lab/emms-results", {"rankings/beans.json": example().to_json().encode()}, "dataset")
     address = serve("--results", "lab/emms-results", environment=client_environment(hub, tmp_path / "client"))
     eventually(lambda: "beans" in text_of(address))
+
+
+def test_only_requests_for_known_hosts_are_answered(serve, tmp_path):
+    write(tmp_path / "results", "beans", example())
+    address = serve("--results", tmp_path / "results", "--host", "proxy.example")
+
+    def status(host):
+        request = urllib.request.Request(f"{address}/api/list_rankings", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    port = address.rpartition(":")[2]
+    allowed = ("127.0.0.1", f"127.0.0.1:{port}", f"localhost:{port}", "proxy.example")
+    assert [status(host) for host in allowed] == [200] * 4
+    assert [status(host) for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example")] == [400] * 3
 
 
 def test_missing_folder_and_used_port_are_refused(cli):
