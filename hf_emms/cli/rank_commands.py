@@ -142,14 +142,14 @@ def _saved(ranking: Ranking, target: Path | None, options: Options) -> Path | No
 
 def summary(ranking: Ranking, path: Path | None) -> str:
     """Return the text below the table of a ranking; `path` is its file."""
-    from hf_emms.ranking.advice import advice, caveats, recommendation
+    from hf_emms.ranking.advice import advice, explanation, recommendation
     from hf_emms.ranking.expected_gap import gaps_in_words
     from hf_emms.ranking.text import remarks
 
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     # For a tie at the top, `advice` also estimates whether more rows would resolve it.
     shared = advice(ranking)
-    answer = "\n".join([shared, *caveats(ranking)]) if shared else recommendation(ranking)
+    answer = "\n".join([shared, *explanation(ranking)]) if shared else recommendation(ranking)
     lines = [
         "",
         answer,

@@ -113,6 +113,11 @@ class Sample:
         return len(self.inputs.inputs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
+    def largest_group(self) -> float:
+        """The share of the rows in the largest group, which stays in one fold."""
+        return float(np.unique(self.groups, return_counts=True)[1].max() / len(self.groups))
+
+    @property
     def numbers_name(self) -> str:
         """Name of the label embeddings that are computed from numbers, without an encoder."""
         return f"{self.task.label.name} (numbers)"

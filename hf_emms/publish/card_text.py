@@ -19,7 +19,7 @@ from hf_emms.formatting import MISSING
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit
-from hf_emms.ranking.advice import advised_verb, baselines_in_words
+from hf_emms.ranking.advice import advised_verb, baselines_in_words, certainty_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
     ScoreFormatter,
@@ -35,7 +35,7 @@ from hf_emms.ranking.columns import (
     title_of,
 )
 from hf_emms.ranking.expected_gap import gap_in_words
-from hf_emms.ranking.verdict import pick
+from hf_emms.ranking.verdict import pick, verdict
 from hf_emms.texts import install_command, redacted
 
 if TYPE_CHECKING:
@@ -101,11 +101,9 @@ def _sentence(entry: Entry) -> str:
         )
         return f"After fine-tuning for {aim}, {link} has {markdown_text(_with_baseline(best.fine_tuned))}{place}."
     checkpoints = f"of {entry.ranked} checkpoints to {advised_verb(ranking).lower()} for {aim}"
-    first = len(judgment.first)
-    if first > 1:
-        return f"{link} is one of the {first} best {checkpoints}. They are tied."
-    ahead = f", {judgment.lead} of the second" if judgment.lead in ("ahead", "clearly ahead") else ""
-    return f"{link} is the best {checkpoints}{ahead}."
+    if judgment.certainty == "tie":
+        return f"{link} is one of the {len(judgment.first)} best {checkpoints}. They are tied."
+    return f"{link} is the first {checkpoints}."
 
 
 def _no_rank(entry: Entry) -> str:
@@ -113,7 +111,21 @@ def _no_rank(entry: Entry) -> str:
     if entry.verdict.outcome is not None:
         return ""
     reasons = {"nothing explained": "has features that predict the labels", "no head": "can be fine-tuned"}
-    return reasons.get(entry.verdict.lead, "")
+    return reasons.get(entry.verdict.certainty, "")
+
+
+def _explanation(ranking: Ranking) -> str:
+    """Return the certainty of the first checkpoint and all caveats in sentences."""
+    certainty = certainty_in_words(ranking)
+    return " ".join([f"{certainty}."] * bool(certainty) + [note.text for note in verdict(ranking).caveats])
+
+
+def _certainty(entry: Entry) -> str:
+    """Return the certainty and the codes of the caveats if a model card's checkpoint is the recommended one."""
+    decision = entry.verdict
+    if entry.row is None or entry.row.checkpoint != decision.checkpoint:
+        return ""
+    return ", ".join(["", decision.certainty, *(note.code.replace("-", " ") for note in decision.caveats)])
 
 
 def _with_baseline(result: FineTuned) -> str:
@@ -156,6 +168,8 @@ def _environment() -> jinja2.Environment:
         with_baseline=_with_baseline,
         sentence=_sentence,
         no_rank=_no_rank,
+        explanation=_explanation,
+        certainty=_certainty,
         score=_score,
         stake=gap_in_words,
         columns=_columns,

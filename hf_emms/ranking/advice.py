@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_emms.formatting import format_count, pluralize
+from hf_emms.formatting import pluralize
+from hf_emms.ranking.candidates import best_by, comparable, direct_measure, label_with_size, names_of, smallest_of
 from hf_emms.ranking.columns import (
     ScoreFormatter,
     estimator_named,
@@ -13,22 +14,12 @@ from hf_emms.ranking.columns import (
     measured_in_words,
     metric_title,
 )
-from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
-from hf_emms.ranking.verdict import (
-    Verdict,
-    best_by,
-    comparable,
-    direct_measure,
-    is_above_baseline,
-    pick,
-    smallest_of,
-    verdict,
-)
-from hf_emms.scoring import SMALLEST_GAP, Score
+from hf_emms.ranking.records import FineTuned, RankingData, Row, gain_and_stderr
+from hf_emms.ranking.verdict import NO_QUERIES, Verdict, is_above_baseline, pick, verdict
+from hf_emms.scoring import Score
 from hf_emms.texts import setting_ref
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
-_NAMED = 3
 # The noise of the folds falls with the square root of the rows: this many times the rows halve it.
 _HALVES_NOISE = 4
 # From this share of unknown tokens or truncated texts on, they may be the reason for low scores.
@@ -64,7 +55,7 @@ def finetuning_summary(ranking: RankingData) -> str | None:
         ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
         sentence += f"; {first} " + (f"was {ordinal}" if place else "is the best")
     if near:
-        sentence += f"; {_names(near)} {'is' if len(near) == 1 else 'are'} not significantly worse"
+        sentence += f"; {names_of(near)} {'is' if len(near) == 1 else 'are'} not significantly worse"
     if best.baseline is not None and not is_above_baseline(best):
         sentence += f"; it is not better than the baseline ({_baseline(best)})"
     return sentence + "."
@@ -96,41 +87,6 @@ def _baseline(result: FineTuned) -> str:
 # ---- estimates -----------------------------------------------------------------------------------------------------
 
 
-def caveats(ranking: RankingData) -> list[str]:
-    """Return reasons to doubt the first place, such as a baseline that is as good."""
-    estimator, rows = ranking.estimators[0], comparable(ranking)
-    if not rows or ranking.fine_tuned:
-        return []
-    warning, shown = estimator_named(estimator).warning, ScoreFormatter(ranking, estimator)
-    sentences = [warning] if warning else []
-    for baseline in ranking.baselines:
-        if estimator in baseline.scores:
-            gain, stderr = gain_and_stderr(rows[0].scores[estimator], baseline.scores[estimator])
-            if gain <= TIE_WIDTH * stderr:
-                where = "is ahead of every checkpoint" if gain < 0 else "is within the noise of the first checkpoint"
-                sentences.append(
-                    f"{baseline.checkpoint} {where}, {shown.sentence(baseline.scores[estimator])}. "
-                    "Without fine-tuning, you do not need a model."
-                )
-    second = estimator_named(estimator).second_opinion
-    best = best_by(second, rows)
-    if best is not None and best.rank != rows[0].rank:
-        shown = ScoreFormatter(ranking, second)
-        sentences.append(
-            f"{shown.title}, which reflects fine-tuning more closely, prefers {best.checkpoint}: "
-            f"{shown.text(best.scores[second])} ({rows[0].checkpoint}: {shown.text(rows[0].scores.get(second))}); "
-            f"{setting_ref('confirm', best.rank)} fine-tunes both."
-        )
-    published = verdict(ranking).published
-    if published is not None and ranking.published_table is not None:
-        first = next(row for row in rows if row.published is not None)
-        sentences.append(
-            f"The published order disagrees: {published} has the best {ranking.published_table.title}, "
-            f"{ranking.row(published).published:.1f} ({first.checkpoint}: {first.published:.1f})."
-        )
-    return sentences
-
-
 def baselines_in_words(ranking: RankingData) -> list[str]:
     """Return the scores of each baseline, for pages whose table rows are links to checkpoints."""
     shown = {estimator: ScoreFormatter(ranking, estimator) for estimator in ranking.estimators}
@@ -143,26 +99,62 @@ def baselines_in_words(ranking: RankingData) -> list[str]:
 
 def recommendation(ranking: RankingData) -> str:
     """Return which checkpoint to fine-tune: by fine-tuned scores if there are any, else by the estimate."""
+    return " ".join([_first_sentence(ranking), *explanation(ranking)])
+
+
+def explanation(ranking: RankingData) -> list[str]:
+    """Return what must stand next to the recommended checkpoint: how certain it is, what decides, and all caveats."""
+    decision = verdict(ranking)
+    certainty, deciding = certainty_in_words(ranking), _deciding(decision)
+    sentence = f"{certainty}{deciding}." if certainty else ""
+    return [*filter(None, [sentence]), *(note.text for note in decision.caveats)]
+
+
+def certainty_in_words(ranking: RankingData) -> str:
+    """Return the certainty of an estimate, without a full stop. Empty if fine-tuning decided, or nothing is named."""
+    decision = verdict(ranking)
+    word, rivals = decision.certainty.capitalize(), ranking.rows_of(decision.rivals)
+    if decision.outcome is not None or decision.checkpoint is None:
+        return ""
+    if decision.reason is not None:
+        return f"{word}: {decision.reason.text}"
+    if rivals:
+        return f"{word}: {names_of(rivals)} could also win"
+    if decision.certainty == "probable":
+        return f"{word}: the 80 % interval of its gap to each other checkpoint after fine-tuning excludes 0"
+    return f"{word}: no other checkpoint can be compared"
+
+
+def _deciding(decision: Verdict) -> str:
+    """Return which option fine-tunes the checkpoints that could win."""
+    if not decision.rivals or (decision.reason is not None and decision.reason.code == NO_QUERIES):
+        return ""
+    if decision.reason is not None:
+        return f"; {setting_ref('confirm', 2)} decides between the first two"
+    return f"; {setting_ref('confirm', 1 + len(decision.rivals))} decides"
+
+
+def _first_sentence(ranking: RankingData) -> str:
+    """Return the recommended checkpoint with its score, or why there is none."""
     if measured := finetuning_summary(ranking):
         return measured
     decision = verdict(ranking)
-    if decision.lead == "no score":
+    if decision.certainty == "no score":
         return "No checkpoint has a score."
-    if decision.lead == "no head":
+    if decision.certainty == "no head":
         unfit = next(row for row in ranking.rows if row.no_head is not None)
         return f"None of these checkpoints can be fine-tuned for {ranking.task}. {unfit.checkpoint}: {unfit.no_head}."
     best = pick(ranking)
     if best is None:
         return _nothing_explained(ranking)
     rows = comparable(ranking)
-    if decision.lead == "shared":
-        answer = f"{_names(ranking.rows_of(decision.first))} tie: take {_choice(ranking, best)}"
-    elif decision.lead == "alone":
+    if decision.certainty == "tie":
+        answer = f"{names_of(ranking.rows_of(decision.first))} tie: take {_choice(ranking, best)}"
+    elif len(rows) == 1:
         answer = f"Only {label_with_size(best)} has a score"
     else:
-        answer = f"{advised_verb(ranking)} {label_with_size(best)}: {_ahead(ranking, decision, best, rows[1])}"
-    first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}."
-    return " ".join([first, *caveats(ranking)])
+        answer = f"{advised_verb(ranking)} {label_with_size(best)}: {_ahead(ranking, best, rows[1])}"
+    return f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}."
 
 
 def advised_verb(ranking: RankingData) -> str:
@@ -170,12 +162,12 @@ def advised_verb(ranking: RankingData) -> str:
     return "Use" if estimator_named(ranking.estimators[0]).warning else "Fine-tune"
 
 
-def _ahead(ranking: RankingData, decision: Verdict, best: Row, second: Row) -> str:
-    """Return how far the first checkpoint leads the second, whose rank differs."""
+def _ahead(ranking: RankingData, best: Row, second: Row) -> str:
+    """Return how far the first checkpoint leads the second."""
     estimator = ranking.estimators[0]
     shown = ScoreFormatter(ranking, estimator)
     first, other = best.scores[estimator], second.scores[estimator]
-    return f"{shown.sentence(first)}, {decision.lead} of {second.checkpoint} ({shown.text(other)})"
+    return f"{shown.sentence(first)}, ahead of {second.checkpoint} ({shown.text(other)})"
 
 
 def _direct(ranking: RankingData, best: Row) -> str:
@@ -196,7 +188,7 @@ def _left_out(ranking: RankingData, best: Row) -> str:
     rows = [
         row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or math.inf)
     ]
-    return f"; {_names(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
+    return f"; {names_of(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
 
 
 def _nothing_explained(ranking: RankingData) -> str:
@@ -225,19 +217,6 @@ def _choice(ranking: RankingData, row: Row) -> str:
     return "the smallest, " * by_size + label_with_size(row)
 
 
-def label_with_size(row: Row) -> str:
-    """Return a checkpoint's name with its number of parameters, if the row has it."""
-    return row.checkpoint + (f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else "")
-
-
-def _names(rows: Sequence[Row]) -> str:
-    names = [row.checkpoint for row in rows[:_NAMED]]
-    more = len(rows) - len(names)
-    if more:
-        return f"{', '.join(names)} and {more} more"
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
-
-
 # ---- whether more rows would help ------------------------------------------------------------------------------------
 
 
@@ -250,13 +229,13 @@ def advice(ranking: RankingData) -> str | None:
     decision, best = verdict(ranking), pick(ranking)
     if decision.outcome is not None:
         return None
-    if decision.lead == "nothing explained":
+    if decision.certainty == "nothing explained":
         return _nothing_explained(ranking)
     leaders = ranking.rows_of(decision.first)
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
-    if best is None or len(leaders) < 2 or any(len(score.folds) < 2 for score in scores):
+    if best is None or decision.certainty != "tie" or any(len(score.folds) < 2 for score in scores):
         return None
-    shared = f"{_names(leaders)} share the first rank"
+    shared = f"{names_of(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
     obstacle = _obstacle(ranking, scores[0], are_equal=are_equal)
     choice = f"{_choice(ranking, best)}{_direct(ranking, best)}"
@@ -284,9 +263,6 @@ def _rows(ranking: RankingData) -> tuple[int, int | None]:
 def _obstacle(ranking: RankingData, score: Score, *, are_equal: bool) -> str | None:
     """Return why more rows would not help to separate checkpoints, or None."""
     limit = score.details.get("row_limit")
-    if SMALLEST_GAP in score.details:
-        smallest = ScoreFormatter(ranking, ranking.estimators[0]).format(score.details[SMALLEST_GAP])
-        return f"gaps below {smallest} points are ties"
     sampled, available = _rows(ranking)
     if limit is not None:
         return f"the score uses at most {limit} rows"

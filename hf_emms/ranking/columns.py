@@ -475,9 +475,3 @@ def _of_score(name: str, field: str) -> Value:
 
 def _of_r2(name: str, field: str) -> Value:
     return lambda ranking, row: getattr(explained(row.scores.get(name)), field, None)
-
-
-def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
-    """Return each row as a flat dictionary with unrounded numbers. All rows have the same keys."""
-    columns = columns_of(ranking, "file")
-    return [{column.name: column.value(ranking, row) for column in columns} for row in ranking.shown_rows]

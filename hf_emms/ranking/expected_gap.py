@@ -7,13 +7,12 @@ datasets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from hf_emms.errors import EmmsError
-from hf_emms.ranking.advice import label_with_size
-from hf_emms.ranking.records import RankingData, Row, check_ranking
-from hf_emms.ranking.verdict import smallest_of, verdict
+from hf_emms.errors import EmmsError, Note
+from hf_emms.ranking.candidates import comparable, explains, label_with_size, smallest_of
+from hf_emms.ranking.records import RankingData, check_ranking
 
 ESTIMATOR = "emms_knn"
 # The label encoders of the rankings from which the lines were fitted.
@@ -78,8 +77,8 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
         raise EmmsError("invalid-value", f"unknown budget {budget!r}", f"choose from {', '.join(CALIBRATIONS)}")
-    calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
-    if ranking.task not in calibration.tasks or len(rows) < 2:
+    calibration, rows = CALIBRATIONS[budget], comparable(ranking)
+    if not_calibrated(ranking, budget) or len(rows) < 2 or not explains(rows[0], ESTIMATOR):
         return []
     best = rows[0].scores[ESTIMATOR].value
     differences = [max(0.0, best - row.scores[ESTIMATOR].value) for row in rows[1:]]
@@ -102,11 +101,17 @@ def gaps_in_words(ranking: RankingData) -> list[str]:
     return [text for budget in CALIBRATIONS if (text := gap_in_words(ranking, budget))]
 
 
-def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
-    rows = [row for row in ranking.rows if row.error is None]
-    usual = tuple(encoder.id for encoder in ranking.encoders) == ENCODERS
-    fits = ranking.estimators[0] == ESTIMATOR and usual and verdict(ranking).lead != "nothing explained"
-    return rows if fits else ()
+def not_calibrated(ranking: RankingData, budget: str = "quick") -> Note | None:
+    """Return why the gaps of a ranking are unknown at a budget, or None if its settings are calibrated."""
+    if ranking.task not in CALIBRATIONS[budget].tasks:
+        return Note("task-not-calibrated", f"the gap after fine-tuning is not calibrated for {ranking.task}")
+    if ranking.estimators[0] != ESTIMATOR:
+        text = f"the gap after fine-tuning is calibrated for {ESTIMATOR}, not for {ranking.estimators[0]}"
+        return Note("estimator-not-calibrated", text)
+    if tuple(encoder.id for encoder in ranking.encoders) != ENCODERS:
+        text = f"the gap after fine-tuning is calibrated for the label encoder {', '.join(ENCODERS)} only"
+        return Note("encoder-not-calibrated", text)
+    return None
 
 
 def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
@@ -114,14 +119,14 @@ def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
     gaps = expected_gap(ranking, budget)
     if not gaps:
         return None
-    second, last = gaps[0], gaps[-1]
+    first, second, last = comparable(ranking)[0], gaps[0], gaps[-1]
     text = (
         f"Expected gap after fine-tuning on {CALIBRATIONS[budget].budget}: {second.checkpoint} trails "
-        f"{ranking.rows[0].checkpoint} by {second.points:.1f} points ({_interval(second)})"
+        f"{first.checkpoint} by {second.points:.1f} points ({_interval(second)})"
     )
     if last is not second:
         text += f", {last.checkpoint} {last.points:.0f} ({_interval(last)})"
-    near = [ranking.rows[0], *(ranking.row(gap.checkpoint) for gap in gaps if gap.points < 1)]
+    near = [first, *(ranking.row(gap.checkpoint) for gap in gaps if gap.points < 1)]
     if len(near) > 1:
         smallest = label_with_size(smallest_of(near))
         text += f". The first {len(near)} are expected within a point; the smallest of them is {smallest}"

@@ -10,6 +10,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import text as views
 from hf_emms.ranking.records import RankingData, Row
+from hf_emms.ranking.verdict import verdict
 
 R = TypeVar("R", bound=RankingData)
 
@@ -17,8 +18,8 @@ _WRITES_JSON = "hf-emms rank … --format json writes one"
 
 
 def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
-    """Return the complete ranking as JSON."""
-    text = msgspec.json.encode(ranking)
+    """Return the complete ranking as JSON, with its verdict, which `from_json` makes again."""
+    text = msgspec.json.encode(msgspec.to_builtins(ranking) | {"verdict": verdict(ranking)})
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
 
 
@@ -57,6 +58,8 @@ def problems(ranking: RankingData) -> Iterator[str]:
         for name, problem in _wrong_numbers(row):
             yield f"rows[{place}].scores.{name}.{problem}"
     for place, row in enumerate(ranking.baselines):
+        if unknown := next((name for name in row.scores if name not in ranking.estimators), None):
+            yield f"baselines[{place}].scores.{unknown} is not one of the estimators"
         for name, problem in _wrong_numbers(row):
             yield f"baselines[{place}].scores.{name}.{problem}"
 

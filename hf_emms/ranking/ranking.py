@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, SupportsIndex, overload
 from hf_emms.cache.files import read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import pluralize
-from hf_emms.ranking import advice, columns, files, text
+from hf_emms.ranking import advice, files, text
 from hf_emms.ranking.records import RankingData, Row
 from hf_emms.ranking.verdict import pick
 
@@ -84,7 +84,7 @@ class Ranking(RankingData, frozen=True):
         """Return the table as a DataFrame with unrounded numbers."""
         import pandas as pd
 
-        return pd.DataFrame(columns.flat_records(self))
+        return pd.DataFrame(text.flat_records(self))
 
     def top(self, count: int = 3) -> list[Row]:
         """Return the first `count` rows with a score."""

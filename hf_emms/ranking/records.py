@@ -303,6 +303,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         n: N, the number of scored rows.
         n_inputs: The number of distinct inputs.
         n_labels: The number of distinct label texts.
+        largest_group: The share of the rows in the largest group of rows that stay in one fold. None if it is unknown.
         input_seconds: The total duration of the inputs. None if the inputs have no duration.
         skipped: The number of rows that could not be decoded.
         available: The maximum number of rows that the split has for a sample. None if it is unknown.
@@ -331,6 +332,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     n: Size
     n_inputs: Size
     n_labels: Count
+    largest_group: Share | None = None
     input_seconds: float | None = None
     skipped: Count = 0
     available: Count | None = None

@@ -13,11 +13,30 @@ from hf_emms.ranking.columns import (
     ScoreFormatter,
     Table,
     columns_of,
-    flat_records,
     published_in_words,
     single_line,
 )
 from hf_emms.ranking.records import RankingData, Row
+from hf_emms.ranking.verdict import Verdict, verdict
+
+
+def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
+    """Return each row as a flat dictionary with unrounded numbers, and the verdict. All rows have the same keys."""
+    columns, decision = columns_of(ranking, "file"), verdict(ranking)
+    return [
+        {column.name: column.value(ranking, row) for column in columns} | verdict_cells(decision, row.checkpoint)
+        for row in ranking.shown_rows
+    ]
+
+
+def verdict_cells(decision: Verdict, checkpoint: str) -> dict[str, Any]:
+    """Return whether a checkpoint is the recommended one; if it is, with the certainty and the codes of the caveats."""
+    is_pick = checkpoint == decision.checkpoint
+    return {
+        "pick": is_pick,
+        "certainty": decision.certainty if is_pick else None,
+        "caveats": " ".join(note.code for note in decision.caveats) if is_pick else None,
+    }
 
 
 def to_csv(ranking: RankingData) -> str:

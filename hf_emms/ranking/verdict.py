@@ -4,64 +4,103 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from operator import itemgetter
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from hf_emms.errors import Note
+from hf_emms.ranking.candidates import comparable, direct_measure, explains, size_of
+from hf_emms.ranking.caveats import caveats
 from hf_emms.ranking.columns import estimator_named
-from hf_emms.ranking.records import (
-    EMMS,
-    TIE_WIDTH,
-    FineTuned,
-    RankingData,
-    Row,
-    explained,
-    gain_and_stderr,
-    ranked,
-)
+from hf_emms.ranking.expected_gap import expected_gap, not_calibrated
+from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
-Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "ahead", "clearly ahead"]
+Certainty = Literal["confirmed", "probable", "best estimate", "tie", "nothing explained", "no head", "no score"]
 Outcome = Literal["confirmed", "measured", "no better than the baseline"]
+# Code of the reason of a search without queries, whose checkpoints are not fine-tuned.
+NO_QUERIES = "no-queries"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The checkpoint that a ranking recommends, and how certain the estimate and the fine-tuning are.
+    """The checkpoint that a ranking recommends, how certain this is, and what speaks against it.
 
     Attributes:
         checkpoint: The checkpoint to fine-tune. None if neither the estimate nor the fine-tuning is above the baseline.
-        lead: How clearly the first rank leads, among the checkpoints that can be fine-tuned. "no score": no row has a
-            score. "no head": no checkpoint can be fine-tuned. "nothing explained": no row explains more than its own
-            noise. "alone": a single row has a score. "shared": several rows share the first rank. "ahead": the
-            first row is better. "clearly ahead": it is better by more than the noise of the folds.
-        first: The checkpoints of the first rank, ordered by score.
+        certainty: How certain it is that this checkpoint is the best after fine-tuning. "confirmed": it was fine-tuned,
+            and is significantly above the baseline and all other fine-tuned checkpoints. "probable": the calibrated
+            80 % interval of its gap to each other checkpoint excludes 0, see `expected_gap`. "best estimate": an
+            interval includes 0, or the gap is unknown. "tie": the best are within the noise of the estimate, or of the
+            fine-tuning. "nothing explained": neither estimate nor fine-tuning is above the noise. "no head": no
+            checkpoint can be fine-tuned. "no score": no row has a score.
+        first: The checkpoints of the first rank, ordered by score, among those that can be fine-tuned.
+        rivals: The other checkpoints that could also win, in order: those whose interval includes 0, or that tie. All
+            others if the gap is unknown.
+        reason: Why the gap after fine-tuning is unknown. None if it is known, or not needed.
         outcome: The result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
             baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
             above the baseline. Else "measured".
         near: The fine-tuned checkpoints that are not significantly worse than the best, with the best.
-        published: The checkpoint with the best published value (`Row.published`), if one of the first rank has a value
-            and none has the best one. None if both orders agree, or if they cannot be compared.
+        caveats: What speaks against the verdict, each with a code.
     """
 
     checkpoint: str | None
-    lead: Lead
+    certainty: Certainty
     first: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    reason: Note | None = None
     outcome: Outcome | None = None
     near: tuple[str, ...] = ()
-    published: str | None = None
+    caveats: tuple[Note, ...] = ()
 
 
 def verdict(ranking: RankingData) -> Verdict:
     """Return the verdict of a ranking."""
-    lead, first = _lead(ranking)
-    names = tuple(row.checkpoint for row in first)
+    rows, chosen = comparable(ranking), pick(ranking)
+    first = [row for row in rows if row.rank == rows[0].rank]
     results = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned if row.fine_tuned is not None}
-    best, chosen = next(iter(results.values()), None), pick(ranking)
-    near = (name for name, result in results.items() if best is not None and not is_significantly_better(best, result))
-    outcome = _outcome([*results.values()])
-    published = _published_first(ranking, first) if lead != "nothing explained" else None
-    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome, tuple(near), published)
+    best, outcome = next(iter(results.values()), None), _outcome([*results.values()])
+    near = [name for name, result in results.items() if best is not None and not is_significantly_better(best, result)]
+    certainty, rivals, reason = _certainty(ranking, rows, first)
+    if outcome == "confirmed":
+        certainty, rivals, reason = "confirmed", [], None
+    elif outcome == "no better than the baseline":
+        certainty, rivals, reason = "nothing explained", [], None
+    elif len(near) > 1:
+        certainty, rivals, reason = "tie", near[1:], None
+    elif best is not None and chosen is not rows[0]:  # the estimate is about another checkpoint
+        certainty, rivals, reason = "best estimate", [], None
+    return Verdict(
+        checkpoint=None if chosen is None else chosen.checkpoint,
+        certainty=certainty,
+        first=tuple(row.checkpoint for row in first),
+        rivals=tuple(name for name in rivals if chosen is not None and name != chosen.checkpoint),
+        reason=reason,
+        outcome=outcome,
+        near=tuple(near),
+        caveats=caveats(ranking, first),
+    )
+
+
+def _certainty(
+    ranking: RankingData, rows: Sequence[Row], first: Sequence[Row]
+) -> tuple[Certainty, list[str], Note | None]:
+    """Return the certainty of the estimate, the checkpoints that could also win, and why their gaps are unknown."""
+    estimator = ranking.estimators[0]
+    if not rows:
+        return ("no head" if any(row.rank is not None for row in ranking.rows) else "no score"), [], None
+    if not any(explains(row, estimator) for row in first):
+        return "nothing explained", [], None
+    if warning := estimator_named(estimator).warning:
+        return "best estimate", [row.checkpoint for row in first], Note(NO_QUERIES, warning)
+    if len(first) > 1:
+        return "tie", [row.checkpoint for row in first], None
+    if len(rows) == 1:
+        return "best estimate", [], None
+    if reason := not_calibrated(ranking):
+        return "best estimate", [row.checkpoint for row in rows[1:]], reason
+    rivals = [gap.checkpoint for gap in expected_gap(ranking) if gap.low <= 0]
+    return ("best estimate" if rivals else "probable"), rivals, None
 
 
 class Preference(NamedTuple):
@@ -82,13 +121,15 @@ def preferences(ranking: RankingData) -> list[Preference]:
     """Return the checkpoints that can be fine-tuned, the one to choose first.
 
     Fine-tuned checkpoints come first, by validation score. The others follow by rank. Within a shared rank, checkpoints
-    with a direct measure come first, by this measure, then the smallest.
+    with a direct measure come first, by this measure, then the smallest. If checkpoints are not fine-tuned, the highest
+    score comes first.
     """
     direct, estimator = direct_measure(ranking), ranking.estimators[0]
 
     def order(row: Row) -> tuple[float, ...]:
         measure = -row.scores[direct].value if direct in row.scores else math.inf
-        return row.rank or math.inf, not explains(row, estimator), measure, _size(row)
+        last = -row.scores[estimator].value if estimator_named(estimator).warning else size_of(row)
+        return row.rank or math.inf, not explains(row, estimator), measure, last
 
     measured = [(row, row.fine_tuned) for row in ranking.fine_tuned if row.fine_tuned is not None]
     estimated = sorted((row for row in comparable(ranking) if not _is_measured(row)), key=order)
@@ -111,74 +152,14 @@ def pick(ranking: RankingData) -> Row | None:
 def of_checkpoints(ranking: R, checkpoints: Collection[str]) -> R:
     """Return a ranking of some of the checkpoints, with the ranks that they have among all.
 
-    It contains the checkpoints that can be fine-tuned; if there are none, the others.
+    If some are missing, it contains the failed ones and those that can be fine-tuned; if there are none of these, all.
     """
+    chosen = ranking.rows_of(checkpoints)
+    if len(chosen) == len(ranking.rows):
+        return ranking
     rows = [row for row in comparable(ranking) if row.checkpoint in checkpoints]
-    return msgspec.structs.replace(ranking, rows=tuple(rows or ranking.rows_of(checkpoints)))
-
-
-def _published_first(ranking: RankingData, first: Sequence[Row]) -> str | None:
-    """Return the first checkpoint of the published order if it disagrees with the rows of the first rank."""
-    if ranking.published_table is None:
-        return None
-    sign = -1 if ranking.published_table.lower_is_better else 1
-    values = {row.checkpoint: sign * row.published for row in comparable(ranking) if row.published is not None}
-    of_first = [values[row.checkpoint] for row in first if row.checkpoint in values]
-    if not of_first or max(of_first) == max(values.values()):
-        return None
-    return max(values, key=lambda checkpoint: values[checkpoint])
-
-
-def comparable(ranking: RankingData) -> list[Row]:
-    """Return the scored rows that can be fine-tuned, with ranks among themselves."""
-    scored = [row for row in ranking.rows if row.rank is not None]
-    rows = [row for row in scored if row.no_head is None]
-    return rows if len(rows) == len(scored) else list(ranked(rows, ranking.estimators[0]))
-
-
-def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
-    """Return how clearly the first rank leads, and its rows."""
-    rows, estimator = comparable(ranking), ranking.estimators[0]
-    first = [row for row in rows if row.rank == rows[0].rank]
-    if not rows:
-        return ("no head" if any(row.rank is not None for row in ranking.rows) else "no score"), []
-    if not any(explains(row, estimator) for row in first):
-        return "nothing explained", first
-    if len(first) > 1:
-        return "shared", first
-    if len(rows) == 1:
-        return "alone", first
-    gain, stderr = gain_and_stderr(rows[0].scores[estimator], rows[1].scores[estimator])
-    return ("clearly ahead" if 0 < TIE_WIDTH * stderr < gain else "ahead"), first
-
-
-def explains(row: Row, estimator: str) -> bool:
-    """Return whether R² of a row is above its own noise; True for estimators without R²."""
-    share = explained(row.scores[estimator]) if estimator in EMMS else None
-    return share is None or share.value > TIE_WIDTH * (share.stderr or 0.0)
-
-
-def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
-    """Return the row with the best score by an estimator, or None."""
-    scores = [(row.scores[estimator].value, row) for row in rows if estimator in row.scores] if estimator else []
-    return max(scores, key=itemgetter(0), default=(0.0, None))[1]
-
-
-def direct_measure(ranking: RankingData) -> str | None:
-    """Return the first estimator that ran the checkpoints themselves; None if the first of all did."""
-    first, *others = ranking.estimators
-    if "model" in estimator_named(first).needs:
-        return None
-    return next((name for name in others if "model" in estimator_named(name).needs), None)
-
-
-def smallest_of(rows: Sequence[Row]) -> Row:
-    """Return the row with the smallest number of parameters. Unknown numbers count as the largest."""
-    return min(rows, key=_size)
-
-
-def _size(row: Row) -> float:
-    return math.inf if row.parameters is None else row.parameters
+    with_failed = [*rows, *(row for row in chosen if row.error is not None)]
+    return msgspec.structs.replace(ranking, rows=tuple(with_failed if rows else chosen))
 
 
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ def ranking_of(plan: RankingPlan, finished: Iterable[Row], encoders: tuple[Encod
         n=len(sample.codes),
         n_inputs=sample.n_read,
         n_labels=len(sample.label_texts),
+        largest_group=sample.largest_group,
         input_seconds=sample.task.input.seconds(sample.inputs),
         skipped=sample.skipped,
         available=sample.available,

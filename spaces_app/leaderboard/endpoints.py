@@ -42,8 +42,8 @@ class Endpoints:
 
         Returns:
             Per ranking: id (for get_ranking), task, dataset, split, n, checkpoints, best (the checkpoint to fine-tune;
-            null if no score is above the baseline), lead (of the estimate's first checkpoint), outcome (of fine-tuning;
-            null without fine-tuning) and created.
+            null if no score is above the baseline), certainty ("confirmed", "probable", "best estimate", "tie",
+            "nothing explained", "no head" or "no score"), caveats (their codes) and created.
         """
         listed = []
         for entry in self._store.snapshot.entries.values():
@@ -61,8 +61,8 @@ class Endpoints:
                         "seed": ranking.settings.get("seed"),
                         "checkpoints": len(ranking.rows),
                         "best": judgment.checkpoint,
-                        "lead": judgment.lead,
-                        "outcome": judgment.outcome,
+                        "certainty": judgment.certainty,
+                        "caveats": [note.code for note in judgment.caveats],
                         "created": ranking.created,
                     }
                 )
@@ -97,8 +97,9 @@ class Endpoints:
 
         Returns:
             answer: a sentence that names the checkpoint to fine-tune, of those that match. advice: whether more
-            examples would resolve the ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning
-            ("confirmed", "measured", "no better than the baseline"). measure: title, unit and direction of the first
+            examples would resolve the ties. verdict: checkpoint, certainty that it is the best after fine-tuning,
+            rivals that could also win, reason (why this is unknown), outcome of fine-tuning ("confirmed", "measured",
+            "no better than the baseline") and caveats (code and text). measure: title, unit and direction of the first
             estimator for display; in the rows, higher scores are always better. expected_gap: sentences about the
             points of accuracy by which the others trail the first after fine-tuning; points_at_stake: by how many the
             last trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
@@ -119,14 +120,15 @@ class Endpoints:
         left = lines.of_lines(entry.ranking, passing)
         head["answer"] = recommendation(left)
         head["advice"] = advice(left)
-        head["verdict"] = msgspec.to_builtins(verdict(left))
+        decision = verdict(left)
+        head["verdict"] = msgspec.to_builtins(decision)
         head["measure"] = _measure(entry.ranking)
         head["expected_gap"] = gaps_in_words(left)
         head["points_at_stake"] = stake.points if (stake := at_stake(left)) else None
         head["seed"] = entry.ranking.settings.get("seed")
-        best = lines.best_of(entry.ranking, passing)
         rows = [
-            lines.record(line, entry.ranking, best) | {"learning_curve": _learning_curve(line.row)} for line in ordered
+            lines.record(line, entry.ranking, decision) | {"learning_curve": _learning_curve(line.row)}
+            for line in ordered
         ]
         return {**head, "matching": len(passing), "rows": rows}
 

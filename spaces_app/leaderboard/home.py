@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,28 +14,13 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.expected_gap import ExpectedGap, at_stake
-from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
+from hf_emms.ranking.verdict import Verdict, verdict
 from leaderboard import markup
 from leaderboard.lines import alternatives
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
-_LEADS: dict[Lead, Callable[[Verdict], str]] = {
-    "no score": lambda judgment: "no checkpoint has a score",
-    "no head": lambda judgment: "no checkpoint can be fine-tuned for it",
-    "nothing explained": lambda judgment: "no features predict these labels",
-    "alone": lambda judgment: "the only one with a score",
-    "shared": lambda judgment: f"tied with {len(judgment.first) - 1:,} more",
-    "ahead": lambda judgment: "ahead",
-    "clearly ahead": lambda judgment: "clearly ahead",
-}
-_OUTCOMES: dict[Outcome | None, Callable[[Verdict], str]] = {
-    None: lambda judgment: "not fine-tuned",
-    "confirmed": lambda judgment: "confirmed",
-    "measured": lambda judgment: "fine-tuned" + ", tied" * (len(judgment.near) > 1),
-    "no better than the baseline": lambda judgment: "no better than the baseline",
-}
 _HEADS = {
     "Dataset": "checkpoint",
     "Fine-tune": "text pick",
@@ -135,13 +119,13 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
     ranking, best = answer.entry.ranking, answer.judgment.checkpoint
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
     row = ranking.row(best) if best else None
-    lead, outcome = _LEADS[answer.judgment.lead](answer.judgment), _OUTCOMES[answer.judgment.outcome](answer.judgment)
+    caveats = ", ".join(note.code.replace("-", " ") for note in answer.judgment.caveats)
     return {
         "checkpoint": Cell(
             Link(label(answer.entry, snapshot), to_query(there), is_name=True), small=task_name(ranking.task)
         ),
         "text pick": Cell(checkpoint_link(row.checkpoint, there), small=_score(ranking, row)) if row else MISSING,
-        "text sure": Cell(lead if answer.judgment.outcome is None else outcome),
+        "text sure": Cell(answer.judgment.certainty, small=caveats),
         "number": format_count(row.parameters) if row else MISSING,
         "text": (snapshot.facts_of(row).license if row else None) or MISSING,
         "number stake": f"{answer.stake.points:.0f}" if answer.stake else MISSING,

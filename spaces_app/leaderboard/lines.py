@@ -8,7 +8,8 @@ from typing import Any
 
 from hf_emms.ranking import Ranking, Row, columns
 from hf_emms.ranking.expected_gap import ExpectedGap, expected_gap
-from hf_emms.ranking.verdict import of_checkpoints, pick
+from hf_emms.ranking.text import verdict_cells
+from hf_emms.ranking.verdict import Verdict, of_checkpoints
 from hf_emms.scoring import Score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
@@ -118,12 +119,6 @@ def of_lines(ranking: Ranking, some_lines: Sequence[Line]) -> Ranking:
     return of_checkpoints(ranking, {line.row.checkpoint for line in some_lines})
 
 
-def best_of(ranking: Ranking, some_lines: Sequence[Line]) -> str | None:
-    """Return the name of the checkpoint to fine-tune, of those of some lines."""
-    row = pick(of_lines(ranking, some_lines))
-    return None if row is None else row.checkpoint
-
-
 def sorted_lines(some_lines: Sequence[Line], sort: str) -> list[Line]:
     """Sort lines by a column ("-" in front: largest first), with missing values last."""
     column, descending = sort.removeprefix("-"), sort.startswith("-")
@@ -142,16 +137,16 @@ def value(line: Line, column: str) -> Any:
     return getattr(line if column in ("memory", "speed") else line.facts, column, None)
 
 
-def record(line: Line, ranking: Ranking, best: str | None) -> dict[str, Any]:
+def record(line: Line, ranking: Ranking, decision: Verdict) -> dict[str, Any]:
     """Return a line as a flat dictionary with unrounded numbers and the same keys for all lines of a ranking.
 
     Args:
         line: The line.
         ranking: Its ranking.
-        best: The checkpoint to fine-tune, of those that the caller shows.
+        decision: The verdict of the checkpoints that the caller shows.
     """
     row = line.row
-    flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied, "pick": row.checkpoint == best}
+    flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied} | verdict_cells(decision, row.checkpoint)
     flat |= {"checkpoint": row.checkpoint, "revision": row.revision}
     scores = columns.score_columns(ranking.estimators, ranking.estimators)
     flat |= {column.name: column.value(ranking, row) for column in scores}

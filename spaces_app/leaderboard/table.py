@@ -16,9 +16,10 @@ from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, published_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
+from hf_emms.ranking.verdict import verdict
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup, values
-from leaderboard.lines import PAGE_COLUMNS, Line, best_of, lines, matching, record, sorted_lines, value
+from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, of_lines, record, sorted_lines, value
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import COLUMNS, DEFAULT_COLUMNS, ROWS_AT_ONCE, View, checkpoint_link, sorts, to_query
 from leaderboard.store import Snapshot
@@ -92,11 +93,11 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the shown rows as CSV, all columns, numbers unrounded; texts that a spreadsheet would run get a '."""
     shown = chosen(view, ranking, snapshot)
-    best = best_of(ranking, shown)
-    records = [record(line, ranking, best) for line in shown]
+    decision = verdict(of_lines(ranking, shown))
+    records = [record(line, ranking, decision) for line in shown]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(record(lines(ranking, snapshot)[0], ranking, best))
+    writer.writerow(record(lines(ranking, snapshot)[0], ranking, decision))
     writer.writerows([_harmless(cell) for cell in values.values()] for values in records)
     return text.getvalue()
 

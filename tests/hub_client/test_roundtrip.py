@@ -8,7 +8,7 @@ import pytest
 
 from hf_emms.presets import demo
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.columns import flat_records
+from hf_emms.ranking.text import flat_records
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment

@@ -105,14 +105,14 @@ def test_pull_request_is_updated_until_merged_then_another_is_opened(
     assert readme(hub, id) == README
     proposed = readme(hub, id, "refs/pr/1")
     assert proposed.startswith(README)
-    assert proposed.count(b"of 3 |") == 2
+    assert proposed.count(b"** of 3") == 2
     hub.store.put_files(id, {"README.md": proposed})
     hub.store.repo(id).discussions[0].status = "merged"
     assert "nothing to change" in best("--create-pr", token=token, file=other_ranking).err
     assert pulls(hub, id) == [(1, "merged")]
     news = ranking_of(org, dataset_id="org/cats").save(tmp_path / "cats.json")
     assert "opened a pull request" in best("--create-pr", token=token, file=news).err
-    assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 3
+    assert readme(hub, id, "refs/pr/2").count(b"** of 3") == 3
 
 
 def test_closed_pull_request_stays_closed_and_others_are_untouched(hub: Hub, best: Run, org: str) -> None:

@@ -5,10 +5,9 @@ import pytest
 
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.public_results import PUBLIC_TABLES, with_published_values
-from hf_emms.ranking.text import remarks, tables
+from hf_emms.ranking.text import flat_records, remarks, tables
 from hf_emms.scoring import Score
 from scripts import default_checkpoints
 from tests.helpers.rankings import example

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, explained, plain, ranked
 from hf_emms.ranking import text as views
-from hf_emms.ranking.columns import flat_records, format_number, format_rank
+from hf_emms.ranking.columns import format_number, format_rank
 from hf_emms.scoring import Score
 from tests.helpers.errors import raises_code
 from tests.helpers.rankings import changed, emms_score, example, first_row_changed
@@ -165,7 +165,7 @@ def test_a_baseline_follows_equal_rows() -> None:
         baseline = Row("BM25", scores={"emms": equal.scores["emms"]})
         ranking = example(baselines=(baseline,))
         assert ranking.shown_rows == (*rows[:place], baseline, *rows[place:])
-        assert flat_records(ranking)[place]["tied"] is False
+        assert views.flat_records(ranking)[place]["tied"] is False
 
 
 def test_plain_returns_json_values() -> None:
@@ -195,11 +195,13 @@ def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
 def test_separated_values_are_complete_and_unrounded() -> None:
     ranking = example()
     header, *lines = csv.reader(io.StringIO(views.to_csv(ranking)))
-    cells = [["" if value is None else str(value) for value in record.values()] for record in flat_records(ranking)]
-    assert (header, lines) == ([*flat_records(ranking)[0]], cells)
+    cells = [
+        ["" if value is None else str(value) for value in record.values()] for record in views.flat_records(ranking)
+    ]
+    assert (header, lines) == ([*views.flat_records(ranking)[0]], cells)
     columns = "rank tied checkpoint revision emms emms_stderr explained explained_stderr logme knn knn_stderr"
     more = "width hours_per_million architecture pooling seconds_features seconds_scoring machine memory cached error"
-    assert header == f"{columns} parameters {more}".split()
+    assert header == f"{columns} parameters {more} pick certainty caveats".split()
 
 
 def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
@@ -221,7 +223,7 @@ def test_a_narrow_terminal_omits_the_least_important_columns() -> None:
     }
     rows = tuple(msgspec.structs.replace(row, **({} if row.error else values)) for row in example().rows)
     wide = example(rows=rows, estimators=("emms", "short_run", "knn"), layers=["3"])
-    assert [record["fine_tuned"] for record in flat_records(wide)] == [0.5, 0.5, 0.5, None]
+    assert [record["fine_tuned"] for record in views.flat_records(wide)] == [0.5, 0.5, 0.5, None]
     titles = views.dispensable_titles(wide)
     assert titles == [
         *("width", "layer", "k-NN"),

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
 import pytest
 
-from hf_emms.publish.card_text import card
-from hf_emms.ranking import BaselineScore, FineTuned, Ranking, Row, TrainingRun, ranked
-from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
+from hf_emms.cli.rank_commands import summary
+from hf_emms.publish.card_text import card, markdown_text
+from hf_emms.ranking import BaselineScore, Encoder, FineTuned, Ranking, Row, TrainingRun, ranked
+from hf_emms.ranking import text as views
+from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
 from hf_emms.ranking.expected_gap import expected_gap
 from hf_emms.ranking.records import PublicTable
-from hf_emms.ranking.verdict import Verdict, verdict
-from hf_emms.scoring import Score
+from hf_emms.ranking.verdict import Certainty, verdict
+from hf_emms.scoring import SMALLEST_GAP, Score
 from hf_emms.scoring.ratio import ratio
 from tests import ROOT
-from tests.helpers.rankings import NULL_LOSS, emms_score, example
+from tests.helpers.rankings import NULL_LOSS, calibrated, emms_score, example
 
 GOLDEN = ROOT / "tests" / "golden" / "sentences.json"
 SAME_CLASS = "the same class for all rows"
@@ -93,6 +95,7 @@ TIED = (
     Row("a", scores={"short_run": Score(-1.0), "zero_shot": Score(-3.0)}, parameters=1),
     Row("b", scores={"short_run": Score(-1.0), "zero_shot": Score(-2.0)}, parameters=2),
 )
+SIX_POINTS = {SMALLEST_GAP: 0.06}
 FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)
 # Rows of a question count as one, words of a sentence each for themselves: as they do for max_samples.
 QUESTIONS = {"n": 400, "n_inputs": 100, "label_form": "spans"}
@@ -103,7 +106,46 @@ RATIOS = [ratio(np.column_stack([bits, np.ones(256)]), np.arange(256), 256) for 
 
 CASES: dict[str, Ranking] = {
     # Estimates
-    "clearly ahead": CLEAR,
+    "ahead of the second": CLEAR,
+    "a gap beyond the interval": calibrated(-0.1, -0.3, n=1000),
+    "a gap within the interval": calibrated(-0.1, -0.15, -0.2, n=1000),
+    "another encoder": calibrated(-0.1, -0.3, encoders=(Encoder("org/other", "1" * 40),)),
+    "another estimator": shared((0.6, 0.6, 0.6), SECOND, n=200),
+    "a single checkpoint": calibrated(-0.1),
+    "no score": example(rows=(Row("org/a", error="broken"),)),
+    "no queries": example(
+        rows=ranked(
+            [
+                Row(f"org/{name}", parameters=size, scores={"sentence_search": Score(value, details=SIX_POINTS)})
+                for name, value, size in (("top", 0.8, 9), ("small", 0.76, 1), ("far", 0.5, 2))
+            ],
+            "sentence_search",
+        ),
+        estimators=("sentence_search",),
+        task="text-retrieval",
+    ),
+    "few rows, one group and a failed checkpoint": of_rows(
+        row("a", 0.4, 0.01), row("b", 0.1, 0.01), Row("org/c", error="broken"), n=99, largest_group=0.7
+    ),
+    "a baseline is ahead": of_rows(row("a", 0.3, 0.01), row("b", 0.1, 0.01), baselines=(BM25,)),
+    "another estimator prefers the second": example(
+        rows=ranked(
+            [
+                Row("org/a", scores={"zero_shot_ndcg": Score(0.8, 0.01), "adapted_ndcg": Score(0.8, 0.01)}),
+                Row("org/b", scores={"zero_shot_ndcg": Score(0.7, 0.01), "adapted_ndcg": Score(0.9, 0.01)}),
+            ],
+            "zero_shot_ndcg",
+        ),
+        estimators=("zero_shot_ndcg", "adapted_ndcg"),
+        task="text-retrieval",
+    ),
+    "few published values": with_table(
+        of_rows(
+            row("a", 0.9, 0.01, published=70.0),
+            row("b", 0.8, 0.01, published=71.0),
+            *(row(name, 0.2, 0.01) for name in "cde"),
+        )
+    ),
     "nothing explained": NOISE,
     "only one of a shared rank explains something": of_rows(
         row("large", 0.12, 0.02, parameters=1000), row("small", 0.10, 0.06, 0.2, parameters=10)
@@ -194,7 +236,6 @@ def outcome(ranking: Ranking) -> dict[str, Any]:
     sentences = {
         "recommendation": recommendation(ranking),
         "advice": advice(ranking) and str(advice(ranking)),
-        "caveats": list(map(str, caveats(ranking))),
     }
     return {
         "verdict": json.loads(msgspec.json.encode(verdict(ranking))),
@@ -207,10 +248,47 @@ def test_verdict_and_sentences_are_those_of_the_golden_file(case: str) -> None:
     assert outcome(CASES[case]) == json.loads(GOLDEN.read_text())[case]
 
 
-def test_a_lead_is_clear_if_the_best_explains_more_than_its_own_noise() -> None:
-    assert verdict(CLEAR) == Verdict("org/a", "clearly ahead", ("org/a",))
-    assert verdict(NOISE) == Verdict(None, "nothing explained", ("org/a",))
-    assert recommendation(NOISE) == advice(NOISE)
+def test_the_golden_file_has_every_certainty_and_every_caveat() -> None:
+    verdicts = [verdict(ranking) for ranking in CASES.values()]
+    assert {each.certainty for each in verdicts} == set(get_args(Certainty))
+    assert {note.code for each in verdicts for note in each.caveats} == {
+        *("baseline-ahead", "baseline-near", "second-opinion", "published-order", "error-unknown"),
+        *("few-rows", "one-group", "checkpoints-failed"),
+    }
+    reasons = {each.reason.code for each in verdicts if each.reason is not None}
+    assert reasons == {"task-not-calibrated", "estimator-not-calibrated", "encoder-not-calibrated", "no-queries"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_view_has_the_certainty_and_all_caveats(case: str) -> None:
+    ranking, decision = CASES[case], verdict(CASES[case])
+    assert json.loads(ranking.to_json())["verdict"] == outcome(ranking)["verdict"]
+    texts = [note.text for note in decision.caveats]
+    assert all(text in summary(ranking, None) and text in recommendation(ranking) for text in texts)
+    codes = " ".join(note.code for note in decision.caveats)
+    picks = [record for record in views.flat_records(ranking) if record["pick"]]
+    expected = [] if decision.checkpoint is None else [(decision.checkpoint, decision.certainty, codes)]
+    assert [(record["checkpoint"], record["certainty"], record["caveats"]) for record in picks] == expected
+    assert decision.certainty == "no score" or all(markdown_text(text) in card(ranking) for text in texts)
+    if decision.checkpoint is not None:
+        assert decision.certainty in card(ranking, decision.checkpoint)
+
+
+def test_a_gap_is_probable_if_no_interval_contains_zero() -> None:
+    certainties = {
+        "a gap beyond the interval": ("org/c", "probable", ()),
+        "a gap within the interval": ("org/c", "best estimate", ("org/b", "org/a")),
+        "no queries": ("org/top", "best estimate", ("org/small",)),
+        "four times the rows": ("org/a", "tie", ("org/b",)),
+    }
+    found = {case: verdict(CASES[case]) for case in certainties}
+    assert {case: (each.checkpoint, each.certainty, each.rivals) for case, each in found.items()} == certainties
+
+
+def test_nothing_is_recommended_if_the_best_explains_no_more_than_its_own_noise() -> None:
+    assert verdict(CLEAR).checkpoint == "org/a"
+    assert (verdict(NOISE).checkpoint, verdict(NOISE).certainty) == (None, "nothing explained")
+    assert recommendation(NOISE).startswith(str(advice(NOISE)))
     assert expected_gap(NOISE) == []
     for about in ("org/a", None):
         assert card(NOISE, about) != card(CLEAR, about)

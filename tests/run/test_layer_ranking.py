@@ -11,8 +11,8 @@ import hf_emms
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking import text as views
-from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import path_of
+from hf_emms.ranking.text import flat_records
 from tests.helpers.cli import Cli, cli
 from tests.helpers.notes import codes
 from tests.helpers.rankings import emms_score, example

@@ -21,8 +21,9 @@ from hf_emms.errors import Note
 from hf_emms.features.embedding_settings import SIMILARITIES
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking, merge
-from hf_emms.ranking.advice import baselines_in_words, caveats, recommendation
-from hf_emms.ranking.columns import flat_records
+from hf_emms.ranking.advice import baselines_in_words, recommendation
+from hf_emms.ranking.text import flat_records
+from hf_emms.ranking.verdict import verdict
 from hf_emms.scoring import Score
 from tests.helpers.dense_search import CISI, dense_search
 from tests.helpers.errors import raises_code
@@ -174,11 +175,11 @@ def test_another_first_by_the_adapted_score_is_a_caveat(ranking: Ranking) -> Non
         msgspec.structs.replace(second, rank=2, scores={**second.scores, "adapted_ndcg": better}),
     )
     disagreeing = msgspec.structs.replace(ranking, rows=rows, baselines=())
-    (sentence,) = caveats(disagreeing)
-    assert sentence.startswith("adapted")
-    assert second.checkpoint in sentence
+    (note,) = [note for note in verdict(disagreeing).caveats if note.code == "second-opinion"]
+    assert second.checkpoint in note.text
     tied = tuple(msgspec.structs.replace(row, rank=1, tied=True) for row in rows)
-    assert caveats(msgspec.structs.replace(disagreeing, rows=tied)) == []
+    caveats = verdict(msgspec.structs.replace(disagreeing, rows=tied)).caveats
+    assert "second-opinion" not in [note.code for note in caveats]
 
 
 def test_a_search_ranking_from_the_cache_is_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_rankings_are_listed_and_given(client):
     asked = {"ranking": "image/beans", "limit": 1, "api_name": "/get_ranking"}
     best = client.predict(**asked, search="", max_parameters=100e6, license="", library="", sort="-emms")
     assert best["matching"] == 2
-    assert (best["verdict"]["lead"], best["verdict"]["first"]) == ("clearly ahead", ["org/best"])
+    assert (best["verdict"]["certainty"], best["verdict"]["first"]) == ("best estimate", ["org/best"])
     assert (best["measure"]["title"], best["measure"]["higher_is_better"]) == ("explained", True)
     assert best["answer"].startswith("Fine-tune org/best ")
     second = client.predict(**asked, offset=1)

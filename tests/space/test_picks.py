@@ -77,20 +77,20 @@ def test_of_a_shared_first_rank_everything_names_the_same_checkpoint(asked) -> N
 
 
 @pytest.mark.parametrize(
-    ("limits", "best", "lead"),
+    ("limits", "best", "certainty"),
     [
-        ({}, "org/small", "shared"),
-        ({"max_parameters": 20e6}, "org/small", "clearly ahead"),
-        ({"max_parameters": 15e6}, "org/worse", "alone"),
-        ({"license": "mit"}, "org/large", "clearly ahead"),
-        ({"license": "mit", "max_parameters": 30e6}, "org/worse", "alone"),
+        ({}, "org/small", "tie"),
+        ({"max_parameters": 20e6}, "org/small", "best estimate"),
+        ({"max_parameters": 15e6}, "org/worse", "best estimate"),
+        ({"license": "mit"}, "org/large", "best estimate"),
+        ({"license": "mit", "max_parameters": 30e6}, "org/worse", "best estimate"),
         ({"license": "gpl"}, None, "no score"),
     ],
 )
-def test_answers_to_programs_keep_to_their_limits(asked, limits, best, lead) -> None:
+def test_answers_to_programs_keep_to_their_limits(asked, limits, best, certainty) -> None:
     endpoints, _ = asked
     found = endpoints.get_ranking("shared", **limits)
-    assert (found["verdict"]["checkpoint"], found["verdict"]["lead"]) == (best, lead)
+    assert (found["verdict"]["checkpoint"], found["verdict"]["certainty"]) == (best, certainty)
     beyond = {"org/large", "org/small", "org/worse"} - {row["checkpoint"] for row in found["rows"]}
     assert not any(name in f"{found['answer']} {found['advice']}" for name in beyond)
 
