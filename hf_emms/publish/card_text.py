@@ -19,7 +19,7 @@ from hf_emms.formatting import MISSING
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit
-from hf_emms.ranking.advice import advised_verb, baselines_in_words, certainty_in_words
+from hf_emms.ranking.advice import advised_verb, baselines_in_words, caveats_in_words, certainty_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
     ScoreFormatter,
@@ -117,7 +117,7 @@ def _no_rank(entry: Entry) -> str:
 def _explanation(ranking: Ranking) -> str:
     """Return the certainty of the first checkpoint and all caveats in sentences."""
     certainty = certainty_in_words(ranking)
-    return " ".join([f"{certainty}."] * bool(certainty) + [note.text for note in verdict(ranking).caveats])
+    return " ".join([f"{certainty}."] * bool(certainty) + caveats_in_words(verdict(ranking)))
 
 
 def _certainty(entry: Entry) -> str:

@@ -105,9 +105,13 @@ def recommendation(ranking: RankingData) -> str:
 def explanation(ranking: RankingData) -> list[str]:
     """Return what must stand next to the recommended checkpoint: how certain it is, what decides, and all caveats."""
     decision = verdict(ranking)
-    certainty, deciding = certainty_in_words(ranking), _deciding(decision)
-    sentence = f"{certainty}{deciding}." if certainty else ""
-    return [*filter(None, [sentence]), *(note.text for note in decision.caveats)]
+    certainty = certainty_in_words(ranking)
+    return [*([f"{certainty}{_deciding(decision)}."] if certainty else []), *caveats_in_words(decision)]
+
+
+def caveats_in_words(decision: Verdict) -> list[str]:
+    """Return a sentence per caveat."""
+    return [f"Caveat: {note.text}." for note in decision.caveats]
 
 
 def certainty_in_words(ranking: RankingData) -> str:

@@ -42,7 +42,7 @@ def _of_scores(ranking: RankingData, first: Sequence[Row]) -> Iterator[Note]:
                 code = "baseline-ahead" if gain < 0 else "baseline-near"
                 where = "is ahead of every checkpoint" if gain < 0 else "is within the noise of the first checkpoint"
                 score = ScoreFormatter(ranking, estimator).sentence(baseline.scores[estimator])
-                text = f"{baseline.checkpoint} {where}, {score}. Without fine-tuning, you do not need a model."
+                text = f"{baseline.checkpoint} {where}, {score}; without fine-tuning, you do not need a model"
                 yield Note(code, text)
     second = estimator_named(estimator).second_opinion
     leader = best_by(second, comparable(ranking))
@@ -51,12 +51,12 @@ def _of_scores(ranking: RankingData, first: Sequence[Row]) -> Iterator[Note]:
         yield Note(
             "second-opinion",
             f"{shown.title}, which reflects fine-tuning more closely, prefers {leader.checkpoint}: "
-            f"{shown.text(leader.scores[second])} ({best.checkpoint}: {shown.text(best.scores.get(second))}). "
-            "Fine-tune both.",
+            f"{shown.text(leader.scores[second])} ({best.checkpoint}: {shown.text(best.scores.get(second))}); "
+            "fine-tune both",
         )
     yield from _published(ranking, first)
     if best.scores[estimator].stderr is None:
-        yield Note("error-unknown", f"The standard error of {ScoreFormatter(ranking, estimator).title} is unknown.")
+        yield Note("error-unknown", f"the standard error of {ScoreFormatter(ranking, estimator).title} is unknown")
 
 
 def _published(ranking: RankingData, first: Sequence[Row]) -> Iterator[Note]:
@@ -73,22 +73,22 @@ def _published(ranking: RankingData, first: Sequence[Row]) -> Iterator[Note]:
     if better(values[checkpoint] for checkpoint in of_first) != values[best]:
         yield Note(
             "published-order",
-            f"The published order disagrees: {best} has the best {table.title}, {values[best]:.1f} "
-            f"({of_first[0]}: {values[of_first[0]]:.1f}). {len(values)} of {len(rows)} checkpoints have a value.",
+            f"the published order disagrees: {best} has the best {table.title}, {values[best]:.1f} "
+            f"({of_first[0]}: {values[of_first[0]]:.1f}); {len(values)} of {len(rows)} checkpoints have a value",
         )
 
 
 def _of_rows(ranking: RankingData, best: Row) -> Iterator[Note]:
     """Yield why the rows of the sample may say little."""
     if ranking.n < _FEW_ROWS:
-        yield Note("few-rows", f"{pluralize(ranking.n, 'row')} are few: the standard errors are themselves uncertain.")
+        yield Note("few-rows", f"{pluralize(ranking.n, 'row')} are few: the standard errors are themselves uncertain")
     share = ranking.largest_group or 0.0
     if share * len(best.scores[ranking.estimators[0]].folds) > 1:
-        yield Note("one-group", f"{share:.0%} of the rows share inputs, so that one fold is larger than the others.")
+        yield Note("one-group", f"{share:.0%} of the rows share inputs, so that one fold is larger than the others")
 
 
 def _failed(ranking: RankingData) -> Iterator[Note]:
     failed = [row for row in ranking.rows if row.error is not None]
     if failed:
-        text = f"{pluralize(len(failed), 'checkpoint')} of {len(ranking.rows)} failed: {names_of(failed)}."
+        text = f"{pluralize(len(failed), 'checkpoint')} of {len(ranking.rows)} failed: {names_of(failed)}"
         yield Note("checkpoints-failed", text)

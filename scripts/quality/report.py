@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hf_emms.evaluation import over_targets, weighted_tau
-from scripts.quality import calibration, published_order, query_counts, sentence_queries
+from scripts.quality import calibration, certainty, published_order, query_counts, sentence_queries
 from scripts.quality.pools import BITS, DOCS, FEWEST, FULL, IMAGES, POOLS, QUICK, SEARCH, TEXTS, Pool
 from scripts.quality.results import PEER_RESULTS, Measured, TargetResult, controls, load, replayed
 
@@ -81,7 +81,11 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     tables = (sentence_queries.agreement(sentences), sentence_queries.signs(sentences))
     yield search, "sentences", "\n\n".join(markdown(pd.DataFrame(table)) for table in tables)
     yield DOCS / "rank-search.md", "queries", markdown(_query_counts(json.loads(query_counts.RESULTS.read_text())))
-    yield DOCS / "evidence.md", "published order", markdown(_static_order(next(published_order.groups())[1]))
+    evidence, every = DOCS / "evidence.md", next(published_order.groups())[1]
+    yield evidence, "published order", markdown(_static_order(every))
+    yield evidence, "without birds", markdown(_static_order({name: every[name] for name in every if name != "birds"}))
+    yield evidence, "certainty", markdown(pd.DataFrame(certainty.rows()))
+    yield evidence, "rules", markdown(pd.DataFrame(certainty.rules()))
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
