@@ -375,8 +375,8 @@ def _reason(code: int | None) -> str:
         return "the worker process sent something that is not a message"
     if code >= 0:
         return f"the worker process ended with exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    name = known.get(-code, "a real-time signal")
+    names = {number.value: number.name for number in signal.Signals}
+    name = names.get(-code, "a real-time signal")
     return f"the worker process was stopped by signal {-code} ({name}): {_SIGNALS.get(name, 'by another program')}"
 
 
