@@ -27,6 +27,7 @@ BENCHES = {
     "peer": "features and rankings against transformer-ranker",
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
     "forecast": "forecast seconds against the measured seconds of rankings and fine-tunings",
+    "parts": "a serial sweep against two processes and Ray, and the overhead per unit",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",
     "space": "the leaderboard: start, memory, a browser, a slow phone, 50 clients",

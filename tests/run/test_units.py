@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
@@ -230,3 +232,37 @@ def test_workers_equal_a_serial_run(emms_cache: Path, monkeypatch: pytest.Monkey
     together = hf_emms.rank("demo_glosses", [GOOD, POOR], workers=2, **FEW)
     monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "other"))
     assert without_times(together) == without_times(hf_emms.rank("demo_glosses", [GOOD, POOR], **FEW))
+
+
+RAY_NODES = """
+import ray, hf_emms
+from hf_emms.ranking.progress import Progress
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+
+class Killer(Progress):
+    killed = False
+
+    def finished(self, row):
+        if not self.killed:  # the other node runs a unit, or the next one
+            self.killed = True
+            cluster.remove_node(second, allow_graceful=False)
+
+ranking = hf_emms.rank("demo_glosses", CHECKPOINTS, engine="ray", progress=Killer(), **FEW)
+failed = [row.error for row in ranking if row.error is not None]
+assert len(ranking) == len(CHECKPOINTS)
+assert len(failed) <= 1, failed
+print("complete", failed)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_ray_node_loses_at_most_its_unit(emms_cache: Path) -> None:
+    pytest.importorskip("ray")
+    code = f"CHECKPOINTS, FEW = {CHECKPOINTS[:5]!r}, {FEW!r}\n{RAY_NODES}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "complete" in done.stdout
