@@ -9,6 +9,7 @@ from hf_emms.errors import EmmsError
 
 MISSING = "–"
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+_BYTES = {"": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -51,6 +52,11 @@ def format_duration(seconds: float) -> str:
 def parse_count(text: str) -> int:
     """Parse a number such as "22000", "22K", "100M" or "1.5B"."""
     return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
+
+
+def parse_bytes(text: str) -> int:
+    """Parse a size such as "500MB" or "8GB"."""
+    return round(_parse(text, _BYTES, "size", "500MB or 8GB"))
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_emms.data.assembly import assemble
+from hf_emms.data.files.limits import check_width
 from hf_emms.data.files.open_split import reading_error
 from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import make_labels
@@ -40,6 +41,7 @@ def load_sample(options: SampleOptions, source: DatasetSource | None = None, *, 
         if tables is not None:
             return search_sample(tables, options, training=training)
         split = source.open(options)
+        check_width(repr(source.name), len(split.rows.features or ()))
         schema = read_schema(split, source.preset, options)
         if schema.task.input.is_collection:
             return search_sample(search_pairs(split, schema), options, training=training)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_emms.data.files.limits import WATCH
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.match import RowSchema
 from hf_emms.data.rows import (
@@ -96,6 +97,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     keys: list[int] = []
     counts: list[int] = []
     for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
+        WATCH.get().advanced()
         cells = [batch.column(name) if name in media else batch.column(name).to_pylist() for name in columns]
         for row_cells in zip(*cells, strict=True):
             row = dict(zip(columns, row_cells, strict=True))
@@ -185,6 +187,7 @@ def _classes_or_none(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
 
 def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str, Any]]:
     for start in range(0, len(order), chunk):
+        WATCH.get().advanced()
         columns = rows[order[start : start + chunk].tolist()]
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))

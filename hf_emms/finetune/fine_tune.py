@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.finetune.forecast import LOAD_SECONDS, forecast_text, seconds_of_runs, seconds_per_forward
 from hf_emms.finetune.jobs import FinishedRuns, Jobs
@@ -28,7 +27,6 @@ from hf_emms.finetune.recipe import (
     TrainingJob,
     choose_method,
     head_of,
-    max_rows,
 )
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.finetune.saving import (
@@ -38,7 +36,7 @@ from hf_emms.finetune.saving import (
     model_folder_for,
     test_rows,
 )
-from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.finetune.splits import Splits
 from hf_emms.formatting import parse_duration, pluralize
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun
@@ -110,7 +108,7 @@ def check_settings(options: Options) -> None:
 def start_fine_tuning(
     ranking: Ranking,
     options: Options,
-    source: DatasetSource,
+    splits: Splits,
     cache: Cache,
     progress: Progress,
     *,
@@ -121,7 +119,6 @@ def start_fine_tuning(
 
     limit = parse_duration(options.training.time_limit) if options.training.time_limit else None
     shortlist, notes = choose(ranking.rows, options.training.confirm or DEFAULT_TOP)
-    splits = load_splits(options.sample, source, max_rows=max_rows(options.training))
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.sample.dataset, str) and options.sample.dataset.partition("@")[0] in (
             ranking.dataset,

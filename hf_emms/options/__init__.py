@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import parse_count, parse_duration
+from hf_emms.formatting import parse_bytes, parse_count, parse_duration
 from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
@@ -422,7 +422,7 @@ class RunOptions(OptionsPart):
     )
     stall_limit: int = setting(
         120,
-        "Seconds without progress after which a checkpoint is stopped.",
+        "Seconds without progress after which a checkpoint, or reading the dataset, is stopped.",
         "Running",
         metavar="SECONDS",
         minimum=1,
@@ -454,6 +454,14 @@ class RunOptions(OptionsPart):
     delete_downloads: bool = setting(
         False, "Delete each checkpoint that this run downloaded when it is finished.", "Running", in_key=False
     )
+    read_memory: str | None = setting(
+        None,
+        "Maximum memory to read the dataset: 500MB, 8GB [default: half of the free memory].",
+        "Running",
+        metavar="SIZE",
+        confirm="flag",
+        in_key=False,
+    )
     resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag", in_key=False)
     cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(
@@ -467,6 +475,8 @@ class RunOptions(OptionsPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.read_memory is not None:
+            parse_bytes(self.read_memory)
         if self.part is not None:
             number, _, count = self.part.partition("/")
             if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):

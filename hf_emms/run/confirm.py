@@ -26,9 +26,9 @@ from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, RunOptions, settings_of
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, TrainingRun, check_ranking, is_commit
-from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
-from hf_emms.run.plan import Session, reading_note
+from hf_emms.run.plan import Session
 from hf_emms.run.preflight import rate
 from hf_emms.run.worker import Emit, EmittingProgress, Event, WorkerError, run_in_worker, runs_in_worker
 from hf_emms.tasks import get_task
@@ -56,6 +56,7 @@ def confirm(
     push_model_to: str | None = None,
     batch_size: int | None = None,
     stall_limit: int = 120,
+    read_memory: str | None = None,
     device: str = "auto",
     resume: bool = True,
     cache: bool = True,
@@ -85,7 +86,8 @@ def confirm(
         save_model: A folder for the best fine-tuned model.
         push_model_to: A model repository, "ORG/NAME", for the best model and its card. A new repository is private.
         batch_size: The number of rows per step.
-        stall_limit: Seconds without progress after which a run fails.
+        stall_limit: Seconds without progress after which a run, or reading the dataset, fails.
+        read_memory: See `hf_emms.rank`.
         device: "auto", "cpu", "cuda" or "mps".
         resume: Reuse runs that an earlier call finished.
         cache: Read finished runs from the cache, and store them.
@@ -159,16 +161,15 @@ def fine_tuning_of(ranking: Ranking, session: Session) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
     seconds = rate(options.running.device, get_task(ranking.task).input).seconds_per_parameter
-    with noted_while(session.progress, reading_note(options.sample)):
-        source = _at_revision(session.source, ranking)
-        return start_fine_tuning(
-            ranking,
-            options,
-            source,
-            session.cache,
-            session.progress,
-            seconds_per_parameter=seconds,
-        )
+    splits = session.read_splits(_at_revision(session.source, ranking))
+    return start_fine_tuning(
+        ranking,
+        options,
+        splits,
+        session.cache,
+        session.progress,
+        seconds_per_parameter=seconds,
+    )
 
 
 def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:

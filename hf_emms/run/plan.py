@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from hf_emms.cache import Cache, Key, cache_key, default_root
 from hf_emms.errors import EmmsError, Note, checkpoint_errors
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, make_feature_spec
 from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.recipe import check_head
+from hf_emms.finetune.recipe import check_head, max_rows
 from hf_emms.formatting import parse_count, pluralize
 from hf_emms.hub import Repo, cached_revisions, resolve
 from hf_emms.options import (
@@ -42,12 +41,14 @@ from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
+from hf_emms.run.reading import read_dataset
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
 from hf_emms.texts import printable, redacted, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
+    from hf_emms.finetune.splits import Splits
 
 T = TypeVar("T")
 
@@ -117,14 +118,9 @@ class Session:
 
     @cached_property
     def _read(self) -> tuple[Sample, float]:
-        import datasets  # noqa: F401 (imported before the message about reading)
-
         from hf_emms.data import load_sample
 
-        with noted_while(self.progress, reading_note(self.options.sample)):
-            started = time.process_time()
-            sample = load_sample(self.options.sample, self.source)
-            seconds = time.process_time() - started
+        sample, seconds = self._read_in_worker(load_sample, self.source)
         if sample.reading is not None:
             self.progress.noted(str(sample.reading))
         _check_groups(sample, self.options)
@@ -132,6 +128,18 @@ class Session:
         if self.options.training.confirm is not None:
             check_head(sample.task)
         return sample, seconds
+
+    def read_splits(self, source: DatasetSource) -> Splits:
+        """Return the rows of a dataset for fine-tuning."""
+        from hf_emms.finetune.splits import load_splits
+
+        splits, _ = self._read_in_worker(load_splits, source, max_rows=max_rows(self.options.training))
+        return splits
+
+    def _read_in_worker(self, read: Callable[..., T], source: DatasetSource, **settings: Any) -> tuple[T, float]:
+        options = self.options
+        with noted_while(self.progress, reading_note(options.sample)):
+            return read_dataset(read, options.sample, source, options.running, **settings)
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,20 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, make_feature_spec
 from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
-from hf_emms.finetune.recipe import Recipe, choose_method, head_of, max_rows, recipe_for
-from hf_emms.finetune.splits import load_splits
+from hf_emms.finetune.recipe import Recipe, choose_method, head_of, recipe_for
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking.columns import single_line
-from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import aligned
 from hf_emms.run.bm25_baseline import bm25_seconds
 from hf_emms.run.engine import AHEAD
 from hf_emms.run.label_embeddings import labels_key
-from hf_emms.run.plan import PlannedCheckpoint, RankingPlan, make_plan, reading_note
+from hf_emms.run.plan import PlannedCheckpoint, RankingPlan, make_plan
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.texts import setting_ref
 
@@ -353,8 +352,7 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
     from hf_emms.features.device import choose_device
 
     options, session, task = plan.options, plan.session, plan.sample.task
-    with noted_while(session.progress, reading_note(options.sample)):
-        splits = load_splits(options.sample, session.source, max_rows=max_rows(options.training))
+    splits = session.read_splits(session.source)
     sized = list[tuple[int, FeatureSpec]]()
     for checkpoint in plan.checkpoints:
         spec, row = checkpoint.spec, checkpoint.row

@@ -73,6 +73,7 @@ def rank(
     dtype: str = "auto",
     batch_size: int | None = None,
     stall_limit: int = 120,
+    read_memory: str | None = None,
     layers: str | int | Iterable[str | int] | None = None,
     max_params: int | str | None = None,
     query_prompt: str | None = None,
@@ -135,7 +136,10 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: The number of inputs per batch. By default chosen automatically.
-        stall_limit: Seconds without progress after which a checkpoint becomes a failed row.
+        stall_limit: Seconds without progress after which a checkpoint becomes a failed row, and reading the dataset an
+            error.
+        read_memory: The maximum memory to read the dataset, such as "500MB" or "8GB". By default half of the free
+            memory.
         layers: "spread" (the first, the middle and the last hidden layer, the default), "last" (the default pooling of
             the architecture), "mean" (over all hidden layers), or the number of a layer. If you name several, the row
             of a checkpoint shows its best layer.

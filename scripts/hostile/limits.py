@@ -25,7 +25,8 @@ MAX_SECONDS, MAX_MEMORY = 20, 1.5e9
 _GB = 1 << 30
 _ROOT = str(Path(__file__).resolve().parents[2])
 _CHECKPOINT = "emms-demo/bert-random"
-_SETTINGS = f"-e {ENCODER} --estimator emms --layer last --device cpu --max-samples 40"
+_RUNNING = "--device cpu --read-memory 1GB --stall-limit 10"
+_SETTINGS = f"-e {ENCODER} --estimator emms --layer last --max-samples 40 {_RUNNING}"
 _DATA = f"rank {_SETTINGS} -c {_CHECKPOINT} --dataset"
 _ROWS = "text,label\n" + "".join(f"a text about thing {n},{'xyz'[n % 3]}\n" for n in range(40))
 _OPEN = '{"_id": "a", "text": "'
@@ -34,6 +35,7 @@ _BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
 )
 Make = Callable[[Path], object]
+_LEVELS, _COLUMNS, _KEYS = 10_000, 100_000, 1_000_000
 
 
 def _text(content: str) -> Make:
@@ -82,6 +84,31 @@ def _many_files(path: Path) -> None:
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for number in range(100_000):
             archive.addfile(tarfile.TarInfo(f"{'ab'[number % 2]}/{number}.txt"), io.BytesIO())
+
+
+def _nested(start: str, end: str) -> Make:
+    row = f'{{"text": "a text", "label": "x", "deep": {start * _LEVELS}1{end * _LEVELS}}}\n'
+    return _text(3 * row)
+
+
+def _parquet(rows: int, groups: int = 1) -> Make:
+    """A text of 2.5 MB in `rows` rows, each group with a dictionary: a few kB on the disk."""
+
+    def make(path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        texts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * 2_480_000]))
+        table = pa.table({"text": texts, "label": ["xyz"[row % 3] for row in range(rows)]})
+        pq.write_table(table, path, compression="zstd", store_schema=False, row_group_size=rows // groups)
+
+    return make
+
+
+def _many_keys(path: Path) -> None:
+    keys = {"text": "a text", "label": "x"} | {f"key{number}": number for number in range(_KEYS)}
+    rows = [keys, *({"text": f"a text about {number}", "label": "xy"[number % 2]} for number in range(40))]
+    path.write_text("\n".join(map(json.dumps, rows)))
 
 
 def _search(name: str, make: Make) -> Make:
@@ -150,6 +177,12 @@ def _cases() -> dict[str, tuple[str, Make]]:
         "bomb.zip": _zip,
         "bomb.tar": _tar,
         "many.tar.gz": _many_files,
+        "objects.jsonl": _nested('{"a":', "}"),
+        "lists.jsonl": _nested("[", "]"),
+        "bomb.parquet": _parquet(3000),
+        "groups.parquet": _parquet(4000, groups=8),
+        "keys.jsonl": _many_keys,
+        "columns.csv": _text(f"text,label{',a' * _COLUMNS}\n" + f"a text,x{',1' * _COLUMNS}\n" * 40),
         "bomb": _card(_text(f"---\n{_BOMB}configs: *a11\n---\n")),
         "deep": _card(_text("---\nconfigs: " + "[" * 50_000 + "\n---\n")),
         "card": _card(_sparse("---\nconfigs:\n---\n")),
@@ -209,9 +242,23 @@ def run_limits(folder: Path, report: Callable[[str], None]) -> list[str]:
     return problems
 
 
+def _memory_of(pid: int) -> float:
+    """Return the memory of a process and its descendants in bytes, without mapped files."""
+    import psutil
+
+    total = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                memory = process.memory_info()
+                total += memory.rss - memory.shared
+    return total
+
+
 def _measured(words: Sequence[str]) -> tuple[str, str]:
     """Run ``hf-emms WORDS``; return the failed checks, and time and peak memory."""
     started = time.perf_counter()
+    used = [0.0]
     with tempfile.TemporaryFile("w+") as err:
         command = [sys.executable, "-m", "hf_emms", *words]
         process = subprocess.Popen(
@@ -219,12 +266,14 @@ def _measured(words: Sequence[str]) -> tuple[str, str]:
         )
         timer = threading.Timer(3 * MAX_SECONDS, process.kill)
         timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        while process.poll() is None:
+            used.append(_memory_of(process.pid))
+            time.sleep(0.05)
         timer.cancel()
         err.seek(0)
         text = err.read().strip()
-    seconds, memory = time.perf_counter() - started, usage.ru_maxrss * 1024
-    lines, code = text.splitlines()[-2:], os.waitstatus_to_exitcode(status)
+    seconds, memory = time.perf_counter() - started, max(used)
+    lines, code = text.splitlines()[-2:], process.returncode
     checks = {
         f"exit code {code}": code == 1,
         "it took too long": seconds < MAX_SECONDS,

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.files.limits import check_archive, check_file
+from hf_emms.data.files.limits import check_archive, check_table, check_tables
 from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
@@ -196,6 +196,7 @@ def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
             return DatasetFiles(name, repo, config, _hub_builder(repo, part))
         if is_zip(folder):
             folder = unpacked(folder, repo.revision)
+        check_tables(folder)
         if folder.is_dir() and card_names_files(folder):
             return DatasetFiles(name, repo, config, datasets.load_dataset_builder(str(folder), config), folder=folder)
         if config:
@@ -315,13 +316,21 @@ def configuration_names(repo: Repo) -> list[str]:
 
 
 def _checked_downloads(builder: Any) -> Any:
-    """Return a download manager of ``datasets`` that checks files before it unpacks them."""
+    """Return a download manager of ``datasets`` that checks files before it unpacks or reads them."""
     import datasets
 
+    def paths_in(nested: Any) -> Iterator[Path]:
+        return map(Path, datasets.utils.py_utils.NestedDataStructure(nested).flatten())
+
     class CheckedDownloads(datasets.DownloadManager):
+        def download(self, url_or_urls: Any) -> Any:
+            downloaded = super().download(url_or_urls)
+            for path in paths_in(downloaded):
+                check_table(path)
+            return downloaded
+
         def extract(self, path_or_paths: Any) -> Any:
-            for path in map(Path, datasets.utils.py_utils.NestedDataStructure(path_or_paths).flatten()):
-                check_file(path)
+            for path in paths_in(path_or_paths):
                 if path.name.lower().endswith(_ARCHIVES):
                     check_archive(path)
             return super().extract(path_or_paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hf_emms.data.files.limits import WATCH
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.match import RowSchema, is_series
 from hf_emms.data.rows import value_of
@@ -25,6 +26,7 @@ def search_pairs(opened: OpenSplit, schema: RowSchema) -> SearchData:
 
     def examples() -> Iterator[_Example | UnusableError]:
         for batch in opened.select(schema.columns_read).iter(_BATCH):
+            WATCH.get().advanced()
             for values in zip(*batch.values(), strict=True):
                 try:
                     yield _read(schema, dict(zip(batch, values, strict=True)))

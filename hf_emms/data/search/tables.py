@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.files.limits import WATCH
 from hf_emms.data.files.lines import csv_rows, json_lines
 from hf_emms.data.files.open_split import OpenSplit, choose_split, open_memory
 from hf_emms.data.files.sources import DatasetSource
@@ -179,6 +180,7 @@ def _dataset_table(name: str, splits: Sequence[OpenSplit]) -> Table:
     def rows() -> Iterator[_Row]:
         for split in splits:
             for batch in split.rows.with_format(None).iter(_BATCH):
+                WATCH.get().advanced()
                 for values in zip(*batch.values(), strict=True):
                     yield dict(zip(batch, values, strict=True))
 
