@@ -76,24 +76,24 @@ def _unreadable(dataset: str, error: WorkerError, limit: int | None) -> EmmsErro
         more = setting_ref("read_memory", format_bytes(2 * limit).replace(" ", ""))
         return EmmsError(
             "too-much-memory",
-            f"{dataset!r} cannot be read: reading it took more than {format_bytes(limit)} of memory.",
-            more + " allows more, " + smaller + "; or split large cells and files.",
+            f"{dataset!r} cannot be read: reading it took more than {format_bytes(limit)} of memory",
+            more + " allows more, " + smaller + "; or split large cells and files",
         )
     if error.code == "worker-stalled":
         return EmmsError(
             error.code,
-            f"{dataset!r} cannot be read: {error.message}.",
-            "Raise " + setting_ref("stall_limit", ...) + " if it is only slow, or look for deeply nested values.",
+            f"{dataset!r} cannot be read: {error.message}",
+            "raise " + setting_ref("stall_limit", ...) + " if it is only slow, or look for deeply nested values",
         )
     return EmmsError(
         error.code,
-        f"{dataset!r} cannot be read: {error.message}.",
-        "Look for damaged files and deeply nested values, or write its rows into a .parquet or .csv file.",
+        f"{dataset!r} cannot be read: {error.message}",
+        "look for damaged files and deeply nested values, or write its rows into a .parquet or .csv file",
     )
 
 
 class _MemoryLimit:
-    """Watch the memory of the process that reads, and stop the process if it exceeds the limit.
+    """ReadingProcess the memory of the process that reads, and stop the process if it exceeds the limit.
 
     Memory counts from the start of reading, without mapped files. The system's own limits would count all that is
     reserved, and not every system has them.
@@ -153,7 +153,7 @@ def _read_job(
     """Yield the result of `read`, and emit the process id and then None as long as reading advances."""
     from tqdm.std import tqdm
 
-    from hf_emms.data.files.limits import WATCH, Watch
+    from hf_emms.data.files.limits import WATCH, ReadingProcess
 
     last, update = 0.0, tqdm.update
 
@@ -171,7 +171,7 @@ def _read_job(
     # Downloads and the readers of ``datasets`` report only to progress bars, also to hidden ones.
     tqdm.update = updated
     tqdm.set_lock(threading.RLock())  # a lock for several processes would leak when this one is stopped
-    watch = WATCH.set(Watch(limit, advanced))
+    watch = WATCH.set(ReadingProcess(limit, advanced))
     try:
         yield _timed(read, options, source, **settings)
     finally:

@@ -144,6 +144,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "gpus_per_checkpoint": ("0.5", set()),
     "part": ("1/2", set()),
     "delete_downloads": (True, set()),
+    "read_memory": ("8GB", set()),
     "resume": (False, set()),
     "cache": (False, set()),
     "allow_pickle": (True, set()),

@@ -32,8 +32,8 @@ _BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOF
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Who watches the process that reads data.
+class ReadingProcess:
+    """What the process that reads data may use and must report.
 
     Attributes:
         max_bytes: The memory that reading may use; None without a limit.
@@ -44,7 +44,7 @@ class Watch:
     advanced: Callable[[], None] = lambda: None
 
 
-WATCH: ContextVar[Watch] = ContextVar("WATCH", default=Watch())  # noqa: B039 (it is frozen)
+WATCH: ContextVar[ReadingProcess] = ContextVar("WATCH", default=ReadingProcess())  # noqa: B039 (it is frozen)
 
 
 def check_files(path: Path) -> None:
@@ -58,7 +58,7 @@ def check_files(path: Path) -> None:
         reader = reader_of(file)
         if reader in MEDIA and file.stat().st_size > MAX_FILE:
             raise EmmsError("too-large", f"{file.name} has more than 1 GB.", "Split it, or remove it from the folder.")
-        if reader == "webdataset":
+        if reader == "webdataset" or (file == path and file.suffix.lower() == ".zip"):
             check_archive(file)
         is_lines = reader in ("csv", "json", "conll") or file.suffix.lower() == ".txt"
         if is_lines and file.suffix.lower() not in COMPRESSED and file.stat().st_size > MAX_LINE:

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.data.files.limits import UNPACK_IT, check_archive, check_files
+from hf_emms.data.files.limits import UNPACK_IT, check_files
 from hf_emms.data.files.local import MEDIA, reader_of
 from hf_emms.errors import EmmsError
 
@@ -30,7 +30,6 @@ def unpacked(archive: Path, revision: str) -> Path:
 
     folder = Path(datasets.config.EXTRACTED_DATASETS_PATH) / f"hf_emms-{revision}"
     if not folder.is_dir():
-        check_archive(archive)
         with zipfile.ZipFile(archive) as content:
             names = content.namelist()
             if len(names) > MAX_MEMBERS:
