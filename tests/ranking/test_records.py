@@ -55,6 +55,10 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "cut off": (changed()[:200], "truncated"),
     "a list": ("[]", "Expected `object`, got `array`"),
     "empty": ("{}", "missing required field `dataset`"),
+    "an unknown score of a baseline": (
+        changed(baselines=[{"checkpoint": "BM25", "scores": {"unknown": {"value": 0.5}}}]),
+        "baselines[0].scores.unknown",
+    ),
     "another version": (changed(schema_version=3), "$.schema_version"),
     "text for number": (changed(n="many"), "`$.n`"),
     "no rows": (changed(rows=[]), "rows is empty"),

@@ -15,9 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 
 from hf_emms.options import Options
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.expected_gap import CALIBRATIONS
 from hf_emms.scoring.retrieval import SearchScores, zero_shot_ndcg
-from scripts.quality import baselines, calibration, experiment, query_counts, report, results, targets
+from scripts.quality import baselines, calibration, experiment, query_counts, report, results, sentence_queries, targets
 from scripts.quality.pools import MICRO, POOLS, Budget, Candidate, Pool, Target
 from scripts.quality.results import TargetResult, replayed
 from scripts.quality.rows import Split
@@ -258,3 +259,11 @@ def test_airtran_ranks_by_a_regression_on_products_of_whitened_embeddings():
     ranks = (predicted >= predicted[relevance][:, None]).sum(axis=1)
     assert baselines.airtran(search) == pytest.approx(np.mean(1 / ranks))
     assert baselines.airtran(replace(search, queries=search.documents[answers])) > baselines.airtran(search)
+
+
+def test_the_warning_of_sentence_searches_quotes_the_counts_of_published_models() -> None:
+    warning = get_estimator("sentence_search").warning
+    rows = [*sentence_queries.signs(json.loads(sentence_queries.RESULTS.read_text()))]
+    assert rows
+    assert all(f"in {row['without models of the demo']}" in warning for row in rows[1:])
+    assert f"less in {rows[0]['without models of the demo']}" in warning
