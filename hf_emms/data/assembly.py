@@ -214,24 +214,24 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
         raise EmmsError(
             "labels-all-equal",
-            f"All rows have the same {task.label.name} in words: {labels.texts[0]!r}.",
-            "Use " + setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
+            f"all rows have the same {task.label.name} in words: {labels.texts[0]!r}",
+            "use " + setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
         )
     more_rows = (
-        "Draw more rows (" + setting_ref("max_samples") + "), or choose another column: " + use_column(task.label.name)
+        "draw more rows (" + setting_ref("max_samples") + "), or choose another column: " + use_column(task.label.name)
     )
     if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
             "labels-all-equal",
-            f"All rows have the same {task.label.name} in column {column!r}: {labels.texts[0]!r}.",
-            "A ranking needs at least two. " + more_rows,
+            f"all rows have the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
+            "a ranking needs at least two. " + more_rows,
         )
     n_rows = len(labels.codes)
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
             "labels-all-different",
-            f"No class has two rows: column {column!r} has {n_rows} different values in {pluralize(n_rows, 'row')}.",
+            f"no class has two rows: column {column!r} has {n_rows} different values in {pluralize(n_rows, 'row')}",
             more_rows,
         )
 
@@ -283,7 +283,7 @@ def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None)
     if task.categorical and labels.spans is None and labels.soft is None:
         counts = np.bincount(labels.codes)
         if counts.max() == 1:
-            yield Note("labels-all-different", "All rows have different classes.")
+            yield Note("labels-all-different", "all rows have different classes")
     n_read = total or skipped + len(drawn.inputs)
     if skipped > _FEW_SKIPPED * n_read:
-        yield Note("rows-skipped", f"Skipped {skipped:,} of {pluralize(n_read, 'row')}.")
+        yield Note("rows-skipped", f"skipped {skipped:,} of {pluralize(n_read, 'row')}")

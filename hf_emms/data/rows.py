@@ -265,15 +265,15 @@ class DrawnRows:
     def check(self) -> None:
         """Raise an `EmmsError` if no row, or less than 95 % of the rows, can be used."""
         if not self.rows and not self.skipped:
-            raise EmmsError("no-rows", "The split has no rows.", "Choose another: " + setting_ref("split", ...))
+            raise EmmsError("no-rows", "the split has no rows", "choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
-            hint = "Repair the data, or name other columns: " + joined(map(use_column, task.columns))
+            hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))
             if task.numbers is not None and task.numbers.formats:
                 hint += ", or " + setting_ref("box_format", *task.numbers.formats)
             raise EmmsError(
                 "rows-unusable",
-                f"Skipped {self.skipped} of {pluralize(self.n_read, 'row')}, but {ALLOWED}. First: {self.reasons[0]}",
+                f"skipped {self.skipped} of {pluralize(self.n_read, 'row')}, but {ALLOWED}. First: {self.reasons[0]}",
                 hint,
             )
 

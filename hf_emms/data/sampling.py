@@ -129,12 +129,12 @@ def _order_by_class(
         raise EmmsError(
             "no-labels",
             f"{n_unlabeled} of {pluralize(len(classes), 'row')} have no label in column "
-            f"{schema.label_column!r}{first}, but {ALLOWED}.",
-            "Choose a split with labels ("
+            f"{schema.label_column!r}{first}, but {ALLOWED}",
+            "choose a split with labels ("
             + setting_ref("split", "train")
             + ") or another column ("
             + use_column(schema.task.label.name)
-            + ").",
+            + ")",
         )
     labeled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order

@@ -107,7 +107,7 @@ class RayExecutor:
 
     def __init__(self, gpus: str | None) -> None:
         if find_spec("ray") is None:
-            raise EmmsError("package-missing", "Ray is not installed", install_command("ray"))
+            raise EmmsError("package-missing", "ray is not installed", install_command("ray"))
         import ray
 
         if not ray.is_initialized():

@@ -174,7 +174,7 @@ def test_boxes_that_are_the_same_in_words_are_labels_as_numbers_alone() -> None:
     assert len(np.unique(load_sample(rows, label_form="numbers").codes)) == 4
     for form in ("text", "both"):
         error = refused(rows, label_form=form)
-        assert error.message.startswith("All rows have the same box in words: 'a medium tall box at the upper")
+        assert error.message.startswith("all rows have the same box in words: 'a medium tall box at the upper")
         assert 'label_form="numbers"' in str(error.hint)
 
 

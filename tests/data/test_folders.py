@@ -78,7 +78,7 @@ def test_a_table_may_refer_to_media_beside_it(tmp_path: Path, path: str, classes
     by_path = classes and "/" in path
     assert sample.label_texts == (("part 0", "part 1") if by_path else ("cat", "dog"))
     unread = "2 .csv (test.csv, train.csv)" if by_path else "1 .csv (test.csv)"
-    assert note(sample, "files-not-read") == f"Not read: {unread}."
+    assert note(sample, "files-not-read") == f"not read: {unread}"
 
 
 def test_the_error_of_an_unreadable_folder_lists_its_content(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_most_frequent_format_is_read_and_hidden_folders_are_not(tmp_path: P
     assert (len(sample), note(sample, "files-not-read")) == (N, None)
     write_text_file(tmp_path / "train.parquet")
     sample = load_sample(str(tmp_path))
-    assert (len(sample), note(sample, "files-not-read")) == (6, "Not read: 1 .csv (train.csv).")
+    assert (len(sample), note(sample, "files-not-read")) == (6, "not read: 1 .csv (train.csv)")
 
 
 def test_unknown_suffixes_are_listed(tmp_path: Path) -> None:

@@ -42,10 +42,9 @@ def test_labels_that_are_numbers_need_no_encoder() -> None:
 
 
 def test_encoders_that_are_not_used_are_told() -> None:
-    for encoders in ((ENCODER,), ()):
-        notes = make_plan(
-            Options.of(rated(), checkpoints=(CHECKPOINT,), encoders=encoders, cache=False), Progress()
-        ).notes
+    for encoders in (ENCODER, None):
+        options = Options.of(rated(), checkpoints=CHECKPOINT, encoders=encoders, cache=False)
+        notes = make_plan(options, Progress()).notes
         assert ("encoders-unused" in [note.code for note in notes if isinstance(note, Note)]) == bool(encoders)
 
 

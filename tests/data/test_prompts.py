@@ -183,7 +183,7 @@ def test_several_columns_are_parts_of_a_response_unless_they_are_numbered(
 def test_parts_of_a_response_are_texts_and_an_answer_in_a_context_has_none() -> None:
     rows = datasets.Dataset.from_dict({"prompt": QUESTIONS, "response": ANSWERS, "chat": chats()})
     error = refused(rows, task="text-generation", columns={"response": "response,chat"})
-    assert "The response of text-generation is one column" in error.message
+    assert "the response of text-generation is one column" in error.message
     rows = datasets.Dataset.from_dict({"question": QUESTIONS, "context": ANSWERS, "one": ANSWERS, "other": ANSWERS})
     error = refused(rows, task="question-answering", columns={"answer": "one,other"})
-    assert "The answer of question-answering is one column" in error.message
+    assert "the answer of question-answering is one column" in error.message

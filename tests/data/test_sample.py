@@ -46,9 +46,9 @@ def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
 def test_labels_that_cannot_rank_are_refused() -> None:
     assert "the same label" in refused(texts(6, ["only"])).message
     for n in (2, 3, 4, 30):
-        assert "No class has two rows" in refused(texts(n, [f"free {i}" for i in range(n)])).message
+        assert "no class has two rows" in refused(texts(n, [f"free {i}" for i in range(n)])).message
     names = [f"class {i}" for i in range(20)]
-    assert "No class has two rows" in refused(classed([*range(19)], *names)).message
+    assert "no class has two rows" in refused(classed([*range(19)], *names)).message
     assert len(load_sample(classed([*range(20)], *names))) == 20
 
 

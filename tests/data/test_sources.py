@@ -217,7 +217,7 @@ def test_the_first_rows_of_a_stream_of_files_are_read_once(tmp_path: Path) -> No
 
 def test_a_stream_requires_a_number_of_rows() -> None:
     hint = str(refused(counted(10, [])).hint)
-    assert hint == "Add max_samples=1000, or remove streaming."
+    assert hint == "add max_samples=1000, or remove streaming"
 
 
 def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> None:

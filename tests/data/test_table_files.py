@@ -109,12 +109,12 @@ RAGGED = CSV.replace("text number", "text, number")
     [
         ("a.json", written('{"text": ["a'), "JSON parse error", "complete"),
         ("a.csv", lambda path: path.write_bytes("text\ncafé".encode("latin-1")), "codec can't decode", "UTF-8"),
-        ("a.csv", written(RAGGED), "Row 2 of a.csv has 3 cells", "Quote texts"),
+        ("a.csv", written(RAGGED), "row 2 of a.csv has 3 cells", "quote texts"),
         (
             "a.csv",
             written(CSV.replace("number 22,", "number 22, again,")),
             "Expected 2 fields in line 24",
-            "Quote texts",
+            "quote texts",
         ),
         ("a.csv", written(""), "a.csv is empty", "rows"),
         ("a.csv", written("text,label\n"), "no rows", "split="),
@@ -143,7 +143,7 @@ def test_a_list_in_json_may_be_one_long_line(tmp_path: Path) -> None:
 def test_every_csv_file_of_a_split_is_checked_for_its_number_of_cells(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", CSV)
     write(tmp_path / "b.csv", RAGGED)
-    assert "Row 2 of b.csv" in refused(str(tmp_path)).message
+    assert "row 2 of b.csv" in refused(str(tmp_path)).message
 
 
 @pytest.mark.parametrize("in_memory", [False, True])

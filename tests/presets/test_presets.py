@@ -74,8 +74,8 @@ FOLDER = 'then use dataset="./FOLDER", task="image-to-text": '
 @pytest.mark.parametrize(
     ("call", "message", "hints"),
     [
-        (lambda: load_sample("cifar11"), "No preset is named 'cifar11'", ["Did you mean cifar10"]),
-        (lambda: load_sample("zzzz"), "No preset is named 'zzzz'", usable_datasets()),
+        (lambda: load_sample("cifar11"), "no preset is named 'cifar11'", ["Did you mean cifar10"]),
+        (lambda: load_sample("zzzz"), "no preset is named 'zzzz'", usable_datasets()),
         (lambda: load_sample("flickrstyle10k_humor"), "_humor' is not on the Hub", [FOLDER, "metadata.jsonl"]),
         # Before anything is looked for.
         (

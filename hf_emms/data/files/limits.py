@@ -27,7 +27,7 @@ MAX_UNPACKED, MAX_RATIO = 10 << 30, 100
 MAX_COLUMNS = 10_000
 # Rows of a parquet file whose average size is measured.
 _FIRST_ROWS = 16
-UNPACK_IT = "Unpack it, and name the folder or file: " + setting_ref("dataset", "./NAME")
+UNPACK_IT = "unpack it, and name the folder or file: " + setting_ref("dataset", "./NAME")
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 
 
@@ -57,14 +57,14 @@ def check_files(path: Path) -> None:
     for file in walk(path):
         reader = reader_of(file)
         if reader in MEDIA and file.stat().st_size > MAX_FILE:
-            raise EmmsError("too-large", f"{file.name} has more than 1 GB.", "Split it, or remove it from the folder.")
+            raise EmmsError("too-large", f"{file.name} has more than 1 GB", "split it, or remove it from the folder")
         if reader == "webdataset" or (file == path and file.suffix.lower() == ".zip"):
             check_archive(file)
         is_lines = reader in ("csv", "json", "conll") or file.suffix.lower() == ".txt"
         if is_lines and file.suffix.lower() not in COMPRESSED and file.stat().st_size > MAX_LINE:
             _check_lines(file)
         if file == path / "README.md" and file.stat().st_size > MAX_CARD:
-            raise EmmsError("too-large", f"{str(file)!r} has more than {MAX_CARD >> 20} MB.", "Shorten or remove it.")
+            raise EmmsError("too-large", f"{str(file)!r} has more than {MAX_CARD >> 20} MB", "shorten or remove it")
 
 
 def _check_lines(file: Path) -> None:
@@ -72,8 +72,8 @@ def _check_lines(file: Path) -> None:
         first = stream.read(_CHUNK).lstrip().partition(b"\n")[0].rstrip()
         if ".json" in file.suffixes and (first[:1] == b"[" or (first[:1] == b"{" and not first.endswith(b"}"))):
             if file.stat().st_size > MAX_FILE:
-                problem = f"{file.name} is a JSON document of more than 1 GB."
-                raise EmmsError("too-large", problem, "Write one JSON object per line.")
+                problem = f"{file.name} is a JSON document of more than 1 GB"
+                raise EmmsError("too-large", problem, "write one JSON object per line")
             return
         line = stream.seek(0)
         while chunk := stream.read(_CHUNK):
@@ -101,7 +101,7 @@ def check_archive(archive: Path) -> None:
         return  # unpacking it reports the reason
     if size > most:
         problem = f"{archive.name} unpacks to more than {MAX_RATIO} times its size, or to more than"
-        raise EmmsError("too-large", f"{problem} {MAX_UNPACKED >> 30} GB.", UNPACK_IT)
+        raise EmmsError("too-large", f"{problem} {MAX_UNPACKED >> 30} GB", UNPACK_IT)
 
 
 def check_tables(path: Path) -> None:
@@ -128,8 +128,8 @@ def check_table(file: Path) -> None:
 def check_width(name: str, n_columns: int) -> None:
     """Raise an `EmmsError` if a table has too many columns."""
     if n_columns > MAX_COLUMNS:
-        problem = f"{name} has {n_columns:,} columns, more than {MAX_COLUMNS:,}."
-        raise EmmsError("too-many-columns", problem, "Write a file with the columns of inputs and labels only.")
+        problem = f"{name} has {n_columns:,} columns, more than {MAX_COLUMNS:,}"
+        raise EmmsError("too-many-columns", problem, "write a file with the columns of inputs and labels only")
 
 
 def _count_keys(file: Path) -> int:
@@ -159,6 +159,6 @@ def _check_parquet(file: Path) -> None:
     if len(rows) and (size := rows.nbytes / len(rows) * table.metadata.row_group(0).num_rows) > limit:
         raise EmmsError(
             "too-much-memory",
-            f"{file.name} has groups of rows of {format_bytes(size)}, but reading may use {format_bytes(limit)}.",
-            "Write smaller groups of rows, or allow more: " + setting_ref("read_memory", ...),
+            f"{file.name} has groups of rows of {format_bytes(size)}, but reading may use {format_bytes(limit)}",
+            "write smaller groups of rows, or allow more: " + setting_ref("read_memory", ...),
         )

@@ -18,7 +18,7 @@ _SEPARATORS = ";\t|"
 # Texts that mean an empty cell in a column of numbers. In a column of texts only an empty text does.
 _MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "null", "NULL", "None", "<NA>", "#N/A", "#NA"]
 UTF_8 = "Save the file as UTF-8."
-QUOTES = 'Quote texts that contain the separator, in every line: "one, two",label'
+QUOTES = 'quote texts that contain the separator, in every line: "one, two",label'
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -47,7 +47,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
         yield from filter(None, reader)
     except csv.Error as error:
         raise EmmsError(
-            "malformed-file", f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES
+            "malformed-file", f"line {reader.line_num:,} of {path.name} cannot be read: {error}", QUOTES
         ) from error
 
 
@@ -80,8 +80,8 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EmmsError(
                 "malformed-file",
-                f"Line {number:,} of {path.name} is not a JSON object: {error}.",
-                'Write lines like {"text": "…"}.',
+                f"line {number:,} of {path.name} is not a JSON object: {error}",
+                'write lines like {"text": "…"}',
             ) from None
 
 
@@ -112,7 +112,7 @@ def _check_width(file: Path) -> None:
     for number, cells in enumerate(rows, start=2):
         if len(cells) > len(header):
             # pandas would use the first cells as an index.
-            problem = f"Row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names."
+            problem = f"row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names"
             raise EmmsError("malformed-file", problem, QUOTES)
 
 
@@ -120,8 +120,8 @@ def too_long(path: Path) -> EmmsError:
     """Return the error for a file with a line that is too long."""
     return EmmsError(
         "line-too-long",
-        f"{path.name} has a line of more than {MAX_LINE >> 20} MB.",
-        "Write one row per line, or split the line.",
+        f"{path.name} has a line of more than {MAX_LINE >> 20} MB",
+        "write one row per line, or split the line",
     )
 
 

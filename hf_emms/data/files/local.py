@@ -47,9 +47,9 @@ _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "sta
 _DOCUMENTS, _FEWEST_DOCUMENTS = (".txt", ".md"), 10
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
 READABLE = (
-    "Put PNG or JPEG images, WAV, FLAC or MP3 sounds, or .txt files in one folder per class, describe media in a "
+    "put PNG or JPEG images, WAV, FLAC or MP3 sounds, or .txt files in one folder per class, describe media in a "
     "metadata.csv with file_name and label, put 10 or more documents (.txt, .md) in a folder, or write a table: "
-    ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives, except .zip files of images or sounds."
+    ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives, except .zip files of images or sounds"
 )
 _FIRST_ROWS = 20
 
@@ -123,7 +123,7 @@ def find_local(path: Path) -> LocalFiles:
 def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
     for file in files:
         if not file.stat().st_size:
-            raise EmmsError("empty-file", f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
+            raise EmmsError("empty-file", f"{file.name} is empty (0 bytes)", "write its rows, or remove the file")
     splits = _splits(files, base)
     return LocalFiles(reader, splits, json_objects(splits) or {} if reader == "json" else {})
 
@@ -147,7 +147,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
         return LocalFiles("text", {"train": documents}, {"train": documents_table(documents)})
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
-        raise EmmsError("no-data-files", f"{str(path)!r}{content} cannot be read.", READABLE)
+        raise EmmsError("no-data-files", f"{str(path)!r}{content} cannot be read", READABLE)
     return LocalFiles("text", dict.fromkeys(tables, texts), tables)
 
 
@@ -221,7 +221,7 @@ def _notes(local: LocalFiles, files: Sequence[Path]) -> tuple[Note, ...]:
     if local.media_folder is not None:
         used.update(file for file in files if reader_of(file) in MEDIA)
     unused = [file for file in files if file not in used and reader_of(file)]
-    return (Note("files-not-read", f"Not read: {describe(unused)}."),) if unused else ()
+    return (Note("files-not-read", f"not read: {describe(unused)}"),) if unused else ()
 
 
 def walk(path: Path) -> list[Path]:
@@ -252,5 +252,5 @@ def walk(path: Path) -> list[Path]:
 def _check_regular(file: Path) -> None:
     if file.exists() and not file.is_file():
         raise EmmsError(
-            "not-a-file", f"{file.name} is a pipe, a socket or a device, not a file.", "Write its rows into a file."
+            "not-a-file", f"{file.name} is a pipe, a socket or a device, not a file", "write its rows into a file"
         )

@@ -9,8 +9,8 @@ from typing import Any
 from hf_emms.errors import EmmsError
 
 _FORMS = (
-    "Pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
-    "or a Hub id, a preset name or a path as a string."
+    "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
+    "or a Hub id, a preset name or a path as a string"
 )
 # Types of pandas and NumPy for an empty cell, in addition to NaN.
 _MISSING = ("NAType", "NaTType")
@@ -32,10 +32,10 @@ def as_dataset(value: Any) -> Any:
         dataset = datasets.concatenate_datasets(tables, axis=1)
     except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
         raise EmmsError(
-            "malformed-data", f"The {type(value).__name__} cannot be read as a dataset: {error}", _FORMS
+            "malformed-data", f"the {type(value).__name__} cannot be read as a dataset: {error}", _FORMS
         ) from error
     if not dataset.num_rows:
-        raise EmmsError("no-rows", "The dataset has no rows.", "Pass a dataset with rows.")
+        raise EmmsError("no-rows", "the dataset has no rows", "pass a dataset with rows")
     return dataset
 
 

@@ -31,10 +31,10 @@ _BLOCK = 1 << 20
 # Types of polars for which Arrow has few functions → equivalent types.
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _GENERATING = "An error occurred while generating the dataset"
-_NO_ROWS_HINT = "Choose another file or " + setting_ref("split", ...) + "."
+_NO_ROWS_HINT = "choose another file or " + setting_ref("split", ...) + ""
 _CONVERTED = "refs/convert/parquet"
 _SCRIPT_HINT = (
-    f"Choose a dataset with parquet, JSON or CSV files. Instead of a loading script, try ORG/NAME@{_CONVERTED}."
+    f"choose a dataset with parquet, JSON or CSV files. Instead of a loading script, try ORG/NAME@{_CONVERTED}"
 )
 _USUAL_HINT = (
     "Check that its files are complete and have the same columns, or choose another "
@@ -162,7 +162,7 @@ class DatasetFiles:
                 opened = replace(opened, rows=rows, total=rows.num_rows)
             if self.folder is not None and self.local.reader in MEDIA and len(opened.rows.features) == 1:
                 raise EmmsError(
-                    "no-labels", f"{self.name!r} contains {describe(walk(self.folder))}, but no labels.", READABLE
+                    "no-labels", f"{self.name!r} contains {describe(walk(self.folder))}, but no labels", READABLE
                 )
             return opened
 
@@ -202,8 +202,8 @@ def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
         if config:
             raise EmmsError(
                 "no-configurations",
-                f"{name!r} has no configurations, such as {config!r}.",
-                "Remove " + setting_ref("config"),
+                f"{name!r} has no configurations, such as {config!r}",
+                "remove " + setting_ref("config"),
             )
         return DatasetFiles(name, repo, config, local=find_local(folder), folder=folder)
 
@@ -216,7 +216,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None, options:
     if isinstance(dataset, Mapping) and are_splits(dataset):
         splits = tuple(map(str, dataset))
         if not splits:
-            raise EmmsError("no-rows", f"The {type(dataset).__name__} has no split.", "Pass a dataset with rows.")
+            raise EmmsError("no-rows", f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
         split, notes = choose_split(name, splits, split)
         dataset = dict(zip(splits, dataset.values(), strict=True))[split]
     rows = as_dataset(dataset)
@@ -234,8 +234,8 @@ def first_rows(split: OpenSplit, options: SampleOptions) -> OpenSplit:
     if options.max_samples is None:
         raise EmmsError(
             "stream-without-limit",
-            "A stream requires a number of rows.",
-            "Add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + ".",
+            "a stream requires a number of rows",
+            "add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + "",
         )
     count = options.max_samples + options.max_samples // _SPARE + 1
     stream = _encoded(split.rows).shuffle(seed=options.seed, buffer_size=min(_BUFFER, 20 * count)).take(count)
@@ -246,8 +246,8 @@ def first_rows(split: OpenSplit, options: SampleOptions) -> OpenSplit:
     else:
         rows = datasets.Dataset.from_list(list(stream), features=stream.features)
     if not len(rows):
-        raise EmmsError("no-rows", f"{split.name!r} has no rows in this split.", _NO_ROWS_HINT)
-    text = f"Drawn from the first {pluralize(len(rows), 'row')} of a shuffled stream, not from the whole split."
+        raise EmmsError("no-rows", f"{split.name!r} has no rows in this split", _NO_ROWS_HINT)
+    text = f"drawn from the first {pluralize(len(rows), 'row')} of a shuffled stream, not from the whole split"
     return replace(split, rows=rows, file=None, notes=(*split.notes, Note("streamed", text)))
 
 
@@ -255,10 +255,10 @@ def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tupl
     """Return the named split, or the split that a checkpoint would be fine-tuned on, with a note."""
     if asked is not None:
         if asked not in splits:
-            raise EmmsError("unknown-split", f"{dataset!r} has no split {asked!r}.", setting_ref("split", *splits))
+            raise EmmsError("unknown-split", f"{dataset!r} has no split {asked!r}", setting_ref("split", *splits))
         return asked, ()
     chosen = next((name for usual in SPLIT_ORDER for name in splits if name.lower() == usual), splits[0])
-    note = Note("split-chosen", f'Using split "{chosen}" (available: {", ".join(splits)}).')
+    note = Note("split-chosen", f'using split "{chosen}" (available: {", ".join(splits)})')
     return chosen, (note,) if len(splits) > 1 else ()
 
 
@@ -275,9 +275,7 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     except EmmsError:
         raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise EmmsError(
-            "no-data-files", f"{dataset!r} contains no data file that can be read.", _SCRIPT_HINT
-        ) from error
+        raise EmmsError("no-data-files", f"{dataset!r} contains no data file that can be read", _SCRIPT_HINT) from error
     # Files that others wrote: the parsers raise errors of many types, such as StopIteration and TypeError.
     except Exception as error:
         raise reading_error(error, dataset, config) from error
@@ -295,12 +293,12 @@ def reading_error(error: Exception, dataset: str, config: str | None) -> EmmsErr
             setting_ref("config", ...),
         )
     if "corresponds to no data" in text or "at least one example" in text:
-        return EmmsError("no-rows", f"{dataset!r} has no rows in this split.", _NO_ROWS_HINT)
+        return EmmsError("no-rows", f"{dataset!r} has no rows in this split", _NO_ROWS_HINT)
     hint = next((hint for part, hint in _HINTS.items() if part in text), _USUAL_HINT)
     if "gated" in text:
-        hint = f"Accept its terms at {repo_url(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
+        hint = f"accept its terms at {repo_url(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif isinstance(error, ConnectionError):
-        hint = "Check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+        hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
     return EmmsError("cannot-read-dataset", f"{dataset!r} cannot be read: {reason}", hint)
 
@@ -365,8 +363,8 @@ def _hub_builder(repo: Repo, part: Mapping[str, str | None]) -> Any:
             return pinned
     raise EmmsError(
         "not-cached",
-        f"Dataset {repo.id!r} at {repo.revision!r} is a loading script, or is not in the local cache.",
-        "Run once online, or name another revision: "
+        f"dataset {repo.id!r} at {repo.revision!r} is a loading script, or is not in the local cache",
+        "run once online, or name another revision: "
         + setting_ref("dataset", "ORG/NAME@REVISION", f"ORG/NAME@{_CONVERTED}"),
     )
 

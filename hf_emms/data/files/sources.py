@@ -62,7 +62,7 @@ class DatasetSource:
         opened = self._files.open(split, options if is_streamed else None)
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
-            notes.append(Note("streamed-preset", f"Streamed, because {self.preset.id} is large."))
+            notes.append(Note("streamed-preset", f"streamed, because {self.preset.id} is large"))
         join = self.preset.join if self.preset and self.config == self.preset.config else {}
         joined = {}
         if join:
@@ -112,7 +112,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
     if not isinstance(dataset, str):
         if config:
             raise EmmsError(
-                "no-configurations", f"A dataset in memory has no configurations, such as {config!r}.", "Remove config."
+                "no-configurations", f"a dataset in memory has no configurations, such as {config!r}", "remove config"
             )
         return DatasetSource(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
@@ -127,14 +127,13 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
             missing.append(str(candidate.id))
             continue
         notes = tuple(
-            Note("fallback-repository", f"{id} is no longer on the Hub. Using {candidate.id} instead.")
-            for id in missing
+            Note("fallback-repository", f"{id} is no longer on the Hub. Using {candidate.id} instead") for id in missing
         )
         return DatasetSource(dataset, repo, config or candidate.config, candidate, notes)
     raise RepoNotFoundError(
         "preset-incomplete",
-        f"The preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer).",
-        "Name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
+        f"the preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer)",
+        "name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
     )
 
 
@@ -143,7 +142,7 @@ def _resolved(dataset: str) -> Repo:
     try:
         if at and not Path(dataset).exists() and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
             raise EmmsError(
-                "no-revisions", f"{before!r} is on this machine and has no revisions.", setting_ref("dataset", before)
+                "no-revisions", f"{before!r} is on this machine and has no revisions", setting_ref("dataset", before)
             )
         path = Path(dataset).expanduser()
         if dataset and path.exists() and not dataset.startswith(DEMO_PREFIX):
@@ -153,7 +152,7 @@ def _resolved(dataset: str) -> Repo:
         reason = getattr(error, "strerror", None) or error
         place = getattr(error, "filename", None) or dataset[:120]
         raise EmmsError(
-            "cannot-read", f"{str(place)!r} cannot be read: {reason}.", setting_ref("dataset", "ORG/NAME", "./FOLDER")
+            "cannot-read", f"{str(place)!r} cannot be read: {reason}", setting_ref("dataset", "ORG/NAME", "./FOLDER")
         ) from error
     except EmmsError as error:
         # A single word probably means a preset: ids on the Hub have an owner.
@@ -161,5 +160,5 @@ def _resolved(dataset: str) -> Repo:
             raise
         close = difflib.get_close_matches(dataset.lower(), dataset_presets())
         presets = f"Did you mean {' or '.join(close)}?" if close else f"Presets: {', '.join(usable_datasets())}."
-        hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME."
-        raise EmmsError("unknown-dataset", f"No preset is named {dataset!r}; {error.message}", hint) from error
+        hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
+        raise EmmsError("unknown-dataset", f"no preset is named {dataset!r}; {error.message}", hint) from error

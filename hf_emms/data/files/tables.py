@@ -136,8 +136,8 @@ def conll_arguments(file: Path) -> dict[str, Any]:
     if columns is None:
         raise EmmsError(
             "malformed-file",
-            f"{file.name} is not in the CoNLL format: a word and its tags per line, the last one such as B-PER or O.",
-            'Correct its lines, or write a .jsonl file: {"tokens": ["Ann", …], "ner_tags": ["B-PER", …]}',
+            f"{file.name} is not in the CoNLL format: a word and its tags per line, the last one such as B-PER or O",
+            'correct its lines, or write a .jsonl file: {"tokens": ["Ann", …], "ner_tags": ["B-PER", …]}',
         )
     return {"column_names": columns, "comment_prefix": _COMMENT if any(map(_is_comment, _first_lines(file))) else None}
 

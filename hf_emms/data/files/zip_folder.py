@@ -33,10 +33,10 @@ def unpacked(archive: Path, revision: str) -> Path:
         with zipfile.ZipFile(archive) as content:
             names = content.namelist()
             if len(names) > MAX_MEMBERS:
-                problem = f"{archive.name} contains {len(names):,} files, more than {MAX_MEMBERS:,}."
+                problem = f"{archive.name} contains {len(names):,} files, more than {MAX_MEMBERS:,}"
                 raise EmmsError("too-many-files", problem, UNPACK_IT)
             if not any(reader_of(Path(name)) in MEDIA for name in names):
-                raise EmmsError("no-media", f"{archive.name} contains neither images nor sounds.", UNPACK_IT)
+                raise EmmsError("no-media", f"{archive.name} contains neither images nor sounds", UNPACK_IT)
             with atomic_folder(folder) as unfinished:
                 content.extractall(unfinished)
                 check_files(unfinished)

@@ -60,8 +60,8 @@ def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
     if role not in task.all_columns:
         raise EmmsError(
             "unknown-role",
-            f"{task.id} has no {role} column.",
-            "Its columns are " + joined(map(use_column, task.all_columns)),
+            f"{task.id} has no {role} column",
+            "its columns are " + joined(map(use_column, task.all_columns)),
         )
     column, types = task.all_columns[role], columns.types
     checked = [_checked_name(column, name, columns, task) for name in names_in(names, types)]
@@ -69,7 +69,7 @@ def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
         texts = "zeros and ones" if role == task.label.name and task.categorical else "texts"
         raise EmmsError(
             "columns-cannot-be-joined",
-            f"The {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined.",
+            f"the {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined",
             use_column(role),
         )
     return ",".join(checked)

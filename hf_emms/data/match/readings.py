@@ -280,7 +280,7 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
             return EmmsError("unclear-columns", problem, f"{tasks[0].id} requires the columns " + joined(roles))
         example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
         return EmmsError(
-            "unclear-columns", problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them."
+            "unclear-columns", problem, "name the task and its columns: " + example + ". docs/tasks.md lists them"
         )
     shown = [
         setting_refs(setting_ref("task", task.id), *(use_column(role, name) for role, name in read.items()))
@@ -289,7 +289,7 @@ def unclear_error(columns: Columns, named: Named, tasks: Sequence[Task], dataset
     others = len(readings) - len(shown)
     more = f"\n    and {others} more" if others > 0 else ""
     more += "\n  Or name another task and its columns: docs/tasks.md lists them." if len(tasks) > 1 else ""
-    return EmmsError("unclear-columns", problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
+    return EmmsError("unclear-columns", problem, "choose a reading:\n    " + joined(shown, "\n    ") + more)
 
 
 def _corpora(columns: Columns, named: Named, tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, str]]]:

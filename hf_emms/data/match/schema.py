@@ -178,7 +178,7 @@ def _checked_group_column(name: str | None, columns: Columns) -> str | None:
     if name is not None:
         check_exists("group", name, columns)
         if columns.types[name] not in ("class", "string", "integer"):
-            problem = f"Column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers."
+            problem = f"column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers"
             raise EmmsError("column-unsuitable", problem, setting_ref("group_column", ...))
     return name
 
@@ -226,7 +226,7 @@ def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
     for role, name in schema.columns.items():
         other = columns.cells.get(name) if name != label else None
         if cells is not None and other is not None and other.type == cells.type and other.equals(cells):
-            yield Note("equal-columns", f"Columns {name!r} ({role}) and {label!r} ({task.label.name}) are equal.")
+            yield Note("equal-columns", f"columns {name!r} ({role}) and {label!r} ({task.label.name}) are equal")
 
 
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:
@@ -245,5 +245,5 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     for setting, misplaced in is_misplaced.items():
         if misplaced:
             raise EmmsError(
-                "setting-without-effect", setting + f" does not fit the {task.label.name} of {task.id}.", "Remove it."
+                "setting-without-effect", setting + f" does not fit the {task.label.name} of {task.id}", "remove it"
             )

@@ -140,20 +140,20 @@ def read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
 
     judgments = np.fromiter(readable(), JUDGMENT)
     if not n_rows:
-        raise EmmsError("no-rows", "The split has no rows.", "Choose another: " + setting_ref("split", ...))
+        raise EmmsError("no-rows", "the split has no rows", "choose another: " + setting_ref("split", ...))
     if too_many(drawn.skipped, n_rows):
         raise EmmsError(
             "rows-unusable",
             f"{drawn.skipped} of {pluralize(n_rows, 'row')} cannot be read, but {ALLOWED}. First: {drawn.reasons[0]}",
-            "Correct the data, or name other columns: " + joined(map(use_column, data.task.columns)),
+            "correct the data, or name other columns: " + joined(map(use_column, data.task.columns)),
         )
     grades = np.maximum(np.nan_to_num(judgments["grade"]), 0.0)
     highest = float(grades.max(initial=0.0))
     if highest <= 0:
         raise EmmsError(
             "no-relevant-document",
-            f"No document is relevant to a query: none of {pluralize(len(judgments), 'judgment')} is above 0.",
-            "Name the column of grades: " + use_column("relevance"),
+            f"no document is relevant to a query: none of {pluralize(len(judgments), 'judgment')} is above 0",
+            "name the column of grades: " + use_column("relevance"),
         )
     if not np.array_equal(grades, np.round(grades)):
         grades = np.round(grades * (MAX_GRADE / highest))
@@ -222,8 +222,8 @@ def _draw_documents(
     if too_many(empty, n_read):
         raise EmmsError(
             "documents-empty",
-            f"{empty:,} of {pluralize(n_read, 'document')} are empty, and {ALLOWED}.",
-            "Correct the corpus.",
+            f"{empty:,} of {pluralize(n_read, 'document')} are empty, and {ALLOWED}",
+            "correct the corpus",
         )
     drawn.leave_out(empty, "document", "it is empty")
     _check_present("document", judgments["document"], present, drawn)
@@ -273,8 +273,8 @@ def _check_present(noun: str, judged: np.ndarray, present: Mapping[int, int], dr
         raise EmmsError(
             "judgments-without-text",
             f"{absent:,} of {pluralize(len(judged), 'judgment')} refer to a {noun} that is missing or empty; at most "
-            f"{MAX_SKIPPED:.0%} may.",
-            "Use judgments, queries and documents of one dataset, with the same ids.",
+            f"{MAX_SKIPPED:.0%} may",
+            "use judgments, queries and documents of one dataset, with the same ids",
         )
     drawn.leave_out(absent, "judgment", f"its {noun} is missing or empty")
 

@@ -80,8 +80,8 @@ def _check_options(data: SearchData, options: SampleOptions) -> None:
     if options.group_column is not None or options.references != "mean":
         raise EmmsError(
             "setting-without-effect",
-            f"{data.task.id} uses all relevant documents, and groups queries that share one.",
-            "Remove " + setting_ref("group_column") + " and " + setting_ref("references") + ".",
+            f"{data.task.id} uses all relevant documents, and groups queries that share one",
+            "remove " + setting_ref("group_column") + " and " + setting_ref("references") + "",
         )
 
 
@@ -89,14 +89,14 @@ def _check_searchable(drawn: DrawnSearch) -> None:
     if len(drawn.queries) < 2:
         raise EmmsError(
             "few-queries",
-            "All queries are equal." if drawn.queries else "No query has a relevant document.",
-            "A ranking requires several queries. Name their column: " + setting_ref("query_column", ...),
+            "all queries are equal" if drawn.queries else "no query has a relevant document",
+            "a ranking requires several queries. Name their column: " + setting_ref("query_column", ...),
         )
     if len(drawn.documents) < 2:
         raise EmmsError(
             "few-documents",
-            "The corpus is a single document.",
-            "A ranking requires several documents. Name their column: " + setting_ref("document_column", ...),
+            "the corpus is a single document",
+            "a ranking requires several documents. Name their column: " + setting_ref("document_column", ...),
         )
 
 

@@ -161,6 +161,6 @@ class _Corpus:
             raise EmmsError(
                 "few-sentences",
                 f"{enough:,} of {pluralize(documents, 'document')} have {_FEWEST_SENTENCES} distinct sentences, "
-                f"but {_SMALLEST_SHARE:.0%} must: without queries, a sentence searches for the rest of its document.",
-                "Write 50 queries, with the documents that answer them: docs/rank-search.md lists the layouts.",
+                f"but {_SMALLEST_SHARE:.0%} must: without queries, a sentence searches for the rest of its document",
+                "write 50 queries, with the documents that answer them: docs/rank-search.md lists the layouts",
             )

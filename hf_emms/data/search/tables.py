@@ -51,7 +51,7 @@ class Table:
         if name is None:
             columns = ", ".join(self.columns)
             raise EmmsError(
-                "unknown-column", f"{self.name} has no column of {content}: {columns}", f"Name it {candidates[0]}."
+                "unknown-column", f"{self.name} has no column of {content}: {columns}", f"name it {candidates[0]}"
             )
         return name
 
@@ -114,7 +114,7 @@ def _columns(task: Task, named: Mapping[str, str], tables: _Tables) -> dict[str,
     table_of = {query: tables.queries, document: tables.corpus, relevance: tables.judgments}
     for role, names in named.items():
         if role not in table_of:
-            raise EmmsError("unknown-role", f"Tables of queries, documents and judgments have no {role}.", "Remove it.")
+            raise EmmsError("unknown-role", f"tables of queries, documents and judgments have no {role}", "remove it")
         missing = [name for name in names.split(",") if name not in table_of[role].columns]
         if missing:
             columns = ", ".join(table_of[role].columns)
@@ -164,9 +164,7 @@ def _keyed_texts(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, st
         try:
             key = text_key(_id(row.get(id), id))
         except UnusableError as problem:
-            raise EmmsError(
-                "no-id", f"Row {number:,} of {table.name} has {problem}.", "Give every row an id."
-            ) from None
+            raise EmmsError("no-id", f"row {number:,} of {table.name} has {problem}", "give every row an id") from None
         texts = (str(value).strip() for column in columns if (value := row.get(column)) is not None)
         yield key, " ".join(filter(None, texts))
 
@@ -232,8 +230,8 @@ def _in_configurations(source: DatasetSource, options: SampleOptions) -> _Tables
 def _no_judgments(source: DatasetSource) -> EmmsError:
     return EmmsError(
         "no-judgments",
-        f"{source.name!r} has queries and a corpus, but no relevance judgments.",
-        "Add qrels/train.tsv, or a configuration qrels, with the columns query-id, corpus-id and score.",
+        f"{source.name!r} has queries and a corpus, but no relevance judgments",
+        "add qrels/train.tsv, or a configuration qrels, with the columns query-id, corpus-id and score",
     )
 
 
