@@ -51,8 +51,8 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
         (lambda: hf_emms.Moments(8, 5), "d1=8, widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
-        (lambda: hf_emms.rank(MONTHS), "The DataFrame cannot be read as a dataset: "),
-        (lambda: hf_emms.rank(datasets.DatasetDict()), "The DatasetDict has no split"),
+        (lambda: hf_emms.rank(MONTHS), "the DataFrame cannot be read as a dataset: "),
+        (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
     ],
 )
 def test_errors_name_the_wrong_argument(call: Callable[[], Any], words: str) -> None:
