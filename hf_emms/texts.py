@@ -63,9 +63,10 @@ class HintStyle(NamedTuple):
 
     write: Callable[[SettingRef], str]
     separator: str
+    command: str  # of a ranking, with {} for its settings
 
 
-PYTHON = HintStyle(_as_argument, ", ")
+PYTHON = HintStyle(_as_argument, ", ", "hf_emms.rank({})")
 """Python arguments: ``box_format="xywh" or "xyxy"``, or only the name without values."""
 _hint_style = PYTHON
 
@@ -86,6 +87,10 @@ def current_hint_style() -> HintStyle:
     return _hint_style
 
 
+class Command(tuple[SettingRef, ...]):
+    """The settings of a complete command."""
+
+
 Part = str | tuple[SettingRef, ...]
 
 
@@ -100,8 +105,7 @@ class Text:
 
     def written(self, style: HintStyle) -> str:
         """Return the text with its settings in a style, without control characters and access tokens."""
-        parts = (part if isinstance(part, str) else style.separator.join(map(style.write, part)) for part in self.parts)
-        return printable(redacted("".join(parts)))
+        return printable(redacted("".join(_written(part, style) for part in self.parts)))
 
     def __str__(self) -> str:
         return self.written(_hint_style)
@@ -111,6 +115,13 @@ class Text:
 
     def __radd__(self, other: str) -> Text:
         return Text((other, *self.parts))
+
+
+def _written(part: Part, style: HintStyle) -> str:
+    if isinstance(part, str):
+        return part
+    settings = style.separator.join(map(style.write, part))
+    return style.command.format(settings) if isinstance(part, Command) else settings
 
 
 def setting_ref(setting: str, *values: Any) -> Text:
@@ -123,7 +134,16 @@ def setting_ref(setting: str, *values: Any) -> Text:
 
 def setting_refs(*uses: Text) -> Text:
     """Join several `setting_ref` as the settings of a call: ``task="x", label_column="y"``."""
-    return Text((tuple(ref for text in uses for part in text.parts if isinstance(part, tuple) for ref in part),))
+    return Text((_references(uses),))
+
+
+def command(*uses: Text) -> Text:
+    """Return the command that ranks with these settings, as a user can paste it."""
+    return Text((Command(_references(uses)),))
+
+
+def _references(uses: Iterable[Text]) -> tuple[SettingRef, ...]:
+    return tuple(ref for text in uses for part in text.parts if isinstance(part, tuple) for ref in part)
 
 
 def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:

@@ -106,7 +106,7 @@ def test_the_parts_contain_all_settings() -> None:
 
 
 def test_rankings_record_the_settings_that_affect_scores() -> None:
-    unset = ("sampling", "label_template", "label_form", "box_format", "group_column")
+    unset = ("sampling", "label_template", "label_form", "label_separator", "box_format", "group_column")
     unset += ("query_prompt", "document_prompt")
     alone = {"device": "auto"}
     assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)

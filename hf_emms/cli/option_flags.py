@@ -67,7 +67,7 @@ def _typed(name: str, value: Any) -> str:
     return "0" if value is None else shlex.quote(",".join(value) if isinstance(value, list) else str(value))
 
 
-FLAGS = HintStyle(_as_flag, " ")
+FLAGS = HintStyle(_as_flag, " ", "hf-emms rank {}")
 """Flags that a shell accepts: ``--box-format xywh or --box-format xyxy``, or only the flag without values."""
 
 

@@ -16,7 +16,7 @@ from hf_emms.finetune.jackknife import Measurement, measure
 from hf_emms.finetune.recipe import head_of
 from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit, Metric
-from hf_emms.options import SampleOptions
+from hf_emms.options import CLASS_FORMS, SampleOptions
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
 
@@ -115,6 +115,8 @@ def load_splits(
         max_samples=limit,
         corpus_size=options.corpus_size,
         sampling="proportional",
+        label_form=options.label_form if options.label_form in CLASS_FORMS else None,
+        label_separator=options.label_separator,
         box_format=options.box_format,
         group_column=options.group_column,
         streaming=options.streaming,

@@ -27,7 +27,9 @@ Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running"
 ConfirmUse = Literal["flag", "kept", "never"]
 References = Literal["mean", "first", "all"]
 Sampling = Literal["balanced", "proportional"]
-LabelForm = Literal["text", "numbers", "both", "spans"]
+LabelForm = Literal["text", "numbers", "both", "spans", "flags", "ids"]
+# Forms of lists of zeros and ones in label cells.
+CLASS_FORMS = ("flags", "ids")
 
 # Layers by name: the default of the architecture; the mean over hidden layers; the first, middle and last hidden layer.
 LAST, MEAN, SPREAD = "last", "mean", "spread"
@@ -187,10 +189,20 @@ class SampleOptions(OptionsPart):
     )
     label_form: LabelForm | None = setting(
         None,
-        "Form of the labels of boxes, values and answers [default: by task and data].",
+        "Form of the labels of boxes, values, answers and lists of 0 and 1 [default: by task and data].",
         "Labels",
-        choices=("text", "numbers", "both", "spans"),
+        choices=("text", "numbers", "both", "spans", *CLASS_FORMS),
         recorded=True,
+        confirm="kept",
+        in_sweep=False,
+    )
+    label_separator: str | None = setting(
+        None,
+        "Character between several classes in a text, e.g. '|' [default: a text is one class].",
+        "Labels",
+        metavar="CHARACTER",
+        recorded=True,
+        confirm="kept",
         in_sweep=False,
     )
     box_format: str | None = setting(

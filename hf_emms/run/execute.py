@@ -48,7 +48,7 @@ def execute_plan(plan: RankingPlan) -> Ranking:
 def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
     sample, task = plan.sample, plan.sample.task
     of_task = {
-        "label_form": sample.form if task.numbers or task.items else None,
+        "label_form": sample.form if task.numbers or task.items else plan.options.sample.label_form,
         "sampled": "words" if task.counts_items else None,
         "corpus_size": (plan.options.sample.corpus_size or 0) if task.input.is_collection else None,
     }

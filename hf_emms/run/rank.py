@@ -51,6 +51,7 @@ def rank(
     references: References = "mean",
     label_template: str | None = None,
     label_form: LabelForm | None = None,
+    label_separator: str | None = None,
     box_format: str | None = None,
     group_column: str | None = None,
     encoders: str | Iterable[str] | None = None,
@@ -111,7 +112,9 @@ def rank(
             "first", or "all" (one row per text).
         label_template: The template of label texts, with ``{}`` for the label.
         label_form: The label embeddings of boxes and values: "text", "numbers" or "both". By default by task. For
-            answers "spans" of their contexts (the default if they are substrings) or "text".
+            answers "spans" of their contexts (the default if they are substrings) or "text". "flags" for lists
+            with a 0 or 1 per class, "ids" for lists with the numbers of classes.
+        label_separator: The character between several classes in a text, such as "|". By default a text is one class.
         box_format: "xywh", "xyxy" or "cxcywh".
         group_column: A dataset column with groups, such as speakers, patients or documents. All rows of a group are in
             the same fold, and in the same split of a fine-tuning.

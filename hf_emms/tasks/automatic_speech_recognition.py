@@ -10,7 +10,7 @@ AUTOMATIC_SPEECH_RECOGNITION = Task(
     inputs=(AUDIO_COLUMN,),
     label=Column(
         "text",
-        ("transcription", "transcript", "sentence", "normalized_text", "text", "raw_text", "transcripts"),
+        ("transcription", "transcript", "sentence", "normalized_text", "text", "raw_text", "transcripts", "txt"),
         ("string",),
     ),
     categorical=False,

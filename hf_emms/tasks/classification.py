@@ -6,6 +6,8 @@ from hf_emms.tasks.task import (
     AUDIO_COLUMN,
     AUDIO_SOURCES,
     CLASS_TYPES,
+    ONLY_LABELS,
+    RATINGS,
     TEXT_SOURCES,
     Column,
     Task,
@@ -19,7 +21,10 @@ IMAGE_CLASSIFICATION = Task(
     inputs=(Column("image", ("image", "img", "picture", "photo", "pixel_values"), IMAGE.column_types, IMAGE),),
     label=Column(
         "label",
-        ("label", "labels", "class", "classes", "class_name", "category", "fine_label", "coarse_label", "variant"),
+        (
+            *ONLY_LABELS,
+            *("fine_label", "coarse_label", "variant", "target", *RATINGS),
+        ),
         CLASS_TYPES,
     ),
     categorical=True,
@@ -43,7 +48,10 @@ TEXT_CLASSIFICATION = Task(
     ),
     label=Column(
         "label",
-        ("label", "labels", "class", "classes", "category", "coarse_label", "fine_label", "sentiment", "emotion"),
+        (
+            *ONLY_LABELS,
+            *("coarse_label", "fine_label", "sentiment", "emotion", "intent", "topic", "stance", "target", *RATINGS),
+        ),
         CLASS_TYPES,
     ),
     categorical=True,
@@ -63,17 +71,8 @@ AUDIO_CLASSIFICATION = Task(
     label=Column(
         "label",
         (
-            "label",
-            "labels",
-            "class",
-            "classes",
-            "category",
-            "intent_class",
-            "intent",
-            "emotion",
-            "genre",
-            "command",
-            "keyword",
+            *ONLY_LABELS,
+            *("intent_class", "intent", "emotion", "genre", "command", "keyword"),
         ),
         CLASS_TYPES,
     ),

@@ -10,7 +10,7 @@ IMAGE_TO_TEXT = Task(
     inputs=(IMAGE_COLUMN,),
     label=Column(
         "text",
-        ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw"),
+        ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw", "txt"),
         ("string", "strings"),
     ),
     categorical=False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hf_emms.formatting import pluralize
@@ -29,8 +29,6 @@ OTHER_SPANS = 3
 _MAX_WORDS = 3
 # Share of answers in their contexts from which questions are ranked by spans.
 _ENOUGH = 0.5
-# Number of rows in which `are_spans` looks for answers.
-_FIRST = 1_000
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
@@ -71,24 +69,6 @@ def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[li
         if (example.id, *span) not in spans
     ]
     return items + others, notes
-
-
-def are_spans(cells: Mapping[str, Any]) -> bool:
-    """Return whether most answers are in their contexts; True for structs, which have positions of answers."""
-    contexts, answers = cells["context"], cells["answer"]
-    if contexts is None or answers is None:
-        return True
-    rows = zip(contexts.slice(length=_FIRST).to_pylist(), answers.slice(length=_FIRST).to_pylist(), strict=True)
-    answered = [
-        any(
-            text.strip().lower() in context.lower()
-            for text in (answer if isinstance(answer, list) else [answer])
-            if text
-        )
-        for context, answer in rows
-        if context and answer
-    ]
-    return sum(answered) >= _ENOUGH * len(answered)
 
 
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
@@ -219,7 +199,6 @@ QUESTION_ANSWERING = Task(
     group_by="context",
     no_label_text="no answer",
     items=answer_spans,
-    fits=are_spans,
     training_items=all_answers,
     label_position="answer_start",
 )

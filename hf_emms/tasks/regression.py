@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from hf_emms.heads import NumberHead
-from hf_emms.inputs import IMAGE, TEXT
+from hf_emms.inputs import IMAGE, TEXT, UnusableError
 from hf_emms.tasks.task import IMAGE_COLUMN, Column, NumericLabels, Task, clean_caption, join_sentences, rbf_features
 
 _BUMPS = 8
 # Squares of larger values overflow.
 _MAX_VALUE = 1e100
+
+
+# Numbers as people write them: "4,5" and "83 %".
+_NUMBER = re.compile(r"\s*([-+]?\d+)(?:[.,](\d+))?\s*%?\s*")
+
+
+def number_in(cell: Any) -> Any:
+    """Return the number in a text such as "4,5" or "83 %"; other values unchanged.
+
+    Raises:
+        UnusableError: The text is not a number.
+    """
+    if not isinstance(cell, str):
+        return cell
+    match = _NUMBER.fullmatch(cell)
+    if match is None:
+        raise UnusableError(f"the label {cell!r:.40} is not a number")
+    return float(f"{match[1]}.{match[2] or 0}")
 
 
 def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
@@ -50,8 +69,10 @@ REGRESSION = Task(
     ),
     label=Column(
         "label",
-        ("score", "value", "rating", "stars", "label"),
+        ("score", "value", "rating", "stars", "label", "target"),
         ("float", "integer"),
+        clean=number_in,
+        converted=("string",),
     ),
     categorical=False,
     label_text=clean_caption,
@@ -66,7 +87,7 @@ IMAGE_REGRESSION = Task(
     id="image-regression",
     input=IMAGE,
     inputs=(IMAGE_COLUMN,),
-    label=Column("label", ("score", "value", "rating", "stars", "label"), ("float", "integer")),
+    label=REGRESSION.label,
     categorical=False,
     label_text=str,
     head=NumberHead("AutoModelForImageClassification", epochs=10),

@@ -25,7 +25,7 @@ _BESIDE = (
     Column(
         "relevance",
         ("relevance", "label", "score", "grade"),
-        ("integer", "float"),
+        ("integer", "float", "bool"),
     ),
 )
 

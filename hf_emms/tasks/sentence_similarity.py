@@ -2,7 +2,7 @@
 
 from hf_emms.heads import SimilarityHead
 from hf_emms.inputs import SENTENCE_PAIR
-from hf_emms.tasks.regression import VALUES
+from hf_emms.tasks.regression import VALUES, number_in
 from hf_emms.tasks.task import Column, Task, clean_caption
 from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS, TEXT_PAIRS
 
@@ -24,6 +24,8 @@ SENTENCE_SIMILARITY = Task(
             "labels.label",
         ),
         ("float", "integer"),
+        clean=number_in,
+        converted=("string",),
     ),
     categorical=False,
     label_text=clean_caption,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,7 @@ class Column:
             `data.match.columns`.
         kind: The modality of the content.
         clean: Changes a cell before it is read; None leaves it unchanged.
+        converted: Further types of columns that a user may name; `clean` converts their cells.
         is_list: Whether a list in a cell is one content, which `clean` joins, not several inputs.
         spelling: Normalizes names of columns before they are compared with `candidates`.
     """
@@ -51,6 +52,7 @@ class Column:
     types: tuple[str, ...]
     kind: Modality = TEXT
     clean: Callable[[Any], Any] | None = None
+    converted: tuple[str, ...] = ()
     is_list: bool = False
     spelling: Callable[[str], str] = spelling
 
@@ -150,7 +152,6 @@ class Task:
         signs: Sets of column names. The task is inferred only if the dataset has all columns of a set, and then comes
             before tasks that read the same columns. None if any columns are enough.
         input_names: Pairs of names of the input columns; the first pair that a dataset has is read.
-        fits: Returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
         estimators: Default estimators, the first orders the rows; empty for the usual ones.
         corpus: The same task for documents without queries; None if the task always needs its inputs.
     """
@@ -180,7 +181,6 @@ class Task:
     beside: tuple[Column, ...] = ()
     signs: tuple[tuple[str, ...], ...] | None = None
     input_names: tuple[tuple[str, ...], ...] = ()
-    fits: Callable[[Mapping[str, Any]], bool] | None = None
     estimators: tuple[str, ...] = ()
     corpus: Task | None = None
 
@@ -205,6 +205,11 @@ class Task:
         return self if self.corpus is None or self.inputs[0].name in roles else self.corpus
 
     @property
+    def converting(self) -> Task:
+        """The task with all types of label columns that a user may name."""
+        return replace(self, label=replace(self.label, types=(*self.label.types, *self.label.converted)))
+
+    @property
     def columns(self) -> dict[str, Column]:
         """The required columns, by role."""
         return {column.name: column for column in (*self.inputs, self.label)}
@@ -215,8 +220,16 @@ class Task:
         return self.columns | {column.name: column for column in self.beside}
 
 
-# Column types of one or several classes.
-CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "integers")
+# Column types of one or several classes; of the lists, bools and floats have a 0 or 1 per class.
+FLAG_LISTS = ("bools", "floats")
+CLASS_TYPES = ("class", "bool", "string", "integer", "classes", "strings", "integers", *FLAG_LISTS)
+# Types of columns that have a 0 or 1 for one class.
+FLAG_TYPES = ("bool", "integer")
+
+# Names of the column of classes. Such a column is the label, whatever other classes a dataset has.
+ONLY_LABELS = ("label", "labels", "class", "classes", "cls", "category", "class_name", "gold_label")
+# Whole numbers in columns of these names are classes or values.
+RATINGS = ("stars", "rating", "score")
 
 # Hub tasks of backbones for texts.
 TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")

@@ -51,7 +51,7 @@ TEXT_PAIR_CLASSIFICATION = Task(
             *("label", "labels", "gold_label", "class", "relation", "entailment_judgment"),
             *("is_duplicate", "similar", "paraphrase", "answer"),
         ),
-        ("class", "string", "integer"),
+        ("class", "bool", "string", "integer"),
     ),
     categorical=True,
     label_text=clean_class_name,

@@ -65,7 +65,7 @@ VISUAL_QUESTION_ANSWERING = Task(
         "answer",
         # Prefer all annotators' answers to their majority.
         ("answers", "answers.answer", "answer", "multiple_choice_answer", "texts.assistant", "label"),
-        ("string", "strings", "class", "integer"),
+        ("string", "strings", "class", "bool", "integer"),
     ),
     # Answers repeat, but balancing them would change the distribution of questions.
     categorical=False,

@@ -1,8 +1,7 @@
-"""Data that can be read in several ways, in one, or in none: every reading that an error offers reads what it names."""
+"""Data that can be read in several ways, in one, or in none: the command in an error reads the data."""
 
 from __future__ import annotations
 
-import ast
 import json
 import shlex
 from pathlib import Path
@@ -16,11 +15,11 @@ from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import Options
-from hf_emms.texts import PYTHON, SettingRef
+from hf_emms.texts import hint_style
 from tests import ROOT
 from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
 from tests.helpers.rows import CLASSES, TEXTS, N, image_rows, pictures
-from tests.helpers.samples import load_sample
+from tests.helpers.samples import load_sample, refused
 
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 DOCCANO = {"id": 0, "label": "PER", "start_offset": 0, "end_offset": 4}
@@ -33,7 +32,7 @@ def two_pictures(folder: Path) -> datasets.Dataset:
     return image_rows(pictures(N), b=pictures(N), label=BITS).rename_column("image", "a")
 
 
-# tests/golden/refusals.json has the reading of each, or the readings that its error offers.
+# tests/golden/refusals.json has the reading of each, or the tasks and the command in its error.
 UNCLEAR: dict[str, Build] = {
     "videos of a type": table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS),
     "objects": with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N),
@@ -55,6 +54,12 @@ UNCLEAR: dict[str, Build] = {
     "a label for each sentence": table({"text": [["one", "two"], ["one"]] * 12, "label": [["a", "b"], ["b"]] * 12}),
     "stance": table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
     "two texts": table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, "label": BITS}),
+    "a picture and the only texts, which repeat": with_images(name=TEXTS[:12] * 2),
+    "a picture, its key and its class": with_images(id=[*range(N)], digit=BITS),
+    "lists of zeros and ones": table({"text": TEXTS, "labels": [[0, 1, 0], [1, 0, 1]] * 12}),
+    "stars": table({"review": TEXTS, "stars": [1, 2, 3, 4] * 6}),
+    "coarse and fine labels": table({"text": TEXTS, "coarse_label": BITS, "fine_label": CLASSES}),
+    "sentiment and topic": table({"text": TEXTS, "sentiment": CLASSES, "topic": CLASSES}),
     "numbered texts": table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
     "lists of texts that may be classes": table(
         {"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}
@@ -166,55 +171,42 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
 OUTCOMES: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())
 
 
-def offered(hint: str | None) -> list[tuple[SettingRef, ...]]:
-    """The readings in a hint: lines that name a task and columns."""
-    lines = [line.strip() for line in (hint or "").splitlines() if line.strip().startswith("task=")]
-    calls = [ast.parse(f"call({line})", mode="eval").body for line in lines]
-    return [
-        tuple(SettingRef(str(use.arg), (ast.literal_eval(use.value),)) for use in call.keywords)
-        for call in calls
-        if isinstance(call, ast.Call)
-    ]
+COMMAND = "The most usual reading: "
 
 
-def named_by(reading: tuple[SettingRef, ...]) -> list[Any]:
-    """The task and the columns by role that a reading names."""
-    task, *columns = (use.values[0] for use in reading)
-    return [task, dict(zip((use.setting.removesuffix("_column") for use in reading[1:]), columns, strict=True))]
-
-
-def typed(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
-    """The settings of a command that is pasted into a shell."""
-    arguments = shlex.split(COMMAND_LINE.separator.join(map(COMMAND_LINE.write, reading)))
-    context = rank.make_context("rank", ["--dataset", "typed", "--max-samples", "0", *arguments])
-    named = options_from(context.params).sample
-    return {"task": named.task, "columns": dict(named.columns)}
-
-
-def called(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
-    """The settings of arguments that are pasted into a call."""
-    arguments = eval(f"dict({PYTHON.separator.join(map(PYTHON.write, reading))})")
-    sample = Options.of("called", **arguments).sample
-    return {"task": sample.task, "columns": dict(sample.columns)}
+def pasted(error: EmmsError) -> dict[str, Any]:
+    """The settings of the command in an error, in Python or for a shell; empty without a command."""
+    command = str(error.hint).partition(COMMAND)[2]
+    if command.startswith("hf_emms.rank("):
+        arguments = eval(command.replace("hf_emms.rank(", "dict(", 1))
+        arguments.pop("dataset")
+        sample = Options.of("called", **arguments).sample
+    elif command:
+        context = rank.make_context("rank", shlex.split(command)[2:])
+        sample = options_from(context.params).sample
+    else:
+        return {}
+    return {"task": sample.task, "columns": dict(sample.columns), "group_column": sample.group_column}
 
 
 def outcome_of(build: Build, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """How data is read, or which readings its refusal offers, each of which reads what it names."""
+    """How data is read, or the tasks that fit and the command of its refusal, which reads it."""
     dataset = build(folder)
     try:
         sample = load_sample(dataset, **settings)
     except EmmsError as error:
-        readings = offered(error.hint)
-        for reading in readings:
-            assert typed(reading) == called(reading)
-            sample = load_sample(dataset, **typed(reading))
-            assert [sample.task.id, dict(sample.columns)] == named_by(reading)
-            assert sample.reading is None or sample.reading.task == sample.task.id
-        return {"offered": [named_by(reading) for reading in readings]}
+        command = pasted(error)
+        if command:
+            sample = load_sample(dataset, **{**settings, **command})
+            assert (sample.task.id, dict(sample.columns)) == (command["task"], command["columns"])
+        with hint_style(COMMAND_LINE):
+            assert pasted(refused(dataset, **settings)) == command
+        tasks = [line.strip() for line in str(error.hint).partition(COMMAND)[0].splitlines() if " = " in line]
+        return {"code": error.code, "tasks": tasks, "command": [command.get("task"), command.get("columns")]}
     return {"read": [sample.task.id, dict(sample.columns), [*sample.unused_columns]]}
 
 
 @pytest.mark.parametrize("shape", [*UNCLEAR, *UNCLEAR_SO])
-def test_it_is_read_in_the_only_way_or_the_ways_are_listed(tmp_path: Path, shape: str) -> None:
+def test_it_is_read_in_the_only_way_or_the_error_has_a_command_that_reads_it(tmp_path: Path, shape: str) -> None:
     build, settings = (UNCLEAR[shape], {}) if shape in UNCLEAR else UNCLEAR_SO[shape]
     assert outcome_of(build, tmp_path, settings) == OUTCOMES[shape]

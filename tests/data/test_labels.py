@@ -68,7 +68,8 @@ def test_values_are_an_f_label_of_numbers() -> None:
 def test_a_value_that_is_none_is_left_out() -> None:
     values = [float(n) for n in range(60)]
     values[3], values[5] = float("nan"), 1e100
-    sample = load_sample(datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values}))
+    rows = datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values})
+    sample = load_sample(rows, task="text-regression")
     assert (len(sample), sample.skipped) == (58, 2)
     assert set(reasons(sample)) == {"row 4: the label is nan", "row 6: the label is 1e+100"}
     same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})

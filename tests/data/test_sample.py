@@ -226,7 +226,7 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     ("rows", "found"),
     [
         (texts(10, ["a", "b"]), []),
-        (texts(10, ["a"], label=[[1, 0, 0], [0, 1, 1]] * 5), []),
+        (texts(10, ["a"], label=[["a"], ["b", "c"]] * 5), []),
         (datasets.Dataset.from_dict({"text": list("abab") * 5, "label": list("abab") * 5}), ["equal-columns"]),
         (classed([*range(20)], *map(str, range(20))), ["labels-all-different"]),
     ],

@@ -134,6 +134,20 @@ PAIRS = [
     *(("premise", "hypothesis"), ("sentence_A", "sentence_B"), ("text1", "text2"), ("query", "document")),
     ("question", "answer"),
 ]
+# The settings of shapes whose label cells have several classes.
+FLAGGED = {"label_form": "flags"}
+SEVERAL: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(["multi-hot numbers", "multi-hot with an empty cell", "multi-hot of six"], FLAGGED),
+    **dict.fromkeys(["multi-hot of eight", "pairs of zeros and ones", "one of three as zeros and ones"], FLAGGED),
+    **{f"multi-hot with {mark!r}": {**FLAGGED, "label_separator": mark} for mark in ";, "},
+    **{f"bars with {mark!r}": {"label_separator": mark} for mark in "|;"},
+    **{f"{classes} with commas": {"label_separator": ","} for classes in ("several", "ids")},
+    "lists as Python writes them": {"label_separator": ","},
+    "multi-hot in a CSV": {**FLAGGED, "label_separator": ","},
+    "a column of 0 and 1 for each class": {"task": "text-classification", "label_column": "toxic,mild_insult"},
+    "seven columns of 0 and 1": {"task": "text-classification", "label_column": "a,b,c,d,e,f,g"},
+    "classes of which no row has one": {"task": "text-classification", "label_column": "toxic,threat"},
+}
 # What is read; tests/golden/readings.json has the reading of each.
 READ: dict[str, Build] = {
     **{
@@ -175,8 +189,6 @@ READ: dict[str, Build] = {
     ),
     "lists of classes": table({"text": TEXTS, "intents": [[0, 1][: 1 + i % 2] for i in range(N)]}, INTENTS),
     "a class in a column of another name": table({"utterance": TEXTS, "intent": BITS, "size": VALUES}, ASKED),
-    "a picture and the only texts, which repeat": with_images(name=TEXTS[:12] * 2),
-    "a picture, its key and its class": with_images(id=[*range(N)], digit=BITS),
     "an image with a box": with_images(bbox=[[0.5, 1.0, 2.0]] * N, label=CLASSES),
     "an image with objects and a caption": with_images(objects=[[1.5]] * N, caption=TEXTS),
     "a document with words": with_images(words=WORDS, label=CLASSES),
@@ -184,7 +196,7 @@ READ: dict[str, Build] = {
     "gzip": csv_of("text,label", TEXTS, CLASSES, name="a.csv.gz"),
     "Kaggle, names": kaggle([f"p{i}.png" for i in range(N)], "filename,label"),
     "Kaggle, ids": kaggle(
-        [f"p{i}" for i in range(N)], "id,breed", test="id\nt1\n", sample_submission="id,breed\nt1,cat\n"
+        [f"p{i}" for i in range(N)], "id,label", test="id\nt1\n", sample_submission="id,label\nt1,cat\n"
     ),
 }
 # Data with settings that specify how it is read.
@@ -198,7 +210,25 @@ READ_SO: dict[str, tuple[dict[str, list[Any]], dict[str, Any]]] = {
         {"columns": {"label": "n"}, "task": "text-regression"},
     ),
     "a translation that repeats": ({"en": TEXTS, "de": CLASSES}, {"columns": {"target": "de"}}),
-    "texts that repeat beside the named one": ({"a": TEXTS, "b": OTHER_TEXTS[:12] * 2}, {"columns": {"text": "a"}}),
+    "texts that repeat beside the named one": (
+        {"a": TEXTS, "b": OTHER_TEXTS[:12] * 2},
+        {"task": "text-classification", "columns": {"text": "a", "label": "b"}},
+    ),
+    "a single class with bars": ({"text": TEXTS, "label": BARS}, {}),
+    "zeros and ones that are ids": (
+        {"text": TEXTS, "labels": [[0, 1], [1, 0], [1, 1]] * 8},
+        {"label_form": "ids"},
+    ),
+    "numbers in texts": (
+        {"text": TEXTS, "score": [f"{i},5" for i in range(N)]},
+        {"task": "text-regression"},
+    ),
+    "shares in texts": ({"text": TEXTS, "score": [f"{i} %" for i in range(N)]}, {"task": "text-regression"}),
+    "a prompt and a completion with bars": (
+        {"prompt": TEXTS, "completion": [f"{text} | more" for text in OTHER_TEXTS]},
+        {},
+    ),
+    "AutoTrain, classes": ({"text": TEXTS, "target": BITS}, {}),
     "marks as classes": (
         {"text": TEXTS, "x": BITS, "y": BITS[::-1]},
         {"task": "text-classification", "columns": {"label": "x,y"}},
@@ -227,7 +257,7 @@ READINGS = json.loads((ROOT / "tests" / "golden" / "readings.json").read_text())
 @pytest.mark.parametrize("shape", [*READ, *READ_SO])
 def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
     if shape in READ:
-        sample = load_sample(READ[shape](tmp_path))
+        sample = load_sample(READ[shape](tmp_path), **SEVERAL.get(shape, {}))
     else:
         columns, settings = READ_SO[shape]
         sample = load_sample(datasets.Dataset.from_dict(columns), **settings)
@@ -236,7 +266,8 @@ def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
 
 def test_a_thousand_classes_are_classes_where_each_has_two_rows() -> None:
     rows = {"a": [f"text {i}" for i in range(2_000)], "b": [f"class {i % 1_000}" for i in range(2_000)]}
-    assert len(load_sample(datasets.Dataset.from_dict(rows), columns={"text": "a"}).label_texts) == 1_000
+    named = {"task": "text-classification", "columns": {"text": "a", "label": "b"}}
+    assert len(load_sample(datasets.Dataset.from_dict(rows), **named).label_texts) == 1_000
 
 
 def test_paths_in_lines_of_json_and_absolute_ones_are_opened(tmp_path: Path) -> None:
@@ -274,7 +305,7 @@ def test_several_texts_are_joined_for_classes_and_values(label: list[Any], task:
 
 def test_fine_tuning_trains_on_the_classes_that_are_ranked() -> None:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "labels": FLAGS})
-    splits = load_splits(Options.of(rows).sample)
+    splits = load_splits(Options.of(rows, label_form="flags").sample)
     references = {
         splits.train.inputs[int(row)]: reference
         for part in splits.parts.values()
@@ -284,7 +315,7 @@ def test_fine_tuning_trains_on_the_classes_that_are_ranked() -> None:
     assert references["text number 3"] == ("0", "1")
     # A test split is still read as multi-hot if each of its rows has a single class.
     single = datasets.DatasetDict(train=rows, test=texts(N, ["0", "1"]).rename_column("label", "labels").map(flags_of))
-    assert set(load_splits(Options.of(single).sample).test.references) == {("0",), ("1",)}
+    assert set(load_splits(Options.of(single, label_form="flags").sample).test.references) == {("0",), ("1",)}
 
 
 def flags_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def test_transcripts_are_the_labels_of_speech_recognition() -> None:
     assert sample.label_texts[0] == "number 0"
     both = sound_rows(SOUNDS, transcription=said, intent_class=LABELS)
     hint = str(refused(both).hint)
-    assert 'task="audio-classification", audio_column="audio", label_column="intent_class"' in hint
-    assert 'task="automatic-speech-recognition", audio_column="audio", text_column="transcription"' in hint
+    assert "audio-classification: audio = audio; label = intent_class" in hint
+    assert "automatic-speech-recognition: audio = audio; text = transcription" in hint
     assert load_sample(both, task="audio-classification").label_texts == ("high", "low")
 
 

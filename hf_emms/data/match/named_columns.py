@@ -1,4 +1,4 @@
-"""Check the columns that users name, and describe the columns of a dataset in errors."""
+"""Check the columns that users name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hf_emms.data.match.columns import Columns, column_of, names_in
-from hf_emms.errors import EmmsError
-from hf_emms.ranking.reading import shortened
+from hf_emms.data.match.unclear import UnclearColumnsError
 from hf_emms.tasks import Column, Task, use_column
+from hf_emms.tasks.task import FLAG_TYPES
 from hf_emms.texts import joined
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
-_MAX_COLUMNS = 20
 
 
 def is_series(names: Sequence[str]) -> bool:
@@ -26,52 +25,27 @@ def sibling(label: str, field: str, types: Mapping[str, str]) -> str:
     return field if column == label else f"{column}.{field}"
 
 
-def described(columns: Columns) -> list[str]:
-    """Return a line per column: its name, its type and an example."""
-    lines = []
-    for name in [*columns.types][:_MAX_COLUMNS]:
-        cells = columns.cells.get(name)
-        example = next((cell for cell in cells.slice(length=1).to_pylist()), None) if cells is not None else None
-        shown = shortened(str(example)) if isinstance(example, str) else shortened(str(example)).strip('"')
-        text = "" if example is None else f": {shown}"
-        lines.append(f"{name} ({columns.types[name]}){text}")
-    others = len(columns.types) - len(lines)
-    return [*lines, *([f"and {others} more"] if others else [])]
-
-
-def with_columns(problem: str, columns: Columns) -> str:
-    return problem + ". Its columns:" + "".join(f"\n  {line}" for line in described(columns))
-
-
 def check_exists(role: str, names: str, columns: Columns) -> None:
     for name in names_in(names, columns.types):
         if name not in columns.types and column_of(name, columns.types) not in columns.types:
-            raise EmmsError(
-                "unknown-column", with_columns(f"The dataset has no column {name!r}", columns), use_column(role)
-            )
+            raise UnclearColumnsError("unknown-column", f"the dataset has no column {name!r}", columns, role)
 
 
 def checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
     """Return the named columns of a role; for a struct, the field that the task reads.
 
     Raises:
-        EmmsError: The task does not have this role, or cannot read the columns.
+        UnclearColumnsError: The task does not have this role, or cannot read the columns.
     """
     if role not in task.all_columns:
-        raise EmmsError(
-            "unknown-role",
-            f"{task.id} has no {role} column",
-            "its columns are " + joined(map(use_column, task.all_columns)),
-        )
-    column, types = task.all_columns[role], columns.types
+        roles = str(joined(map(use_column, task.all_columns)))
+        raise UnclearColumnsError("unknown-role", f"{task.id} has no {role} column, but {roles}", columns, role)
+    column, types = task.converting.all_columns[role], columns.types
     checked = [_checked_name(column, name, columns, task) for name in names_in(names, types)]
     if len(checked) > 1 and not _can_join(task, role, checked, columns):
-        texts = "zeros and ones" if role == task.label.name and task.categorical else "texts"
-        raise EmmsError(
-            "columns-cannot-be-joined",
-            f"the {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined",
-            use_column(role),
-        )
+        texts = "columns of 0 and 1" if role == task.label.name and task.categorical else "texts"
+        problem = f"the {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined"
+        raise UnclearColumnsError("columns-cannot-be-joined", problem, columns, role)
     return ",".join(checked)
 
 
@@ -81,8 +55,8 @@ def _checked_name(column: Column, name: str, columns: Columns, task: Task) -> st
     if types.get(field) in column.types:
         return field
     content = f"contains {types[name]}" if name in types else "does not exist"
-    problem = f"Column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
-    raise EmmsError("column-unsuitable", with_columns(problem, columns), use_column(column.name))
+    problem = f"column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
+    raise UnclearColumnsError("column-unsuitable", problem, columns, column.name)
 
 
 def field_of(column: Column, name: str, types: Mapping[str, str]) -> str:
@@ -96,7 +70,7 @@ def field_of(column: Column, name: str, types: Mapping[str, str]) -> str:
 def _can_join(task: Task, role: str, names: Sequence[str], columns: Columns) -> bool:
     if role == task.label.name:
         if task.categorical:
-            return all(columns.is_zero_one(name) for name in names)
+            return all(columns.types[name] in FLAG_TYPES for name in names)
         if not task.is_text_to_text or is_series(names):
             return task.numbers is None
     # Starts of answers count characters of a single text.

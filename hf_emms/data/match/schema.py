@@ -12,21 +12,23 @@ from hf_emms.data.match.columns import (
     Columns,
     Joined,
     as_struct,
-    class_separator,
     column_of,
     column_types,
     element_of,
-    flag_count_in_texts,
     names_in,
     read_columns,
+    split_classes,
 )
 from hf_emms.data.match.named_columns import check_exists, is_series, sibling
 from hf_emms.data.match.readings import find_reading
+from hf_emms.data.match.unclear import UnclearColumnsError
 from hf_emms.errors import EmmsError, Note
 from hf_emms.heads.split import IGNORED
-from hf_emms.options import SampleOptions
+from hf_emms.inputs import UnusableError
+from hf_emms.options import CLASS_FORMS, LabelForm, SampleOptions
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import Column, Task, get_task
+from hf_emms.tasks import Column, Task, get_task, use_column
+from hf_emms.tasks.task import FLAG_LISTS
 from hf_emms.texts import Text, setting_ref
 
 # Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
@@ -167,7 +169,7 @@ def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleO
     task, read = find_reading(columns, {**of_preset, **named}, task, split.name)
     words = preset.words if preset and read == dict(preset.columns) else {}
     schema = RowSchema(task, read, columns.types, None, words, columns.joined)
-    schema = _with_label_form(schema, features, columns)
+    schema = _with_label_form(schema, features, columns, options)
     schema = replace(schema, group_column=_checked_group_column(options.group_column, columns))
     schema = replace(schema, unused=tuple(_unused(features, schema)), notes=tuple(_warnings(schema, columns)))
     _check_options(options, schema)
@@ -177,9 +179,9 @@ def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleO
 def _checked_group_column(name: str | None, columns: Columns) -> str | None:
     if name is not None:
         check_exists("group", name, columns)
-        if columns.types[name] not in ("class", "string", "integer"):
+        if columns.types[name] not in ("class", "bool", "string", "integer"):
             problem = f"column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers"
-            raise EmmsError("column-unsuitable", problem, setting_ref("group_column", ...))
+            raise UnclearColumnsError("column-unsuitable", problem, columns, "group")
     return name
 
 
@@ -195,7 +197,9 @@ def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
             yield from (name for name in fields if name not in names)
 
 
-def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Columns) -> RowSchema:
+def _with_label_form(
+    schema: RowSchema, features: Mapping[str, Any], columns: Columns, options: SampleOptions
+) -> RowSchema:
     """Add class names to a schema, and how its label cells store labels."""
     names, task = schema.label_columns, schema.task
     column = schema.column_of(names[0])
@@ -203,20 +207,66 @@ def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Co
     class_names = getattr(element_of(feature[field]) if field != column else feature, "names", None)
     schema = replace(schema, class_names=class_names)
     if not task.categorical:
+        _check_converted(schema, columns)
         return schema
-    if class_names is None and columns.types[names[0]] == "integer":
-        classes = columns.distinct(names[0]) - {IGNORED, _UNKNOWN}
-        if _UNKNOWN in columns.distinct(names[0]) and len(classes) >= _MIN_KNOWN and min(classes) == 0:
-            schema = replace(schema, missing=frozenset({IGNORED, _UNKNOWN}))
+    separator = options.label_separator if schema.label_type == "string" else None
+    schema = replace(schema, class_separator=separator, missing=frozenset({IGNORED, *_unknown(schema, columns)}))
     if len(names) > 1:
         return replace(schema, flag_names=tuple(name.rpartition(".")[2] for name in names))
-    count, separator = columns.flag_counts.get(names[0]), None
-    if columns.types[names[0]] == "string" and names[0] in columns.cells:
-        separator = class_separator(columns.cells[names[0]])
-        if separator is not None:
-            count = flag_count_in_texts(columns.cells[names[0]].drop_null().to_pylist(), separator)
-    flag_names = tuple(class_names or map(str, range(count))) if count is not None else None
-    return replace(schema, flag_names=flag_names, class_separator=separator)
+    if task.items is not None or names[0] not in columns.cells:
+        return schema
+    return replace(schema, flag_names=_flag_names(schema, columns.cells[names[0]], options.label_form))
+
+
+def _check_converted(schema: RowSchema, columns: Columns) -> None:
+    """Raise an `EmmsError` unless all texts in a column of numbers can be converted."""
+    column, name = schema.task.label, schema.label_column
+    if schema.label_type not in column.converted or column.clean is None:
+        return
+    try:
+        for text in filter(None, columns.cells[name].unique().to_pylist()):
+            column.clean(text)
+    except UnusableError as error:
+        problem = f"column {name!r} contains texts, and {error}"
+        raise EmmsError("column-unsuitable", problem, "name a column of numbers: " + use_column(column.name)) from error
+
+
+def _unknown(schema: RowSchema, columns: Columns) -> tuple[int, ...]:
+    """Return −1 if it is next to the classes 0, 1, 2 …, which datasets write for a missing label."""
+    if schema.class_names is not None or schema.label_type != "integer" or schema.label_column not in columns.cells:
+        return ()
+    values = set(columns.cells[schema.label_column].drop_null().unique().to_pylist())
+    classes = values - {IGNORED, _UNKNOWN}
+    return (_UNKNOWN,) if _UNKNOWN in values and len(classes) >= _MIN_KNOWN and min(classes) == 0 else ()
+
+
+def _flag_names(schema: RowSchema, cells: Any, form: LabelForm | None) -> tuple[str, ...] | None:
+    """Return the names of the classes if the label cells are a 0 or 1 per class, else None.
+
+    Raises:
+        EmmsError: Whole numbers may be ids of classes, or a 0 or 1 per class.
+    """
+    import pyarrow.compute as pc
+
+    cells = cells.drop_null()
+    if schema.label_type == "string":
+        first = next(iter(cells.to_pylist()), "") if form == "flags" else ""
+        return tuple(map(str, range(len(split_classes(first, schema.class_separator or " "))))) or None
+    if schema.label_type not in ("classes", "integers", *FLAG_LISTS):
+        return None
+    lengths, names = pc.list_value_length(cells).unique().to_pylist(), schema.class_names
+    count = lengths[0] if len(lengths) == 1 else 0
+    if names is not None:  # as ids, every row would have all classes
+        return tuple(names) if form == "flags" or count == len(names) else None
+    if form == "flags" or schema.label_type in FLAG_LISTS:
+        return tuple(map(str, range(count)))
+    if form is None and count > 1 and {*pc.list_flatten(cells).unique().to_pylist()} <= {0, 1}:
+        raise EmmsError(
+            "label-form-unclear",
+            f"column {schema.label_column!r} has lists of {count} zeros and ones: one per class, or ids of classes",
+            "name the form: " + setting_ref("label_form", *CLASS_FORMS),
+        )
+    return None
 
 
 def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
@@ -233,12 +283,15 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     """Raise an `EmmsError` for an option that is for another task."""
     task = schema.task
     forms = ("text", "numbers", "both") if task.numbers else ("text", "spans") if task.items else ()
+    forms = CLASS_FORMS if schema.multi_label and not task.items else forms
     is_misplaced: dict[Text, bool] = {
         setting_ref("label_template"): bool(options.label_template) and not task.categorical,
         setting_ref("sampling", "balanced"): options.sampling == "balanced" and not task.categorical,
         setting_ref("references", options.references): options.references != "mean"
         and (task.numbers is not None or schema.one_class),
         setting_ref("label_form", options.label_form): options.label_form not in (None, *forms),
+        setting_ref("label_separator", options.label_separator): bool(options.label_separator)
+        and schema.class_separator is None,
         setting_ref("box_format", options.box_format): bool(options.box_format)
         and not (task.numbers and task.numbers.formats),
     }
