@@ -114,7 +114,7 @@ class RayExecutor:
             try:
                 ray.init(address="auto")
             except ConnectionError:
-                ray.init()
+                ray.init("local")
         self._gpus = float(gpus) if gpus is not None else min(1.0, ray.cluster_resources().get("GPU", 0.0))
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:

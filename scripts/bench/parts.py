@@ -44,7 +44,7 @@ import hf_emms
 datasets, checkpoints, settings = json.loads(sys.argv[1])
 if settings.get("engine") == "ray":
     import ray
-    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
 started = time.perf_counter()
 hf_emms.sweep(datasets, checkpoints, progress=False, **settings)
 print(time.perf_counter() - started)

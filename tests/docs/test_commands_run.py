@@ -315,6 +315,8 @@ def prepare(cli: CommandLine, home: Path) -> None:
         assert done.code == 0, done.err
     (home / "results").mkdir(exist_ok=True)
     shutil.copy(home / "lab.json", home / "results" / "lab.json")
+    shutil.copy(home / "demo.json", home / "ranking.part-1-of-1.json")
+    shutil.copytree(home / "results", home / "emms-results")
     ranking = Ranking.load(home / "demo.json")
     measured = [
         msgspec.structs.replace(row, fine_tuned=FineTuned("accuracy", value=0.9 - row.rank / 10, validation=0.8))
@@ -330,6 +332,7 @@ KEPT = {"validate": "demo.json", "read-the-table": "demo.json", "confirm": "conf
 def test_the_command_runs(cli: CommandLine, line: str) -> None:
     shutil.copy(cli.folder / KEPT.get(LINES[line], "lab.json"), cli.folder / "ranking.json")
     words = [STANDS_FOR.get(word, word) for word in line.split()[1:] if word != "…"]
+    words = [name for word in words for name in (map(str, cli.folder.glob(word)) if "*" in word else [word])]
     if words[0] in ("rank", "sweep") and "--max-samples" not in words:
         words += FEW
     done = cli.run(*words)

@@ -33,14 +33,14 @@ def test_commits_during_a_run_change_nothing(hub: Hub, tmp_path: Path) -> None:
         from huggingface_hub import HfApi
         from hf_emms.ranking.progress import Progress
         from hf_emms.run.confirm import options_for, fine_tuning_of, start_session
-        from hf_emms.run.rank import execute_plan
+        from hf_emms.run.execute import execute_plan
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
-        planned = make_plan(Options.of("org/moving-data", ("org/text",), **fixed), Progress())
-        pictures = make_plan(Options.of("demo_captions", ("org/moving",), **fixed), Progress())
-        still = execute_plan(make_plan(Options.of("demo_captions", ("{GOOD}",), **fixed), Progress()))
-        news = execute_plan(make_plan(Options.of("ag_news", ("emms-demo/bert-random",), **fixed), Progress()))
+        planned = make_plan(Options.of("org/moving-data", checkpoints=("org/text",), **fixed), Progress())
+        pictures = make_plan(Options.of("demo_captions", checkpoints=("org/moving",), **fixed), Progress())
+        still = execute_plan(make_plan(Options.of("demo_captions", checkpoints=("{GOOD}",), **fixed), Progress()))
+        news = execute_plan(make_plan(Options.of("ag_news", checkpoints=("emms-demo/bert-random",), **fixed), Progress()))
         api = HfApi(token="{token}")
         api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")

@@ -87,7 +87,7 @@ def test_checkpoints_are_resolved_in_parallel_and_downloaded_ahead(hub: Hub, tmp
         import json, time
         from hf_emms.ranking.progress import Progress
         from hf_emms.hub import listing
-        from hf_emms.run.rank import execute_plan
+        from hf_emms.run.execute import execute_plan
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
 
@@ -100,7 +100,7 @@ def test_checkpoints_are_resolved_in_parallel_and_downloaded_ahead(hub: Hub, tmp
 
         ids = tuple(f"org/model-{number}" for number in range(4))
         slow = Slow()
-        planned = make_plan(Options.of("demo_captions", ids, max_samples=40, estimators=("emms",),
+        planned = make_plan(Options.of("demo_captions", checkpoints=ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), slow)
         repos = [checkpoint.repo for checkpoint in planned.checkpoints if checkpoint.repo]
         errors = [row.checkpoint for row in execute_plan(planned).rows if row.error]
