@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -13,16 +12,16 @@ import numpy as np
 
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.labels import Labels
-from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
+from hf_emms.data.match.columns import shown_cell, value_of
+from hf_emms.data.rows import NO_CLASS, DrawnRows
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.errors import EmmsError, Note
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
+from hf_emms.ranking.reading import ColumnReading, Reading, class_counts
 from hf_emms.tasks import TASKS, Column, use_column
 from hf_emms.texts import setting_ref
 
-_FEW = 5
 # Minimum rows of a sample in which all classes may differ, if the dataset declares that labels are classes.
 _MANY = 20
 # Share of skipped rows above which a note warns.
@@ -134,7 +133,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         form=labels.form,
         available=_available(split, drawn, labels, n_inputs),
         unused_columns=schema.unused,
-        no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
+        no_class=NO_CLASS if schema.multi_label and NO_CLASS not in (schema.flag_names or ()) else None,
         splits=split.splits,
         label_order=labels.order,
         reading=_reading(
@@ -147,7 +146,7 @@ def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int, f
     schema, task = drawn.schema, drawn.schema.task
     columns = []
     for role, column in schema.columns.items():
-        example = _example(value_of(drawn.first, column)) if drawn.first is not None else ""
+        example = shown_cell(value_of(drawn.first, column)) if drawn.first is not None else ""
         each = ColumnReading(role, column, example)
         if role == task.label.name:
             each = msgspec.structs.replace(each, **_label_content(drawn, labels))
@@ -177,22 +176,6 @@ def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
     if labels.values is not None and labels.values.shape[1] == 1:
         return {"low": float(labels.values.min()), "high": float(labels.values.max())}
     return {}
-
-
-def _example(cell: Any) -> str:
-    """Return a short form of a cell: a text in quotes, or the name of a file."""
-    if isinstance(cell, str):
-        return shortened(cell)
-    if isinstance(cell, bytes):
-        return f"{len(cell):,} bytes"
-    if isinstance(cell, Mapping) and "bytes" in cell:
-        return PurePath(cell["path"]).name if cell.get("path") else _example(cell["bytes"])
-    if isinstance(cell, Mapping):
-        return _example(" ".join(str(value) for value in cell.values()))
-    if isinstance(cell, list):
-        texts = [_example(each).strip('"') for each in cell[:_FEW]]
-        return shortened(", ".join(texts))
-    return "" if cell is None else str(cell)
 
 
 def _collect(drawn: DrawnRows, hashes: np.ndarray) -> Sequence[Any]:
@@ -246,6 +229,7 @@ def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> It
     """Yield the preview's facts about the sample: its size, its label texts and its groups."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     yield from labels.facts
+    yield from _conversions(drawn)
     if task.instruction is not None:
         yield f"decoders read {task.instruction(schema.columns).text!r} after each {task.inputs[0].name}, T5 before it"
     if labels.spans is None:
@@ -254,6 +238,18 @@ def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> It
         yield f"{label} in fractions of the image, not in pixels"
     if schema.group_column is not None:
         yield f"rows with the same {schema.group_column} stay in one fold and one split"
+
+
+def _conversions(drawn: DrawnRows) -> Iterator[str]:
+    """Yield how label cells of another form became labels."""
+    schema, label = drawn.schema, drawn.schema.task.label
+    if schema.class_separator is not None and drawn.options.label_form != "flags":
+        yield f"several classes per text, with {schema.class_separator!r} between them"
+    elif schema.flag_names is not None and len(schema.label_columns) == 1:
+        yield f"a 0 or 1 for each of {len(schema.flag_names)} classes"
+    if schema.label_type in label.converted and label.clean is not None and drawn.first is not None:
+        text = value_of(drawn.first, schema.label_column)
+        yield f"texts are converted to numbers: {text!r} is {label.clean(text):g}"
 
 
 def _sampled(drawn: DrawnRows, labels: Labels) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.data.match import RowSchema
-from hf_emms.data.match.columns import split_classes
+from hf_emms.data.match.columns import split_classes, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
@@ -29,19 +29,6 @@ PlacedLabel = tuple[Any, int | None, int | None]
 def too_many(left_out: int, total: int) -> bool:
     """Return whether too many rows are skipped for the others to represent the dataset."""
     return left_out > max(FEW_SKIPPED, MAX_SKIPPED * total) or left_out == total > 0
-
-
-def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a column or field; a list of values for joined columns and lists of structs."""
-    if name in row:
-        return row[name]
-    if "," in name:
-        return [value_of(row, part) for part in name.split(",")]
-    column, _, field = name.partition(".")
-    value = row[column]
-    if value is None:
-        return None
-    return value.get(field) if isinstance(value, Mapping) else [struct and struct.get(field) for struct in value]
 
 
 def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
@@ -118,6 +105,8 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
         value = value_of(row, name)
         clean = schema.task.label.clean
         value = clean(value) if clean is not None and value is not None else value
+        if value == [] and schema.task.categorical and schema.task.items is None:
+            value = NO_CLASS
         if schema.class_separator is not None and value is not None:
             value = split_classes(value, schema.class_separator)
         if schema.has_parallel_labels:

@@ -15,14 +15,8 @@ import numpy as np
 from hf_emms.data.files.limits import WATCH
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.match import RowSchema
-from hf_emms.data.rows import (
-    ALLOWED,
-    FEW_SKIPPED,
-    DrawnRows,
-    classes_of,
-    too_many,
-    value_of,
-)
+from hf_emms.data.match.columns import value_of
+from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, DrawnRows, classes_of, too_many
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64

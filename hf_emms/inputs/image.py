@@ -66,6 +66,15 @@ class Images(EncodedInputs):
         return processor.rescale(torch.stack([pixels[position] for position in positions]))
 
 
+def _as_png(pixels: Any) -> bytes:
+    """Return pixels, shape (H, W, C) with values from 0 to 255, as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8).squeeze()).save(file, "PNG")
+    return file.getvalue()
+
+
 def as_rgb(image: Any) -> Any:
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -292,13 +301,16 @@ class _Image(EncodedModality):
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary", "binary_view")
-        return is_struct or is_binary or type(feature).__name__ == "Image"
+        is_array = type(feature).__name__ == "Array3D" and feature.dtype == "uint8"
+        return is_struct or is_binary or is_array or type(feature).__name__ == "Image"
 
     def recognizes(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
-        """Return the encoded bytes of an undecoded Image cell, a list of one image, or binary data."""
+        """Return the encoded bytes of an undecoded Image cell, a list of one image, pixels, or binary data."""
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            return _as_png(value)
         if isinstance(value, (list, tuple)):
             if len(value) != 1:
                 raise UnusableError(f"a row has {len(value)} pictures instead of 1")

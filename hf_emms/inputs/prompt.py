@@ -84,12 +84,21 @@ def messages_of(value: Any) -> Conversation:
     for message in value:
         fields = message or {}
         role, text = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
+        if isinstance(text, list):
+            text = _joined_parts(text)
         if str(role).lower() not in _ROLES:
             raise UnusableError(f"a message has the role {role!r} instead of user, assistant or system")
         if not isinstance(text, str) or not text.strip():
             raise UnusableError(f"a message of the {role} is empty")
         messages.append(Message(_ROLES[str(role).lower()], text))
     return tuple(messages)
+
+
+def _joined_parts(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of a content that is a list of parts, {"type": "text", "text": …}."""
+    if not all(part.get("type", "text") == "text" for part in parts):
+        raise UnusableError("a message contains other parts than texts")
+    return "\n".join(part.get("text") or "" for part in parts)
 
 
 def response_in(value: Any) -> Any:
@@ -323,7 +332,11 @@ class _Prompt(TokenizedModality):
         if not isinstance(message, Mapping):
             return False
         role, content = next((pair for pair in _FIELDS if set(pair) <= set(message)), (None, None))
-        return role is not None and TEXT.holds(message[role]) and TEXT.holds(message[content])
+        if role is None:
+            return False
+        part = getattr(message[content], "feature", None)  # a content may be a list of parts
+        text = part.get("text") if isinstance(part, Mapping) else message[content]
+        return TEXT.holds(message[role]) and TEXT.holds(text)
 
     def recognizes_cell(self, cell: Any) -> bool:
         messages = cell if isinstance(cell, list) else []

@@ -26,8 +26,11 @@ _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
 
 def spelling(name: str) -> str:
-    """Return a column's name in the spelling of expected names: "sentence_a" for "Sentence A"."""
-    return _GAPS.sub("_", name.strip().lower())
+    """Return a column's name in the spelling of expected names: "sentence_a" for "Sentence A".
+
+    In a webdataset, "label" is a field of "json".
+    """
+    return _GAPS.sub("_", name.strip().lower()).removeprefix("json.")
 
 
 @dataclass(frozen=True)

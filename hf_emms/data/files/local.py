@@ -116,7 +116,7 @@ def find_local(path: Path) -> LocalFiles:
         reader = max(tables, key=lambda name: (len(tables[name]), name == "parquet"))
         local = _table(reader, tables[reader], base)
     if path.is_file():
-        return replace(local, splits={"train": files})
+        return replace(local, splits=dict.fromkeys(local.tables or ["train"], files))
     return replace(local, notes=_notes(local, files))
 
 
@@ -125,7 +125,8 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
         if not file.stat().st_size:
             raise EmmsError("empty-file", f"{file.name} is empty (0 bytes)", "write its rows, or remove the file")
     splits = _splits(files, base)
-    return LocalFiles(reader, splits, json_objects(splits) or {} if reader == "json" else {})
+    tables = json_objects(splits) or {} if reader == "json" else {}
+    return LocalFiles(reader, dict.fromkeys(tables, files) if tables else splits, tables)
 
 
 def _documents(files: Sequence[Path]) -> list[Path]:

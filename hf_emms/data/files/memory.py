@@ -6,12 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hf_emms.errors import EmmsError
 
 _FORMS = (
     "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
     "or a Hub id, a preset name or a path as a string"
 )
+# Height, width and channels.
+_IMAGE_DIMENSIONS = 3
 # Types of pandas and NumPy for an empty cell, in addition to NaN.
 _MISSING = ("NAType", "NaTType")
 
@@ -90,4 +94,8 @@ def _cells(column: Any) -> list[Any]:
 def _cell(value: Any) -> Any:
     if (isinstance(value, float) and value != value) or type(value).__name__ in _MISSING:
         return None
+    if getattr(value, "dtype", None) == np.uint8 and value.ndim == _IMAGE_DIMENSIONS:
+        from PIL import Image
+
+        return Image.fromarray(value.squeeze())
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -15,6 +15,7 @@ from hf_emms.data.files.limits import check_archive, check_table, check_tables
 from hf_emms.data.files.lines import QUOTES, UTF_8
 from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
+from hf_emms.data.files.tables import split_of
 from hf_emms.data.files.zip_folder import is_zip, unpacked
 from hf_emms.errors import EmmsError, Note
 from hf_emms.formatting import pluralize
@@ -160,10 +161,8 @@ class DatasetFiles:
                 retried(lambda: builder.download_and_prepare(dl_manager=downloads))
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
-            if self.folder is not None and self.local.reader in MEDIA and len(opened.rows.features) == 1:
-                raise EmmsError(
-                    "no-labels", f"{self.name!r} contains {describe(walk(self.folder))}, but no labels", READABLE
-                )
+            if self.folder is not None and {*opened.rows.features} <= {"image", "audio"} and self.local.reader in MEDIA:
+                raise _no_labels(self.name, self.folder)
             return opened
 
     def _with_folders(self, opened: OpenSplit) -> OpenSplit:
@@ -178,6 +177,15 @@ class DatasetFiles:
             folders=tuple(folder for folder in folders if folder.is_dir()),
             media_folder=self.local.media_folder,
         )
+
+
+def _no_labels(name: str, folder: Path) -> EmmsError:
+    """Return the error for media without labels, such as those of a folder and of its copy inside it."""
+    splits = (path for path in folder.rglob("*") if path.is_dir() and split_of(path.name))
+    of_classes = {split.parent for split in splits if any(path.is_dir() for path in split.iterdir())}
+    copies = sorted(map(str, of_classes - {folder}))
+    hint = "name one of its folders: " + setting_ref("dataset", *copies) if copies else READABLE
+    return EmmsError("no-labels", f"{name!r} contains {describe(walk(folder))}, but no labels", hint)
 
 
 def find_files(name: str, repo: Repo, config: str | None) -> DatasetFiles:
@@ -386,9 +394,11 @@ def _encoded_audio() -> type:
 
 
 def _keep_audio_encoded(builder: Any) -> None:
-    """Make the builder of a folder of sounds store their encoded bytes."""
+    """Make the builder of a folder of sounds, or of a webdataset, store their encoded bytes."""
     import datasets
 
+    if hasattr(builder, "AUDIO_EXTENSIONS"):
+        builder.AUDIO_EXTENSIONS = []
     if getattr(builder, "BASE_FEATURE", None) == datasets.Audio:
         builder.BASE_FEATURE = _encoded_audio()
         features = builder.info.features or {}

@@ -53,12 +53,16 @@ def json_objects(splits: Mapping[str, Sequence[Path]]) -> dict[str, Any] | None:
             rows = _rows_of_object(file)
             if rows is None:
                 return None
-            tables[split].append(as_dataset(rows))
+            for name, of_split in rows.items():
+                tables[name or split].append(as_dataset(of_split))
     return {split: datasets.concatenate_datasets(parts) for split, parts in tables.items()}
 
 
-def _rows_of_object(file: Path) -> Any:
-    """Return the rows of a file that is a single JSON object: its only list, or else its columns."""
+def _rows_of_object(file: Path) -> dict[str, Any] | None:
+    """Return the rows of a file that is a single JSON object: its only list, a list per split, or else its columns.
+
+    The keys are names of splits, or empty; the result is None for other files.
+    """
     import pandas as pd  # type: ignore[import-untyped]
 
     with opened(file) as stream:
@@ -72,10 +76,11 @@ def _rows_of_object(file: Path) -> Any:
         content = json.loads(whole)
     except ValueError:  # the reader of ``datasets`` reports where
         return None
-    lists = [value for value in content.values() if isinstance(value, list) and value]
-    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
-        return _squad_rows(lists[0]) or lists[0]
-    return pd.read_json(io.BytesIO(whole), dtype=False)
+    lists = {key: value for key, value in content.items() if isinstance(value, list) and value}
+    are_rows = lists and all(isinstance(row, dict) for rows in lists.values() for row in rows)
+    if are_rows and (len(lists) == 1 or all(map(split_of, lists))):
+        return {split_of(key) or "": _squad_rows(rows) or rows for key, rows in lists.items()}
+    return {"": pd.read_json(io.BytesIO(whole), dtype=False)}
 
 
 def _squad_rows(articles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

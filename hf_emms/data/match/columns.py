@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from hf_emms.data.files.media import MediaFiles, media_files, media_type, usual
 from hf_emms.data.files.open_split import JoinedImages, OpenSplit
 from hf_emms.inputs import MODALITIES, UnusableError
+from hf_emms.ranking.reading import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,12 +27,15 @@ _MISSING = "missing files"
 
 # Number of cells that determine whether a column contains paths.
 _FIRST = 1_000
+# Elements of a list in an example.
+_MAX_ELEMENTS = 5
 _MEDIA_TYPES = ("Video", "Pdf")
 _BINARY = ("binary", "large_binary")
-# Names of columns that number or identify rows, or say where their content is.
+# Names of columns that are the place of a content, or that number or identify rows.
+_PLACE_NAME = re.compile(r"(?i:(.*[_\- .])?(key|url|uri|path|link)_*|file_?names?)")
 _ID_NAME = re.compile(
-    r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr|url|uri|path|link)_*|unnamed: ?\d+|file_?names?"
-    r"|(row|line)_?(number|num|id)?)|.*(Id|ID)|__index_level_\d+__"
+    r"(?i:(.*[_\- .])?(ids?|idx|index|uuid|guid|no|nr)_*|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
+    r"|__index_level_\d+__"
 )
 Joined = JoinedImages | MediaFiles
 
@@ -43,14 +48,21 @@ class Columns:
         types: Column or field → type, see `column_types`.
         cells: Column → its cells in Arrow: texts, numbers, and lists of them.
         joined: Column → the media that its ids or paths represent.
+        first: The first row, with encoded media.
     """
 
     types: dict[str, str]
     cells: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
 
     def is_id(self, name: str) -> bool:
-        return self.types[name] in ("string", "integer", "float") and _ID_NAME.fullmatch(name) is not None
+        """Return whether a column numbers or identifies rows, or is the place of their content."""
+        is_plain = self.types[name] in ("string", "integer", "float")
+        return is_plain and (self.is_place(name) or _ID_NAME.fullmatch(name) is not None)
+
+    def is_place(self, name: str) -> bool:
+        return _PLACE_NAME.fullmatch(name) is not None
 
 
 def read_columns(split: OpenSplit) -> Columns:
@@ -60,7 +72,8 @@ def read_columns(split: OpenSplit) -> Columns:
     plain = ("string", "strings", "integer", "float", "classes", "integers", "floats", "bools")
     names = [name for name in split.rows.features if types[name] in plain]
     cells = split.select(names).with_format("arrow")[:].columns if names else []
-    columns = Columns(types, dict(zip(names, cells, strict=True)), dict(split.joined))
+    first: Mapping[str, Any] = next(iter(split.select(list(split.rows.features))), {})
+    columns = Columns(types, dict(zip(names, cells, strict=True)), dict(split.joined), first)
     for name, cells in columns.cells.items():
         if types[name] == "float" and _are_integers(cells):
             types[name] = "integer"
@@ -205,3 +218,32 @@ def split_classes(text: str, separator: str) -> list[str]:
         inside = text[1:-1]
         parts = inside.split(",") if "," in inside else inside.split()
         return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
+
+
+def value_of(row: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a column or field; a list of values for joined columns and lists of structs."""
+    if name in row:
+        return row[name]
+    if "," in name:
+        return [value_of(row, part) for part in name.split(",")]
+    column, _, field = name.partition(".")
+    value = row[column]
+    if value is None:
+        return None
+    return value.get(field) if isinstance(value, Mapping) else [struct and struct.get(field) for struct in value]
+
+
+def shown_cell(cell: Any) -> str:
+    """Return a short form of a cell: a text in quotes, or the name of a file."""
+    if isinstance(cell, str):
+        return shortened(cell)
+    if isinstance(cell, bytes):
+        return f"{len(cell):,} bytes"
+    if isinstance(cell, Mapping) and "bytes" in cell:
+        return PurePath(cell["path"]).name if cell.get("path") else shown_cell(cell["bytes"])
+    if isinstance(cell, Mapping):
+        return shown_cell(" ".join(str(value) for value in cell.values()))
+    if isinstance(cell, list):
+        texts = [shown_cell(each).strip('"') for each in cell[:_MAX_ELEMENTS]]
+        return shortened(", ".join(texts))
+    return "" if cell is None else str(cell)

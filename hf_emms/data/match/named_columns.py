@@ -20,9 +20,10 @@ def is_series(names: Sequence[str]) -> bool:
 
 
 def sibling(label: str, field: str, types: Mapping[str, str]) -> str:
-    """Return the name of another column, or another field of the same struct, as a suggestion."""
+    """Return the name of another column, or another field of the same struct: "start", or "start_offset"."""
     column = column_of(label, types)
-    return field if column == label else f"{column}.{field}"
+    name = field if column == label else f"{column}.{field}"
+    return name if name in types else f"{name}_offset"
 
 
 def check_exists(role: str, names: str, columns: Columns) -> None:

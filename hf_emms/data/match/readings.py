@@ -189,6 +189,8 @@ def _is_preferred(task: Task, read: Named, other: Task, other_read: Named) -> bo
         return names > others and not (other.is_text_to_text and task.numbers is not None)
     if (task.signs is None) != (other.signs is None):
         return task.signs is not None
+    if task.categorical and other.is_free_text and len(other.inputs) == len(task.inputs):
+        return True  # a target of a text
     if task.categorical and other.numbers is not None:
         label = task.label.spelling(read[task.label.name])
         return label in task.label.candidates and label not in RATINGS

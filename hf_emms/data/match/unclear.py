@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product, zip_longest
 from typing import Any
 
-from hf_emms.data.match.columns import Columns, column_of, names_in
+from hf_emms.data.match.columns import Columns, column_of, names_in, shown_cell, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import SampleOptions
-from hf_emms.ranking.reading import shortened
 from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.texts import command, joined, setting_ref
 
@@ -102,10 +101,8 @@ def described(columns: Columns) -> list[str]:
     """Return a line per column or field: its name, its type and an example."""
     lines = []
     for name in [*columns.types][:_MAX_COLUMNS]:
-        cells = columns.cells.get(name)
-        example = next((cell for cell in cells.slice(length=1).to_pylist()), None) if cells is not None else None
-        shown = shortened(str(example)) if isinstance(example, str) else shortened(str(example)).strip('"')
-        lines.append(f"{name} ({columns.types[name]})" + ("" if example is None else f": {shown}"))
+        shown = shown_cell(value_of(columns.first, name)) if columns.first else ""
+        lines.append(f"{name} ({columns.types[name]})" + (f": {shown}" if shown else ""))
     others = len(columns.types) - len(lines)
     return [*lines, *([f"and {others} more"] if others else [])]
 
@@ -130,7 +127,8 @@ def _fitting_columns(task: Task, column: Column, columns: Columns) -> list[str]:
         is_class = column is task.label and task.categorical
         return place, name != column_of(name, columns.types), order if is_class else 0
 
-    fits = (name for name, type in columns.types.items() if type in column.types and not columns.is_id(name))
+    fits = [name for name, type in columns.types.items() if type in column.types and not columns.is_place(name)]
+    fits = [name for name in fits if not columns.is_id(name)] or [n for n in fits if columns.types[n] == "string"]
     series = [names for names in column.candidates if "," in names and all(map(columns.types.get, names.split(",")))]
     return [*series, *sorted(fits, key=rank)]
 

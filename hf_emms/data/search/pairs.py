@@ -8,7 +8,7 @@ from typing import Any
 from hf_emms.data.files.limits import WATCH
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.match import RowSchema, is_series
-from hf_emms.data.rows import value_of
+from hf_emms.data.match.columns import value_of
 from hf_emms.data.search.draw import Judgment, SearchData, text_key
 from hf_emms.inputs import TEXT, UnusableError
 

@@ -239,23 +239,38 @@ def _no_judgments(source: DatasetSource) -> EmmsError:
 
 
 def _beir_files(folder: Path) -> dict[str, Path]:
-    """Return the files of a corpus and of queries, such as corpus.jsonl.gz; empty unless both are there."""
-    files = {path.name.partition(".")[0]: path for path in sorted(folder.glob("*.jsonl*"))}
-    return {name: files[name] for name in ("corpus", "queries")} if files.keys() >= {"corpus", "queries"} else {}
+    """Return the files of a corpus, of queries and, if it is next to them, of judgments, such as corpus.jsonl.gz.
+
+    Empty unless corpus and queries are there.
+    """
+    paths = (path for suffix in (".[tc]sv", ".jsonl") for path in sorted(folder.glob(f"*{suffix}*")))
+    files = {path.name.partition(".")[0]: path for path in paths}
+    names = [name for name in ("corpus", "queries", "qrels") if name in files]
+    return {name: files[name] for name in names} if {"corpus", "queries"} <= {*names} else {}
 
 
 def _in_folder(source: DatasetSource, options: SampleOptions, files: Mapping[str, Path]) -> _Tables:
-    """Return the tables of a BEIR folder: corpus.jsonl, queries.jsonl, and qrels with a .tsv or .csv per split."""
+    """Return the tables of a BEIR folder: corpus.jsonl, queries.jsonl, and qrels with a .tsv or .csv per split.
+
+    All may be CSV files, and qrels a single file.
+    """
     folder = source.repo.folder
     assert folder is not None
     by_split = {path.name.partition(".")[0]: path for path in sorted((folder / "qrels").glob("*.[tc]sv*"))}
+    if not by_split and "qrels" in files:
+        by_split = {"train": files["qrels"]}
     if not by_split:
         raise _no_judgments(source)
     splits = tuple(by_split)
     split, notes = choose_split(source.name, splits, source.split(options))
     opened = OpenSplit(source.name, source.repo, source.config, split, None, None, splits, notes)
-    queries, corpus = (_json_table(files[name]) for name in ("queries", "corpus"))
-    return _Tables(opened, queries, corpus, _csv_table(by_split[split]))
+    paths = (files["queries"], files["corpus"], by_split[split])
+    queries, corpus, judgments = (_file_table(path, path.relative_to(folder).as_posix()) for path in paths)
+    return _Tables(opened, queries, corpus, judgments)
+
+
+def _file_table(path: Path, name: str) -> Table:
+    return _json_table(path) if ".jsonl" in path.suffixes else _csv_table(path, name)
 
 
 def _json_table(path: Path) -> Table:
@@ -263,10 +278,10 @@ def _json_table(path: Path) -> Table:
     return Table(path.name, columns, partial(json_lines, path))
 
 
-def _csv_table(path: Path) -> Table:
+def _csv_table(path: Path, name: str) -> Table:
     names = tuple(map(str.strip, next(csv_rows(path), [])))
 
     def rows() -> Iterator[_Row]:
         return (dict(zip(names, cells, strict=False)) for cells in islice(csv_rows(path), 1, None))
 
-    return Table(f"qrels/{path.name}", names, rows)
+    return Table(name, names, rows)
