@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-# Once hf-emms is on a package index, this is "hf-emms" without a note.
-PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
-
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 # User and password, or a token, in a URL: https://TOKEN@github.com/…
 _LOGIN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
@@ -30,9 +27,27 @@ def printable(text: str) -> str:
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command that installs hf-emms with an extra."""
-    package = f"'{PACKAGE}[{extra}]'" if extra else PACKAGE
-    return f"pip install {package}{PACKAGE_NOTE}"
+    """Return the command that installs hf-emms with an extra.
+
+    Nobody owns the name hf-emms on a package index, so the command names the source: the address of the repository from
+    pyproject.toml, or a clone if it has none.
+    """
+    address, extras = repository(), f"[{extra}]" if extra else ""
+    if address:
+        return f"pip install 'hf-emms{extras} @ git+{address}'"
+    package = f"'./hf-emms{extras}'" if extra else "./hf-emms"
+    return f"pip install {package}  # a clone of its repository; on no package index yet"
+
+
+def repository() -> str:
+    """Return the address of the repository that pyproject.toml names as ``Repository``; empty without one."""
+    from importlib import metadata
+
+    try:
+        urls = metadata.metadata("hf-emms").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:  # in a published Space
+        return ""
+    return next((url.partition(", ")[2] for url in urls if url.startswith("Repository, ")), "")
 
 
 @dataclass(frozen=True)

@@ -108,3 +108,16 @@ def test_codes_of_notes_are_stable_identifiers() -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(collected(), indent=1, ensure_ascii=False) + "\n")
+
+
+_INSTALLS = re.compile(r"\b(?:pip|uv pip|uv tool|pipx) install\b([^\n`#]*)")
+_PRINTED = ("templates/*", "hf_emms/**/*.py", "hf_emms/**/*.md", "spaces_app/**/*.*", "skills/**/*.md", "docs/*.md")
+
+
+def test_no_install_command_names_the_package_on_an_index() -> None:
+    """Whoever registered the name there would run code on the machines of readers."""
+    files = [file for pattern in _PRINTED for file in [*ROOT.glob(pattern), ROOT / "README.md"] if file.is_file()]
+    texts = {file: file.read_text(encoding="utf-8") for file in files if file.suffix != ".pyc"}
+    installs = [(file.name, found[1]) for file, text in texts.items() for found in _INSTALLS.finditer(text)]
+    assert len(installs) > 10
+    assert not [each for each in installs if re.search(r"(?<![\w./-])hf[-_]emms\b(?!.* @ )", each[1])]

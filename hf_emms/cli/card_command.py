@@ -7,15 +7,8 @@ from pathlib import Path
 import click
 import cloup
 
+from hf_emms.cli.hub_writes import OUTCOMES, ask, yes_option
 from hf_emms.cli.output import out, ranking_files_option
-
-_STATES = {
-    "unchanged": "nothing to change in",
-    "pushed": "committed to",
-    "opened": "opened a pull request at",
-    "updated": "updated the pull request at",
-    "declined": "the owner closed our pull request at",
-}
 
 
 @cloup.command(short_help="Write a ranking into model and dataset cards.")
@@ -30,6 +23,7 @@ _STATES = {
     "Publishing",
     cloup.option("--push", is_flag=True, help="Commit the change instead of showing it."),
     cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update your open one."),
+    yes_option(),
 )
 def card(
     files: tuple[Path, ...],
@@ -38,11 +32,12 @@ def card(
     checkpoint: str | None,
     push: bool,
     create_pr: bool,
+    yes: bool,
 ) -> None:
     """Write a ranking into the README of a checkpoint or of a dataset.
 
-    Prints the change as a unified diff. Only lines between the hf-emms markers change; the entries of other datasets
-    stay.
+    Prints the change as a unified diff, and asks before it writes. Only lines between the hf-emms markers change; the
+    entries of other datasets stay.
     """
     if (repo_id is None) == (dataset_id is None):
         raise click.UsageError("Pass --repo-id or --dataset-id.")
@@ -63,12 +58,16 @@ def card(
         hub.require_write_token(account, f"open a pull request at {id}")
     rankings = [Ranking.load(file) for file in files]
     made = cards.card_of(rankings, id, kind, checkpoint=checkpoint)
-    if account is None:
-        diff = made.preview()
-        if diff:
-            out.data(diff)
-        out.message("--push commits this, --create-pr proposes it." if diff else f"nothing to change in {id}")
+    diff = made.preview()
+    if not diff:
+        out.message(f"nothing to change in {id}")
         return
+    if account is None:
+        out.data(diff)
+        out.message("--push commits this, --create-pr proposes it.")
+        return
+    out.message(diff)
+    ask(f"{'Commit this to' if push else 'Propose this to the owner of'} {id}?", yes=yes)
     outcome = made.push() if push else made.propose(account)
     out.data(outcome.url)
-    out.message(f"{_STATES[outcome.state]} {id}: {outcome.url}")
+    out.message(f"{OUTCOMES[outcome.state]} {id}: {outcome.url}")

@@ -104,12 +104,12 @@ def results_folder_option(text: str, default: str = "emms-results") -> Decorator
     )
 
 
-def ranking_files_option(text: str) -> Decorator:
+def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
     """Return the flag --ranking for several files."""
     return cloup.option(
         "--ranking",
         "files",
-        required=True,
+        required=required,
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import cloup
 
+from hf_emms.cli.hub_writes import OUTCOMES, ask, dry_run_option, file_list, yes_option
 from hf_emms.cli.output import out, ranking_files_option
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -32,9 +33,12 @@ def publish() -> None:
     help="Hardware of the Space: cpu-basic (paid), zero-a10g (two are free), … [default: free hardware, if any].",
 )
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
-@cloup.option("--dry-run", is_flag=True, help="List the files without publishing them.")
-def space(repo_id: str, results: str, static: bool, hardware: str | None, private: bool, dry_run: bool) -> None:
-    """Publish the leaderboard as a Space in one commit, and print its URL.
+@dry_run_option()
+@yes_option()
+def space(
+    repo_id: str, results: str, static: bool, hardware: str | None, private: bool, dry_run: bool, yes: bool
+) -> None:
+    """Publish the leaderboard as a Space in one commit, and print its URL. Asks before it writes.
 
     A Gradio Space follows the results dataset. It needs a paid plan, or one of the two ZeroGPU Spaces of a free
     account. A --static Space is free and shows the dataset as it is now.
@@ -51,6 +55,8 @@ def space(repo_id: str, results: str, static: bool, hardware: str | None, privat
         out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
         out.message(f"Nothing was published. These files would go to the Space {repo_id}, which would show {results}.")
         return
+    kind = "static" if static else "Gradio"
+    ask(f"Publish the {kind} Space {repo_id}, which shows {results}, and replace the files of an older one?", yes=yes)
     out.message(f"Publishing {repo_id} …")
     published = leaderboard.publish(repo_id, results, static=static, hardware=hardware, private=private)
     out.data(published.url)
@@ -61,24 +67,48 @@ def space(repo_id: str, results: str, static: bool, hardware: str | None, privat
 
 @cloup.command("results")
 @cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="Dataset; created if needed.")
-@ranking_files_option("File of hf-emms rank --output; repeat for several.")
+@ranking_files_option("File of hf-emms rank --output; repeat for several.", required=False)
 @cloup.option("--private", is_flag=True, help="Make a new dataset private.")
-def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> None:
-    """Publish rankings as a dataset, and print the URL of the commit.
+@cloup.option("--create-pr", is_flag=True, help="Open a pull request on a dataset of others, or update your open one.")
+@dry_run_option()
+@yes_option()
+def publish_results(
+    repo_id: str, files: tuple[Path, ...], private: bool, create_pr: bool, dry_run: bool, yes: bool
+) -> None:
+    """Publish rankings as a dataset, and print the URL of the commit. Lists the files and asks before it writes.
 
-    Adds checkpoints to a published ranking with the same settings. If nothing is new, makes no commit.
+    Adds checkpoints to a published ranking with the same settings. Also merges the files of merged pull requests, and
+    writes missing Parquet files; this needs no --ranking. If nothing is new, makes no commit.
     """
     from hf_emms import hub
     from hf_emms.publish import results
     from hf_emms.ranking import Ranking
 
+    if create_pr and not files:
+        raise EmmsError("settings-missing", "a pull request needs a ranking", "--ranking FILE")
     account = hub.who_am_i()
-    hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results")
+    if create_pr:
+        hub.require_write_token(account, f"open a pull request at {repo_id}")
+    else:
+        hub.require_push(account, repo_id, "dataset", instead="--create-pr proposes the rankings to its owner")
     rankings = [Ranking.load(file) for file in files]
-    outcome = results.publish(rankings, repo_id, private=private)
-    out.data(outcome.url)
+    changes = (results.submission if create_pr else results.planned)(rankings, repo_id)
     what = pluralize(len(rankings), "ranking")
-    out.message(f"{repo_id} already has {what}" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
+    if not changes:
+        out.message(f"{repo_id} already has {what}")
+        return
+    if dry_run:
+        out.data(file_list(changes))
+        out.message(f"Nothing was published. These files would go to the dataset {repo_id}.")
+        return
+    out.message(file_list(changes))
+    ask(f"{'Propose' if create_pr else 'Publish'} these files in the dataset {repo_id}?", yes=yes)
+    if create_pr:
+        outcome = results.propose(rankings, repo_id, account)
+    else:
+        outcome = results.publish(rankings, repo_id, private=private)
+    out.data(outcome.url)
+    out.message(f"{OUTCOMES[outcome.state]} {repo_id}: {what}")
 
 
 @cloup.command(short_help="Browse rankings in the browser.")

@@ -6,11 +6,12 @@ Every function that makes requests raises an `EmmsError` if the Hub refuses them
 from hf_emms.hub.account import Account, logged_in, require_push, require_write_token, who_am_i
 from hf_emms.hub.client import Kind, RepoNotFoundError, repo_url, retried, translate_hub_errors
 from hf_emms.hub.commits import (
+    Branch,
     Change,
-    FileReader,
     Outcome,
     create_dataset,
     is_private,
+    planned,
     propose,
     push,
     read_file,

@@ -17,11 +17,6 @@ from hf_emms.hub.client import TRIES, ConflictError, Kind, repo_url, request
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api
 
-FileReader = Callable[[str], bytes | None]
-"""Returns the content of a file at the parent commit, or None."""
-Change = Callable[[FileReader], Mapping[str, bytes]]
-"""Returns the new content of files by path. Called again if the repository has changed."""
-
 _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json"]
 
 
@@ -35,7 +30,12 @@ class Outcome:
 
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
     """Return the content of a file on main, or None."""
-    return request(lambda api: _Branch(api, id, kind, "main").read(path), id, kind)
+    return request(lambda api: Branch(api, id, kind, "main").read(path), id, kind)
+
+
+def planned(id: str, kind: Kind, change: Change) -> dict[str, bytes | None]:
+    """Return the files of main that a change would replace, add or delete (None)."""
+    return request(lambda api: Branch(api, id, kind, "main").changed(change), id, kind)
 
 
 def create_dataset(id: str, *, private: bool) -> None:
@@ -65,7 +65,7 @@ def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES)
     """Commit a change to main, with at most `tries` attempts if others commit at the same time."""
 
     def commit(api: Api) -> Outcome:
-        main = _Branch(api, id, kind, "main")
+        main = Branch(api, id, kind, "main")
         files = main.changed(change)
         if not files:
             return Outcome("unchanged", repo_url(id, kind))
@@ -81,7 +81,7 @@ def propose(id: str, kind: Kind, change: Change, *, account: Account, title: str
     """
 
     def commit(api: Api) -> Outcome:
-        main = _Branch(api, id, kind, "main")
+        main = Branch(api, id, kind, "main")
         files = main.changed(change)
         if not files:
             return Outcome("unchanged", repo_url(id, kind))
@@ -94,7 +94,7 @@ def propose(id: str, kind: Kind, change: Change, *, account: Account, title: str
         url = f"{repo_url(id, kind)}/discussions/{newest.num}"
         if newest.status == "closed":
             return Outcome("declined", url)
-        proposed = _Branch(api, id, kind, f"refs/pr/{newest.num}")
+        proposed = Branch(api, id, kind, f"refs/pr/{newest.num}")
         files = proposed.changed(change)
         if not files:
             return Outcome("unchanged", url)
@@ -118,8 +118,8 @@ def _until_committed(commit: Callable[[Api], Outcome], id: str, kind: Kind, trie
         time.sleep(random.uniform(0.05, min(0.2 * attempts, 2.0)))
 
 
-class _Branch:
-    """A branch or pull request at its current commit."""
+class Branch:
+    """A branch or pull request at its current commit. `read` returns None for a missing file."""
 
     def __init__(self, api: Api, id: str, kind: Kind, ref: str) -> None:
         self._api, self._id, self._kind, self._ref = api, id, kind, ref
@@ -134,12 +134,16 @@ class _Branch:
             return None
         return Path(file).read_bytes()
 
-    def changed(self, change: Change) -> dict[str, bytes]:
-        """Return the files whose content a change replaces."""
-        return {path: content for path, content in change(self.read).items() if self.read(path) != content}
+    def paths(self) -> list[str]:
+        """Return the paths of all files, sorted."""
+        return sorted(self._api.list_repo_files(self._id, repo_type=self._kind, revision=self._head))
 
-    def commit(self, files: Mapping[str, bytes], title: str, text: str = "", *, create_pr: bool = False) -> Any:
-        from huggingface_hub import CommitOperationAdd
+    def changed(self, change: Change) -> dict[str, bytes | None]:
+        """Return the files whose content a change replaces, adds or deletes (None)."""
+        return {path: content for path, content in change(self).items() if self.read(path) != content}
+
+    def commit(self, files: Mapping[str, bytes | None], title: str, text: str = "", *, create_pr: bool = False) -> Any:
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         try:
             with warnings.catch_warnings():
@@ -147,7 +151,10 @@ class _Branch:
                 warnings.simplefilter("ignore", UserWarning)
                 return self._api.create_commit(
                     self._id,
-                    [CommitOperationAdd(path, content) for path, content in files.items()],
+                    [
+                        CommitOperationDelete(path) if content is None else CommitOperationAdd(path, content)
+                        for path, content in files.items()
+                    ],
                     commit_message=title,
                     commit_description=text,
                     repo_type=self._kind,
@@ -163,3 +170,7 @@ class _Branch:
                 f"the Hub refuses the README of {self._kind} {self._id!r}: {' '.join(str(error).split())}",
                 f"correct the metadata at its top first: {repo_url(self._id, self._kind)}",
             ) from error
+
+
+Change = Callable[[Branch], Mapping[str, bytes | None]]
+"""Returns the new content of files by path; None deletes a file. Called again if the repository has changed."""

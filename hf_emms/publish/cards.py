@@ -57,8 +57,8 @@ class Card:
         title = _TITLES[self.kind]
         return hub.propose(self.repo_id, self.kind, self._change, account=account, title=title, description=description)
 
-    def _change(self, read: hub.FileReader) -> dict[str, bytes]:
-        return {_README: self.updated(read(_README))}
+    def _change(self, branch: hub.Branch) -> dict[str, bytes | None]:
+        return {_README: self.updated(branch.read(_README))}
 
     def _new_readme(self) -> bytes:
         from huggingface_hub import DatasetCardData, ModelCardData

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hf_emms import hub
 from hf_emms.cache.files import read_limited
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.publish import wheel
-from hf_emms.publish.card_text import rendered_template
+from hf_emms.publish.card_text import markdown_text, rendered_template
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY
-from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of, ranking_path, submission_path
 from hf_emms.texts import setting_ref
 
 PARQUET_FOLDER = "data"
@@ -54,15 +55,47 @@ def parquet_rows(ranking: Ranking, path: str) -> bytes:
 def publish(rankings: Sequence[Ranking], repo_id: str, *, private: bool = False) -> hub.Outcome:
     """Add rankings to a results dataset in one commit. Creates the dataset if needed; `private` is for a new one.
 
-    Merges rows with the published ranking at the same path, and again if others commit meanwhile. Makes no commit if
-    nothing is new.
+    Merges rows with the published ranking at the same path and with merged pull requests, and again if others commit
+    meanwhile. Makes no commit if nothing is new.
 
     Raises:
         EmmsError: No access, a file of a newer version, or the Hub is unreachable.
     """
+    change = lambda branch: _merged_files(rankings, repo_id, branch)  # noqa: E731
+    return _push(repo_id, change, title=_title(rankings), private=private)
+
+
+def planned(rankings: Sequence[Ranking], repo_id: str) -> dict[str, bytes | None]:
+    """Return the files that `publish` would write or delete (None)."""
+    try:
+        return hub.planned(repo_id, "dataset", lambda branch: _merged_files(rankings, repo_id, branch))
+    except hub.RepoNotFoundError:
+        return dict(_merged_files(rankings, repo_id, None))
+
+
+def submission(rankings: Sequence[Ranking], repo_id: str) -> dict[str, bytes | None]:
+    """Return the files that `propose` would add to a results dataset."""
+    return hub.planned(repo_id, "dataset", lambda branch: _submitted_files(rankings, branch))
+
+
+def propose(rankings: Sequence[Ranking], repo_id: str, account: hub.Account) -> hub.Outcome:
+    """Propose rankings for a results dataset in a pull request, or update the account's open one.
+
+    A pull request only adds files, so that pull requests for the same ranking can be merged in any order. Readers merge
+    the rows, and the next `publish` merges the files.
+    """
+    description = "Adds the rows of these rankings. Published rows stay.\n\n" + "\n".join(
+        f"- {markdown_text(ranking.dataset_id)}, {markdown_text(ranking.task)}: "
+        f"{pluralize(len(ranking.rows), 'checkpoint')}"
+        for ranking in rankings
+    )
+    change = lambda branch: _submitted_files(rankings, branch)  # noqa: E731
+    return hub.propose(repo_id, "dataset", change, account=account, title=_title(rankings), description=description)
+
+
+def _title(rankings: Sequence[Ranking]) -> str:
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
-    title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
-    return _push(repo_id, lambda read: _files(rankings, repo_id, read), title=title, private=private)
+    return (f"Add rankings: {'; '.join(subjects)}" if subjects else "Merge submitted rankings")[:_TITLE_LENGTH]
 
 
 def _push(repo_id: str, change: hub.Change, *, title: str, private: bool = False) -> hub.Outcome:
@@ -76,7 +109,7 @@ def _push(repo_id: str, change: hub.Change, *, title: str, private: bool = False
 def publish_wheel(repo_id: str) -> None:
     """Upload a wheel of this version to a results dataset, for jobs. Creates the dataset if needed."""
     content = wheel.build()
-    _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
+    _push(repo_id, lambda branch: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
             "private-dataset",
@@ -100,19 +133,58 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
     return rankings, problems
 
 
-def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:
-    published: dict[str, Ranking | None] = {}
+def _merged_files(rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch | None) -> Mapping[str, bytes | None]:
+    """Return the changed files: rankings merged with published and submitted rows, and their missing Parquet files.
+
+    Args:
+        rankings: The rankings to add.
+        repo_id: The results dataset.
+        branch: Its state; None if it does not exist.
+    """
+    paths = branch.paths() if branch is not None else []
+    read = (lambda path: branch.read(path) if path in paths else None) if branch is not None else (lambda path: None)
+    files: dict[str, bytes | None] = {}
+    by_path: dict[str, Ranking | None] = {}
     changed: dict[str, Ranking] = {}
+
+    def add(ranking: Ranking, path: str) -> None:
+        if path not in by_path:
+            content = read(_json_file(path))
+            by_path[path] = Ranking.from_json(content) if content is not None else None
+        whole = merged(by_path[path], ranking)
+        if whole is not by_path[path]:
+            by_path[path] = changed[path] = whole
+
+    published = [name.removeprefix(f"{JSON_FOLDER}/").removesuffix(".json") for name in paths if _is_ranking(name)]
+    for submitted in (name for name in published if ranking_path(name) != name):
+        add(Ranking.from_json(read(_json_file(submitted)) or b""), ranking_path(submitted))
+        files[_json_file(submitted)] = None
     for ranking in rankings:
-        path = path_of(ranking)
-        if path not in published:
-            content = read(f"{JSON_FOLDER}/{path}.json")
-            published[path] = Ranking.from_json(content) if content is not None else None
-        whole = merged(published[path], ranking)
-        if whole is not published[path]:
-            published[path] = changed[path] = whole
-    files = {f"{JSON_FOLDER}/{path}.json": whole.to_json().encode() for path, whole in changed.items()}
+        add(ranking, path_of(ranking))
+    files |= {_json_file(path): whole.to_json().encode() for path, whole in changed.items()}
+    for path in (name for name in published if ranking_path(name) == name and name not in changed):
+        if f"{PARQUET_FOLDER}/{path}.parquet" not in paths:
+            changed[path] = Ranking.from_json(read(_json_file(path)) or b"")
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
-    if read(_README) is None:
+    if _README not in paths:
         files[_README] = rendered_template("results_readme.md.jinja", repo_id=repo_id).encode()
     return files
+
+
+def _submitted_files(rankings: Sequence[Ranking], branch: hub.Branch) -> Mapping[str, bytes | None]:
+    """Return the files of a pull request: a file for each ranking with rows that are not published."""
+    files: dict[str, bytes | None] = {}
+    for ranking in rankings:
+        content = branch.read(_json_file(path_of(ranking)))
+        published = Ranking.from_json(content) if content is not None else None
+        if published is None or merged(published, ranking) is not published:
+            files[_json_file(submission_path(ranking))] = ranking.to_json().encode()
+    return files
+
+
+def _json_file(path: str) -> str:
+    return f"{JSON_FOLDER}/{path}.json"
+
+
+def _is_ranking(name: str) -> bool:
+    return name.startswith(f"{JSON_FOLDER}/") and name.endswith(".json")

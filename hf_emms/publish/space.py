@@ -19,7 +19,6 @@ from hf_emms.publish.local_server import source_folder
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
-from hf_emms.tasks import list_tasks
 from hf_emms.texts import install_command, setting_ref
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
@@ -33,8 +32,6 @@ _SHIPPED = (
 _REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")
 _APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
 _README = "README.md"
-# The Space lists rankings of other tasks as unknown.
-_TASKS = "leaderboard/tasks.txt"
 _PAGE = "index.html"
 # Metadata of a static Space.
 _STATIC = {"sdk": "static", "app_file": _PAGE, "sdk_version": None, "python_version": None}
@@ -58,8 +55,7 @@ def files() -> dict[str, bytes]:
     shipped = [path for pattern in _SHIPPED for path in sorted(package.glob(pattern))]
     sources = app_files | {f"hf_emms/{path.relative_to(package).as_posix()}": path for path in shipped}
     title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
-    made = {"hf_emms/__init__.py": title, _TASKS: "\n".join(list_tasks()).encode()}
-    return {name: path.read_bytes() for name, path in sources.items()} | made
+    return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
 
 
 def write_files(folder: Path, content_by_path: Mapping[str, bytes]) -> None:

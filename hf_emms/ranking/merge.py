@@ -22,6 +22,8 @@ R = TypeVar("R", bound=RankingData)
 
 # The folder of a results dataset with one JSON file per ranking.
 JSON_FOLDER = "rankings"
+# A pull request adds a file of its own, so that pull requests never conflict: PATH.submitted-DIGEST.json.
+_SUBMITTED = ".submitted-"
 
 _SLUG_LENGTH = 60
 
@@ -46,6 +48,17 @@ def path_of(ranking: RankingData) -> str:
     seed = _slug(str(ranking.settings.get("seed")))
     name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{seed}-{digest}"
     return f"{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}"
+
+
+def submission_path(ranking: RankingData) -> str:
+    """Return the path of a ranking in a pull request: `path_of` and a digest of the rows."""
+    content = json.dumps(msgspec.to_builtins(_results(ranking)), sort_keys=True).encode()
+    return f"{path_of(ranking)}{_SUBMITTED}{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def ranking_path(path: str) -> str:
+    """Return the path of the ranking to which a file belongs, which may be a submission."""
+    return path.partition(_SUBMITTED)[0]
 
 
 def merged(old: R | None, new: R) -> R:

@@ -18,6 +18,8 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit, ranked
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.text import to_text
 from hf_emms.scoring import Score
 from hf_emms.scoring.quantity import quantity_of_metric
 
@@ -58,7 +60,17 @@ def checked(ranking: Ranking) -> Checked:
     anew = recomputed(ranking)
     given = {row.checkpoint: row.rank for row in ranking.rows}
     moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]
+    _check_shown(anew)
     return Checked(anew, (f"{pluralize(len(moved), 'rank')} did not match the scores and changed",) if moved else ())
+
+
+def _check_shown(ranking: Ranking) -> None:
+    """Raise an EmmsError if a ranking cannot be described, so that it is left out and stops no other ranking."""
+    try:
+        to_text(ranking)
+        recommendation(ranking)
+    except Exception as error:
+        raise EmmsError("impossible-value", f"it cannot be shown: {type(error).__name__}: {error}") from error
 
 
 def recomputed(ranking: Ranking) -> Ranking:

@@ -83,7 +83,12 @@ def _words() -> dict[str, Any]:
 
 def task_name(task: str) -> str:
     """Return the plain name of a task, or else its id."""
-    return _words()["tasks"].get(task, task)
+    return task_names().get(task, task)
+
+
+def task_names() -> dict[str, str]:
+    """Return the ids of the tasks of hf_emms with their plain names, without an import of their code."""
+    return _words()["tasks"]
 
 
 def _searched(ranking: Ranking) -> str:

@@ -9,12 +9,13 @@
 
   // What only filters and orders rows. The browser does it with the rows that it has; all else is fetched.
   const FILTERS = ["q", "max", "library", "license", "language", "trained"];
+  const FIELDS = [...FILTERS, "tab", "task", "ranking", "checkpoint", "columns", "sort", "rows", "cost", "checkpoints"];
   const LOCAL = [...FILTERS, "sort", "rows"];
   const isStatic = main().hasAttribute("data-static"); // a page without a server: a view is a file
   const rest = (query) => `${new URLSearchParams([...query].filter(([name]) => !LOCAL.includes(name)))}`;
   const address = () => {
     const query = new URLSearchParams(location.search);
-    for (const name of [...query.keys()]) if (name.startsWith("__")) query.delete(name);
+    for (const name of [...query.keys()]) if (!FIELDS.includes(name)) query.delete(name);
     return query.size ? query : new URLSearchParams("tab=home"); // the page of an address that names nothing
   };
   let drawn = rest(address()); // the address of the rows on the page
@@ -213,7 +214,7 @@
   // The history, and the frame of huggingface.co around a Space, whose address follows.
   function go(query, { replace = false, ...how } = {}) {
     for (const [name, value] of new URLSearchParams(location.search)) {
-      if (name.startsWith("__")) query.append(name, value); // of the Hub and of Gradio, such as __theme
+      if (!FIELDS.includes(name)) query.append(name, value); // of others, such as __theme
     }
     const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
     const same = address === location.pathname + location.search;

@@ -35,7 +35,7 @@ _HASHES = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for
 _SCRIPTS = " ".join(f"'sha256-{digest}'" for digest in _HASHES)
 # The page runs two scripts, and fetches from its own address.
 POLICY = (
-    f"default-src 'none'; script-src {_SCRIPTS}; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self'; "
+    f"default-src 'none'; script-src {_SCRIPTS}; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'"
 )
 

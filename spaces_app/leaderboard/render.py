@@ -82,7 +82,7 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
         return Markup()
     if view.tab == "home" and snapshot.entries:
         return home.page(view, snapshot)
-    if view.tab == "across" and snapshot.entries:
+    if view.tab == "across" and entry is not None:
         return across.heat_map(view, snapshot, is_static=is_static)
     if view.checkpoint and snapshot.entries:
         return checkpoint.page(view, snapshot)

@@ -130,8 +130,8 @@ def sorts(ranking: Ranking) -> tuple[str, ...]:
 
 
 def _names_nothing(fields: Collection[str]) -> bool:
-    """Return whether an address has only fields of the Hub and of Gradio, such as "__theme"."""
-    return all(name.startswith("__") for name in fields)
+    """Return whether an address has only fields of others, such as "__theme" and "utm_source"."""
+    return not {*fields} & {*_TYPES}
 
 
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:

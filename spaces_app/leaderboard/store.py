@@ -19,7 +19,7 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of, ranking_path
 from leaderboard import checks
 from leaderboard.checks import Checked
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
@@ -140,7 +140,7 @@ class Folder:
             if isinstance(content, str):
                 problems.append(f"{file}: {content}")
             else:
-                entry = Entry(name.with_suffix("").as_posix(), content.ranking)
+                entry = Entry(ranking_path(name.with_suffix("").as_posix()), content.ranking)
                 remarks += (f"{file}: {remark}" for remark in content.remarks)
                 if same := merged_entries.get(entry.settings):
                     remarks.append(f"{file}: merged with {same.id}, which has the same settings")

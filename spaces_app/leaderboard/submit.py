@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from markupsafe import Markup
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, is_commit
-from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
+from leaderboard.home import task_names
 from leaderboard.markup import HUB, Link, draw, is_id
 
 MAX_BYTES = 3_000_000
 MAX_ROWS = 2_000
-_SHIPPED_TASKS = Path(__file__).with_name("tasks.txt")
 
 
 class SubmissionError(ValueError):
@@ -56,7 +53,7 @@ def checked_in_words(content: bytes | str, repo_id: str) -> Markup:
     except SubmissionError as error:
         return refused(str(error))
     address = f"{HUB}/datasets/{repo_id}" if is_id(repo_id) else None
-    command = _command(accepted.ranking, repo_id) if repo_id else ""
+    command = f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr" if repo_id else ""
     return draw("submitted.html", accepted=accepted, dataset=Link(repo_id, address=address), command_text=command)
 
 
@@ -65,26 +62,11 @@ def refused(text: str) -> Markup:
     return draw("submitted.html", accepted=None, text=text[:1].upper() + text[1:])
 
 
-def _command(ranking: Ranking, repo_id: str) -> str:
-    """Return the command that opens a pull request."""
-    file = f"{JSON_FOLDER}/{path_of(ranking)}.json"
-    return f"hf upload {repo_id} ranking.json {file} --repo-type dataset --create-pr"
-
-
-def _known_tasks() -> list[str]:
-    """Return the ids of the tasks of hf_emms, from the list that a published Space has in place of the package."""
-    if _SHIPPED_TASKS.is_file():
-        return _SHIPPED_TASKS.read_text(encoding="utf-8").split()
-    from hf_emms.tasks import list_tasks
-
-    return list_tasks()
-
-
 def _remarks(ranking: Ranking) -> tuple[str, ...]:
     local = sum(not is_commit(row.revision) for row in ranking.rows if row.error is None)
     failed = sum(row.error is not None for row in ranking.rows)
     remarks = []
-    if ranking.task not in _known_tasks():
+    if ranking.task not in task_names():
         remarks.append(f"the task {ranking.task} is unknown: check its spelling")
     if not is_commit(ranking.dataset_revision):
         remarks.append("the dataset is not from the Hub: others cannot repeat this ranking")

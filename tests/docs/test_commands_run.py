@@ -308,8 +308,8 @@ def prepare(cli: CommandLine, home: Path) -> None:
         assert done.code == 0, done.err
     for line in (
         f"rank --dataset lab/texts -c lab/texts {' '.join(FEW)} -e demo",
-        "publish results --repo-id lab/emms-results --ranking lab.json --ranking demo.json",
-        "publish space --repo-id lab/emms-leaderboard --results lab/emms-results",
+        "publish results --yes --repo-id lab/emms-results --ranking lab.json --ranking demo.json",
+        "publish space --yes --repo-id lab/emms-leaderboard --results lab/emms-results",
     ):
         done = cli.run(*line.split())
         assert done.code == 0, done.err
@@ -335,6 +335,8 @@ def test_the_command_runs(cli: CommandLine, line: str) -> None:
     words = [name for word in words for name in (map(str, cli.folder.glob(word)) if "*" in word else [word])]
     if words[0] in ("rank", "sweep") and "--max-samples" not in words:
         words += FEW
+    if words[0] in ("publish", "card"):
+        words.append("--yes")
     done = cli.run(*words)
     assert done.code == 0, f"{LINES[line]}: {done.err[-2000:]}"
 

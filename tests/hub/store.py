@@ -37,13 +37,14 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Discussion(msgspec.Struct):
-    """A pull request."""
+    """A pull request. `base` is the commit of main from which it started."""
 
     num: int
     title: str
     author: str
     created_at: str
     status: str
+    base: str = ""
 
 
 class Space(msgspec.Struct):
@@ -83,10 +84,12 @@ class Repo(msgspec.Struct):
     def discussion(self, num: int) -> Discussion:
         return self.discussions[num - 1]
 
-    def open_pull_request(self, title: str, author: str) -> str:
-        """Add a pull request and return its ref."""
-        self.discussions.append(Discussion(len(self.discussions) + 1, title, author, now(), "open"))
-        return f"refs/pr/{len(self.discussions)}"
+    def open_pull_request(self, title: str, author: str, base: str) -> str:
+        """Add a pull request that starts at a commit, and return its ref."""
+        self.discussions.append(Discussion(len(self.discussions) + 1, title, author, now(), "open", base))
+        ref = f"refs/pr/{len(self.discussions)}"
+        self.refs[ref] = base
+        return ref
 
 
 LFS_SUFFIXES = (".arrow", ".bin", ".gz", ".h5", ".msgpack", ".npz", ".onnx", ".parquet", ".pt", ".safetensors", ".zip")

@@ -92,19 +92,19 @@ def search(site: Site) -> Done:
 
 def results(site: Site) -> Done:
     id = f"ada/results-{next(site.numbers)}"
-    return site.run("publish", "results", "--repo-id", id, "--ranking", ranking_file(site))
+    return site.run("publish", "results", "--yes", "--repo-id", id, "--ranking", ranking_file(site))
 
 
 def card(site: Site) -> Done:
     best, id = example().rows[0].checkpoint, site.new("model", {"README.md": b"# Best\n"})
-    named = ["--repo-id", id, "--checkpoint", best, "--push"]
+    named = ["--repo-id", id, "--checkpoint", best, "--push", "--yes"]
     return site.run("card", "--ranking", ranking_file(site), *named)
 
 
 def space(site: Site) -> Done:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     named = ["--repo-id", f"ada/board-{next(site.numbers)}", "--results", shown]
-    return site.run("publish", "space", *named)
+    return site.run("publish", "space", "--yes", *named)
 
 
 ACCOUNT, LIST, COMMIT = "GET /api/whoami-v2", "GET /api/models", "POST */commit/*"
@@ -188,7 +188,7 @@ def test_a_commit_with_a_lost_response_is_made_once(site: Site, run: Callable[[S
 def test_permissions_are_checked_before_a_space_is_created(site: Site) -> None:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     before = site.hub.count("POST *")
-    done = site.run("publish", "space", "--results", shown, "--repo-id", "bob/board")
+    done = site.run("publish", "space", "--yes", "--results", shown, "--repo-id", "bob/board")
     assert done.code == 1
     assert "belongs to 'bob'" in done.err
     assert site.hub.count("POST *") == before

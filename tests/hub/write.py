@@ -52,8 +52,7 @@ def commit(request: Request, kinds: str, repo: str, rev: str) -> Response:
     if proposes:
         if all(base.files.get(path) == file for path, file in changes.items()):
             raise HubError(400, "No files have been modified, so there is no pull request to open.")
-        rev = found.open_pull_request(title, user)
-        found.refs[rev] = base.sha
+        rev = found.open_pull_request(title, user, base.sha)
     made = request.hub.store.commit(found, rev, changes)
     answer = {"success": True, "commitOid": made.sha, "commitUrl": f"{page(request, found)}/commit/{made.sha}"}
     if rev.startswith("refs/pr/"):
@@ -70,7 +69,22 @@ def _changes(store: Store, lines: list[dict[str, Any]]) -> Iterator[tuple[str, F
         elif line["key"] == "lfsFile":
             yield path, store.add_file(path, store.blob(value["oid"]).read_bytes(), lfs=True)
         else:
-            yield path, None
+            yield path, None  # deletes the file
+
+
+@route("POST", "/api/{kinds}/{repo}/discussions/{num}/merge")
+def merge(request: Request, kinds: str, repo: str, num: str) -> Response:
+    """Merge a pull request file by file, and refuse files that main has changed since it was opened."""
+    found = writable(request, kinds, repo)
+    pull = found.discussion(int(num))
+    base, main, head = (commit_of(found, rev).files for rev in (pull.base, "main", f"refs/pr/{num}"))
+    changes = {path: head.get(path) for path in {*base, *head} if base.get(path) != head.get(path)}
+    conflicts = [path for path, file in changes.items() if main.get(path) not in (base.get(path), file)]
+    if conflicts or pull.status != "open":
+        raise HubError(409, f"This pull request cannot be merged: {', '.join(sorted(conflicts)) or pull.status}")
+    made = request.hub.store.commit(found, "main", changes)
+    pull.status = "merged"
+    return reply({"commitOid": made.sha})
 
 
 @route("GET", "/api/{kinds}/{repo}/discussions")

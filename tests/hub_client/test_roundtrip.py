@@ -48,14 +48,14 @@ def test_rank_propose_publish(hub: Hub, tmp_path: Path) -> None:
     assert (row.license, row.library, row.downloads) == ("mit", "transformers", 0)
     assert row.revision == hub.store.repo(id).refs["refs/heads/main"]
 
-    told = run("card", "--repo-id", id, "--create-pr", "--ranking", "ranking.json")
+    told = run("card", "--repo-id", id, "--create-pr", "--yes", "--ranking", "ranking.json")
     assert told.strip().endswith(f"/{id}/discussions/1")
     proposed = hub.store.read(id, "README.md", revision="refs/pr/1")
     assert proposed.startswith(README)
     assert f"**{row.rank}** of 2".encode() in proposed
     assert hub.store.read(id, "README.md") == README
 
-    run("publish", "results", "--repo-id", "lab/emms-results", "--ranking", "ranking.json")
+    run("publish", "results", "--repo-id", "lab/emms-results", "--yes", "--ranking", "ranking.json")
     (path,) = (name for name in hub.store.paths("lab/emms-results", "dataset") if name.endswith(".json"))
     pulled = Ranking.from_json(hub.store.read("lab/emms-results", path, "dataset"))
     assert flat_records(pulled) == [{**record, "cached": "none"} for record in flat_records(ranking)]

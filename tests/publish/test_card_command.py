@@ -40,7 +40,7 @@ def best(cli: CommandLine, org: str, ranking: Path) -> Run:
     """Runs ``hf-emms card`` for the organization's best checkpoint, with its ranking or another."""
 
     def run(*words: str, token: str | None = None, file: Path = ranking) -> Done:
-        return cli.run("card", "--ranking", file, "--repo-id", f"{org}/best", *words, token=token)
+        return cli.run("card", "--ranking", file, "--repo-id", f"{org}/best", "--yes", *words, token=token)
 
     return run
 
@@ -77,7 +77,7 @@ def test_repository_without_readme_gets_one(hub: Hub, cli: CommandLine, org: str
     asked = ["card", "--ranking", ranking, "--repo-id", f"{org}/bare", "--checkpoint", f"{org}/best"]
     shown = cli.run(*asked)
     assert shown.out.startswith("--- /dev/null\n+++ b/README.md\n")
-    done = cli.run(*asked, "--push", token=hub.token(user=org))
+    done = cli.run(*asked, "--push", "--yes", token=hub.token(user=org))
     assert done.code == 0
     assert readme(hub, f"{org}/bare").startswith(b"---\ntags:\n- emms\n---\n\n# bare\n")
 
@@ -87,7 +87,7 @@ def test_dataset_card_lists_the_best_checkpoints(hub: Hub, cli: CommandLine, ran
     hub.store.put_files(id, {"README.md": b"---\nlicense: mit\n---\n"}, "dataset")
     asked = ["card", "--ranking", ranking, "--dataset-id", id]
     assert "+## Checkpoints to start from" in cli.run(*asked).out
-    assert cli.run(*asked, "--create-pr", token=hub.token(user="ada")).code == 0
+    assert cli.run(*asked, "--create-pr", "--yes", token=hub.token(user="ada")).code == 0
     proposed = readme(hub, id, "refs/pr/1", "dataset")
     expected = Ranking.from_json(ranking.read_text())
     assert proposed == update_dataset_card(b"---\nlicense: mit\n---\n", [expected], id)

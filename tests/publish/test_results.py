@@ -130,7 +130,7 @@ def publish(cli: CommandLine, token: str, tmp_path: Path) -> Run:
 
     def run(*rankings: Ranking, words: tuple[str, ...] = (), token: str = token) -> Done:
         files = [("--ranking", write(tmp_path, ranking, f"{place}.json")) for place, ranking in enumerate(rankings)]
-        return cli.run("publish", "results", "--repo-id", ID, *chain(*files), *words, token=token)
+        return cli.run("publish", "results", "--repo-id", ID, *chain(*files), "--yes", *words, token=token)
 
     return run
 
@@ -203,7 +203,7 @@ def test_push_to_hub_and_load_dataset(lab: Hub, publish: Run, token: str, tmp_pa
 def test_concurrent_publishers_lose_nothing(lab: Hub, token: str, tmp_path: Path) -> None:
     """Two processes add to one ranking, a third publishes another; the dataset does not exist yet."""
     environment = client_environment(lab, tmp_path / "many", HF_TOKEN=token)
-    command = program("publish", "results", "--repo-id", ID, "--ranking")
+    command = program("publish", "results", "--repo-id", ID, "--yes", "--ranking")
     first, second = (with_rows(scored(f"org/c{number}", number / 10), created=f"202{number}") for number in range(2))
     other = with_rows(scored("org/x", 0.5), seed=3)
     files = [write(tmp_path, ranking, f"{place}.json") for place, ranking in enumerate((first, second, other))]
@@ -215,3 +215,54 @@ def test_concurrent_publishers_lose_nothing(lab: Hub, token: str, tmp_path: Path
     assert names(published(lab, first)) == ["org/c1", "org/c0"]
     assert names(published(lab, other)) == ["org/x"]
     assert commits(lab) == 1 + 3
+
+
+def rows_of(hub: Hub) -> set[str]:
+    """The checkpoints of all rankings of the dataset, as the leaderboard reads them."""
+    paths = [path for path in hub.store.paths(ID, "dataset") if path.startswith("rankings/")]
+    return {name for path in paths for name in names(Ranking.from_json(hub.store.read(ID, path, "dataset")))}
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_pull_requests_for_one_ranking_lose_no_row_in_any_order(lab: Hub, publish: Run, order: tuple[int, ...]) -> None:
+    many = [scored(f"org/c{number}", number / 100) for number in range(25)]
+    publish(with_rows(*many))
+    for user, name in (("bob", "org/new"), ("eve", "org/newer")):
+        ranking = with_rows(scored(name, 0.9), created=f"2027-{name}")
+        done = publish(ranking, words=("--create-pr",), token=lab.token(user=user))
+        assert done.code == 0, done
+    expected = {row.checkpoint for row in many} | {"org/new", "org/newer"}
+    for number in order:
+        code = f"from huggingface_hub import HfApi; HfApi().merge_pull_request('{ID}', {number}, repo_type='dataset')"
+        run_client(lab, f"{code}\nprint('null')", lab.store.folder / "owner", HF_TOKEN=lab.token(orgs=["lab"]))
+    assert rows_of(lab) == expected
+    done = publish()  # merges the files
+    assert done.code == 0, done
+    assert {*names(published(lab, with_rows(*many)))} == expected
+    paths = lab.store.paths(ID, "dataset")
+    assert len([path for path in paths if path.startswith("rankings/")]) == 1
+    assert len([path for path in paths if path.startswith("data/")]) == 1
+    assert "already has" in publish().err
+
+
+def test_missing_parquet_files_are_written(lab: Hub, publish: Run) -> None:
+    lab.store.put_files(ID, {RANKING: example().to_json()}, "dataset")
+    assert publish().code == 0
+    assert [path for path in lab.store.paths(ID, "dataset") if path.startswith("data/")] == [
+        f"data/{path_of(example())}.parquet"
+    ]
+
+
+def test_files_are_shown_before_anything_is_written(lab: Hub, publish: Run, cli: CommandLine, token: str) -> None:
+    planned = publish(example(), words=("--dry-run",))
+    assert planned.code == 0, planned
+    assert [line.split()[0] for line in planned.out.splitlines()] == [
+        RANKING,
+        f"data/{path_of(example())}.parquet",
+        "README.md",
+    ]
+    file = write(cli.folder, example())
+    asked = cli.run("publish", "results", "--repo-id", ID, "--ranking", file, token=token)
+    assert (asked.code, "--yes" in asked.err) == (1, True)
+    assert RANKING in asked.err
+    assert ("dataset", ID) not in lab.store.repos

@@ -25,7 +25,7 @@ from tests.hub.faults import RESET
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
-SHIPPED = {path for path in files() if path.startswith("hf_emms/")} | {"leaderboard/tasks.txt"}
+SHIPPED = {path for path in files() if path.startswith("hf_emms/")}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def publish(hub, command, results):
 
     def run(*words, repo_id="ada/board", token=None):
         token = token or hub.token(user=repo_id.partition("/")[0])
-        done = command("publish", "space", "--repo-id", repo_id, "--results", results, *words, token=token)
+        done = command("publish", "space", "--yes", "--repo-id", repo_id, "--results", results, *words, token=token)
         assert done.code == 0, done.err
         assert done.out == f"{hub.url}/spaces/{repo_id}\n"
         assert token not in done.out + done.err
@@ -143,7 +143,7 @@ def test_what_cannot_be_published_is_said_with_what_can_be_done(hub, command, re
     if prepare is not None:
         prepare(hub)
     token = hub.token(user="ada", orgs=["lab"])
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, *words, token=token)
+    done = command("publish", "space", "--yes", "--repo-id", "ada/board", "--results", results, *words, token=token)
     assert done.code == 1
     assert not [text for text in said if text not in done.err]
     assert hub.count("POST /api/spaces/*/commit/*") == 0

@@ -175,16 +175,21 @@ def test_submitting_tells_good_from_bad(pages):
     assert "This is not a ranking: Expected `str`, got `int` - at `$.dataset`" in bad
     good = post(files={"file": ("ranking.json", example().to_json())})
     assert "This is a ranking of 4 checkpoints for beans, image-classification." in good
-    assert "hf upload org/emms-results ranking.json rankings/image-classification/" in good
+    assert "hf-emms publish results --repo-id org/emms-results --ranking ranking.json --create-pr" in good
     assert "<script>window" not in pages.post("/?tab=submit", data={"pasted": HOSTILE[1]}).text
 
 
-@pytest.mark.parametrize("query", ["ranking=gone", "task=gone", "checkpoint=org%2Fgone", "ranking=gone&tab=cost"])
+@pytest.mark.parametrize("query", ["ranking=gone", "task=gone", "checkpoint=org%2Fgone", "ranking=gone&tab=across"])
 def test_what_does_not_exist_is_not_found_and_leads_on(pages, query):
     answer = pages.get(f"/?{query}")
     assert answer.status_code == 404
     assert "gone. It was removed, or the link is wrong" in answer.text
     assert '<a aria-current="page"' in answer.text
+
+
+@pytest.mark.parametrize("query", ["", "utm_source=x", "__theme=dark"])
+def test_parameters_of_others_lead_to_the_home_page(pages, query):
+    assert "all datasets" in pages.get(f"/?{query}").text.partition("</title>")[0]
 
 
 def test_a_body_is_cut_at_the_limit_whether_or_not_it_says_its_length(pages):

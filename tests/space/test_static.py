@@ -69,7 +69,7 @@ def test_a_free_account_publishes_it_and_new_results_draw_it_anew(hub, command, 
     assert not {"sdk_version", "python_version"} & set(card)
     assert "org/best" in card["models"]
     file = of_rows("food", scored("org/new", -0.1, 10), task="text-classification").save(tmp_path / "ranking.json")
-    done = command("publish", "results", "--repo-id", results, "--ranking", file, token=hub.token(user="ada"))
+    done = command("publish", "results", "--yes", "--repo-id", results, "--ranking", file, token=hub.token(user="ada"))
     assert done.code == 0, done.err
     publish("--static")
     assert b"org/</span><wbr>new" in hub.store.read("ada/board", "index.html", "space")
@@ -88,7 +88,7 @@ def test_a_static_space_and_a_gradio_one_take_each_others_place(hub, command, pu
         assert bool(views(hub)) == bool(words)
     broken = {path: b"{" for path in hub.store.paths(results, "dataset") if path.startswith("rankings/")}
     hub.store.put_files(results, broken, "dataset")
-    words = ("publish", "space", "--static", "--repo-id", "ada/board", "--results", results)
+    words = ("publish", "space", "--yes", "--static", "--repo-id", "ada/board", "--results", results)
     done = command(*words, token=hub.token(user="ada"))
     assert done.code == 1
     assert f"no ranking of {results} can be read: one: " in done.err

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 from leaderboard import render, submit
 from leaderboard.checks import recomputed
+from leaderboard.home import task_names
 
 from hf_emms.scoring import Score
+from hf_emms.tasks import list_tasks
 from tests.helpers.rankings import changed, example, first_row_changed
 from tests.helpers.space import of_rows, scored, snapshot_of, write
 
@@ -81,6 +83,7 @@ BAD = {
     "a correlation below -1": (fine_tuned("Spearman", -1.5), "between -1 and 1"),
     "R² above 1": (fine_tuned("R²", 1.5), "fine_tuned.value should be between"),
     "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"macro F1": 2}), "between 0 and 1"),
+    "not shown": (fine_tuned("accuracy", 0.5, validation=0.5, recipe={"steps": "many"}), "cannot be shown: ValueError"),
     "not UTF-8": (changed(dataset="caf\u00e9").replace("caf\\u00e9", "café").encode("latin-1"), "not a ranking"),
     "twice but for case": (
         first_row_changed(checkpoint="Org/Close", revision="d" * 40),
@@ -120,6 +123,10 @@ def test_what_looks_wrong_is_shown_with_a_remark(tmp_path):
     assert remarks[:2] == (moved, "the task image-clasification is unknown: check its spelling")
     write(tmp_path, "odd", odd)
     assert snapshot_of(tmp_path).remarks == (f"odd.json: {moved}",)
+
+
+def test_tasks_with_plain_names_are_those_of_the_package():
+    assert {*task_names()} == {*list_tasks()}
 
 
 def test_every_bad_file_is_named(tmp_path):
