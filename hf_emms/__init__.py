@@ -17,6 +17,7 @@ _HOMES = {
     "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
+    "Recommendation": "hf_emms.run.recommend",
     "Row": "hf_emms.ranking",
     "Score": "hf_emms.scoring",
     "confirm": "hf_emms.run.confirm",
@@ -27,6 +28,7 @@ _HOMES = {
     "load_finetuned": "hf_emms.finetune.load_finetuned",
     "plan": "hf_emms.run.preflight",
     "rank": "hf_emms.run.rank",
+    "recommend": "hf_emms.run.recommend",
     "score": "hf_emms.run.from_arrays",
     "search": "hf_emms.run.search",
     "sweep": "hf_emms.run.sweep",
@@ -39,6 +41,7 @@ __all__ = [
     "LabelTable",
     "Moments",
     "Ranking",
+    "Recommendation",
     "Row",
     "Score",
     "__version__",
@@ -50,6 +53,7 @@ __all__ = [
     "load_finetuned",
     "plan",
     "rank",
+    "recommend",
     "score",
     "search",
     "sweep",
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from hf_emms.run.preflight import plan
     from hf_emms.run.rank import rank
     from hf_emms.run.ranking_job import JobSettings
+    from hf_emms.run.recommend import Recommendation, recommend
     from hf_emms.run.search import search
     from hf_emms.run.sweep import sweep
     from hf_emms.scoring import EmmsResult, Score

@@ -22,6 +22,7 @@ from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
 from hf_emms.cli.publish_commands import leaderboard, publish, publish_results
 from hf_emms.cli.rank_commands import confirm, rank
+from hf_emms.cli.recommend_command import recommend
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
@@ -65,7 +66,7 @@ def app(debug: bool) -> None:
 
 
 publish.add_command(publish_results)
-app.section("Rank", demo, search, rank, sweep, merge, confirm, score)
+app.section("Rank", demo, recommend, search, rank, sweep, merge, confirm, score)
 app.section("Check", validate)
 app.section("Publish", card, publish, leaderboard)
 app.section("Look up", presets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +71,12 @@ FLAGS = HintStyle(_as_flag, " ", "hf-emms rank {}")
 """Flags that a shell accepts: ``--box-format xywh or --box-format xyxy``, or only the flag without values."""
 
 
-def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
+def setting_groups(own_flags: Mapping[str, Sequence[Decorator]], without: Collection[str] = ()) -> Decorator:
     """Return a decorator that adds a flag per setting, and other flags, under their headings."""
     flags: dict[str, list[Decorator]] = {group: [] for group in GROUPS}
     for name, setting in SETTINGS.items():
+        if name in without:
+            continue
         group = EVERYDAY if setting.everyday else setting.group
         flags[group] += _column_flags(setting) if name == "columns" else [_flag(name, setting)]
 

@@ -82,7 +82,7 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
         return
     ranking = _ranked(options, job, parameters["engine"], results_repo, target)
     out.ranking(ranking)
-    out.message(summary(ranking, _saved(ranking, target, options)))
+    out.message(summary(ranking, saved_ranking(ranking, target, options)))
     if results_repo is not None and job is None:
         from hf_emms.run.ranking_job import publish
 
@@ -119,14 +119,14 @@ def _ranked(
         if options.training.confirm is None or ranking.best is None:
             return ranking
         out.message(to_text(ranking))  # and save it now: fine-tuning takes long
-        out.message(summary(ranking, _saved(ranking, target, options)))
+        out.message(summary(ranking, saved_ranking(ranking, target, options)))
         try:
             return confirmed(ranking, session)
         except EmmsError as error:
             raise EmmsError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint) from error
 
 
-def _saved(ranking: Ranking, target: Path | None, options: Options) -> Path | None:
+def saved_ranking(ranking: Ranking, target: Path | None, options: Options) -> Path | None:
     """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None."""
     path = target or (cached_file(ranking) if options.running.cache else None)
     if path is None:

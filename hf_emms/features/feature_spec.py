@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Part of every cache key. Increase it if the features of the same checkpoint change.
 FEATURES_VERSION = 11
 
+# The `model_type` of checkpoints of timm.
+TIMM = "timm_wrapper"
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -242,7 +244,7 @@ def model_type_of(config: Any) -> str | None:
     """Return the `model_type` of a config.json. Checkpoints of timm, with a pretrained_cfg only, are timm_wrapper."""
     if not isinstance(config, dict):
         return None
-    model_type = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
+    model_type = config.get("model_type", TIMM if "pretrained_cfg" in config else None)
     return model_type if isinstance(model_type, str) else None
 
 
@@ -269,7 +271,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
-    if config["model_type"] == "timm_wrapper":
+    if config["model_type"] == TIMM:
         return f"{row.family} {config.get('architecture', '')}".strip()
     return row.family or config["model_type"]
 

@@ -22,6 +22,7 @@ from hf_emms.hub.model_info import (
     HubModel,
     Sort,
     find_models,
+    leaderboard_ids,
     read_config,
 )
 from hf_emms.hub.repos import (
@@ -38,6 +39,7 @@ from hf_emms.hub.repos import (
     fetch,
     listing,
     looks_like_path,
+    measured_bandwidth,
     on_this_machine,
     replacement_hint,
     resolve,

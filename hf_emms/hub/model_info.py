@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
 SORTS: tuple[str, ...] = get_args(Sort)
 
-_EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
+_EXPANDED = (
+    *("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags"),
+    "evalResults",
+)
+_BASE_MODEL = "base_model:"
 _SORT_FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
 
 
@@ -32,18 +36,28 @@ class HubModel:
     revision: str  # the sha of its main branch
     config: dict[str, Any]  # the Hub's summary of config.json, or empty
     files: tuple[str, ...]  # all paths
-    parameters: int | None  # from the safetensors headers
+    parameters: int | None  # from the safetensors headers, as `dtypes`
     downloads: int  # in the last 30 days
     likes: int
     library: str | None  # e.g. "transformers", "timm"
     gated: bool
     tags: tuple[str, ...] = ()
+    dtypes: tuple[tuple[str, int], ...] = ()  # type of numbers → how many parameters have it, sorted
+    benchmarks: tuple[str, ...] = ()  # the datasets with published results of the checkpoint
     # The family in `features.architectures`, "NAME (fallback)" for other families; None if not yet known.
     architecture: str | None = None
 
     @property
     def license(self) -> str | None:
         return license_of(self.tags)
+
+    @property
+    def base_model(self) -> tuple[str, str] | None:
+        """The relation to the base model of the card: "finetune", "quantized", "adapter", "merge" or ""; and its id."""
+        tags = [tag.removeprefix(_BASE_MODEL) for tag in self.tags if tag.startswith(_BASE_MODEL)]
+        # The Hub repeats the tag of a base model with the relation.
+        relation, _, id = max(tags, key=len, default="").rpartition(":")
+        return (relation, id) if id else None
 
 
 def find_models(
@@ -77,6 +91,16 @@ def find_models(
         yield model
 
 
+def leaderboard_ids(dataset: str) -> list[str]:
+    """Return the ids on the Hub's leaderboard of a benchmark dataset, the best first.
+
+    Raises:
+        EmmsError: The dataset has no leaderboard.
+    """
+    entries = request(lambda api: api.get_dataset_leaderboard(dataset, base_model_only=False), dataset, "dataset")
+    return [entry.model_id for entry in sorted(entries, key=lambda entry: entry.rank)]
+
+
 def read_config(model: HubModel) -> dict[str, Any]:
     """Return the complete config.json of a checkpoint."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
@@ -90,7 +114,7 @@ def read_config(model: HubModel) -> dict[str, Any]:
 
 
 def _hub_model(model: Any) -> HubModel:
-    weights = model.safetensors
+    weights, results = model.safetensors, model.eval_results or ()
     return HubModel(
         id=model.id,
         revision=model.sha,
@@ -102,4 +126,6 @@ def _hub_model(model: Any) -> HubModel:
         library=model.library_name,
         gated=bool(model.gated),
         tags=tuple(model.tags or ()),
+        dtypes=tuple(sorted(weights.parameters.items())) if weights is not None else (),
+        benchmarks=tuple(dict.fromkeys(result.dataset_id for result in results)),
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
+from hf_emms.hub.client import RETRY_HINT, Kind, endpoint, repo_url, request
 from hf_emms.hub.file_limits import check_sizes
 from hf_emms.texts import printable
 
@@ -37,6 +37,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".arrow", ".feather", ".zip")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
+# Seconds to measure the bandwidth.
+_MEASURED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class RepoFile:
 
     bytes: int
     cached: bool  # whether it is on this machine
+    sha256: str | None = None  # of a large file on the Hub
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -145,8 +148,28 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     for entry in entries:
         if isinstance(entry, HubFile):
             cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-            files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
+            digest = entry.lfs.sha256 if entry.lfs is not None else None
+            files[entry.path] = RepoFile(entry.size, isinstance(cached, str), digest)
     return files
+
+
+def measured_bandwidth(repo: Repo, path: str) -> float:
+    """Return the bytes per second at which a file of a Hub repository arrives. Reads it for two seconds at most."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    def measure(api: Api) -> float:
+        url = hf_hub_url(repo.id, path, revision=repo.revision, endpoint=endpoint())
+        started, received, seconds = time.monotonic(), 0, 0.0
+        with get_session().stream("GET", url, headers=build_hf_headers(), follow_redirects=True) as response:
+            hf_raise_for_status(response)
+            for piece in response.iter_bytes():
+                received, seconds = received + len(piece), time.monotonic() - started
+                if seconds > _MEASURED_SECONDS:
+                    break
+        return received / max(seconds, 1e-3)
+
+    return request(measure, repo.id, repo.kind, repo.revision)
 
 
 class NoMatchingFileError(EmmsError):

@@ -260,7 +260,7 @@ class FeatureOptions(OptionsPart):
     _: KW_ONLY
     max_params: str | None = setting(
         None,
-        "Maximum number of parameters of the task's default checkpoints: 100M, 1.5B.",
+        "Maximum number of parameters of default checkpoints, or of those to recommend: 100M, 1.5B.",
         "Checkpoints",
         metavar="N",
         in_key=False,

@@ -127,6 +127,7 @@ def _results(ranking: R) -> R:
     return msgspec.structs.replace(
         ranking,
         created="",
+        funnel=(),
         dataset="",
         settings={name: value for name, value in ranking.settings.items() if value and name != "device"},
         rows=_without_times(ranking.rows),

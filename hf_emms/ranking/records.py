@@ -288,6 +288,26 @@ class Encoder(msgspec.Struct, frozen=True):
         return None if self.revision else self.id.removesuffix(_NUMBERS)
 
 
+class FunnelStage(msgspec.Struct, frozen=True):
+    """A stage of the search that led to a ranking, see `hf_emms.recommend`.
+
+    Attributes:
+        name: "list", "prior", "first pass", "second pass" or "confirm".
+        entered: The number of checkpoints at its start.
+        kept: The number of checkpoints that the next stage gets.
+        seconds: How long it took, or is expected to take.
+        rows: The number of rows of its sample. None if it has no sample.
+        left_out: Reason → the number of checkpoints that it left out.
+    """
+
+    name: str
+    entered: Count
+    kept: Count
+    seconds: Amount
+    rows: Size | None = None
+    left_out: dict[str, Count] = {}
+
+
 class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoints of a ranking in order, with the settings and revisions that reproduce the order.
 
@@ -316,6 +336,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         rows: The ranked rows, then the failed rows.
         reading: How the dataset was read.
         baselines: Rows without a checkpoint and without a rank, such as BM25. Only tables show them.
+        funnel: The stages of `hf_emms.recommend`; empty for other rankings.
         published_table: The public table of `Row.published`. None if no table contains two of the checkpoints.
     """
 
@@ -345,6 +366,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()
+    funnel: tuple[FunnelStage, ...] = ()
     published_table: PublicTable | None = None
 
     @property

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hf_emms.formatting import format_duration, pluralize
 from hf_emms.ranking.columns import (
     ALWAYS_SHOWN,
     ScoreFormatter,
@@ -16,7 +17,7 @@ from hf_emms.ranking.columns import (
     published_in_words,
     single_line,
 )
-from hf_emms.ranking.records import RankingData, Row
+from hf_emms.ranking.records import FunnelStage, RankingData, Row
 from hf_emms.ranking.verdict import Verdict, verdict
 
 
@@ -157,6 +158,17 @@ def settings_text(ranking: RankingData) -> str:
         if value is not None and value != []
     )
     return single_line(", ".join(shown))
+
+
+def funnel_lines(stages: Iterable[FunnelStage]) -> list[str]:
+    """Return a line per stage: how many checkpoints it had and kept, how long it took, and why others were left out."""
+    lines = []
+    for stage in stages:
+        rows = f" on {pluralize(stage.rows, 'row')}" if stage.rows is not None else ""
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in stage.left_out.items())
+        line = f"{stage.name}: {pluralize(stage.entered, 'checkpoint')}{rows} in {format_duration(stage.seconds)}, "
+        lines.append(f"{line}{stage.kept:,} kept" + f"; left out: {reasons}" * bool(reasons))
+    return lines
 
 
 def failures(ranking: RankingData) -> list[tuple[str, str]]:

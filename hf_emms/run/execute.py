@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ from hf_emms.run.plan import RankingPlan, row_key
 from hf_emms.scoring.labels import LabelTable
 
 
-def execute_plan(plan: RankingPlan) -> Ranking:
-    """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
+def execute_plan(plan: RankingPlan, until: float | None = None) -> Ranking:
+    """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts.
+
+    If `time.monotonic` is after `until` and a row has a score, the remaining checkpoints have no row.
+    """
     options, sample, progress, cache = plan.options, plan.sample, plan.session.progress, plan.session.cache
     progress.expect(len(plan.checkpoints), "checkpoints")
     rows = []
@@ -42,7 +46,14 @@ def execute_plan(plan: RankingPlan) -> Ranking:
                     cache.put_json(key, msgspec.to_builtins(row))
                 rows.append(row)
                 delete_revision(inputs.checkpoints[row.checkpoint].repo, plan.kept_revisions)
+                if is_over(until, rows):
+                    break
     return ranking_of(plan, rows, _encoders(plan, labels))
+
+
+def is_over(until: float | None, rows: Iterable[Row]) -> bool:
+    """Return whether a run that should end at a `time.monotonic` can end: a row has a score."""
+    return until is not None and time.monotonic() > until and any(row.error is None for row in rows)
 
 
 def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:

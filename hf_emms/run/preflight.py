@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
-from hf_emms.features.feature_spec import FeatureSpec, make_feature_spec
+from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.forecast import forecast_text, seconds_of_runs
 from hf_emms.finetune.recipe import Recipe, choose_method, head_of, recipe_for
 from hf_emms.formatting import format_bytes, pluralize
@@ -35,6 +35,7 @@ from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
+    from hf_emms.finetune.splits import Splits
 
 _GPU_SPEEDUP = 100
 # Seconds to import torch and transformers, once per run; seconds to load a checkpoint, and per byte of its weights.
@@ -62,6 +63,7 @@ class Cost:
         seconds: The time to load it and to compute features or label embeddings, by `Rate`. None if it does not run.
         problem: The reason why the other fields are unknown.
         weights: The size of the weights in bytes.
+        loading: The part of `seconds` that does not depend on the number of inputs.
     """
 
     files: int = 0
@@ -70,6 +72,7 @@ class Cost:
     seconds: float | None = None
     problem: str | None = None
     weights: int = 0
+    loading: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,17 @@ def cost_of(
         weights = _total(needed_weights(repo, files))
     except EmmsError as error:
         return Cost(problem=error.message)
-    seconds = None
+    seconds, loading = None, _LOAD_SECONDS + _LOAD_BYTE_SECONDS * weights
     if speed is not None:
         per_input = speed.seconds(weights / _BYTES_PER_PARAMETER, embedding_parameters(config))
-        seconds = _LOAD_SECONDS + _LOAD_BYTE_SECONDS * weights + inputs * per_input
+        seconds = loading + inputs * per_input
     return Cost(
         len(needed),
         _total(file for file in needed if not file.cached),
         _total(file for file in needed if file.cached),
         seconds,
         weights=weights,
+        loading=loading,
     )
 
 
@@ -349,19 +353,27 @@ def _too_full(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[str]:
 
 def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
     """Describe the cost of fine-tuning in the worst case: the largest checkpoints are the best."""
+    splits = plan.session.read_splits(plan.session.source)
+    runs = fine_tuning_costs(plan, costs, rate, splits).values()
+    slowest = sorted(runs, key=itemgetter(1), reverse=True)[: plan.options.training.confirm]
+    seconds = sum(taken for _, taken in slowest)
+    return f"fine-tuning, at most: {forecast_text([recipe for recipe, _ in slowest], seconds, splits)}"
+
+
+def fine_tuning_costs(
+    plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate, splits: Splits
+) -> dict[str, tuple[Recipe, float]]:
+    """Return the recipe and the seconds of fine-tuning each checkpoint that can run."""
     from hf_emms.features.device import choose_device
 
-    options, session, task = plan.options, plan.session, plan.sample.task
-    splits = session.read_splits(session.source)
-    sized = list[tuple[int, FeatureSpec]]()
+    options, head, by_name = plan.options, head_of(plan.sample.task), dict[str, tuple[Recipe, float]]()
     for checkpoint in plan.checkpoints:
         spec, row = checkpoint.spec, checkpoint.row
         if spec is not None and (row is None or row.error is None):
             weights = costs[spec.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
-            sized.append((weights or 0, spec))
-    recipes, seconds = list[Recipe](), 0.0
-    for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.training.confirm]:
-        method, _ = choose_method(options.training, parameters, choose_device(options.running.device))
-        recipes.append(recipe_for(options.training, head_of(task), parameters, method, options.running.batch_size))
-        seconds += seconds_of_runs(recipes[-1], splits, rate.seconds(parameters, embedding_parameters(spec.config)))
-    return f"fine-tuning, at most: {forecast_text(recipes, seconds, splits)}"
+            parameters = weights or 0
+            method, _ = choose_method(options.training, parameters, choose_device(options.running.device))
+            recipe = recipe_for(options.training, head, parameters, method, options.running.batch_size)
+            speed = rate.seconds(parameters, embedding_parameters(spec.config))
+            by_name[checkpoint.id] = recipe, seconds_of_runs(recipe, splits, speed)
+    return by_name

@@ -18,7 +18,7 @@ from hf_emms.run import ranking_job
 from hf_emms.run.confirm import confirmed
 from hf_emms.run.execute import execute_plan
 from hf_emms.run.executors import executor_of
-from hf_emms.run.plan import Session, make_plan
+from hf_emms.run.plan import RankingPlan, Session, make_plan
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.units import Executor, collect, submit
 from hf_emms.run.worker import preload_libraries
@@ -186,14 +186,19 @@ def rank(
         ranking, session = rank_with(options, receiver, engine, executor)
         if options.training.confirm is None or ranking.best is None:
             return ranking
-        try:
-            result = confirmed(ranking, session)
-        except EmmsError as error:
-            text = f"ranked, but not fine-tuned: {error.message}"
-            warnings.warn(text, stacklevel=2)
-            return msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", text)))
-        push_best(options.training, receiver.noted)
-        return result
+        return confirmed_or_noted(ranking, session)
+
+
+def confirmed_or_noted(ranking: Ranking, session: Session) -> Ranking:
+    """Fine-tune the best checkpoints and push the best model. If this fails, the ranking has a note."""
+    try:
+        result = confirmed(ranking, session)
+    except EmmsError as error:
+        text = f"ranked, but not fine-tuned: {error.message}"
+        warnings.warn(text, stacklevel=3)
+        return msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", text)))
+    push_best(session.options.training, session.progress.noted)
+    return result
 
 
 def rank_with(
@@ -204,5 +209,11 @@ def rank_with(
     in_memory = not isinstance(options.sample.dataset, str)
     with executor_of(options.running, engine, executor, in_memory=in_memory) as chosen:
         plan = make_plan(options, progress)
-        ranking = execute_plan(plan) if chosen is None else collect(submit(plan, chosen), progress)
-        return ranking, plan.session
+        return run_plan(plan, chosen), plan.session
+
+
+def run_plan(plan: RankingPlan, executor: Executor | None, until: float | None = None) -> Ranking:
+    """Return the ranking for a plan, whose checkpoints run in the worker process or on an executor."""
+    if executor is None:
+        return execute_plan(plan, until)
+    return collect(submit(plan, executor), plan.session.progress, until)

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
-from hf_emms.features.feature_spec import known_to_transformers, model_type_of
+from hf_emms.features.feature_spec import TIMM, known_to_transformers, model_type_of
 from hf_emms.formatting import parse_count
 from hf_emms.hub import (
     HubModel,
@@ -95,13 +95,13 @@ def _usable(
             on_dropped("…", f"only the first {MAX_LISTED:,} checkpoints of the list are read")
             return
         try:
-            yield _described(model, task, max_parameters)
+            yield described(model, task, max_parameters)
         except EmmsError as error:
             on_dropped(model.id, error.message)
 
 
-def _described(model: HubModel, task: Task, max_parameters: int | None) -> HubModel:
-    """Return a checkpoint with its architecture.
+def described(model: HubModel, task: Task, max_parameters: int | None, *, by_request: bool = True) -> HubModel:
+    """Return a checkpoint with its architecture. If the Hub's list lacks it, read the configuration `by_request`.
 
     Raises:
         EmmsError: The checkpoint cannot be ranked, or is too large.
@@ -110,7 +110,7 @@ def _described(model: HubModel, task: Task, max_parameters: int | None) -> HubMo
         raise EmmsError("no-weights", "no weights for PyTorch")
     if model.gated and not logged_in():
         raise EmmsError("gated", f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
-    model = replace(model, architecture=_architecture(model, task))
+    model = replace(model, architecture=_architecture(model, task, by_request=by_request))
     if max_parameters is not None:
         if model.parameters is None:
             raise EmmsError("unknown-size", "unknown size")
@@ -119,10 +119,14 @@ def _described(model: HubModel, task: Task, max_parameters: int | None) -> HubMo
     return model
 
 
-def _architecture(model: HubModel, task: Task) -> str:
+def _architecture(model: HubModel, task: Task, *, by_request: bool) -> str:
     if "config.json" not in model.files:
         raise EmmsError("no-config", "no config.json")
-    model_type = model_type_of(model.config) or model_type_of(read_config(model))
+    model_type = model_type_of(model.config)
+    if model_type is None and model.library == "timm":
+        model_type = TIMM
+    if model_type is None and by_request:
+        model_type = model_type_of(read_config(model))
     if model_type is None:
         raise EmmsError("no-model-type", "config.json does not contain model_type")
     row = find_architecture(model_type, task.input.name)

@@ -18,7 +18,7 @@ from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import Encoder, Ranking, Row
 from hf_emms.ranking.merge import with_rows
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.run.execute import described, execute_plan, ranking_of
+from hf_emms.run.execute import described, execute_plan, is_over, ranking_of
 from hf_emms.run.plan import RankingPlan, Session, largest_first, or_failed_row, plan_with
 from hf_emms.texts import PYTHON, HintStyle, current_hint_style, hint_style, setting_ref
 
@@ -123,8 +123,11 @@ def submit(plan: RankingPlan, executor: Executor) -> Units:
     return Units(ranking, waiting, plan.kept_revisions)
 
 
-def collect(units: Units, progress: Progress) -> Ranking:
-    """Wait for units, and return the complete ranking. A lost unit is a failed row. An interrupt cancels the rest."""
+def collect(units: Units, progress: Progress, until: float | None = None) -> Ranking:
+    """Wait for units, and return the ranking. A lost unit is a failed row.
+
+    An interrupt cancels the rest, and so does the time `until`, see `execute_plan`.
+    """
     waiting, rows, encoders = units.waiting, list(units.ranking.rows), tuple[Encoder, ...]()
     progress.expect(len(rows) + len(waiting), "checkpoints")
     try:
@@ -133,7 +136,7 @@ def collect(units: Units, progress: Progress) -> Ranking:
         for row in units.ranking.rows:
             progress.finished(row)
         with noted_while(progress, f"running {pluralize(len(waiting), 'unit')}"):
-            while waiting:
+            while waiting and not is_over(until, rows):
                 for name in [name for name, (future, _) in waiting.items() if future.done()]:
                     future, repo = waiting.pop(name)
                     part = or_failed_row(name, repo.revision, partial(_finished, future))

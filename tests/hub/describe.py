@@ -41,6 +41,8 @@ def front_matter(text: str) -> Any:
 
 def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
     """Return all metadata of a repository at a commit."""
+    if repo.metadata is not None:
+        return repo.metadata
     card = card_data(store, commit)
     config = _config(store, commit) if repo.kind == "model" else {}
     weights = _safetensors(store, commit) if repo.kind == "model" else None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from .access import commit_of, kind_of, may_see, readable
 from .describe import info
 from .messages import HubError, Request, Response, reply, route
 from .store import Commit, lfs_pointer
+
+# Repositories per page of a list.
+PAGE = 1000
 
 
 @route("GET", "/api/{kinds}/{repo}")
@@ -32,7 +37,21 @@ def list_repos(request: Request, kinds: str) -> Response:
     found.sort(key=lambda told: told["id"])
     # The largest numbers and the latest ISO dates first.
     found.sort(key=lambda told: told.get(key) or 0, reverse=True)
-    return reply([_expanded(request, told) for told in found])
+    start, size = int(request.one("cursor") or 0), min(int(request.one("limit") or PAGE), PAGE)
+    page = reply([_expanded(request, told) for told in found[start : start + size]])
+    if start + size >= len(found):
+        return page
+    query = urlencode({**request.query, "cursor": [str(start + size)]}, doseq=True)
+    return replace(page, headers={**page.headers, "Link": f'<{request.base}{request.path}?{query}>; rel="next"'})
+
+
+@route("GET", "/api/datasets/{repo}/leaderboard")
+def leaderboard(request: Request, repo: str) -> Response:
+    names = request.hub.store.leaderboards.get(repo)
+    if names is None:
+        raise HubError(404, f"{repo} has no leaderboard")
+    told = {"filename": "results.yaml", "verified": False, "author": {"type": "user", "name": "ada"}}
+    return reply([{**told, "rank": rank, "modelId": id, "value": -rank} for rank, id in enumerate(names, 1)])
 
 
 def _expanded(request: Request, told: dict[str, Any]) -> dict[str, Any]:

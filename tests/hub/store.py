@@ -69,6 +69,7 @@ class Repo(msgspec.Struct):
     refs: dict[str, str] = {}
     discussions: list[Discussion] = []
     space: Space | None = None
+    metadata: dict[str, Any] | None = None  # instead of what the Hub reads from the files
 
     @property
     def namespace(self) -> str:
@@ -116,6 +117,7 @@ class Store:
         self._blobs = folder / "blobs"
         self._blobs.mkdir(parents=True, exist_ok=True)
         self.repos: dict[tuple[Kind, str], Repo] = {}
+        self.leaderboards: dict[str, list[str]] = {}  # benchmark dataset → models, the best first
 
     # ---- repositories --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""hf-emms recommend: from the whole Hub to one checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import cloup
+
+from hf_emms.cli.option_flags import EVERYDAY, options_from, setting_groups
+from hf_emms.cli.output import FORMATS, check_output, format_option, out, ranking_output_option, stdout_for_data_only
+from hf_emms.cli.rank_commands import saved_ranking, summary
+from hf_emms.errors import EmmsError
+
+_FUNNEL_FLAGS = {
+    EVERYDAY: [
+        cloup.option(
+            "--time",
+            metavar="TIME",
+            help="Time that everything may take, e.g. 30m or 2h; limits the numbers of candidates and rows.",
+        ),
+        ranking_output_option("Also write the last ranking to this file."),
+        cloup.option("--dry-run", is_flag=True, help="Print the funnel and its expected duration without ranking."),
+    ],
+    "Checkpoints": [
+        cloup.option(
+            "--candidates",
+            type=click.IntRange(min=2),
+            metavar="N",
+            help="Number of checkpoints in the first pass [default: 40, or as many as --time allows].",
+        ),
+        cloup.option(
+            "--license",
+            multiple=True,
+            metavar="open|any|ID",
+            help="Licenses of checkpoints; repeat for several ids [default: open].",
+        ),
+        cloup.option("--language", metavar="CODE", help="Only checkpoints with this language on the Hub, e.g. en."),
+        cloup.option("--library", metavar="NAME", help="Only checkpoints of this library: transformers, timm, …"),
+        cloup.option("--gated", is_flag=True, help="Also gated checkpoints, whose terms you have accepted."),
+    ],
+    "Running": [
+        cloup.option(
+            "--engine",
+            type=click.Choice(("local", "ray")),
+            default="local",
+            help="Where checkpoints run: this machine or a Ray cluster. [default: local]",
+        ),
+        cloup.option(
+            "--bandwidth", metavar="SIZE", help="Bytes of downloads per second, e.g. 20MB [default: measured]."
+        ),
+    ],
+    "Output": [format_option(FORMATS)],
+}
+_ARGUMENTS = ("time", "candidates", "license", "language", "library", "gated", "bandwidth")
+
+
+@cloup.command(short_help="Find the best checkpoint of the Hub for a dataset.")
+@setting_groups(_FUNNEL_FLAGS, without=("checkpoints", "part"))
+def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any) -> None:
+    """Find the checkpoint of the whole Hub to fine-tune for a dataset.
+
+    Lists the Hub, ranks the most promising checkpoints on 300 rows, and those that may be the best on all rows.
+    After an interruption, the same command continues with the same candidates.
+    """
+    if target is not None and dry_run:
+        raise click.UsageError("--dry-run makes no ranking for --output; leave one of them out.")
+    if target is not None:
+        check_output(target, [parameters["dataset"]])
+    wishes = {name: parameters.pop(name) for name in _ARGUMENTS}
+    wishes["license"] = wishes["license"] or ("open",)
+    options = options_from(parameters)
+    out.message(f"Reading {parameters['dataset']} …")
+    from hf_emms.ranking.progress_bars import StderrProgress
+    from hf_emms.ranking.text import funnel_lines
+    from hf_emms.run.recommend import Funnel, Wishes
+
+    with StderrProgress() as progress, stdout_for_data_only():
+        funnel = Funnel(options, Wishes.of(options, **wishes), progress)
+        plan = funnel.plan() if dry_run else None
+        result = funnel.run(engine) if plan is None else None
+    if plan is not None:
+        out.data("\n".join(plan.lines()))
+    if result is None:
+        return
+    ranking = result.ranking
+    out.message("\n".join(funnel_lines(result.stages)))
+    out.ranking(ranking)
+    out.message(summary(ranking, saved_ranking(ranking, target, options)))
+    if ranking.best is None:
+        raise EmmsError("no-score", "no candidate could be scored", "the failed rows have the reasons")
