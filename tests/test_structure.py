@@ -44,7 +44,7 @@ FOLDERS = (
 )
 WITH_METHODS_FROM_ABOVE = PACKAGE / "ranking" / "ranking.py"
 MAX_LOOSE_MODULES = 3
-MAX_SEEING_OPTIONS = 12
+MAX_SEEING_OPTIONS = 13
 LAZY = (
     *("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn"),
     *("numpy", "huggingface_hub", "rich"),

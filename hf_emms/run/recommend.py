@@ -39,7 +39,7 @@ from hf_emms.run.funnel_plan import (
 )
 from hf_emms.run.plan import RankingPlan, Session
 from hf_emms.run.rank import confirmed_or_noted, run_plan
-from hf_emms.run.shortlist import MAX_LISTED, OPEN, Candidate, Filters, Shortlist, make_shortlist
+from hf_emms.run.shortlist import MAX_LISTED, Candidate, Filters, Shortlist, make_shortlist
 from hf_emms.run.units import Executor
 from hf_emms.run.worker import preload_libraries
 from hf_emms.texts import setting_ref
@@ -96,7 +96,7 @@ def recommend(
     *,
     time: str | None = None,
     candidates: int | None = None,
-    license: str | Iterable[str] = OPEN,
+    license: str | Iterable[str] = "open",
     language: str | None = None,
     library: str | None = None,
     gated: bool = False,

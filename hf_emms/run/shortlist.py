@@ -46,8 +46,6 @@ _DRAWN_EVERY = 5
 _RANK_OFFSET = 60
 # The number of leaderboards of the Hub to read: those with the most listed checkpoints.
 _MAX_LEADERBOARDS = 10
-# Relation to a base model → why such a checkpoint cannot be fine-tuned itself.
-_DERIVED = {"quantized": "quantized-copy", "adapter": "adapter"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,10 @@ class Filters:
         relation, base_model = model.base_model or ("", "")
         if "quantization_config" in model.config:
             relation = "quantized"
-        if relation in _DERIVED:
-            raise EmmsError(_DERIVED[relation], f"{relation}: {base_model}")
+        if relation == "quantized":
+            raise EmmsError("quantized-copy", f"quantized copy of {base_model or 'another checkpoint'}")
+        if relation == "adapter":
+            raise EmmsError("adapter", f"adapter of {base_model}")
         if model.gated and not self.gated:
             raise EmmsError("gated", "its owner restricts access")
         if model.license is None and ANY not in self.licenses:
