@@ -15,7 +15,7 @@ from hf_emms.formatting import MISSING, format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, published_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.text import settings_text
+from hf_emms.ranking.text import funnel_lines, settings_text
 from hf_emms.ranking.verdict import verdict
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup, values
@@ -75,6 +75,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
         "ranking.html",
         board=Table("Ranking", [column for column, _ in columns], list(rows), caption=caption, data=data),
         ranking=ranking,
+        funnel=funnel_lines(ranking.funnel),
         view=view,
         passing=len(passing),
         unknown=0 if view.sort == "rank" else sum(value(line, view.sort.removeprefix("-")) is None for line in passing),

@@ -64,7 +64,9 @@ def submitit_executor(stack: ExitStack, folder: Path) -> Any:
 
 def ray_engine(stack: ExitStack, folder: Path) -> None:
     ray = pytest.importorskip("ray")
-    ray.init("local", num_cpus=2, num_gpus=0, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    ray.init(
+        "local", num_cpus=2, num_gpus=0, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False
+    )
     stack.callback(ray.shutdown)
 
 

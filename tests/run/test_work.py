@@ -21,8 +21,8 @@ from hf_emms.features import feature_spec
 from hf_emms.inputs import image
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.plan import make_plan
 from hf_emms.run.execute import execute_plan
+from hf_emms.run.plan import make_plan
 from hf_emms.scoring.cross_validation import _cholesky
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Sums

@@ -17,6 +17,7 @@ from leaderboard.wins import wins
 
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.public_results import PUBLIC_TABLES
+from hf_emms.ranking.records import FunnelStage
 from hf_emms.scoring import Score
 from tests.helpers.rankings import calibrated, example
 from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, store_of, write
@@ -168,6 +169,15 @@ def test_the_settings_of_a_ranking_are_listed(snapshot):
     settings = {"max_samples": 77, "label_template": None, "layers": ["1", "2"], "columns": []}
     page = content(snapshot(x=example(dataset_revision="local-1", settings=settings)), ranking="x")
     assert ">settings: max_samples 77, layers 1, 2<" in page
+
+
+def test_the_funnel_of_a_ranking_is_shown(snapshot):
+    funnel = (FunnelStage("list", 5000, 40, 9.0, left_out={"<b>": 4960}), FunnelStage("first pass", 40, 8, 60.0, 300))
+    shown = snapshot(x=example(dataset_revision="local-1", funnel=funnel), y=example(dataset_revision="local-2"))
+    page = content(shown, ranking="x")
+    assert "list: 5,000 checkpoints in 9s, 40 kept; left out: &lt;b&gt; 4,960" in page
+    assert "first pass: 40 checkpoints on 300 rows in 1m, 8 kept" in page
+    assert "first pass" not in content(shown, ranking="y")
 
 
 def test_the_name_of_an_estimator_is_only_text(snapshot):
