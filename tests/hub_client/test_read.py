@@ -83,6 +83,7 @@ def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
     assert described == {
         **{"id": "org/good", "revision": sha, "config": {"model_type": "bert"}, "files": [".gitattributes", *files]},
         **{"parameters": 3, "downloads": 5, "likes": 3, "library": "timm", "gated": True, "architecture": None},
+        **{"dtypes": [["F64", 3]], "benchmarks": []},
     }
     assert properties == ["mit", 3]
     assert broken.startswith("config.json of org/broken is not JSON: ")
