@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+import numpy as np
+
 from hf_emms.data.assembly import assemble
 from hf_emms.data.files.limits import check_width
 from hf_emms.data.files.open_split import reading_error
@@ -16,10 +18,10 @@ from hf_emms.data.search.pairs import search_pairs
 from hf_emms.data.search.sample import search_sample
 from hf_emms.data.search.tables import search_tables
 from hf_emms.errors import EmmsError
-from hf_emms.options import SampleOptions
+from hf_emms.options import SampleOptions, ScoringOptions
 
-# Readings that are tried for the command in an error, and the rows that a ranking requires.
-_MAX_TRIED, _FEWEST = 20, 2
+# Readings that are tried for the command in an error.
+_MAX_TRIED = 20
 
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
 
@@ -69,6 +71,7 @@ def _read(source: DatasetSource, options: SampleOptions, *, training: bool) -> S
 def _reads(source: DatasetSource, options: SampleOptions) -> bool:
     """Return whether a suggested reading reads the rows, so that the command in an error runs."""
     try:
-        return len(_read(source, options, training=False)) >= _FEWEST
+        sample = _read(source, options, training=False)
     except EmmsError:
         return False
+    return len(np.unique(sample.groups)) >= ScoringOptions().folds

@@ -84,8 +84,9 @@ def read_columns(split: OpenSplit) -> Columns:
 
 def column_of(name: str, names: Mapping[str, Any]) -> str:
     """Return the column of a field: "answers" for "answers.text"."""
-    column = name.partition(".")[0]
-    return column if column in names else name
+    parts = name.split(".")  # a column may contain a point, too
+    columns = (".".join(parts[:number]) for number in range(1, len(parts)))
+    return next((column for column in columns if column in names), name)
 
 
 def names_in(joined: str, names: Mapping[str, Any]) -> list[str]:
@@ -155,9 +156,8 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
     for name in untyped:
         cell: Any = _first_cell(split, name)
         content = cell.get("bytes") if isinstance(cell, Mapping) else cell
-        for type, kind in readers.items():
-            if isinstance(content, bytes) and kind.recognizes(content):
-                recognized[name] = type
+        if isinstance(content, bytes):
+            recognized[name] = next((type for type, kind in readers.items() if kind.recognizes(content)), "bytes")
     return recognized
 
 
@@ -226,8 +226,8 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
         return row[name]
     if "," in name:
         return [value_of(row, part) for part in name.split(",")]
-    column, _, field = name.partition(".")
-    value = row[column]
+    column = column_of(name, row)
+    value, field = row[column], name.removeprefix(f"{column}.")
     if value is None:
         return None
     return value.get(field) if isinstance(value, Mapping) else [struct and struct.get(field) for struct in value]
