@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.texts import hint_style
 from tests import ROOT
-from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
+from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, PATHS, VALUES, WORDS, Build, csv_of, table, with_images
 from tests.helpers.rows import CLASSES, TEXTS, N, image_rows, pictures
 from tests.helpers.samples import load_sample, refused
 
@@ -57,6 +58,8 @@ UNCLEAR: dict[str, Build] = {
     "a picture and the only texts, which repeat": with_images(name=TEXTS[:12] * 2),
     "a picture, its key and its class": with_images(id=[*range(N)], digit=BITS),
     "lists of zeros and ones": table({"text": TEXTS, "labels": [[0, 1, 0], [1, 0, 1]] * 12}),
+    "paths but for more than a tenth": csv_of("image,label", ["none", "no", "not", *PATHS[:17]], CLASSES[:20]),
+    "images in base64": table({"image": [b64encode(picture).decode() for picture in pictures(N)], "label": CLASSES}),
     "stars": table({"review": TEXTS, "stars": [1, 2, 3, 4] * 6}),
     "coarse and fine labels": table({"text": TEXTS, "coarse_label": BITS, "fine_label": CLASSES}),
     "sentiment and topic": table({"text": TEXTS, "sentiment": CLASSES, "topic": CLASSES}),

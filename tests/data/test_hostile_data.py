@@ -110,7 +110,8 @@ def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", CSV)
     write(tmp_path / "b.csv", CSV.replace("text,label", "body,kind"))
     error = refused(str(tmp_path))
-    assert "same columns" in str(error.hint)
+    assert error.code == "different-columns"
+    assert f'dataset="{tmp_path / "a.csv"}" or ' in str(error.hint)
 
 
 @pytest.mark.parametrize("config", ["3", "confignam: default"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import datasets
 import numpy as np
 import pytest
 
+from tests import ROOT
 from tests.data.test_shapes import csv_of, kaggle, table
-from tests.helpers.rows import CLASSES, TEXTS, N, pictures, png, write
+from tests.docs.pages import fences
+from tests.helpers.rows import CLASSES, CSV, TEXTS, N, pictures, png, write
 from tests.helpers.samples import load_sample, refused
 from tests.helpers.sound import encoded, tone
 
@@ -139,3 +142,61 @@ def test_offsets_of_doccano_are_starts_and_ends(tmp_path: Path) -> None:
     sample = load_sample(file)
     assert (sample.task.id, sample.columns["entities"]) == ("span-classification", "entities.label")
     assert sample.label_texts == ("no entity", "person")
+
+
+COCO = {
+    "images": [{"id": i, "file_name": f"{i}.png"} for i in range(N)],
+    "annotations": [{"image_id": i, "category_id": i % 2} for i in range(N)],
+    "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+}
+MARK = {"value": {"start": 0, "end": 4, "labels": ["PER"]}}
+STUDIO = [{"id": i, "data": {"text": TEXTS[i]}, "annotations": [{"result": [MARK]}]} for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "advice"),
+    [
+        ("instances.json", json.dumps(COCO), "other-format", "docs/tasks.md"),
+        ("export.json", json.dumps(STUDIO), "unclear-columns", "docs/recipe-entities.md"),
+        ("title.csv", "Export of May\n" + CSV, "malformed-file", "remove line 1"),
+        ("excel.csv", "sep=,\n" + CSV, "malformed-file", "remove line 1"),
+        ("wide.csv", CSV.encode("utf-16"), "cannot-read", "UTF-8"),
+        ("reviews.xlsx", b"PK\3\4", "no-data-files", "read_excel"),
+        ("classes.tar.gz", b"\x1f\x8b", "no-data-files", "unpack"),
+    ],
+)
+def test_files_of_other_formats_are_refused_with_the_way_to_convert_them(
+    tmp_path: Path, name: str, content: str | bytes, code: str, advice: str
+) -> None:
+    error = refused(str(write(tmp_path / name, content)))
+    assert (error.code, advice in str(error.hint)) == (code, True)
+
+
+def test_an_archive_of_class_folders_must_be_unpacked(tmp_path: Path) -> None:
+    file = webdataset(tmp_path / "classes.tar", png=pictures(N))
+    error = refused(file)
+    assert (error.code, "unpack" in str(error.hint)) == ("no-labels", True)
+
+
+def test_a_table_of_a_search_is_refused_with_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "queries.jsonl", json.dumps({"_id": "q", "text": "a query"}))
+    corpus = write(tmp_path / "corpus.jsonl", "\n".join(json.dumps({"_id": text, "text": text}) for text in TEXTS))
+    error = refused(str(corpus))
+    assert (error.code, f'dataset="{tmp_path}"' in str(error.hint)) == ("part-of-search", True)
+
+
+def test_the_converters_of_the_pages_write_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, picture in enumerate(pictures(N)):
+        write(tmp_path / "images" / f"{number}.png", picture)
+    write(tmp_path / "instances.json", json.dumps(COCO))
+    write(tmp_path / "export.json", json.dumps(STUDIO))
+    encoded = [b64encode(picture).decode() for picture in pictures(N)]
+    write(
+        tmp_path / "photos.csv", "image,label\n" + "".join(f"{a},{b}\n" for a, b in zip(encoded, CLASSES, strict=True))
+    )
+    for block in [*fences(ROOT / "docs" / "tasks.md", "py"), fences(ROOT / "docs" / "recipe-entities.md", "py")[1]]:
+        exec(block, {})
+    assert read_as("images") == ["image-classification", {"image": "image", "label": "labels"}, N]
+    assert read_as("decoded.csv") == ["image-classification", {"image": "image", "label": "label"}, N]
+    assert read_as("my_entities.jsonl")[:1] == ["span-classification"]

@@ -157,7 +157,6 @@ READ: dict[str, Build] = {
     **{f"paths in a column {name}": csv_of(f"{name},label", PATHS, CLASSES) for name in ("image", "file_name", "url")},
     "paths but for one cell": csv_of("image,label", ["none", *PATHS[1:]], CLASSES),
     "paths but for a tenth": csv_of("image,label", ["none", "no", *PATHS[:18]], CLASSES[:20]),
-    "paths but for more than a tenth": csv_of("image,label", ["none", "no", "not", *PATHS[:17]], CLASSES[:20]),
     "paths beside titles": csv_of("path,title,label", PATHS, TEXTS, CLASSES),
     "names of files beside texts": table({"file": [f"{i}.txt" for i in range(N)], "text": TEXTS, "label": CLASSES}),
     "multi-hot with names": table({"text": TEXTS, "labels": FLAGS}, NAMED_FLAGS),

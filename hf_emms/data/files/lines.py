@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,7 +18,7 @@ _FIRST_LINES = 20
 _SEPARATORS = ";\t|"
 # Texts that mean an empty cell in a column of numbers. In a column of texts only an empty text does.
 _MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "null", "NULL", "None", "<NA>", "#N/A", "#NA"]
-UTF_8 = "Save the file as UTF-8."
+UTF_8 = "save the file as UTF-8"
 QUOTES = 'quote texts that contain the separator, in every line: "one, two",label'
 
 
@@ -52,7 +53,14 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
 
 
 def csv_format(path: Path) -> tuple[str, int]:
-    """Detect the separator of a CSV file (a comma, a tab, ";" or "|") and the use of quotation marks."""
+    """Detect the separator of a CSV file (a comma, a tab, ";" or "|") and the use of quotation marks.
+
+    Raises:
+        EmmsError: The file is UTF-16.
+    """
+    with opened(path) as stream:
+        if stream.read(len(codecs.BOM_UTF16)) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise EmmsError("cannot-read", f"{path.name} is UTF-16, not UTF-8", UTF_8)
     lines = [line.rstrip("\r\n") for line in islice(_text_lines(path), _FIRST_LINES)]
     header = lines[0] if lines else ""
     separator = "\t" if ".tsv" in path.suffixes else ","
@@ -109,6 +117,12 @@ def pandas_arguments(files: Sequence[Path]) -> dict[str, Any]:
 
 def _check_width(file: Path) -> None:
     header, *rows = [*islice(csv_rows(file), _FIRST_LINES)] or [[]]
+    if header and header[0].startswith("sep="):
+        problem = f"line 1 of {file.name} is {','.join(header)!r}, not the column names"
+        raise EmmsError("malformed-file", problem, "remove line 1")
+    if rows and len(header) == 1 and len(rows[0]) > 1 and len({len(cells) for cells in rows}) == 1:
+        problem = f"line 1 of {file.name} has one cell, the other lines have {len(rows[0])}"
+        raise EmmsError("malformed-file", problem, "remove line 1 if it is a title, or " + QUOTES)
     for number, cells in enumerate(rows, start=2):
         if len(cells) > len(header):
             # pandas would use the first cells as an index.

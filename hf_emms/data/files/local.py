@@ -23,6 +23,7 @@ from hf_emms.data.files.tables import (
 from hf_emms.errors import EmmsError, Note
 from hf_emms.formatting import first_few
 from hf_emms.inputs import MODALITIES
+from hf_emms.texts import setting_ref
 
 # Media that the folder readers of ``datasets`` skip.
 _NOT_IN_FOLDERS = (".avif", ".oga", ".aif")
@@ -52,6 +53,12 @@ READABLE = (
     ".parquet, .csv, .tsv, .json, .jsonl or .conll. Unpack archives, except .zip files of images or sounds"
 )
 _FIRST_ROWS = 20
+_ARCHIVE = "unpack it, and name the folder"
+# Suffix of files that cannot be read → what to do.
+_UNREADABLE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV, or pass pandas.read_excel(...) in Python"),
+    **dict.fromkeys((".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), _ARCHIVE),
+}
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,19 @@ def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
         if not file.stat().st_size:
             raise EmmsError("empty-file", f"{file.name} is empty (0 bytes)", "write its rows, or remove the file")
     splits = _splits(files, base)
+    for of_split in splits.values() if reader == "csv" else ():
+        _check_columns(of_split)
     tables = json_objects(splits) or {} if reader == "json" else {}
     return LocalFiles(reader, dict.fromkeys(tables, files) if tables else splits, tables)
+
+
+def _check_columns(files: Sequence[Path]) -> None:
+    """Raise an `EmmsError` if CSV files of a split have different columns."""
+    file_of = {tuple(sorted(next(csv_rows(file), []))): file for file in reversed(files)}
+    if len(file_of) > 1:
+        names = first_few([file.name for file in file_of.values()], 3)
+        hint = "name one of them: " + setting_ref("dataset", *sorted(map(str, file_of.values())))
+        raise EmmsError("different-columns", f"files of one split have different columns: {names}", hint)
 
 
 def _documents(files: Sequence[Path]) -> list[Path]:
@@ -148,7 +166,9 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
         return LocalFiles("text", {"train": documents}, {"train": documents_table(documents)})
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
-        raise EmmsError("no-data-files", f"{str(path)!r}{content} cannot be read", READABLE)
+        hints = (_UNREADABLE.get(file.suffix.lower()) for file in files)
+        hint = next(filter(None, hints), READABLE)
+        raise EmmsError("no-data-files", f"{str(path)!r}{content} cannot be read", hint)
     return LocalFiles("text", dict.fromkeys(tables, texts), tables)
 
 

@@ -13,7 +13,16 @@ from typing import Any
 
 from hf_emms.data.files.limits import check_archive, check_table, check_tables
 from hf_emms.data.files.lines import QUOTES, UTF_8
-from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
+from hf_emms.data.files.local import (
+    MEDIA,
+    READABLE,
+    LocalFiles,
+    card_names_files,
+    describe,
+    find_local,
+    reader_of,
+    walk,
+)
 from hf_emms.data.files.memory import are_splits, as_dataset
 from hf_emms.data.files.tables import split_of
 from hf_emms.data.files.zip_folder import is_zip, unpacked
@@ -161,9 +170,19 @@ class DatasetFiles:
                 retried(lambda: builder.download_and_prepare(dl_manager=downloads))
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
-            if self.folder is not None and {*opened.rows.features} <= {"image", "audio"} and self.local.reader in MEDIA:
-                raise _no_labels(self.name, self.folder)
+            self._check_labels(opened)
             return opened
+
+    def _check_labels(self, opened: OpenSplit) -> None:
+        """Raise an `EmmsError` for images or sounds without other columns."""
+        names = {*opened.rows.features} - {"__key__", "__url__"}
+        if self.folder is None or len(names) > 1:
+            return
+        if self.local.reader in MEDIA:
+            raise _no_labels(self.name, self.folder)
+        if self.local.reader == "webdataset" and reader_of(Path("a." + names.pop())) in MEDIA:
+            problem = f"the images or sounds of {self.name!r} have no labels"
+            raise EmmsError("no-labels", problem, "if its folders are classes, unpack it, and name the folder")
 
     def _with_folders(self, opened: OpenSplit) -> OpenSplit:
         assert self.folder is not None

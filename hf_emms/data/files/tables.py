@@ -76,6 +76,9 @@ def _rows_of_object(file: Path) -> dict[str, Any] | None:
         content = json.loads(whole)
     except ValueError:  # the reader of ``datasets`` reports where
         return None
+    if {"images", "annotations"} <= content.keys():
+        problem = f"{file.name} is in the format of COCO, which has several objects per image"
+        raise EmmsError("other-format", problem, "convert it to a row per image or object: see docs/tasks.md")
     lists = {key: value for key, value in content.items() if isinstance(value, list) and value}
     are_rows = lists and all(isinstance(row, dict) for rows in lists.values() for row in rows)
     if are_rows and (len(lists) == 1 or all(map(split_of, lists))):

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 PLURALS = {"class": "classes", "bool": "bools", "integer": "integers", "float": "floats"} | {
     kind.column_types[0]: kind.column_types[1] for kind in MODALITIES.values() if len(kind.column_types) > 1
 }
-# The type of columns of paths whose first file is missing, which no task reads.
-_MISSING = "missing files"
+# Types that no task reads: paths whose first file is missing, and texts in a column of images or sounds.
+_MISSING, NOT_FILES = "missing files", "texts that are no files"
+_MEDIA_NAMES = ("image", "img", "jpg", "png", "audio", "wav", "mp3")
 
 # Number of cells that determine whether a column contains paths.
 _FIRST = 1_000
@@ -188,6 +189,8 @@ def _recognize_files(columns: Columns, split: OpenSplit, name: str, cells: pa.Ch
         type = usual(media_type(files.by_name[value].name) for value in values)
         if type is not None:
             columns.types[name], columns.joined[name] = type, files
+    elif columns.types[name] == "string" and name.lower() in _MEDIA_NAMES:
+        columns.types[name] = NOT_FILES
 
 
 def _is_file(files: MediaFiles, path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product, zip_longest
 from typing import Any
 
-from hf_emms.data.match.columns import Columns, column_of, names_in, shown_cell, value_of
+from hf_emms.data.match.columns import NOT_FILES, Columns, column_of, names_in, shown_cell, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import SampleOptions
@@ -20,6 +20,8 @@ _MAX_TRIED, _MAX_TRIED_CHOICES = 6, 4
 # Types of columns in the order in which they usually are classes.
 _CLASS_ORDER = ("class", "classes", "bool", "bools", "integer", "string")
 
+# A column of the exports of Label Studio.
+_LABEL_STUDIO = "annotations.result"
 # Types of columns that may be metadata of documents.
 _METADATA = ("struct", "Json")
 
@@ -57,13 +59,20 @@ class UnclearColumnsError(EmmsError):
         named = self._named(options)
         tasks = [_roles(task, fits) for task, fits in self._fitting(options, preset_task, named)]
         lines = ["tasks that fit:", *tasks] if tasks else ["no task fits these types: docs/tasks.md lists them"]
-        hint = joined(lines, "\n    ")
+        hint = joined([*self._advice(), joined(lines, "\n    ")], "\n  ")
         if chosen is not None:
             hint += joined(["\n  The most usual reading: ", _command(chosen)], "")
         elif tasks:
             hint += "\n  None of them reads these rows with the usual columns: name other columns"
         code = self.code
         return EmmsError(code, self.message, hint)
+
+    def _advice(self) -> Iterator[str]:
+        """Yield how to convert what is no table of a task's columns."""
+        if _LABEL_STUDIO in self.columns.types:
+            yield "this is an export of Label Studio: docs/recipe-entities.md converts it"
+        for name in (name for name, type in self.columns.types.items() if type == NOT_FILES):
+            yield f"save the content of {name!r} as files: docs/tasks.md decodes base64"
 
     def _named(self, options: SampleOptions) -> Named:
         return {role: name for role, name in options.columns.items() if role != self.role}

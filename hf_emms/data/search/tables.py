@@ -18,6 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import TASKS, Task, get_task, use_column
+from hf_emms.texts import setting_ref
 
 # Names of the tables and of their columns, in the order in which they are tried.
 _CORPUS, _QUERIES, _JUDGMENTS = "corpus", ("queries", "query"), ("default", "qrels", "relevance")
@@ -81,9 +82,13 @@ def search_tables(source: DatasetSource, options: SampleOptions) -> SearchData |
     task = next(searches) if id is None else get_task(id)
     if not task.input.is_collection:
         return None
+    path = source.repo.folder
+    if id is None and path is not None and path.is_file() and path in _beir_files(path.parent).values():
+        hint = "name the folder: " + setting_ref("dataset", str(path.parent))
+        raise EmmsError("part-of-search", f"{path.name} is one of the tables of a search", hint)
     if isinstance(source.data, Mapping):
         tables = _in_memory(source, options)
-    elif source.repo.folder is not None and (files := _beir_files(source.repo.folder)):
+    elif path is not None and (files := _beir_files(path)):
         tables = _in_folder(source, options, files)
     else:
         tables = None if source.data is not None else _in_configurations(source, options)
