@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
+import msgspec
 
 from hf_emms.cli.option_flags import EVERYDAY, options_from, setting_groups
 from hf_emms.cli.output import FORMATS, check_output, format_option, out, ranking_output_option, stdout_for_data_only
 from hf_emms.cli.rank_commands import saved_ranking, summary
 from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    from hf_emms.run.funnel_plan import FunnelPlan
 
 _FUNNEL_FLAGS = {
     EVERYDAY: [
@@ -81,7 +85,7 @@ def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any
         plan = funnel.plan() if dry_run else None
         result = funnel.run(engine) if plan is None else None
     if plan is not None:
-        out.data("\n".join(plan.lines()))
+        _print_plan(plan)
     if result is None:
         return
     ranking = result.ranking
@@ -90,3 +94,10 @@ def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any
     out.message(summary(ranking, saved_ranking(ranking, target, options)))
     if ranking.best is None:
         raise EmmsError("no-score", "no candidate could be scored", "the failed rows have the reasons")
+
+
+def _print_plan(plan: FunnelPlan) -> None:
+    if out.format == "json":
+        out.json(msgspec.to_builtins(plan.stages()))
+    else:
+        out.data(str(plan))

@@ -68,7 +68,15 @@ def find_models(
     tags: Sequence[str] = (),
     sort: Sort = "downloads",
 ) -> Iterator[HubModel]:
-    """Yield checkpoints with any of the pipeline tags and all other tags; request pages on demand."""
+    """Yield checkpoints with any of the pipeline tags and all other tags; request pages on demand.
+
+    Raises:
+        EmmsError: The Hub cannot be searched.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise EmmsError("offline", "HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
 
     def sort_key(model: Any) -> tuple[bool, Any]:
         value = getattr(model, sort)

@@ -15,7 +15,7 @@ from hf_emms.ranking import Seconds
 from hf_emms.ranking.records import FunnelStage
 from hf_emms.ranking.text import funnel_lines
 from hf_emms.run.plan import RankingPlan, Session, plan_with
-from hf_emms.run.preflight import fine_tuning_costs, plan_costs
+from hf_emms.run.preflight import fine_tuning_costs, plan_costs, seconds_of
 from hf_emms.run.shortlist import Candidate, Shortlist
 
 FIRST, SECOND, CONFIRM = "first pass", "second pass", "confirm"
@@ -42,19 +42,21 @@ class Forecasts:
         by_id: Checkpoint → its forecast, without those that cannot run.
         first_rows, rows: The number of rows of the first and the second pass.
         confirm: The number of checkpoints to fine-tune.
+        fixed: The seconds that do not depend on the candidates: libraries and label embeddings.
     """
 
     by_id: Mapping[str, Forecast]
     first_rows: int
     rows: int
     confirm: int
+    fixed: float = 0.0
 
     def stages(self, ids: Sequence[str]) -> list[FunnelStage]:
         """Return the stages after the prior with the expected seconds, if these candidates run."""
         forecasts = [self.by_id[id] for id in ids if id in self.by_id] or [Forecast(0.0, 0.0)]
         finalists = min(MAX_FINALISTS, len(forecasts)) if self.rows > self.first_rows else 0
         best = min(self.confirm or 1, finalists or len(forecasts))
-        seconds = sum(each.first for each in forecasts)
+        seconds = self.fixed + sum(each.first for each in forecasts)
         stages = [FunnelStage(FIRST, len(ids), finalists or best, seconds, rows=self.first_rows)]
         if finalists:
             seconds = finalists * fmean(each.second for each in forecasts)
@@ -103,11 +105,14 @@ class FunnelPlan:
         shortlist = msgspec.structs.replace(self.shortlist, candidates=kept, stages=(listed, prior))
         return replace(self, ranking=replace(self.ranking, checkpoints=checkpoints), shortlist=shortlist)
 
-    def lines(self) -> list[str]:
-        """Return a line per stage, of which those that run checkpoints are a forecast."""
+    def stages(self) -> list[FunnelStage]:
+        """Return all stages, of which those that run checkpoints are a forecast."""
+        return [*self.shortlist.stages, *self.forecasts.stages(self.ids)]
+
+    def __str__(self) -> str:
         planned = self.forecasts.stages(self.ids)
         total = format_duration(sum(stage.seconds for stage in planned))
-        return [*funnel_lines(self.shortlist.stages), f"planned, about {total}:", *funnel_lines(planned)]
+        return "\n".join([*funnel_lines(self.shortlist.stages), f"planned, about {total}:", *funnel_lines(planned)])
 
 
 def plan_of_candidates(session: Session, candidates: Iterable[Candidate]) -> RankingPlan:
@@ -146,8 +151,9 @@ def make_funnel_plan(plan: RankingPlan, shortlist: Shortlist, rows: int, bandwid
             download = cost.bytes / bandwidth if bandwidth else 0.0
             times = (download + cost.seconds, larger * cost.seconds, tuning.get(checkpoint.id, 0.0))
             by_id[checkpoint.id] = Forecast(*times)
-    forecasts = Forecasts(by_id, len(plan.sample), rows, plan.options.training.confirm or 0)
-    return FunnelPlan(plan, shortlist, forecasts)
+    fixed = sum(taken for part, taken in seconds_of(plan, costs).items() if part not in ("reading", "checkpoints"))
+    confirm = plan.options.training.confirm or 0
+    return FunnelPlan(plan, shortlist, Forecasts(by_id, len(plan.sample), rows, confirm, fixed))
 
 
 def growth(plan: RankingPlan, rows: int) -> float:

@@ -139,7 +139,8 @@ def recommend(
         'facebook/dinov2-small'
     """
     options = Options.of(dataset, **settings)
-    wishes = Wishes.of(options, time, candidates, license, language, library, gated, bandwidth)
+    filters = {"language": language, "library": library, "gated": gated}
+    wishes = Wishes.of(options, time=time, candidates=candidates, license=license, bandwidth=bandwidth, **filters)
     with reporting(progress) as receiver:
         return Funnel(options, wishes, receiver).run(engine, executor)
 
@@ -164,13 +165,12 @@ class Wishes:
     def of(
         cls,
         options: Options,
+        *,
         time: str | None,
         candidates: int | None,
         license: str | Iterable[str],
-        language: str | None,
-        library: str | None,
-        gated: bool,
         bandwidth: str | None,
+        **filters: Any,
     ) -> Wishes:
         """Return the checked settings.
 
@@ -185,10 +185,9 @@ class Wishes:
             check_type("candidates", candidates, int)
             if candidates < MIN_BEST:
                 raise EmmsError("invalid-value", f"candidates is {candidates}", f"use {MIN_BEST} or more")
-        most = options.features.max_params
-        licenses = (license,) if isinstance(license, str) else tuple(license)
+        most, licenses = options.features.max_params, (license,) if isinstance(license, str) else tuple(license)
         return cls(
-            Filters(licenses, language, library, gated, parse_count(most) if most is not None else None),
+            Filters(licenses, max_parameters=parse_count(most) if most is not None else None, **filters),
             candidates,
             parse_duration(time) if time is not None else None,
             parse_bytes(bandwidth) if bandwidth is not None else None,
@@ -285,7 +284,7 @@ class Funnel:
     def run(self, engine: str = "local", executor: Executor | None = None) -> Recommendation:
         """Run the stages. A stage that ends late shortens the next one."""
         plan = self.plan()
-        self._progress.noted("\n".join(plan.lines()))
+        self._progress.noted(str(plan))
         rankings, session = dict[str, Ranking](), self._first
         reserved = plan.forecasts.reserved(plan.ids, self._seconds_left())
         tuning, second = (reserved.get(name, 0.0) for name in (CONFIRM, SECOND))

@@ -62,14 +62,10 @@ def search(
         >>> models = hf_emms.search("text-classification", max_params="100M", limit=5)  # doctest: +SKIP
         >>> hf_emms.rank("my_texts.csv", [model.id for model in models])  # doctest: +SKIP
     """
-    from huggingface_hub import constants
-
     check_type("task", task, str)
     check_type("limit", limit, SupportsIndex)
     if sort not in SORTS:
         raise EmmsError("invalid-value", f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
-    if constants.HF_HUB_OFFLINE:
-        raise EmmsError("offline", "HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
     tags = (tags,) if isinstance(tags, str) else tuple(tags)
     searched_task = get_task(task)
     max_parameters = parse_count(max_params) if isinstance(max_params, str) else max_params

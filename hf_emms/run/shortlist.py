@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -25,18 +26,9 @@ OPEN, ANY = "open", "any"
 # Licenses of the Open Source Initiative or of open data, by their ids on the Hub.
 _OPEN_LICENSES = (
     *("afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0"),
-    *(
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cdla-permissive-2.0",
-        "ecl-2.0",
-        "epl-2.0",
-        "eupl-1.2",
-    ),
-    *("gpl", "gpl-2.0", "gpl-3.0", "isc", "lgpl", "lgpl-2.1", "lgpl-3.0", "mit", "mpl-2.0", "ms-pl", "ncsa", "odc-by"),
-    *("osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib"),
+    *("cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cdla-permissive-2.0", "ecl-2.0", "epl-2.0", "isc"),
+    *("eupl-1.2", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "mit", "mpl-2.0", "ms-pl", "ncsa"),
+    *("odc-by", "osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib"),
 )
 # At most this many candidates have the same publisher and architecture, or the same base model.
 _PER_GROUP = 2
@@ -231,29 +223,30 @@ def _groups(model: HubModel) -> tuple[str, str]:
 
 
 class _Copies:
-    """Finds checkpoints whose weights are equal to those of an earlier one."""
+    """Finds checkpoints whose weights are equal to those of an earlier one.
+
+    Only checkpoints with equal metadata of their safetensors are compared by their files, which takes a request.
+    """
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
         self._alike: dict[object, list[HubModel]] = {}
-        self._digests: dict[str, frozenset[str]] = {}
 
     def add(self, model: HubModel) -> bool:
-        """Return whether a checkpoint is a copy. Only checkpoints with equal sizes are compared by their files."""
+        """Return whether a checkpoint is a copy of one that was added before."""
         alike = self._alike.setdefault((model.architecture, model.dtypes or model.id), [])
-        is_copy = any(self._digest(model) & self._digest(other) for other in alike if other.id != model.id)
-        if is_copy:
+        if any(_digests(model.id, model.revision) & _digests(other.id, other.revision) for other in alike):
             self.ids.add(model.id)
         else:
             alike.append(model)
-        return is_copy
+        return model.id in self.ids
 
-    def _digest(self, model: HubModel) -> frozenset[str]:
-        if model.id not in self._digests:
-            try:
-                files = listing(Repo(model.id, "model", model.revision))
-            except EmmsError:  # its row will fail with the reason
-                files = {}
-            digests = (files[path].sha256 for path in weight_files(files))
-            self._digests[model.id] = frozenset(filter(None, digests))
-        return self._digests[model.id]
+
+@lru_cache
+def _digests(id: str, revision: str) -> frozenset[str]:
+    """Return the digests of the weights of a checkpoint; none if its files cannot be listed, so that its row fails."""
+    try:
+        files = listing(Repo(id, "model", revision))
+    except EmmsError:
+        return frozenset()
+    return frozenset(filter(None, (files[path].sha256 for path in weight_files(files))))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,17 @@ import pytest
 
 import hf_emms
 from hf_emms.errors import EmmsError
+from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.records import FunnelStage
 from hf_emms.ranking.text import funnel_lines
 from hf_emms.ranking.verdict import verdict
 from hf_emms.run.funnel_plan import CONFIRM, FIRST, SECOND, Forecast, Forecasts
+from hf_emms.run.plan import make_plan
+from hf_emms.run.rank import run_plan
 from hf_emms.run.recommend import Recommendation, may_be_among_best, share_in_time
-from tests.helpers.cli import program
+from tests.helpers.cli import GOOD, POOR, program
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import cli, home
 from tests.helpers.rankings import emms_score, example
@@ -80,6 +86,8 @@ def test_dry_run_prints_the_funnel(cli: CommandLine, home: Path) -> None:
     assert done.code == 0, done.err
     names = [line.partition(":")[0] for line in done.out.splitlines()]
     assert [name for name in names if not name.startswith("planned")] == ["list", "prior", FIRST, SECOND, CONFIRM]
+    as_json = cli.run(*SMALL, "--seed", "1", "--confirm", "2", "--dry-run", "--format", "json")
+    assert [stage["name"] for stage in json.loads(as_json.out)] == ["list", "prior", FIRST, SECOND, CONFIRM]
     assert {*home.glob("emms/rows/*")} == before
 
 
@@ -125,6 +133,29 @@ def test_late_second_pass_has_fewer_checkpoints_and_then_fewer_rows() -> None:
     assert share_in_time([10.0] * 8, 45.0) == (4, 1.0)
     assert share_in_time([10.0] * 8, 5.0) == (2, 0.25)
     assert share_in_time([10.0] * 8, -5.0) == (2, 0.0)
+
+
+class Busy:
+    """An executor that runs only its first unit."""
+
+    def __init__(self) -> None:
+        self.units: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        unit: Future[Any] = Future()
+        if not self.units:
+            unit.set_result(function(*arguments))
+        self.units.append(unit)
+        return unit
+
+
+@pytest.mark.parametrize("executor", [None, Busy()], ids=["worker", "executor"])
+def test_a_ranking_that_is_late_ends_after_its_first_score(executor: Busy | None, emms_cache: Path) -> None:
+    settings: dict[str, Any] = {"encoders": (ENCODER,), "estimators": ("emms",), "max_samples": 60}
+    plan = make_plan(Options.of("demo_fashion", checkpoints=(GOOD, POOR), **settings), Progress())
+    late = run_plan(plan, executor, until=0.0)
+    assert [row.error for row in late.rows] == [None]
+    assert executor is None or [unit.cancelled() for unit in executor.units] == [False, True]
 
 
 def test_second_pass_gets_what_two_standard_errors_do_not_separate() -> None:
