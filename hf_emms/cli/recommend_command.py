@@ -65,23 +65,23 @@ _ARGUMENTS = ("time", "candidates", "license", "language", "library", "gated", "
 def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any) -> None:
     """Find the checkpoint of the whole Hub to fine-tune for a dataset.
 
-    Lists the Hub, ranks the most promising checkpoints on 300 rows, and those that may be the best on all rows.
+    Lists the Hub, ranks the most promising checkpoints on 300 rows, and then the best of them on all rows.
     After an interruption, the same command continues with the same candidates.
     """
     if target is not None and dry_run:
         raise click.UsageError("--dry-run makes no ranking for --output; leave one of them out.")
     if target is not None:
         check_output(target, [parameters["dataset"]])
-    wishes = {name: parameters.pop(name) for name in _ARGUMENTS}
-    wishes["license"] = wishes["license"] or ("open",)
+    arguments = {name: parameters.pop(name) for name in _ARGUMENTS}
+    arguments["license"] = arguments["license"] or ("open",)
     options = options_from(parameters)
     out.message(f"Reading {parameters['dataset']} …")
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import funnel_lines
-    from hf_emms.run.recommend import Funnel, Wishes
+    from hf_emms.run.recommend import Funnel, FunnelSettings
 
     with StderrProgress() as progress, stdout_for_data_only():
-        funnel = Funnel(options, Wishes.of(options, **wishes), progress)
+        funnel = Funnel(options, FunnelSettings.of(options, **arguments), progress)
         plan = funnel.plan() if dry_run else None
         result = funnel.run(engine) if plan is None else None
     if plan is not None:

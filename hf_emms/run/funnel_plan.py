@@ -106,7 +106,7 @@ class FunnelPlan:
         return replace(self, ranking=replace(self.ranking, checkpoints=checkpoints), shortlist=shortlist)
 
     def stages(self) -> list[FunnelStage]:
-        """Return all stages, of which those that run checkpoints are a forecast."""
+        """Return all stages. Those that run checkpoints are forecasts."""
         return [*self.shortlist.stages, *self.forecasts.stages(self.ids)]
 
     def __str__(self) -> str:
@@ -157,7 +157,7 @@ def make_funnel_plan(plan: RankingPlan, shortlist: Shortlist, rows: int, bandwid
 
 
 def growth(plan: RankingPlan, rows: int) -> float:
-    """Return how many times as many inputs a sample with this number of rows has."""
+    """Return the number of inputs of a sample with this number of rows, relative to the sample of the plan."""
     inputs = plan.sample.n_read
     return (inputs + max(0, rows - len(plan.sample))) / inputs
 

@@ -109,7 +109,7 @@ def recommend(
     """Find the checkpoint of the Hub to fine-tune for a dataset.
 
     Lists up to 5,000 checkpoints for the task, and orders them by public results and downloads. Ranks the best of them,
-    and some others at random, on 300 rows. Ranks those that may still be first on all rows. An interrupted call
+    and some others at random, on 300 rows. Then ranks on all rows those that may be the best. An interrupted call
     continues with the same candidates and the rows in the cache.
 
     Args:
@@ -140,13 +140,14 @@ def recommend(
     """
     options = Options.of(dataset, **settings)
     filters = {"language": language, "library": library, "gated": gated}
-    wishes = Wishes.of(options, time=time, candidates=candidates, license=license, bandwidth=bandwidth, **filters)
+    arguments: dict[str, Any] = {"time": time, "candidates": candidates, "bandwidth": bandwidth, **filters}
+    of_funnel = FunnelSettings.of(options, license=license, **arguments)
     with reporting(progress) as receiver:
-        return Funnel(options, wishes, receiver).run(engine, executor)
+        return Funnel(options, of_funnel, receiver).run(engine, executor)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FunnelSettings:
     """The settings of a funnel besides those of its rankings.
 
     Attributes:
@@ -171,7 +172,7 @@ class Wishes:
         license: str | Iterable[str],
         bandwidth: str | None,
         **filters: Any,
-    ) -> Wishes:
+    ) -> FunnelSettings:
         """Return the checked settings.
 
         Raises:
@@ -214,9 +215,9 @@ def share_in_time(expected: Sequence[float], seconds: float) -> tuple[int, float
 class Funnel:
     """A recommendation in progress."""
 
-    def __init__(self, options: Options, wishes: Wishes, progress: Progress) -> None:
+    def __init__(self, options: Options, settings: FunnelSettings, progress: Progress) -> None:
         self._started = clock.monotonic()
-        self._options, self._wishes, self._progress = options, wishes, progress
+        self._options, self._settings, self._progress = options, settings, progress
         most = options.sample.max_samples
         self._first = self._session(FIRST_ROWS if most is None else min(FIRST_ROWS, most))
 
@@ -224,7 +225,7 @@ class Funnel:
         return Session.start(self._options.replaced(max_samples=rows, max_params=None), self._progress)
 
     def _seconds_left(self) -> float:
-        limit = self._wishes.seconds
+        limit = self._settings.seconds
         return math.inf if limit is None else self._started + limit - clock.monotonic()
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ class Funnel:
     def plan(self) -> FunnelPlan:
         """List the Hub, choose the candidates, and forecast the stages. A stored list of candidates is used again."""
         preload_libraries()
-        options, wishes, cache, key = self._options, self._wishes, self._first.cache, self._key()
+        options, settings, cache, key = self._options, self._settings, self._first.cache, self._key()
         stored = None
         if options.running.resume:
             stored = cache.get_json(key, lambda value: msgspec.convert(value, Shortlist))
@@ -240,18 +241,18 @@ class Funnel:
             again = setting_ref("resume", False)
             self._progress.noted(f"using the candidates of {stored.created}; {again} lists the Hub again")
         with noted_while(self._progress, f"listing up to {MAX_LISTED:,} checkpoints of the Hub"):
-            count = wishes.candidates or DEFAULT_CANDIDATES
+            count = settings.candidates or DEFAULT_CANDIDATES
             task, seed = self._first.sample.task, options.scoring.seed
-            shortlist = stored or make_shortlist(task, wishes.filters, count, seed)
+            shortlist = stored or make_shortlist(task, settings.filters, count, seed)
         ranking = plan_of_candidates(self._first, shortlist.candidates)
         plan = make_funnel_plan(ranking, shortlist, self._all_rows(), self._bandwidth(ranking))
-        if stored is None and wishes.candidates is None and wishes.seconds is not None:
+        if stored is None and settings.candidates is None and settings.seconds is not None:
             plan = plan.of_candidates(plan.forecasts.fitting(plan.ids, self._seconds_left()))
         cache.put_json(key, msgspec.to_builtins(plan.shortlist))
         return plan
 
     def _key(self) -> Key:
-        sample, wishes = self._first.sample, self._wishes
+        sample, settings = self._first.sample, self._settings
         return cache_key(
             "shortlists",
             sample.repo.id,
@@ -259,7 +260,7 @@ class Funnel:
             {"confirm": self._options.training.confirm, "max_samples": self._options.sample.max_samples},
             sample=sample.fingerprint,
             task=sample.task.id,
-            wishes=msgspec.to_builtins(wishes),
+            funnel=msgspec.to_builtins(settings),
             seed=self._options.scoring.seed,
         )
 
@@ -271,8 +272,8 @@ class Funnel:
 
     def _bandwidth(self, plan: RankingPlan) -> float | None:
         """Return the bytes per second of downloads, as the user states it, or as measured for the first candidate."""
-        if self._wishes.bandwidth is not None or self._wishes.seconds is None:
-            return self._wishes.bandwidth
+        if self._settings.bandwidth is not None or self._settings.seconds is None:
+            return self._settings.bandwidth
         for spec in plan.to_run.values():
             missing = {path: file.bytes for path, file in listing(spec.repo).items() if not file.cached}
             if missing:

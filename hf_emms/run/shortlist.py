@@ -223,7 +223,7 @@ def _groups(model: HubModel) -> tuple[str, str]:
 
 
 class _Copies:
-    """Finds checkpoints whose weights are equal to those of an earlier one.
+    """Finds checkpoints with the same weights as an earlier one.
 
     Only checkpoints with equal metadata of their safetensors are compared by their files, which takes a request.
     """

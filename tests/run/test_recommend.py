@@ -78,6 +78,8 @@ def test_stages_end_with_a_ranking_of_all_rows(hub: Hub, cli: CommandLine) -> No
     assert [row.scores for row in repeated.rows] == [row.scores for row in last.rows]
     assert cli.run(*SMALL, "--no-resume", "--dry-run").code == 0
     assert hub.count("GET /api/models") > lists
+    fewer = json.loads(cli.run(*SMALL, "--candidates", "4", "--dry-run", "--format", "json").out)
+    assert fewer[1]["kept"] == 4
 
 
 def test_dry_run_prints_the_funnel(cli: CommandLine, home: Path) -> None:
