@@ -4,6 +4,7 @@ Public names are imported on first use, so that ``import hf_emms`` is fast.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.publish.metric import install_on_import
@@ -32,6 +33,12 @@ _HOMES = {
     "score": "hf_emms.run.from_arrays",
     "search": "hf_emms.run.search",
     "sweep": "hf_emms.run.sweep",
+}
+
+# Expression → the names that users try for it.
+_INSTEAD = {
+    "hf_emms.rank": ("rank_models", "rank_checkpoints", "Ranker", "select", "fit"),
+    'hf_emms.Ranking.load("FILE.json")': ("load", "load_ranking", "read", "from_file"),
 }
 
 __all__ = [
@@ -81,7 +88,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'hf_emms' has no attribute {name!r}")
+        from hf_emms.options.calls import unknown_attribute
+
+        raise unknown_attribute(sys.modules[__name__], name, _INSTEAD)
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

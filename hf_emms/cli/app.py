@@ -27,7 +27,7 @@ from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
 from hf_emms.errors import EmmsError
-from hf_emms.options import settings_called
+from hf_emms.options.calls import known_as
 from hf_emms.texts import hint_style, setting_ref
 
 # Words that users type as commands → where they find it.
@@ -118,7 +118,7 @@ def _with_other_names(error: click.ClickException) -> click.ClickException:
         suggestion = _ELSEWHERE.get(error.command_name)
     elif isinstance(error, click.NoSuchOption) and error.ctx is not None:
         flags = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
-        names = settings_called(error.option_name.removeprefix("--").replace("-", "_"))
+        names = known_as(error.option_name.removeprefix("--").replace("-", "_"))
         suggestion = next((flag for name in names if (flag := str(setting_ref(name))) in flags), None)
     if suggestion is None:
         return error

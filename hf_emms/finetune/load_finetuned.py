@@ -18,6 +18,8 @@ from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
 from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
+from hf_emms.options import device_text
+from hf_emms.options.calls import checked_call
 from hf_emms.tasks import Task, get_task
 from hf_emms.tasks.task import Column
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 32
 
 
+@checked_call
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
     """Open a model that `confirm` saved with a custom head.
 
@@ -65,7 +68,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     keep_freed_memory()
     with quiet_transformers():
         network = head_of(task).open(saved, task.input, references, weights)
-    network.model.eval().to(choose_device(device))
+    network.model.eval().to(choose_device(device_text(device)))
     return FineTunedModel(task, network)
 
 

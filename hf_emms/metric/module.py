@@ -13,8 +13,9 @@ from datasets import Features, List, Value
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ESTIMATORS
+from hf_emms.options.calls import unknown_argument
 from hf_emms.ranking.estimators import get_estimators
-from hf_emms.run.from_arrays import names_of, table_for
+from hf_emms.run.from_arrays import float_labels, names_of, table_for
 from hf_emms.scoring import EmmsResult, arrays
 from hf_emms.scoring.estimators import EMMS_ESTIMATORS, EstimatorList, score
 from hf_emms.scoring.labels import LabelTable
@@ -100,7 +101,7 @@ class Emms(evaluate.Metric):
     """The metric. It stores added rows on disk as arrays, without converting numbers to Python objects.
 
     It scores rows that are only passed to ``compute`` in memory. Settings are the arguments of `evaluate.Metric`,
-    and defaults for the options of ``compute``.
+    and defaults for the options of ``compute``. A `config_name` is the default estimator.
     """
 
     # Attributes of evaluate.Metric, which has no types.
@@ -114,6 +115,8 @@ class Emms(evaluate.Metric):
 
     def __init__(self, **settings: Any) -> None:
         options = {name: value for name, value in settings.items() if name in _OPTIONS or name not in _SETTINGS}
+        if (estimator := settings.get("config_name")) is not None:
+            options.setdefault("estimators", estimator)
         _check_options(options)
         # evaluate.Metric uses the seed for numpy. Here it is also the seed of the folds.
         self._defaults = {name: value for name, value in options.items() if value is not None}
@@ -251,9 +254,7 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     """Check the options and add defaults."""
     for name in options:
         if name not in _OPTIONS:
-            raise EmmsError(
-                "unknown-argument", f"the metric emms has no option {name!r}", f"choose from {', '.join(_OPTIONS)}"
-            )
+            raise unknown_argument(name, ("predictions", "references", *_OPTIONS))
     options = {**_OPTIONS, **options}
     for name in ("encoders", "estimators"):
         options[name] = names_of(name, options[name])
@@ -354,12 +355,7 @@ def _check_references(references: Any) -> np.ndarray:
     if array.ndim == 1 and array.dtype.kind in "UO":
         return array.astype(object)
     if array.ndim not in (2, 3) or array.dtype.kind in "UO":
-        raise EmmsError(
-            "wrong-shape",
-            f"references has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
-            "or (N,) class ids or texts",
-            "for one number per row, pass embeddings of width 1: references.reshape(-1, 1)",
-        )
+        raise float_labels("references", array)
     array = arrays.f_labels(array)
     shape = array.shape if array.ndim == 2 or array.shape[1] > 1 else array[:, 0].shape
     return arrays.as_matrix(array.reshape(len(array), -1), "references").reshape(shape)

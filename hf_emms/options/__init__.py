@@ -8,7 +8,6 @@ help, sweep files, command lines of jobs and cards, cache keys and the recorded 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import operator
 import os
 import re
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_bytes, parse_count, parse_duration
+from hf_emms.options.calls import unknown_argument
 from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
@@ -535,16 +535,22 @@ class Options:
         by_role = {name: arguments.pop(name) for name in [*arguments] if name not in SETTINGS}
         for name in by_role:
             if not name.endswith("_column"):
-                raise unknown_setting(name)
+                raise unknown_argument(name, [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS), "progress"])
         if by_role:
             columns = {name.removesuffix("_column"): column for name, column in by_role.items()}
             arguments["columns"] = {**(arguments.get("columns") or {}), **columns}
+        if dataset is None:
+            raise EmmsError("setting-missing", "dataset is None", "name a preset, a Hub dataset, a folder or a file")
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
                 arguments[name] = setting.default if value is None else _names(name, value)
             elif name == "columns" and isinstance(value, Mapping | None):
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
+            elif name == "device":
+                arguments[name] = device_text(value)
+            elif name == "dtype":
+                arguments[name] = _torch_text(value)
             elif name in ("max_params", "gpus_per_checkpoint") and isinstance(value, int | float):
                 arguments[name] = str(value)
             elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
@@ -619,29 +625,6 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
             yield setting.flag_name, str(value or 0 if setting.zero_is_none else value)
 
 
-# Other names that users try for settings, which similar spelling does not find.
-_SYNONYMS = {
-    "checkpoints": ("model", "models", "candidates"),
-    "max_samples": ("samples", "limit", "sample_size"),
-    "label_column": ("labels", "target", "targets", "y"),
-}
-
-
-def settings_called(name: str) -> list[str]:
-    """Return the settings that users also call by this name."""
-    return [setting for setting, others in _SYNONYMS.items() if name in others]
-
-
-def unknown_setting(name: str) -> EmmsError:
-    """Return the error for an unknown argument, which suggests a similar name."""
-    names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
-    close = (
-        settings_called(name) or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
-    )
-    hint = "did you mean " + setting_ref(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
-    return EmmsError("unknown-argument", f"unknown argument {name!r}", hint)
-
-
 def settings_of(call: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings among the `locals()` of a call."""
     return {name: value for name, value in call.items() if name in SETTINGS}
@@ -652,7 +635,7 @@ _LAYERS = setting_ref("layers", SPREAD, LAST, MEAN) + " or a number"
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     """Return distinct layers in the spelling of keys and tables: "spread", "last", "mean" and whole numbers."""
-    return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in _several(names)))
+    return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in several("layers", names)))
 
 
 def _layer_name(name: str) -> str:
@@ -664,12 +647,34 @@ def _layer_name(name: str) -> str:
         raise EmmsError("unknown-layer", f"unknown layer {name!r}", _LAYERS) from None
 
 
-def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+def several(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the values of an argument that accepts one or several names.
+
+    Raises:
+        EmmsError: A value is a model in memory.
+    """
+    is_iterable = isinstance(value, Iterable) and not isinstance(value, str)
+    values = (value,) if not is_iterable or hasattr(value, "save_pretrained") else tuple(value)
+    for item in values:
+        if hasattr(item, "save_pretrained"):
+            hint = 'save it, and name the folder: model.save_pretrained("FOLDER"), ' + setting_ref(name, "./FOLDER")
+            raise EmmsError("wrong-type", f"{name} is a {type(item).__name__} in memory; it must be names", hint)
+    return values
+
+
+def device_text(device: Any) -> Any:
+    """Return a device as its name, also if it is a number as in transformers, or a `torch.device`."""
+    if isinstance(device, int) and not isinstance(device, bool):
+        return f"cuda:{device}" if device >= 0 else "cpu"
+    return _torch_text(device)
+
+
+def _torch_text(value: Any) -> Any:
+    return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
 
 
 def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
-    names = _several(value)
+    names = several(setting_name, value)
     if not names:  # an empty list does not mean the default
         raise EmmsError(
             "setting-empty",

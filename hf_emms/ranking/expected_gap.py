@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hf_emms.errors import EmmsError, Note
+from hf_emms.options.calls import checked_call
 from hf_emms.ranking.candidates import comparable, explains, label_with_size, smallest_of
 from hf_emms.ranking.records import RankingData, check_ranking
 
@@ -68,6 +69,7 @@ CALIBRATIONS: Mapping[str, Calibration] = {
 }
 
 
+@checked_call
 def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
     """Return how far each checkpoint is expected to trail the first, at a budget of `CALIBRATIONS`.
 

@@ -6,17 +6,32 @@ import operator
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, SupportsIndex, overload
+from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex, overload
 
 from hf_emms.cache.files import read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import pluralize
+from hf_emms.options.calls import checked_call, unknown_attribute
 from hf_emms.ranking import advice, files, text
 from hf_emms.ranking.records import RankingData, Row
 from hf_emms.ranking.verdict import pick
 
 if TYPE_CHECKING:
     from pandas import DataFrame  # type: ignore[import-untyped]
+
+# Expression → the attributes that users try for it.
+_INSTEAD = {
+    "ranking.best.checkpoint": ("best_checkpoint", "best_model", "best_estimator_", "best_params_"),
+    "ranking.best.score": ("best_score", "best_score_"),
+    "[row.checkpoint for row in ranking]": ("checkpoints", "models", "names", "keys"),
+    "ranking.to_pandas()": ("to_df", "to_dataframe", "scores", "results", "cv_results_", "values", "items"),
+    "ranking.top(5)": ("head",),
+    'ranking.save("FILE.csv")': ("to_csv", "to_excel"),
+    "json.loads(ranking.to_json())": ("to_dict", "as_dict"),
+    "ranking.to_markdown() or print(ranking)": ("to_html", "to_text", "to_string"),
+    'ranking.to_pandas().plot.barh("checkpoint", ranking.estimators[0])': ("plot", "plot_scores"),
+    'hf_emms.confirm(ranking, save_model="FOLDER")': ("save_pretrained", "fit", "model"),
+}
 
 
 class Ranking(RankingData, frozen=True):
@@ -49,6 +64,15 @@ class Ranking(RankingData, frozen=True):
                 "unknown-row", f"the ranking has {pluralize(count, 'row')}, so row {place} does not exist", last
             )
         return self.rows[place]
+
+    def __contains__(self, checkpoint: object) -> bool:
+        """Return whether the ranking has a row, or a checkpoint by its name or the last part of it."""
+        return bool(self.rows_called(checkpoint)) if isinstance(checkpoint, str) else checkpoint in self.rows
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown_attribute(self, name, _INSTEAD)
 
     def __hash__(self) -> int:
         return hash((self.dataset, self.created, self.rows))
@@ -86,6 +110,7 @@ class Ranking(RankingData, frozen=True):
 
         return pd.DataFrame(text.flat_records(self))
 
+    @checked_call
     def top(self, count: int = 3) -> list[Row]:
         """Return the first `count` rows with a score."""
         check_type("count", count, SupportsIndex)
@@ -110,6 +135,7 @@ class Ranking(RankingData, frozen=True):
         check_type("text", text, str, bytes)
         return files.from_json(text, cls)
 
+    @checked_call
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the ranking to a file in the format of its suffix, and return the file.
 
@@ -133,6 +159,7 @@ class Ranking(RankingData, frozen=True):
         write_atomic(path, files.WRITERS[suffix](self))
         return path
 
+    @checked_call
     def card(self, checkpoint: str | None = None) -> str:
         """Return the Markdown section of a model card or, without `checkpoint`, of the dataset's card.
 
@@ -146,6 +173,7 @@ class Ranking(RankingData, frozen=True):
 
         return card(self, checkpoint)
 
+    @checked_call
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Add the ranking to a results dataset on the Hub, and return the URL of the commit.
 

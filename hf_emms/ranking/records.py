@@ -394,14 +394,18 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         names = set(checkpoints)
         return [row for row in self.rows if row.checkpoint in names]
 
+    def rows_called(self, checkpoint: str) -> list[Row]:
+        """Return the rows of a checkpoint by its name, or those with this last part of it."""
+        exact = [row for row in self.rows if row.checkpoint == checkpoint]
+        return exact or [row for row in self.rows if checkpoint in _short_names(row.checkpoint)]
+
     def row(self, checkpoint: str) -> Row:
         """Return the row of a checkpoint, by its name or by the last part of it.
 
         Raises:
             EmmsError: No checkpoint, or more than one, has this name.
         """
-        exact = [row for row in self.rows if row.checkpoint == checkpoint]
-        rows = exact or [row for row in self.rows if checkpoint in _short_names(row.checkpoint)]
+        rows = self.rows_called(checkpoint)
         if len(rows) == 1:
             return rows[0]
         names = ", ".join(row.checkpoint for row in rows or self.rows)

@@ -24,6 +24,7 @@ from hf_emms.finetune.saving import push_best
 from hf_emms.finetune.splits import Splits
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, RunOptions, settings_of
+from hf_emms.options.calls import checked_call
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, TrainingRun, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource
 
 
+@checked_call
 def confirm(
     ranking: Ranking,
     dataset: str | datasets.Dataset | None = None,

@@ -10,7 +10,8 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import pluralize
-from hf_emms.options import DEFAULT_ESTIMATORS
+from hf_emms.options import DEFAULT_ESTIMATORS, device_text, several
+from hf_emms.options.calls import checked_call
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring import estimators as scoring
@@ -29,6 +30,7 @@ _OF_MOMENTS = "emms"
 _NAMES_HINT = 'pass the texts of the ids: class_names=dataset.features["label"].names'
 
 
+@checked_call
 def score(
     features: Any,
     labels: Any = None,
@@ -91,6 +93,7 @@ def score(
     return result
 
 
+@checked_call
 def emms(
     features: Any,
     labels: Any = None,
@@ -115,6 +118,7 @@ def emms(
     return result
 
 
+@checked_call
 def embed_labels(texts: Iterable[str], encoders: str | Iterable[str] = "base", *, device: str = "auto") -> LabelTable:
     """Return the label embeddings of texts. Each encoder embeds each distinct text once.
 
@@ -136,7 +140,6 @@ def embed_labels(texts: Iterable[str], encoders: str | Iterable[str] = "base", *
         [(3, 96), (3, 32), (3, 64)]
     """
     check_type("texts", texts, Iterable)
-    check_type("device", device, str)
     names = names_of("encoders", encoders)
     if not names:
         raise EmmsError(
@@ -154,8 +157,7 @@ def embed_labels(texts: Iterable[str], encoders: str | Iterable[str] = "base", *
 
 def names_of(argument: str, value: Any) -> tuple[str, ...]:
     """Return the names in an argument: None, a name, or several names."""
-    several = (value,) if isinstance(value, str) else value or ()
-    names: tuple[Any, ...] = tuple(several) if isinstance(several, Iterable) else (None,)
+    names = several(argument, value) if value else ()
     if not all(isinstance(name, str) for name in names):
         raise EmmsError(
             "wrong-type",
@@ -188,7 +190,19 @@ def _ids_or_texts(labels: Any) -> np.ndarray | None:
         return None
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
+    if array.dtype.kind == "f":
+        raise float_labels("labels", array)
     return array.astype(object) if all(isinstance(label, str) for label in array) else None
+
+
+def float_labels(name: str, array: np.ndarray) -> EmmsError:
+    """Return the error for one float per row (N,), which can be a value or the id of a class."""
+    return EmmsError(
+        "wrong-shape",
+        f"{name} has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
+        "or (N,) class ids or texts",
+        f"for values pass embeddings of width 1, {name}.reshape(-1, 1); for class ids {name}.astype(int)",
+    )
 
 
 def table_for(
@@ -213,6 +227,8 @@ def table_for(
         from hf_emms.run.plan import resolve_encoders
 
         codes, texts = _codes_and_texts(labels, class_names, name)
+        device = device_text(device)
+        check_type("device", device, str)
         repos = resolve_encoders(expand_encoders(encoders))
         tables = tuple(_embed(repo, texts, device) for repo in repos)
         ids = tuple(repo.id for repo in repos)

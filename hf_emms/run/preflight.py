@@ -21,6 +21,7 @@ from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
+from hf_emms.options.calls import checked_call
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress
@@ -275,6 +276,7 @@ class Preflight:
         return checkpoint.id, revision, state, cost.files, cost.bytes, round(cost.seconds or 0.0, 1)
 
 
+@checked_call
 def plan(
     dataset: Any,
     checkpoints: Any = None,

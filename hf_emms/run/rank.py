@@ -11,6 +11,7 @@ import msgspec
 from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.saving import push_best
 from hf_emms.options import Options, settings_of
+from hf_emms.options.calls import checked_call
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     CheckpointLike: TypeAlias = str | PathLike[str]
 
 
+@checked_call
 def rank(
     dataset: DatasetLike,
     checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
@@ -136,7 +138,7 @@ def rank(
         time_limit: The time limit of fine-tuning.
         save_model: A folder for the best fine-tuned model.
         push_model_to: A model repository for the best fine-tuned model, "ORG/NAME".
-        device: "auto", "cpu", "cuda" or "mps".
+        device: "auto", "cpu", "cuda" or "mps". Or a number or a `torch.device`, as in transformers.
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: The number of inputs per batch. By default chosen automatically.
         stall_limit: Seconds without progress after which a checkpoint becomes a failed row, and reading the dataset an

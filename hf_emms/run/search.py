@@ -21,6 +21,7 @@ from hf_emms.hub import (
     repo_url,
 )
 from hf_emms.hub.model_info import SORTS
+from hf_emms.options.calls import checked_call
 from hf_emms.tasks import Task, get_task
 
 # The maximum number of models to look at.
@@ -29,6 +30,7 @@ MAX_LISTED = 2000
 LOOKED_AT = 3
 
 
+@checked_call
 def search(
     task: str,
     *,

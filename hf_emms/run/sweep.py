@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import yaml
 
-from hf_emms.cache.files import decoded, read_limited, write_atomic
+from hf_emms.cache.files import decoded, locked, read_limited, write_atomic
 from hf_emms.errors import EmmsError, check_type, one_line
 from hf_emms.options import SETTINGS, Options, RunOptions
+from hf_emms.options.calls import checked_call
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.merge import merged, path_of
@@ -50,6 +51,7 @@ class Sweep:
         return ("checkpoint", *self.rankings), lines
 
 
+@checked_call
 def sweep(
     datasets: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Mapping[str, Any]],
     checkpoints: str | Iterable[str] | None = None,
@@ -175,8 +177,9 @@ def _recorded(name: str, failed: dict[str, str], progress: Progress) -> Iterator
 
 
 def _stored(ranking: Ranking, folder: Path, options: RunOptions) -> Ranking:
-    """Merge a ranking with its file in a folder, and return it."""
+    """Merge a ranking with its file in a folder, and return it. Other sweeps into this folder wait meanwhile."""
     file = folder / f"{path_of(ranking)}{options.part_suffix}.json"
-    earlier = Ranking.load(file) if file.exists() else None
-    write_atomic(file, merged(earlier, ranking).to_json())
+    with locked(folder / ".lock"):
+        earlier = Ranking.load(file) if file.exists() else None
+        write_atomic(file, merged(earlier, ranking).to_json())
     return ranking

@@ -1,6 +1,7 @@
 """The tasks that hf_emms ranks for. A new task is a record and a line here, or an entry point of another package."""
 
 from hf_emms.errors import EmmsError
+from hf_emms.options.calls import checked_call
 from hf_emms.options.registry import Registry
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.classification import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
@@ -79,6 +80,7 @@ def hub_tag(task_id: str) -> str:
     return task.pipeline_tags[0] if task is not None else task_id
 
 
+@checked_call
 def list_tasks() -> list[str]:
     """Return the ids of all tasks, including tasks of installed packages."""
     return [task.id for task in TASKS.values()]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import hf_emms
-from hf_emms.options import DEFAULT_MAX_SAMPLES
+from hf_emms.options import DEFAULT_MAX_SAMPLES, RunOptions
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.run.sweep import Sweep, sweep_options
+from hf_emms.run.sweep import Sweep, _stored, sweep_options
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
 from tests.helpers.errors import raises_code
@@ -47,6 +49,14 @@ def test_a_sweep_ranks_and_stores_each_dataset_and_goes_on_after_a_failure(emms_
     again = hf_emms.sweep(IMAGES, POOR, output=tmp_path / "results", **FEW)
     assert [ranking[0].cached for ranking in again.rankings.values()] == ["row", "row"]
     assert stored(tmp_path / "results") == {name: [GOOD, POOR] for name in IMAGES}  # earlier rows stay
+
+
+def test_sweeps_into_one_folder_at_once_lose_no_row(tmp_path: Path) -> None:
+    names = [f"org/checkpoint-{number}" for number in range(12)]
+    rankings = [msgspec.structs.replace(example(), rows=(Row(name, error="it failed"),)) for name in names]
+    with ThreadPoolExecutor(len(rankings)) as pool:
+        list(pool.map(lambda ranking: _stored(ranking, tmp_path, RunOptions()), rankings))
+    assert stored(tmp_path) == {example().dataset: sorted(names)}
 
 
 KILLED = """

@@ -12,10 +12,12 @@ import evaluate
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from transformers import BertConfig, BertModel
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.options import Options
 from hf_emms.tasks.regression import VALUES
 from tests.helpers.rankings import example
 
@@ -40,7 +42,15 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), ROWS), "moments include labels"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), groups=[1]), "moments include labels"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), encoders="demo"), "moments include labels"),
-        (lambda: hf_emms.rank("demo_glosses", BERT), "checkpoints is (BertModel("),
+        (lambda: hf_emms.rank("demo_glosses", BERT), "checkpoints is a BertModel in memory"),
+        (lambda: hf_emms.rank("demo_glosses", encoders=[BERT]), "encoders is a BertModel in memory"),
+        (lambda: hf_emms.embed_labels(["a"], BERT), "encoders is a BertModel in memory"),
+        (lambda: hf_emms.rank(None), "dataset is None"),
+        (lambda: hf_emms.rank(), "rank cannot be called so: missing a required argument: 'dataset'"),
+        (lambda: hf_emms.rank("demo_glosses", [], "text-classification"), "rank cannot be called so: too many"),
+        (lambda: hf_emms.emms(ROWS, np.array([0.5, 1.5, 2.5])), "labels has dtype float64 and shape (3,)"),
+        (lambda: computed(references=np.array([0.5, 1.5, 2.5])), "references has dtype float64 and shape (3,)"),
+        (lambda: evaluate.load("emms", "logme"), "estimators is logme; the first must compute EMMS"),
         (lambda: hf_emms.plan("demo_glosses", engine="local"), "unknown argument 'engine'"),
         (lambda: hf_emms.search("text-classification"), "HF_HUB_OFFLINE is set: the Hub cannot be searched"),
         (lambda: hf_emms.embed_labels(["a"], []), "no label encoder was named"),
@@ -61,13 +71,67 @@ def test_errors_name_the_wrong_argument(call: Callable[[], Any], words: str) -> 
     assert raised.value.message.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: hf_emms.rank("demo_glosses", model="a"), "checkpoints"),
+        (lambda: hf_emms.rank("demo_glosses", random_state=0), "seed"),
+        (lambda: hf_emms.rank(dataset_name="demo_glosses"), "dataset"),
+        (lambda: hf_emms.plan("demo_glosses", models=["a"]), "checkpoints"),
+        (lambda: hf_emms.sweep(["demo_glosses"], model="a"), "checkpoints"),
+        (lambda: hf_emms.confirm(example(), k=2), "top"),
+        (lambda: hf_emms.embed_labels(["a"], model="a"), "encoders"),
+        (lambda: hf_emms.emms(X=ROWS, y=[0, 1, 0]), "features"),
+        (lambda: hf_emms.score(ROWS, [0, 1, 0], cv=5), "folds"),
+        (lambda: hf_emms.search("text-classification", max_parameters="1B"), "max_params"),
+        (lambda: example().top(n=2), "count"),
+        (lambda: computed(estimator="emms"), "estimators"),
+    ],
+)
+def test_errors_suggest_the_right_argument(call: Callable[[], Any], argument: str) -> None:
+    with pytest.raises(EmmsError) as raised:
+        call()
+    assert raised.value.code == "unknown-argument"
+    assert raised.value.hint == f"did you mean {argument}=...?"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "instead"),
+    [
+        (example(), "to_csv", "ranking.save("),
+        (example(), "plot", "ranking.to_pandas()"),
+        (example(), "best_checkpoint", "ranking.best.checkpoint"),
+        (example(), "to_panda", "to_pandas"),
+        (hf_emms, "load", "hf_emms.Ranking.load("),
+    ],
+)
+def test_errors_suggest_the_right_attribute(owner: Any, name: str, instead: str) -> None:
+    assert not hasattr(owner, name)
+    with pytest.raises(EmmsError) as raised:
+        getattr(owner, name)
+    assert raised.value.code == "unknown-attribute"
+    assert raised.value.hint is not None
+    assert raised.value.hint.startswith(f"use {instead}")
+
+
+def test_devices_of_transformers_and_torch_are_names() -> None:
+    for device, name in {-1: "cpu", 1: "cuda:1", torch.device("cpu"): "cpu", "mps": "mps"}.items():
+        assert Options.of("demo_glosses", device=device, dtype=torch.float16).running.device == name
+    assert Options.of("demo_glosses", dtype=torch.float16).running.dtype == "float16"
+
+
+def test_the_config_of_the_metric_is_its_estimator() -> None:
+    result = evaluate.load("emms", "emms_exact").compute(predictions=np.eye(9), references=np.eye(9))
+    assert result["estimator"] == "emms_exact"
+
+
 @cache
 def metric() -> Any:
     return evaluate.load("emms")
 
 
 def computed(**options: Any) -> Any:
-    return metric().compute(predictions=ROWS, references=ROWS, **options)
+    return metric().compute(**{"predictions": ROWS, "references": ROWS, **options})
 
 
 # Argument → a call that passes a value for it; each of these values is wrong for most of them.
@@ -110,6 +174,11 @@ def test_wrong_values_raise_emms_errors_only(argument: str, tmp_path: Path, monk
 
 def test_rankings_are_hashable_and_indexable() -> None:
     ranking = example()
+    name = ranking[0].checkpoint
+    assert ranking[0] in ranking
+    assert name in ranking
+    assert name.rpartition("/")[2] in ranking
+    assert "none" not in ranking
     assert {ranking: 1}[example()] == len({*ranking.rows, ranking[np.int64(0)]}) - 3
     assert ranking[-1] is ranking.rows[3]
 
