@@ -9,9 +9,9 @@ import click
 import cloup
 import msgspec
 
-from hf_emms.cli.option_flags import EVERYDAY, options_from, setting_groups
+from hf_emms.cli.option_flags import EVERYDAY, JOB_FLAGS, job_settings, options_from, setting_groups
 from hf_emms.cli.output import FORMATS, check_output, format_option, out, ranking_output_option, stdout_for_data_only
-from hf_emms.cli.rank_commands import saved_ranking, summary
+from hf_emms.cli.rank_commands import print_specs, saved_ranking, summary
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
@@ -45,24 +45,26 @@ _FUNNEL_FLAGS = {
         cloup.option("--gated", is_flag=True, help="Also gated checkpoints, whose terms you have accepted."),
     ],
     "Running": [
-        cloup.option(
-            "--engine",
-            type=click.Choice(("local", "ray")),
-            default="local",
-            help="Where checkpoints run: this machine or a Ray cluster. [default: local]",
-        ),
+        *JOB_FLAGS,
         cloup.option(
             "--bandwidth", metavar="SIZE", help="Bytes of downloads per second, e.g. 20MB [default: measured]."
         ),
     ],
-    "Output": [format_option(FORMATS)],
+    "Output": [
+        format_option(FORMATS),
+        cloup.option(
+            "--results-repo",
+            metavar="ORG/emms-results",
+            help="Also publish the last ranking in this dataset; required for jobs.",
+        ),
+    ],
 }
 _ARGUMENTS = ("time", "candidates", "license", "language", "library", "gated", "bandwidth")
 
 
 @cloup.command(short_help="Find the best checkpoint of the Hub for a dataset.")
 @setting_groups(_FUNNEL_FLAGS, without=("checkpoints", "part"))
-def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any) -> None:
+def recommend(target: Path | None, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
     """Find the checkpoint of the whole Hub to fine-tune for a dataset.
 
     Lists the Hub, ranks the most promising checkpoints on 300 rows, and then the best of them on all rows.
@@ -72,18 +74,22 @@ def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any
         raise click.UsageError("--dry-run makes no ranking for --output; leave one of them out.")
     if target is not None:
         check_output(target, [parameters["dataset"]])
-    arguments = {name: parameters.pop(name) for name in _ARGUMENTS}
-    arguments["license"] = arguments["license"] or ("open",)
-    options = options_from(parameters)
-    out.message(f"Reading {parameters['dataset']} …")
+    of_funnel = {name: parameters.pop(name) for name in _ARGUMENTS}
+    options, job = options_from(parameters), job_settings(parameters, results_repo)
+    if job is None:
+        out.message(f"Reading {parameters['dataset']} …")
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import funnel_lines
-    from hf_emms.run.recommend import Funnel, FunnelSettings
+    from hf_emms.run.ranking_job import job_specs, publish
+    from hf_emms.run.recommend import Funnel, FunnelSettings, recommend_with
 
+    settings = FunnelSettings.of(options, **{**of_funnel, "license": of_funnel["license"] or ("open",)})
+    if job is not None and dry_run:
+        print_specs(job_specs(options, job, settings.command), job)
+        return
     with StderrProgress() as progress, stdout_for_data_only():
-        funnel = Funnel(options, FunnelSettings.of(options, **arguments), progress)
-        plan = funnel.plan() if dry_run else None
-        result = funnel.run(engine) if plan is None else None
+        plan = Funnel(options, settings, progress).plan() if dry_run else None
+        result = recommend_with(options, settings, progress, job or parameters["engine"]) if plan is None else None
     if plan is not None:
         _print_plan(plan)
     if result is None:
@@ -92,6 +98,8 @@ def recommend(target: Path | None, dry_run: bool, engine: str, **parameters: Any
     out.message("\n".join(funnel_lines(result.stages)))
     out.ranking(ranking)
     out.message(summary(ranking, saved_ranking(ranking, target, options)))
+    if results_repo is not None and job is None:
+        out.message(publish([ranking], results_repo))
     if ranking.best is None:
         raise EmmsError("no-score", "no candidate could be scored", "the failed rows have the reasons")
 

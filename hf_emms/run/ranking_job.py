@@ -27,6 +27,7 @@ IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 IN_JOB = "HF_EMMS_JOB"
 # The line in a job's log with the path of the published ranking.
 _PUBLISHED = "published ranking: "
+_RANK = ("rank",)
 # Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
 
@@ -62,10 +63,13 @@ class JobSettings:
         return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
-def job_specs(options: Options, settings: JobSettings) -> list[JobSpec]:
-    """Return the jobs for the parts of a ranking."""
+def job_specs(options: Options, settings: JobSettings, command: Sequence[str] = _RANK) -> list[JobSpec]:
+    """Return the jobs for the parts of a ranking. The command is a name with its own flags."""
+    if command != _RANK and settings.parts > 1:
+        problem = setting_ref("parts") + f" divides the checkpoints of a ranking, but {command[0]} chooses them"
+        raise EmmsError("setting-without-effect", problem, "leave it out")
     parts = [None] if settings.parts == 1 else [f"{number}/{settings.parts}" for number in _numbers(settings)]
-    return [job_spec(options if part is None else options.replaced(part=part), settings) for part in parts]
+    return [job_spec(options if part is None else options.replaced(part=part), settings, command) for part in parts]
 
 
 def sweep_specs(options_of: Mapping[str, Options], settings: JobSettings) -> list[JobSpec]:
@@ -81,7 +85,7 @@ def _numbers(settings: JobSettings) -> range:
     return range(1, settings.parts + 1)
 
 
-def job_spec(options: Options, settings: JobSettings) -> JobSpec:
+def job_spec(options: Options, settings: JobSettings, command: Sequence[str] = _RANK) -> JobSpec:
     """Return the job for the ranking of these options, which publishes the ranking."""
     if options.training.save_model is not None:
         raise EmmsError(
@@ -90,7 +94,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
             setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     extras = _FINE_TUNING if options.training.confirm is not None else ()
-    return _spec(("hf-emms", "rank", *rank_argv(options)), extras, settings)
+    return _spec(("hf-emms", *command, *rank_argv(options)), extras, settings)
 
 
 def _spec(words: tuple[str, ...], extras: tuple[str, ...], settings: JobSettings) -> JobSpec:
@@ -123,14 +127,15 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_per_minute * settings.minutes
 
 
-def run(options: Options, settings: JobSettings, progress: Progress) -> Ranking:
+def run(options: Options, settings: JobSettings, progress: Progress, command: Sequence[str] = _RANK) -> Ranking:
     """Check what can be checked, start a job, wait for it, and return its ranking.
 
     `progress` receives the lines of its log. The published ranking includes checkpoints that others ranked with the
     same settings.
     """
     check_type("engine", settings, JobSettings)
-    published, failed = run_jobs(job_specs(options, settings), settings, progress, options.training.push_model_to)
+    specs = job_specs(options, settings, command)
+    published, failed = run_jobs(specs, settings, progress, options.training.push_model_to)
     if failed:
         raise next(iter(failed.values()))
     return published[-1]

@@ -24,6 +24,7 @@ from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.records import FunnelStage, is_ahead
 from hf_emms.ranking.text import funnel_lines
 from hf_emms.ranking.verdict import Verdict, verdict
+from hf_emms.run import ranking_job
 from hf_emms.run.executors import executor_of
 from hf_emms.run.funnel_plan import (
     CONFIRM,
@@ -39,6 +40,7 @@ from hf_emms.run.funnel_plan import (
 )
 from hf_emms.run.plan import RankingPlan, Session
 from hf_emms.run.rank import confirmed_or_noted, run_plan
+from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.shortlist import MAX_LISTED, Candidate, Filters, Shortlist, make_shortlist
 from hf_emms.run.units import Executor
 from hf_emms.run.worker import preload_libraries
@@ -101,7 +103,7 @@ def recommend(
     library: str | None = None,
     gated: bool = False,
     bandwidth: str | None = None,
-    engine: Literal["local", "ray"] = "local",
+    engine: Literal["local", "ray"] | JobSettings = "local",
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     **settings: Any,
@@ -121,7 +123,7 @@ def recommend(
         library: Only checkpoints of this library, such as "transformers" or "timm".
         gated: Also list checkpoints whose terms you have accepted. You must be logged in.
         bandwidth: The bytes that arrive per second, such as "20MB". By default measured if `time` is set.
-        engine: "local" or "ray", see `hf_emms.rank`.
+        engine: See `hf_emms.rank`. A job runs all stages, and returns the last ranking.
         executor: See `hf_emms.rank`.
         progress: See `hf_emms.rank`.
         settings: Other arguments of `hf_emms.rank`, except for `checkpoints` and `part`. `confirm` fine-tunes the best,
@@ -143,7 +145,21 @@ def recommend(
     arguments: dict[str, Any] = {"time": time, "candidates": candidates, "bandwidth": bandwidth, **filters}
     of_funnel = FunnelSettings.of(options, license=license, **arguments)
     with reporting(progress) as receiver:
-        return Funnel(options, of_funnel, receiver).run(engine, executor)
+        return recommend_with(options, of_funnel, receiver, engine, executor)
+
+
+def recommend_with(
+    options: Options,
+    settings: FunnelSettings,
+    progress: Progress,
+    engine: str | JobSettings = "local",
+    executor: Executor | None = None,
+) -> Recommendation:
+    """Return the recommendation for options, from this machine or from a job."""
+    if engine != "local" and engine != "ray":
+        ranking = ranking_job.run(options, engine, progress, settings.command)  # type: ignore[arg-type]
+        return Recommendation({ranking.funnel[-1].name if ranking.funnel else SECOND: ranking})
+    return Funnel(options, settings, progress).run(engine, executor)
 
 
 @dataclass(frozen=True)
@@ -193,6 +209,21 @@ class FunnelSettings:
             parse_duration(time) if time is not None else None,
             parse_bytes(bandwidth) if bandwidth is not None else None,
         )
+
+    @property
+    def command(self) -> list[str]:
+        """The command of hf-emms with flags for these settings, except for the maximum number of parameters."""
+        filters = self.filters
+        values = {
+            "--time": None if self.seconds is None else f"{self.seconds:.0f}s",
+            "--candidates": self.candidates,
+            "--bandwidth": None if self.bandwidth is None else f"{self.bandwidth:.0f}",
+            "--language": filters.language,
+            "--library": filters.library,
+        }
+        flags = [(flag, str(value)) for flag, value in values.items() if value is not None]
+        flags += [("--license", license) for license in filters.licenses]
+        return ["recommend", *itertools.chain(*flags), *["--gated"] * filters.gated]
 
 
 def may_be_among_best(ranking: Ranking, count: int) -> list[Row]:

@@ -17,9 +17,11 @@ import pytest
 import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
+from hf_emms.cli.recommend_command import recommend
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.merge import path_of
 from hf_emms.run import ranking_job
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.cache.test_keys import CHANGES
@@ -31,6 +33,7 @@ from tests.helpers.quick_python import python
 from tests.helpers.waiting import PATIENCE
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
+from tests.hub.population import populate
 
 __all__ = ["hub"]
 
@@ -149,6 +152,31 @@ def test_a_job_returns_its_ranking(hub: Hub, cli: CommandLine, token: str, tmp_p
     for row in far.rows[:2]:
         assert row.scores["emms"].value == pytest.approx(alone.row(row.checkpoint).scores["emms"].value, abs=1e-6)
     assert far.rows[2].error
+
+
+@pytest.mark.slow
+def test_a_job_returns_a_recommendation(hub: Hub, cli: CommandLine, token: str) -> None:
+    populate(hub.store, 30, micro=4)
+    words = ["recommend", "--dataset", "demo_fashion", *WORDS[3:], "--max-params", "1M", "--candidates", "3", *JOB]
+    done = cli.run(*words, "--format", "json", token=token)
+    assert done.code == 0, done
+    ranking = Ranking.from_json(done.out)
+    assert [stage.name for stage in ranking.funnel] == ["list", "prior", "first pass"]
+    assert hub.store.read(RESULTS, f"rankings/{path_of(ranking)}.json", "dataset")
+
+
+def test_a_job_for_a_recommendation_has_its_flags(hub: Hub, cli: CommandLine, token: str) -> None:
+    flags = ["--time", "30m", "--license", "mit", "--library", "timm", "--gated", "--max-params", "1M"]
+    done = cli.run("recommend", "--dataset", "demo_captions", *flags, *JOB, "--dry-run", token=token)
+    assert done.code == 0, done
+    command = json.loads(done.out)["command"]
+    words = command[command.index("hf-emms") + 1 :]
+    context = recommend.make_context("recommend", words[1:])
+    assert (words[0], context.params["time"], context.params["license"]) == ("recommend", "1800s", ("mit",))
+    assert (context.params["library"], context.params["gated"], context.params["max_params"]) == ("timm", True, "1M")
+    refused = cli.run("recommend", "--dataset", "demo_captions", *JOB, "--parts", "2", "--dry-run", token=token)
+    assert refused.code == 1
+    assert "--parts" in refused.err
 
 
 def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from hf_emms.run.rank import run_plan
 from hf_emms.run.recommend import Recommendation, may_be_among_best, share_in_time
 from tests.helpers.cli import GOOD, POOR, program
 from tests.helpers.command_line import CommandLine
-from tests.helpers.hub_client import cli, home
+from tests.helpers.hub_client import cli, commands, home
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 from tests.helpers.waiting import eventually
@@ -100,6 +100,14 @@ def test_a_time_that_is_too_short_has_an_answer(cli: CommandLine) -> None:
     assert last.best is not None
     assert last.funnel[-1].name == FIRST
     assert sum(stage.left_out.get("no time", 0) for stage in last.funnel) > 0
+
+
+def test_a_slow_network_has_fewer_candidates(hub: Hub, tmp_path: Path) -> None:
+    words = [*WORDS, "--time", "10m", "--dry-run", "--format", "json"]
+    with commands(hub, tmp_path) as cli:  # without downloads in its cache
+        fast, slow = (json.loads(cli.run(*words, "--bandwidth", size).out)[1] for size in ("1GB", "2KB"))
+    assert "no time" not in fast["left_out"]
+    assert slow["kept"] == fast["kept"] - slow["left_out"]["no time"]
 
 
 def test_filters_that_leave_nothing_are_an_error(cli: CommandLine) -> None:
