@@ -188,7 +188,7 @@ def _in_words(
         )
     return EmmsError(
         "unreachable",
-        f"{endpoint()} cannot be reached for {target} ({one_line(cause)[:_MAX_REASON]})",
+        f"{endpoint()} cannot be reached for {target} ({one_line([*_chain(cause)][-1])[:_MAX_REASON]})",
         hint or f"check the network, the proxy and HF_ENDPOINT; then {_RETRY_LATER_HINT}",
     )
 

@@ -83,6 +83,8 @@ def messages_of(value: Any) -> Conversation:
     messages = []
     for message in value:
         fields = message or {}
+        if not isinstance(fields, Mapping):
+            raise UnusableError(f"a message is {message!r} instead of {{role, content}}")
         role, text = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
         if isinstance(text, list):
             text = _joined_parts(text)
@@ -96,7 +98,7 @@ def messages_of(value: Any) -> Conversation:
 
 def _joined_parts(parts: Sequence[Mapping[str, Any]]) -> str:
     """Return the text of a content that is a list of parts, {"type": "text", "text": …}."""
-    if not all(part.get("type", "text") == "text" for part in parts):
+    if not all(isinstance(part, Mapping) and part.get("type", "text") == "text" for part in parts):
         raise UnusableError("a message contains other parts than texts")
     return "\n".join(part.get("text") or "" for part in parts)
 

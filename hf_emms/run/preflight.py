@@ -325,7 +325,11 @@ def preflight(options: Options, progress: Progress) -> Preflight:
     reasons = {checkpoint.id: _problem_of(checkpoint, costs) for checkpoint in plan.checkpoints}
     problems = [f"checkpoint {id}: {reason}" for id, reason in reasons.items() if reason is not None]
     if len(problems) == len(plan.checkpoints):
-        problem = f"no checkpoint can be ranked: {'; '.join(problems)}"
+        likewise: dict[str, list[str]] = {}  # reasons without the id → the ids
+        for id, reason in reasons.items():
+            likewise.setdefault(str(reason).replace(id, ""), []).append(id)
+        problem = "; ".join(f"{', '.join(ids)}: {reasons[ids[0]]}" for ids in likewise.values())
+        problem = f"no checkpoint can be ranked: {problem}"
         raise EmmsError("no-usable-checkpoint", problem, setting_ref("checkpoints", "ORG/NAME"))
     fine_tuning = None
     if options.training.confirm is not None:

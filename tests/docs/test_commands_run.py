@@ -45,10 +45,10 @@ STANDS_FOR = {
 }
 # Few rows do: a command that works is to be seen, not what it finds.
 FEW = ("--max-samples", "60")
-# Separate tests run these: the demo's tables, a server, Jobs, a package, the paper's candidates, fine-tuning, the whole
-# Hub.
+# Separate tests run these: the demo's tables, a server, Jobs, Ray, a package, the paper's candidates, fine-tuning,
+# the whole Hub.
 ELSEWHERE = re.compile(
-    r"hf-emms (demo\b|leaderboard|recommend|rank --dataset (demo_\w+|NAME)$|.*--engine jobs|.*--task gloss-topic"
+    r"hf-emms (demo\b|leaderboard|recommend|rank --dataset (demo_\w+|NAME)$|.*--engine (jobs|ray)|.*--task gloss-topic"
     r"|.*(free-spoken-digit|speech_commands)"
     r"|.* --checkpoint paper-|.*--confirm \d|confirm|validate --ranking ranking.json$|COMMAND)"
 )

@@ -41,6 +41,7 @@ from hf_emms.run.preflight import (
 )
 from hf_emms.scoring.reranking import count_pairs
 from tests.helpers.command_line import CommandLine
+from tests.helpers.errors import raises_code
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
@@ -78,7 +79,7 @@ FAILED = ["-c", "org/hollow", "-c", "org/nowhere", "-c", "emms-demo/bert-random"
                 "emms-demo/bert-random is a bert checkpoint, which reads texts, not images",
             ],
         ),
-        (FAILED, 1, ["Error: no checkpoint can be ranked: checkpoint org/hollow: ", "checkpoint org/nowhere: "]),
+        (FAILED, 1, ["Error: no checkpoint can be ranked: org/hollow: ", "; org/nowhere: "]),
         (["-c", GOOD, "-e", "org/hollow-encoder"], 1, ["the label encoder org/hollow-encoder cannot be used: "]),
         (["-c", GOOD, "-e", "org/nowhere"], 1, ["there is no model 'org/nowhere'"]),
         (["-c", GOOD, "--dataset", "org/no-data"], 1, ["Error: there is no dataset 'org/no-data'"]),
@@ -93,6 +94,14 @@ def test_a_dry_run_lists_problems_and_fails_if_the_run_cannot_start(
     if code == 0:
         assert ("problem" in done.err) == bool(said)
         assert [row["checkpoint"] for row in json.loads(done.out)] == words[1::2]
+
+
+def test_checkpoints_that_fail_alike_are_listed_with_one_reason(emms_cache: Path) -> None:
+    names = ["emms-demo/bert-random", "emms-demo/bert-distilled"]
+    with raises_code("no-usable-checkpoint") as refused:
+        hf_emms.plan("demo_fashion", names, encoders="emms-demo/encoder-minilm-static")
+    assert all(name in refused.value.message for name in names)
+    assert refused.value.message.count("needs images") == 1
 
 
 def test_a_dry_run_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -16,6 +17,7 @@ def run(*words: str) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "HF_EMMS_WORKER": "1"},
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]

@@ -140,7 +140,7 @@ class RowSchema:
             return None
         if isinstance(value, float) and self.label_type == "integer":
             value = int(value) if value == value else ""  # an empty cell among numbers
-        if self.class_names is None and not isinstance(value, (str, bool)) and value in self.missing:
+        if self.class_names is None and isinstance(value, int) and value in self.missing:
             return None
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
