@@ -200,8 +200,8 @@ def test_wrong_arguments_are_errors(arguments: dict[str, Any], code: str) -> Non
 
 
 def test_small_sample_is_a_part_of_the_large_one() -> None:
-    for dataset in ("demo_fashion", "demo_glosses", "demo_captions"):
-        for sampling in (None, "proportional") if dataset != "demo_captions" else (None,):
+    for dataset in ("demo_fashion", "demo_glosses", "demo_captions", "demo_words"):
+        for sampling in (None, "proportional") if dataset in ("demo_fashion", "demo_glosses") else (None,):
             small, large = (load_sample(dataset, max_samples=rows, sampling=sampling, seed=3) for rows in (100, 350))
             assert {*map(_content, small.inputs)} < {*map(_content, large.inputs)}, dataset
 

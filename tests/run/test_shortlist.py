@@ -87,6 +87,10 @@ def test_public_results_come_before_a_few_more_downloads() -> None:
     places = [each.id for each in by_prior(models, TASK)]
     assert places.index(known.id) < 100
     assert places == [each.id for each in by_prior(models[::-1], TASK)]
+    # The second of the table, with the most downloads, comes before the first of the table.
+    first, second = "timm/eva_large_patch14_196.in22k_ft_in22k_in1k", "timm/beitv2_large_patch16_224.in1k_ft_in22k_in1k"
+    both = by_prior([model(second, 5000), *strangers(200), model(first, 1)], TASK)
+    assert [each.id for each in both[:2]] == [second, first]
 
 
 def test_one_candidate_in_five_is_drawn_by_the_seed() -> None:
