@@ -198,10 +198,12 @@ class FunnelSettings:
             if value:
                 problem = setting_ref(name) + " has no effect on a recommendation, which chooses the checkpoints itself"
                 raise EmmsError("setting-without-effect", problem, "leave it out, or use hf-emms rank")
-        if candidates is not None:
-            check_type("candidates", candidates, int)
-            if candidates < MIN_BEST:
-                raise EmmsError("invalid-value", f"candidates is {candidates}", f"use {MIN_BEST} or more")
+        check_type("candidates", candidates, int, type(None))
+        check_type("license", license, str, Iterable)
+        for name, text in {"time": time, "bandwidth": bandwidth, **filters}.items():
+            check_type(name, text, *((bool,) if name == "gated" else (str, type(None))))
+        if candidates is not None and candidates < MIN_BEST:
+            raise EmmsError("invalid-value", f"candidates is {candidates}", f"use {MIN_BEST} or more")
         most, licenses = options.features.max_params, (license,) if isinstance(license, str) else tuple(license)
         return cls(
             Filters(licenses, max_parameters=parse_count(most) if most is not None else None, **filters),
