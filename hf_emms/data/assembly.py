@@ -26,6 +26,8 @@ from hf_emms.texts import setting_ref
 _MANY = 20
 # Share of skipped rows above which a note warns.
 _FEW_SKIPPED = 0.01
+# Names of classes that usually mean a missing label.
+_NULLS = ("", "nan", "null", "none", "n/a")
 # Further names of columns that look like a part of the input, or like a label.
 _LIKE_INPUTS = ("choices", "options", "passage", "score", "rating", "label", "image", "audio")
 
@@ -227,17 +229,28 @@ def _input_names() -> set[str]:
 
 def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> Iterator[str]:
     """Yield the preview's facts about the sample: its size, its label texts and its groups."""
-    schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
+    schema, task = drawn.schema, drawn.schema.task
     yield from labels.facts
     yield from _conversions(drawn)
     if task.instruction is not None:
         yield f"decoders read {task.instruction(schema.columns).text!r} after each {task.inputs[0].name}, T5 before it"
     if labels.spans is None:
         yield _sampled(drawn, labels) if task.categorical else _inputs(drawn, labels, n_inputs, n_groups)
-    if drawn.normalized:
-        yield f"{label} in fractions of the image, not in pixels"
+    if drawn.one_row_per_label and drawn.options.references != "all" and (more := len(labels.codes) - n_inputs) > 0:
+        yield f"{pluralize(more, 'duplicate')}: rows with the same {' and '.join(each.name for each in task.inputs)}"
+    if drawn.boxes:
+        yield _boxes(drawn)
     if schema.group_column is not None:
         yield f"rows with the same {schema.group_column} stay in one fold and one split"
+
+
+def _boxes(drawn: DrawnRows) -> str:
+    """Return the format of boxes, the first box, and how many boxes leave their image."""
+    box, size = drawn.boxes[0]
+    unit = "fractions of the image" if size is None else f"pixels of an image of {size[0]} x {size[1]}"
+    numbers = ", ".join(f"{number:g}" for number in box)
+    count = f"{drawn.count_leaving(drawn.box_format)} of {pluralize(len(drawn.boxes), 'box', 'boxes')}"
+    return f"boxes are {drawn.box_format}, such as {numbers} in {unit}; {count} leave their image"
 
 
 def _conversions(drawn: DrawnRows) -> Iterator[str]:
@@ -280,6 +293,11 @@ def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None)
         counts = np.bincount(labels.codes)
         if counts.max() == 1:
             yield Note("labels-all-different", "all rows have different classes")
+        classes = drawn.class_counts if drawn.schema.one_class else {}
+        for name in classes:
+            if name.strip().lower() in _NULLS or (name == "-1" and {"0", "1", "2"} <= classes.keys()):
+                text = f"class {name!r} ({pluralize(classes[name], 'row')}) may mean a missing label: remove its rows"
+                yield Note("null-class", text)
     n_read = total or skipped + len(drawn.inputs)
     if skipped > _FEW_SKIPPED * n_read:
         yield Note("rows-skipped", f"skipped {skipped:,} of {pluralize(n_read, 'row')}")

@@ -18,6 +18,8 @@ from hf_emms.texts import joined, setting_ref
 # At most max(2, 5 %) of the rows may be skipped.
 MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
+# Share of boxes that may leave their images.
+MAX_LEAVING = 0.02
 ALLOWED = f"at most {FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be skipped"
 
 # The label of a row without a class, in multi-label data.
@@ -170,6 +172,7 @@ class DrawnRows:
         reasons: The first skipped rows, and why each is unusable.
         first: The cells of the first row.
         class_counts: Class → number of rows in the split.
+        boxes: The boxes of the rows, with the (width, height) of their images; None for fractions of images.
     """
 
     schema: RowSchema
@@ -184,6 +187,7 @@ class DrawnRows:
     reasons: list[str] = field(default_factory=list)
     first: Mapping[str, Any] | None = None
     class_counts: dict[str, int] = field(default_factory=dict)
+    boxes: list[tuple[Any, tuple[int, int] | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.contents = tuple({} for _ in self.schema.task.inputs)
@@ -255,6 +259,7 @@ class DrawnRows:
         """Raise an `EmmsError` if no row, or less than 95 % of the rows, can be used."""
         if not self.rows and not self.skipped:
             raise EmmsError("no-rows", "the split has no rows", "choose another: " + setting_ref("split", ...))
+        self._check_boxes()
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
             hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))
@@ -265,6 +270,33 @@ class DrawnRows:
                 f"skipped {self.skipped} of {pluralize(self.n_read, 'row')}, but {ALLOWED}. First: {self.reasons[0]}",
                 hint,
             )
+
+    @property
+    def box_format(self) -> str:
+        """The format of boxes that the user named, or else the usual one."""
+        assert self.schema.task.numbers is not None
+        return self.options.box_format or next(iter(self.schema.task.numbers.formats))
+
+    def count_leaving(self, form: str) -> int:
+        """Return the number of boxes that leave their image in this format."""
+        numbers = self.schema.task.numbers
+        assert numbers is not None
+        assert numbers.leaves is not None
+        return sum(numbers.leaves(box, size, form) for box, size in self.boxes)
+
+    def _check_boxes(self) -> None:
+        """Raise an `EmmsError` if more than 2 % of the boxes leave their image, unless the user named their format."""
+        numbers = self.schema.task.numbers
+        if not self.boxes or numbers is None or self.options.box_format:
+            return
+        count = self.count_leaving(self.box_format)
+        if count <= MAX_LEAVING * len(self.boxes):
+            return
+        fitting = [form for form in numbers.formats if not self.count_leaving(form)]
+        named = setting_ref("box_format", *(fitting or numbers.formats))
+        hint = ("no box leaves its image with " if fitting else "repair the boxes, or name their format: ") + named
+        problem = f"{count} of {pluralize(len(self.boxes), 'box', 'boxes')} leave their image as {self.box_format}"
+        raise EmmsError("boxes-leave-images", problem, hint)
 
     def _group(self, row: Mapping[str, Any]) -> int | None:
         column = self.schema.group_column
@@ -281,6 +313,8 @@ class DrawnRows:
             return labels
         measure = task.numbers.formats[form] if form else task.numbers.measure
         size = None if self.normalized else task.inputs[0].kind.size(contents[0])
+        if task.numbers.leaves is not None:
+            self.boxes += [(label, size) for label in labels]
         try:
             return [measure(label, size) for label in labels]
         except (TypeError, ValueError) as problem:

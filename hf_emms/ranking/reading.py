@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
+from collections import Counter
 
 import msgspec
 
@@ -153,8 +154,15 @@ def shortened(text: str) -> str:
 
 
 def class_counts(counts: dict[str, int]) -> dict[str, int]:
-    """Return the most frequent and the rarest classes with their counts, in descending order."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    if len(ordered) > _MOST_FREQUENT + _RAREST:
-        ordered = ordered[:_MOST_FREQUENT] + ordered[-_RAREST:]
-    return dict(ordered)
+    """Return the most frequent and the rarest classes with their counts, in descending order.
+
+    Also returns all classes whose names differ only in case or spaces.
+    """
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    times = Counter(map(_folded, ordered))
+    shown = {*ordered[:_MOST_FREQUENT], *ordered[-_RAREST:], *(name for name in ordered if times[_folded(name)] > 1)}
+    return {name: counts[name] for name in ordered if name in shown}
+
+
+def _folded(name: str) -> str:
+    return "".join(name.split()).casefold()

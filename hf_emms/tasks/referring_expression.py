@@ -30,6 +30,8 @@ _WIDE = 1.5
 _HIDDEN_WIDTH = 64
 # Maximum coordinate of most boxes in fractions, which may exceed their images a little.
 _MAX_NORMALIZED = 1.5
+# Rounding of boxes in fractions of their images.
+_TOLERANCE = 0.01
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
@@ -43,6 +45,32 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     Raises:
         ValueError: `raw` is not four numbers, or the box is outside the image.
     """
+    left, top, right, bottom = _edges(raw, size, form)
+    if right <= left or bottom <= top:
+        raise ValueError(f"a box has no area: {[*_four_numbers(raw)]} as {form}")
+    left, right, top, bottom = max(0.0, left), min(1.0, right), max(0.0, top), min(1.0, bottom)
+    if right <= left or bottom <= top:
+        width, height = size or (1, 1)
+        raise ValueError(f"a box lies outside its image of {width} x {height}: {[*_four_numbers(raw)]} as {form}")
+    return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def leaves_image(raw: Any, size: tuple[int, int] | None, form: str) -> bool:
+    """Return whether more than a pixel of a box is outside its image, or the box has no area; see `measure_box`.
+
+    False for a value that is no box.
+    """
+    try:
+        left, top, right, bottom = _edges(raw, size, form)
+    except ValueError:
+        return False
+    x, y = (1 / side for side in size) if size else (_TOLERANCE, _TOLERANCE)
+    is_outside = left < -x or top < -y or right > 1 + x or bottom > 1 + y
+    return is_outside or right <= left or bottom <= top
+
+
+def _edges(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, float, float, float]:
+    """Return the left, top, right and bottom edges of a box in fractions of its image; see `measure_box`."""
     a, b, c, d = _four_numbers(raw)
     width, height = size or (1, 1)
     if form == "xyxy":
@@ -51,13 +79,7 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
         left, top, right, bottom = a - c / 2, b - d / 2, a + c / 2, b + d / 2
     else:
         left, top, right, bottom = a, b, a + c, b + d
-    if right <= left or bottom <= top:
-        raise ValueError(f"a box has no area: {[a, b, c, d]} as {form}")
-    left, right = max(0.0, left / width), min(1.0, right / width)
-    top, bottom = max(0.0, top / height), min(1.0, bottom / height)
-    if right <= left or bottom <= top:
-        raise ValueError(f"a box lies outside its image of {width} x {height}: {[a, b, c, d]} as {form}")
-    return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    return left / width, top / height, right / width, bottom / height
 
 
 def are_normalized(raws: Sequence[Any]) -> bool:
@@ -117,6 +139,7 @@ BOXES = NumericLabels(
     encode=encode_boxes,
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
+    leaves=leaves_image,
     are_normalized=are_normalized,
 )
 

@@ -77,7 +77,9 @@ class NumericLabels:
             without an image and for fractions of an image. Raises a ValueError with the reason for an unusable label.
         encode: Converts the numbers of U labels, float64 (U, P), to label embeddings, float32 (U, D2).
         describe: Describes P numbers as text.
-        formats: Other formats of labels, by the names that users type.
+        formats: Formats of labels by the names that users type, the usual one first.
+        leaves: Returns whether a raw label is partly outside its image of (width, height) in a format; None if labels
+            are no places in an image.
         are_normalized: Returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
             labels do not depend on the image's size.
     """
@@ -86,6 +88,7 @@ class NumericLabels:
     encode: Callable[[np.ndarray], np.ndarray]
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
+    leaves: Callable[[Any, tuple[int, int] | None, str], bool] | None = None
     are_normalized: Callable[[Sequence[Any]], bool] | None = None
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from hf_emms.formatting import pluralize
@@ -36,6 +36,8 @@ _PARTS_OF_SPEECH = {
 }
 # A tag is sampled if more than this share of all words has it.
 _MOST = 0.5
+# Spans in the preview.
+_SHOWN = 3
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 _SPACES = re.compile(r"\s+")
 
@@ -173,6 +175,9 @@ def word_items(examples: Sequence[Example], options: SampleOptions, read: Reader
 def span_items(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
     """Return the items of words in spans, and how many spans are outside their text or overlap a longer one."""
     items, notes = word_items(examples, options, words_in_spans)
+    spans = ((example.contents[-1], *span) for example in examples for span in {*spans_by_character(example).values()})
+    first = [f"{text[start:stop]!r} ({label})" for text, start, stop, label in islice(sorted(spans), _SHOWN)]
+    notes.append(f"first spans: {', '.join(first)}")
     skipped = sum(len(example.labels) - len({*spans_by_character(example).values()}) for example in examples)
     if skipped:
         notes.append(f"skipped spans that are not in their text, or overlap a longer one: {skipped:,}")

@@ -22,6 +22,7 @@ from hf_emms.tasks.referring_expression import (
     encode_boxes,
     measure_box,
 )
+from hf_emms.texts import setting_ref
 from tests.helpers.rows import image_rows, png
 from tests.helpers.samples import codes, load_sample, reasons, refused
 
@@ -181,7 +182,8 @@ def test_boxes_that_are_the_same_in_words_are_labels_as_numbers_alone() -> None:
 def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     boxes = [[0, 0, 10, 10], [5, 5, 20, 20], [10, 2, 30, 18]]
     rows = scenes(boxes)
-    variants = [load_sample(rows), load_sample(rows, box_format="xyxy"), load_sample(rows, label_form="text")]
+    settings = [{"box_format": "xywh"}, {"box_format": "xyxy"}, {"box_format": "xywh", "label_form": "text"}]
+    variants = [load_sample(rows, **each) for each in settings]
     assert len({one.fingerprint for one in variants}) == 3
     assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(refused(rows, box_format="yx").hint)
 
@@ -197,6 +199,25 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> 
     assert "no area" in error.message
     assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(error.hint)
     assert "box_column=" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("box", "fitting"),
+    [
+        ([100, 60, 90, 30], "xywh"),
+        ([150, 70, 190, 90], "xyxy"),
+        ([180, 90, 38, 18], "cxcywh"),
+    ],
+)
+def test_boxes_that_leave_their_images_show_the_format_that_fits(box: list[int], fitting: str) -> None:
+    rows = scenes([[box[0] - n, *box[1:]] for n in range(50)], SIZE)
+    if fitting != "xywh":
+        error = refused(rows)
+        assert error.code == "boxes-leave-images"
+        assert str(error.hint).endswith(str(setting_ref("box_format", fitting)))
+    named = load_sample(rows, box_format=fitting)
+    assert named.reading is not None
+    assert any(fitting in fact and "0 of 50" in fact for fact in named.reading.facts)
 
 
 def test_one_of_several_boxes_is_not_chosen() -> None:

@@ -17,7 +17,7 @@ from tests import ROOT
 from tests.data.test_shapes import csv_of, kaggle, table
 from tests.docs.pages import fences
 from tests.helpers.rows import CLASSES, CSV, TEXTS, N, pictures, png, write
-from tests.helpers.samples import load_sample, refused
+from tests.helpers.samples import codes, load_sample, refused
 from tests.helpers.sound import encoded, tone
 
 PIXELS = np.arange(N * 8 * 8 * 3, dtype=np.uint8).reshape(N, 8, 8, 3)
@@ -200,3 +200,36 @@ def test_the_converters_of_the_pages_write_what_is_read(tmp_path: Path, monkeypa
     assert read_as("images") == ["image-classification", {"image": "image", "label": "labels"}, N]
     assert read_as("decoded.csv") == ["image-classification", {"image": "image", "label": "label"}, N]
     assert read_as("my_entities.jsonl")[:1] == ["span-classification"]
+
+
+def test_images_without_a_line_in_the_metadata_are_counted(tmp_path: Path) -> None:
+    for number, picture in enumerate(pictures(N)):
+        write(tmp_path / f"{number}.png", picture)
+    lines = [json.dumps({"file_name": f"{i}.png", "label": CLASSES[i]}) for i in range(10)]
+    write(tmp_path / "metadata.jsonl", "\n".join(lines))
+    sample = load_sample(str(tmp_path))
+    assert codes(sample) == ["files-not-read"]
+    assert f"{N - 10} of {N} files" in sample.notes[0].text
+
+
+def test_the_preview_shows_duplicates_conversions_and_spans() -> None:
+    def facts(dataset: Any, **settings: Any) -> str:
+        reading = load_sample(dataset, **settings).reading
+        return " ".join(reading.facts) if reading is not None else ""
+
+    assert "12 duplicates" in facts({"text": TEXTS[:12] * 2, "label": ["a", "b"] * 12})
+    assert "duplicate" not in facts({"text": TEXTS, "label": CLASSES})
+    shares = {"text": TEXTS, "score": [f"{i},5 %" for i in range(N)]}
+    assert ",5 %' is " in facts(shares, task="text-regression")
+    several = {"text": TEXTS, "label": ["a|b", "a"] * 12}
+    assert "'|'" in facts(several, label_separator="|")
+    spans = {"text": TEXTS, "entities": [[{"start": 5, "end": 11, "label": "PER"}]] * N}
+    assert "'number' (PER)" in facts(spans)
+
+
+def test_classes_that_differ_only_in_case_or_spaces_are_all_shown() -> None:
+    names = ["New York", "new york", *"abcdefgh", "newyork"]
+    rows = {"text": [f"text {i}" for i in range(220)], "label": [names[i % 11] for i in range(220)]}
+    reading = load_sample(rows).reading
+    assert reading is not None
+    assert {"New York", "new york", "newyork"} <= reading.columns[1].classes.keys()

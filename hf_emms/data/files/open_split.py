@@ -171,7 +171,15 @@ class DatasetFiles:
                 rows = builder.as_dataset(split=split)
                 opened = replace(opened, rows=rows, total=rows.num_rows)
             self._check_labels(opened)
-            return opened
+            return replace(opened, notes=(*opened.notes, *self._unlisted(opened)))
+
+    def _unlisted(self, opened: OpenSplit) -> Iterator[Note]:
+        """Yield a note if a metadata file does not list all images or sounds of a split."""
+        files = self.local.splits.get(opened.split, ())
+        media = [file for file in files if reader_of(file) in MEDIA]
+        if self.local.reader in MEDIA and len(media) < len(files) and (missing := len(media) - (opened.total or 0)) > 0:
+            name = next(file.name for file in files if reader_of(file) not in MEDIA)
+            yield Note("files-not-read", f"{missing:,} of {pluralize(len(media), 'file')} have no line in {name}")
 
     def _check_labels(self, opened: OpenSplit) -> None:
         """Raise an `EmmsError` for images or sounds without other columns."""

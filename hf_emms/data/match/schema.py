@@ -31,9 +31,6 @@ from hf_emms.tasks import Column, Task, get_task, use_column
 from hf_emms.tasks.task import FLAG_LISTS
 from hf_emms.texts import Text, setting_ref
 
-# Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
-_UNKNOWN, _MIN_KNOWN = -1, 3
-
 
 @dataclass(frozen=True)
 class RowSchema:
@@ -48,7 +45,6 @@ class RowSchema:
         unused: The dataset's columns that are not read.
         flag_names: Names of classes with a 0 or 1 each, in a list or in several columns.
         class_separator: The character between classes in a label's text, as in "a|b".
-        missing: Numbers in the label column that mean "no label".
         group_column: The column of groups; None if rows of equal content are a group.
         notes: Warnings about the columns.
     """
@@ -62,7 +58,6 @@ class RowSchema:
     unused: tuple[str, ...] = ()
     flag_names: tuple[str, ...] | None = None
     class_separator: str | None = None
-    missing: frozenset[int] = frozenset({IGNORED})
     group_column: str | None = None
     notes: tuple[Note, ...] = ()
 
@@ -140,7 +135,7 @@ class RowSchema:
             return None
         if isinstance(value, float) and self.label_type == "integer":
             value = int(value) if value == value else ""  # an empty cell among numbers
-        if self.class_names is None and isinstance(value, int) and value in self.missing:
+        if self.class_names is None and isinstance(value, int) and value == IGNORED:
             return None
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
@@ -210,7 +205,7 @@ def _with_label_form(
         _check_converted(schema, columns)
         return schema
     separator = options.label_separator if schema.label_type == "string" else None
-    schema = replace(schema, class_separator=separator, missing=frozenset({IGNORED, *_unknown(schema, columns)}))
+    schema = replace(schema, class_separator=separator)
     if len(names) > 1:
         return replace(schema, flag_names=tuple(name.rpartition(".")[2] for name in names))
     if task.items is not None or names[0] not in columns.cells:
@@ -229,15 +224,6 @@ def _check_converted(schema: RowSchema, columns: Columns) -> None:
     except UnusableError as error:
         problem = f"column {name!r} contains texts, and {error}"
         raise EmmsError("column-unsuitable", problem, "name a column of numbers: " + use_column(column.name)) from error
-
-
-def _unknown(schema: RowSchema, columns: Columns) -> tuple[int, ...]:
-    """Return −1 if it is next to the classes 0, 1, 2 …, which datasets write for a missing label."""
-    if schema.class_names is not None or schema.label_type != "integer" or schema.label_column not in columns.cells:
-        return ()
-    values = set(columns.cells[schema.label_column].drop_null().unique().to_pylist())
-    classes = values - {IGNORED, _UNKNOWN}
-    return (_UNKNOWN,) if _UNKNOWN in values and len(classes) >= _MIN_KNOWN and min(classes) == 0 else ()
 
 
 def _flag_names(schema: RowSchema, cells: Any, form: LabelForm | None) -> tuple[str, ...] | None:
