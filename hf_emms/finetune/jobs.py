@@ -22,7 +22,7 @@ from hf_emms.ranking import Row, TrainingRun, is_commit
 from hf_emms.tasks import Task
 
 # Part of the cache key of every run: raise it if the results of a recipe change.
-FINETUNE_VERSION = 18
+FINETUNE_VERSION = 19
 
 
 @dataclass(frozen=True)

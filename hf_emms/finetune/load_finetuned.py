@@ -15,7 +15,7 @@ from hf_emms.features.feature_spec import make_feature_spec
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
-from hf_emms.heads.split import IGNORED
+from hf_emms.heads.split import IGNORED, BatchedRows
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
 from hf_emms.options import device_text
@@ -72,12 +72,27 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     return FineTunedModel(task, network)
 
 
+def predict_rows(network: Network, rows: BatchedRows, numbers: np.ndarray, batch_size: int = _BATCH_SIZE) -> Any:
+    """Return the outputs of a network for some of its rows, by their numbers, int64 (m,)."""
+    import torch
+    from transformers.trainer_pt_utils import nested_concat, nested_numpify
+
+    device, size = next(network.model.parameters()).device, min(batch_size, rows.max_batch or batch_size)
+    outputs = None
+    for start in range(0, len(numbers), size):
+        batch = {name: tensor.to(device) for name, tensor in rows.batch(numbers[start : start + size]).items()}
+        with torch.no_grad():
+            predicted = network.predict(network.model, batch)
+        outputs = predicted if outputs is None else nested_concat(outputs, predicted, padding_index=IGNORED)
+    return nested_numpify(outputs)
+
+
 class FineTunedModel:
     """A fine-tuned checkpoint with a custom head."""
 
     def __init__(self, task: Task, network: Network) -> None:
         self.task = task.id
-        self._task, self._network = task, network
+        self._task, self.network = task, network
 
     def predict(self, inputs: Iterable[Any], *, batch_size: int = _BATCH_SIZE) -> list[Any]:
         """Return predictions: a class, several classes, a number, a box, a text, or a tag per word.
@@ -90,26 +105,13 @@ class FineTunedModel:
         Raises:
             EmmsError: An input has another type.
         """
-        import torch
-        from transformers.trainer_pt_utils import nested_concat, nested_numpify
-
         contents = self._contents(list(inputs))
         split = LabeledSplit.of_inputs(contents, head_of(self._task).unanswered_references(contents))
         if not len(split):
             return []
-        rows, outputs = self._network.rows(split, False), None
-        device, batch_size = (
-            next(self._network.model.parameters()).device,
-            min(batch_size, rows.max_batch or batch_size),
-        )
-        for start in range(0, len(rows), batch_size):
-            batch = rows.batch(np.arange(start, min(start + batch_size, len(rows))))
-            with torch.no_grad():
-                predicted = self._network.predict(
-                    self._network.model, {name: tensor.to(device) for name, tensor in batch.items()}
-                )
-            outputs = predicted if outputs is None else nested_concat(outputs, predicted, padding_index=IGNORED)
-        return self._network.predictions(nested_numpify(outputs), split)
+        rows = self.network.rows(split, False)
+        outputs = predict_rows(self.network, rows, np.arange(len(rows)), batch_size)
+        return self.network.predictions(outputs, split)
 
     def _contents(self, inputs: list[Any]) -> Sequence[Any]:
         columns, count = self._task.inputs, len(inputs)

@@ -16,6 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
+from hf_emms.heads.row import PIPELINES
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.hub import repo_url, require_push, upload_model, who_am_i
 from hf_emms.options import Options, TrainingOptions
@@ -29,11 +30,6 @@ from hf_emms.texts import redacted, setting_ref
 _UNFINISHED = ".unfinished"
 # File with the record of what was saved in a folder.
 _SAVED = ".hf-emms.json"
-# The pipelines that open models with one number per row, for which the Hub has no task.
-_PIPELINES = {
-    "AutoModelForSequenceClassification": "text-classification",
-    "AutoModelForImageClassification": "image-classification",
-}
 _TEST_ROWS = "test_rows.json"
 
 
@@ -283,7 +279,8 @@ def _metadata(
 ) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline = _PIPELINES.get(auto_class or "") if library == "transformers" else None
+    # The Hub has no task for models with one number per row.
+    pipeline = PIPELINES.get(get_task(ranking.task).input.name) if auto_class and library == "transformers" else None
     tag = pipeline or hub_tag(ranking.task)
     on_hub = is_commit(row.revision)
     results = [
@@ -297,7 +294,7 @@ def _metadata(
             metric_type=metric,
             metric_value=round(value, 6),
         )
-        for metric, value in run.scores.items()
+        for metric, value in (run.saved_scores or run.scores).items()
     ]
     card = ModelCardData(
         library_name=library,

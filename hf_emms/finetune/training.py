@@ -7,7 +7,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from hf_emms.ranking.progress import Progress
 # A loss did not fall if it ends above the first share of its start. It rose if it ends above the second share, and by
 # more than two standard errors.
 _FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
+# Differences of outputs that are rounding: in float32, and in bfloat16.
+_ROUNDING = 1e-3, 5e-2
 _LOGS = 50  # losses that a run logs
 _PARTS = 5  # of the losses, of which the first and the last are compared
 
@@ -154,7 +157,7 @@ class Training:
             trainer = self._trainer(network, folder, batch_size, parts, watch)
             self.progress.started(job.name, trainer.args.max_steps)
             run = self._fit(trainer, network, load)
-            outputs = trainer.outputs(self.splits.test)
+            outputs = self._test_outputs(trainer, network)
         self.progress.advanced(job.name, trainer.state.max_steps - watch.step)
         run = self._tested(run, network, outputs)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -168,9 +171,12 @@ class Training:
             has_diverged=has_risen(losses),
             unfinished=watch.unfinished,
         )
-        if self.models is not None:
-            self._save(network, self.models / str(run.steps))
-        return run
+        if self.models is None:
+            return run
+        model, rounding = self.models / str(run.steps), _ROUNDING[trainer.args.bf16]
+        self._save(network, model)
+        del trainer  # and its optimizer, to have memory for the saved model
+        return self._compared(run, network, model, outputs, rounding)
 
     def _fit(self, trainer: NetworkTrainer, network: Network, load: Callable[[], Network]) -> TrainingRun:
         """Train, load the original weights again if training did not help, and return the validation scores."""
@@ -186,7 +192,7 @@ class Training:
             helped, note = has_helped(metric, untrained, validation)
             notes.append(note)
             if not helped:
-                trained = network.test_predictions(trainer.outputs(splits.test), splits.test)
+                trained = network.test_predictions(self._test_outputs(trainer, network), splits.test)
                 discarded = _scores(self.metrics, trained, splits.test)
                 network.model.load_state_dict(load().model.state_dict())
                 validation = untrained
@@ -207,6 +213,13 @@ class Training:
         split = self.splits.validation
         return measure_part(self.metrics[0], network.predictions(trainer.outputs(split), split), split, "validation")
 
+    def _test_outputs(self, trainer: NetworkTrainer, network: Network) -> Any:
+        """Return the outputs for the test rows, and mark the notes on how these are read."""
+        notes, network.notes = network.notes, []
+        outputs = trainer.outputs(self.splits.test)
+        network.notes = [*notes, *(replace(note, text=f"test rows: {note.text}") for note in network.notes)]
+        return outputs
+
     def _tested(self, run: TrainingRun, network: Network, outputs: Any) -> TrainingRun:
         """Add the test scores to a run, given the outputs for the test rows."""
         split, baselines = self.splits.test, self.splits.baselines
@@ -219,6 +232,31 @@ class Training:
             loss=network.loss(outputs, split),
             baseline=_baseline(test, *baselines["test"]) if baselines else None,
         )
+
+    def _compared(self, run: TrainingRun, network: Network, model: Path, outputs: Any, rounding: float) -> TrainingRun:
+        """Add the scores of the saved model to a run, with a note, if its outputs for test rows are not these."""
+        from hf_emms.finetune.saved_check import compare, opened
+
+        notes, scores, name = [*run.notes], dict[str, float](), self.metrics[0].name
+        measured = f"{metric_title(name)} {format_measured(name, run.scores[name])}"
+        try:
+            with checkpoint_errors(), quiet_transformers():
+                read = opened(model, network, self.splits, self.job, partial(self.progress.advanced, self.job.name, 0))
+                differs, unread, compared = compare(read, outputs, rounding)
+                if unread:
+                    text = f"the saved model cannot read {unread:,} of {compared:,} test rows, which are too short"
+                    notes.append(Note("rows-too-short", text))
+                if differs:
+                    every = read(np.arange(len(network.rows(self.splits.test, False))))
+                    every = np.where(np.isnan(every), outputs, every) if unread else every
+                    predictions = network.test_predictions(every, self.splits.test)
+                    scores = _scores(self.metrics, predictions, self.splits.test)
+                    text = f"the saved model has {format_measured(name, scores[name])} instead of {measured}"
+                    notes.append(Note("saved-model-differs", text))
+        except EmmsError as error:
+            text = f"the saved model does not open, measured {measured}: {error.message}"
+            notes.append(Note("saved-model-differs", text))
+        return msgspec.structs.replace(run, saved_scores=scores, notes=tuple(notes))
 
     def _save(self, network: Network, folder: Path) -> None:
         try:

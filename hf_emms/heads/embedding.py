@@ -31,6 +31,7 @@ from hf_emms.options import LAST
 from hf_emms.scoring.retrieval import SearchScores
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Inputs
@@ -121,8 +122,19 @@ class EmbeddingNetwork(Network):
         """Return each text's tokens, and the texts by length, int64 (M,)."""
         texts = [prompt + text for part, prompt in self.texts(split) for text in part]
         tokens, truncated = self._reader.tokenize(texts)
-        self.notes += [note for note in self._reader.truncation_notes(truncated) if note not in self.notes]
+        codes = {note.code for note in self.notes}
+        self.notes += [note for note in self._reader.truncation_notes(truncated) if note.code not in codes]
         return tokens, np.argsort([-len(ids) for ids in tokens], kind="stable")
+
+    def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(str(folder), device=str(device), trust_remote_code=self.spec.code)
+        _, order = self.cached_for_split("tokens", split, self._tokenize)
+        parts = [texts for texts, _ in self.texts(split)]
+        encoders = [model.encode] if len(parts) == 1 else [model.encode_query, model.encode_document]
+        texts = [(encode, text) for encode, part in zip(encoders, parts, strict=True) for text in part]
+        return lambda numbers: np.stack([encode(text) for encode, text in (texts[i] for i in order[numbers])])
 
     def save(self, folder: Path, task: str) -> None:
         """Write a sentence-transformers folder, with the checkpoint's own module descriptions if it has them."""

@@ -19,6 +19,7 @@ from hf_emms.inputs import Modality
 from hf_emms.inputs.modality import BatchReader, TrainingReader
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from hf_emms.features.device import Inputs
@@ -76,6 +77,19 @@ class Network(ABC):
     def saved(self) -> Any:
         """The part of the model that is saved."""
         return self.model
+
+    def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], Any] | None:
+        """Open a saved model as its card says, without code of this package.
+
+        Returns:
+            A function from numbers of `rows(split, False)` to the outputs that `predict` would return for these rows,
+            NaN for rows that the saved model cannot read. None if the model opens as a class of transformers.
+        """
+        return None
+
+    def trained_outputs(self, outputs: Any) -> Any:
+        """Convert outputs of the saved model to those of the trained one."""
+        return outputs
 
     def save(self, folder: Path, task: str) -> None:
         """Write the model, whose adapter is merged, and its processors to a folder; `task` is a task id."""
@@ -225,7 +239,8 @@ class FeatureNetwork(Network):
     def read(self, reader: TrainingReader, inputs: Sequence[Any], input_of_row: np.ndarray) -> BatchReader:
         """Return the reader of batches of rows. Its notes become the network's, without repetitions."""
         batches, notes = reader.read(inputs, input_of_row)
-        self.notes += [note for note in notes if note not in self.notes]
+        codes = {note.code for note in self.notes}
+        self.notes += [note for note in notes if note.code not in codes]
         return batches
 
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:
@@ -237,6 +252,11 @@ class FeatureNetwork(Network):
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         """Return the loss of new layers for a batch. Without labels, return the outputs that `predict` reads."""
         raise NotImplementedError(type(self).__name__)
+
+    @property
+    def fits(self) -> bool:
+        """Whether a head of transformers can return the predictions."""
+        return True
 
     def start(self, train: LabeledSplit) -> None:
         """Initialize the new weights of a head of transformers before training."""
@@ -328,8 +348,9 @@ class FeatureHead(Head):
             model, names, is_new = load_with_head(spec, loader, **self.arguments(references))
             network = self.network(spec, modality, model, references, has_head=True)
             network.head, network.has_new_head = names, is_new
-            network.start(train)
-            return network
+            if network.fits:
+                network.start(train)
+                return network
         base, features = load_base(spec, modality)
         network = self.network(spec, modality, base, references, has_head=False)
         network.add_layers(features, train)

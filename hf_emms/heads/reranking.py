@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +120,14 @@ class _RerankingNetwork(RowNetwork):
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         candidates = self.cached_for_split("candidates", split, candidates_of)
         return _reranked(split, candidates, outputs.reshape(candidates.shape))
+
+    def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        model = CrossEncoder(str(folder), device=str(device), activation_fn=torch.nn.Identity())
+        pairs = candidate_pairs(split, self.cached_for_split("candidates", split, candidates_of))
+        return lambda numbers: model.predict([pairs[number] for number in numbers])[:, None]
 
     def loss(self, outputs: Any, split: LabeledSplit) -> None:
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +27,20 @@ from hf_emms.heads.split import (
     best_baseline,
     for_all_rows,
 )
-from hf_emms.inputs import Modality
+from hf_emms.inputs import EncodedInputs, Modality, Pairs
+from hf_emms.inputs.audio import PART_SECONDS, UNREADABLE, decode
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from hf_emms.features.device import Inputs
 
 # The initial scale of a new pooling layer. Its tanh is nearly linear within this many deviations.
 _POOLER_SCALE = 0.3
+# Modality → the pipeline of transformers for a prediction per row.
+PIPELINES = dict.fromkeys(("text", "text-pair"), "text-classification")
+PIPELINES |= {name: f"{name}-classification" for name in ("image", "audio")}
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,7 @@ class RowNetwork(FeatureNetwork):
 
     def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs) -> None:
         self._reader, self._outputs = modality.training_reader(spec, model), outputs
+        self._pipeline = PIPELINES.get(modality.name)
         super().__init__(spec, model, self._reader.processors)
         self.notes += self._reader.notes
         self.references, self.count = outputs.references, outputs.count
@@ -222,6 +230,29 @@ class RowNetwork(FeatureNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)
+
+    def trained_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        mean, scale = self._outputs.removed or (0.0, 1.0)
+        return (outputs - mean) / scale
+
+    def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], Any] | None:
+        from transformers import pipeline
+
+        if self._pipeline is None or self._has_layers:
+            return None
+        predict = pipeline(self._pipeline, str(folder), device=device, top_k=None, function_to_apply="none")
+        settings = {} if predict.tokenizer is None else {"truncation": True}
+        rate, columns = getattr(predict.feature_extractor, "sampling_rate", None), predict.model.config.label2id
+
+        def read(numbers: np.ndarray) -> np.ndarray:
+            outputs = np.full((len(numbers), self.count), np.nan)
+            for row, number in enumerate(split.input_of_row[numbers].tolist()):
+                with suppress(*(UNREADABLE if rate else ())):
+                    for answer in predict(_as_in_pipelines(split.inputs, number, rate), **settings):
+                        outputs[row, columns[answer["label"]]] = answer["score"]
+            return self.trained_outputs(outputs)
+
+        return read
 
     def loss(self, outputs: Any, split: LabeledSplit) -> float | None:
         import torch
@@ -240,11 +271,11 @@ class RowNetwork(FeatureNetwork):
         outputs = layers(features)
         return {"loss": self._outputs.loss(outputs, labels["labels"])} if labels else {"logits": outputs}
 
+    @property
+    def fits(self) -> bool:
+        return self._outputs.removed is None or self._last_layer().bias is not None  # the bias takes the mean
+
     def start(self, train: LabeledSplit) -> None:
-        if self._outputs.removed is not None and self._last_layer().bias is None:
-            mean, scale = self._outputs.removed
-            text = f"its last layer has no bias, so its output is (value - {mean:.6g}) / {scale:.6g}"
-            self.notes.append(Note("standardized-output", text))
         layer = _pooler_without_weights(self.model, self.head)
         if layer is not None:
             self._initialize_pooler(layer, train)
@@ -270,25 +301,33 @@ class RowNetwork(FeatureNetwork):
             layer.bias.copy_(-mean * scale)
 
     def save(self, folder: Path, task: str) -> None:
-        if self._outputs.removed is not None:
-            self._fold_values(*self._outputs.removed)
-        super().save(folder, task)
-
-    def _fold_values(self, mean: float, scale: float) -> None:
         """Fold the references' mean and deviation into the last layer, so that the saved model returns real values."""
         import torch
 
-        last = self._last_layer()
-        if last.bias is not None:
+        if self._outputs.removed is not None:
+            (mean, scale), last = self._outputs.removed, self._last_layer()
             with torch.no_grad():
                 last.weight.mul_(scale)
                 last.bias.mul_(scale).add_(mean)
+        super().save(folder, task)
 
     def _last_layer(self) -> nn.Linear:
         from torch import nn
 
         layers = (self.model.get_submodule(name.rpartition(".")[0]) for name in self.head if name.endswith(".weight"))
         return next(layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1)
+
+
+def _as_in_pipelines(inputs: Sequence[Any], number: int, rate: int | None) -> Any:
+    """Return an input as pipelines of transformers take it, a sound at a rate in Hz."""
+    from PIL import Image
+
+    if not isinstance(inputs, EncodedInputs):
+        texts = inputs[number] if isinstance(inputs, Pairs) else (inputs[number],)
+        return dict(zip(("text", "text_pair"), texts, strict=False))
+    if rate is None:
+        return Image.open(io.BytesIO(inputs.encoded[number]))
+    return {"raw": decode(inputs.encoded[number], rate)[: PART_SECONDS * rate], "sampling_rate": rate}
 
 
 def _pooler_without_weights(model: nn.Module, head: frozenset[str]) -> nn.Linear | None:

@@ -97,7 +97,7 @@ def _find_problem(encoded: bytes) -> str | None:
 # --- how checkpoints read it ------------------------------------------------------------------------------
 
 # The longest part of a clip for a checkpoint without a fixed length.
-_PART_SECONDS = 30
+PART_SECONDS = 30
 # A batch ends before clips that are shorter than this share of its longest clip.
 _SIMILAR = 0.8
 # If padding changes features, clips are padded to multiples of this length only, so that many lengths are equal.
@@ -108,6 +108,8 @@ _MIN_PART_SECONDS = 0.1
 _MIN_TRAINING_SECONDS = 0.5
 # The largest relative change of features that counts as unchanged.
 _TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+# What families raise for clips that are too short.
+UNREADABLE = (RuntimeError, ValueError, IndexError)
 _MODEL_INPUTS = ("input_values", "input_features", "attention_mask", "is_longer")
 
 
@@ -185,7 +187,7 @@ def load_sound_reader(spec: FeatureSpec) -> SoundReader:
     except LOAD_FAILURES as error:
         raise load_error(spec, "feature extractor (preprocessor_config.json)", error) from error
     if short.shape != long.shape:
-        return SoundReader(extractor, rate, _PART_SECONDS * rate, False, short.numel() / rate)
+        return SoundReader(extractor, rate, PART_SECONDS * rate, False, short.numel() / rate)
     part = _fixed_samples(extractor, rate)
     return SoundReader(extractor, rate, part, True, short.numel() / part)
 
@@ -196,7 +198,7 @@ def _fixed_samples(extractor: Any, rate: int) -> int:
         if isinstance(samples := getattr(extractor, name, None), int):
             return samples
     frames = getattr(extractor, "max_length", None)
-    return frames * rate // 100 if isinstance(frames, int) else _PART_SECONDS * rate
+    return frames * rate // 100 if isinstance(frames, int) else PART_SECONDS * rate
 
 
 class SoundFeatures(FeatureReader):
@@ -292,7 +294,7 @@ def _reads_shortest(model: Any, reader: SoundReader) -> bool:
     try:
         with torch.no_grad():
             model(**reader.process([np.full(int(_MIN_SECONDS * reader.rate), 0.1, np.float32)], 0.0))
-    except (RuntimeError, ValueError, IndexError):
+    except UNREADABLE:
         return False
     return True
 

@@ -16,6 +16,7 @@ from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
+from hf_emms.formatting import pluralize
 from hf_emms.inputs.modality import BatchReader, Modality, TrainingReader, UnusableError
 from hf_emms.options import LAST
 
@@ -163,8 +164,8 @@ class TextReader:
         return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows]), self.truncation_notes(truncated)
 
     def truncation_notes(self, truncated: int) -> tuple[Note, ...]:
-        """Return a note on the maximum length in training, if texts were truncated."""
-        note = Note("texts-truncated", f"training truncates texts to {self.max_length:,} tokens")
+        """Return a note on the maximum length, if texts were truncated."""
+        note = Note("texts-truncated", f"truncated {pluralize(truncated, 'text')} to {self.max_length:,} tokens")
         return (note,) if truncated else ()
 
 

@@ -90,6 +90,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         baseline: The baseline on the test rows. None if it is unknown.
         is_untrained: Whether training did not help, so that the scores belong to the original weights.
         discarded_scores: If training did not help, metric → score of the trained weights on the test rows.
+        saved_scores: If the saved model predicts test rows differently, metric → its score.
         unfinished: "after 56 of 100,000 steps" if the time limit ended the run, else None.
     """
 
@@ -110,6 +111,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     baseline: BaselineScore | None = None
     is_untrained: bool = False
     discarded_scores: dict[str, float] = {}
+    saved_scores: dict[str, float] = {}
     unfinished: str | None = None
 
 

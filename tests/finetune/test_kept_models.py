@@ -14,7 +14,6 @@ import hf_emms
 from hf_emms.inputs.audio import decode
 from tests.finetune.task_rows import KINDS, captioner, kept, scores
 from tests.helpers.errors import raises_code
-from tests.helpers.notes import codes
 from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_pairs import build_pair
@@ -39,8 +38,6 @@ def test_predicted_values_are_in_the_original_scale(zoo: Path, tmp_path: Path) -
     assert 900 < np.mean(answers) < 1600
     assert "pipeline_tag: text-classification" in (folder / "README.md").read_text()
     assert scores(kind, answers, test) == pytest.approx(result.scores, abs=1e-3)
-    _, result, _ = kept(kind, build(zoo, "gpt2"), tmp_path / "b", epochs=1)
-    assert "standardized-output" in codes(result.runs[0].notes)
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "mpnet"])

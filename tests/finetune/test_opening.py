@@ -27,7 +27,7 @@ from tests.helpers.tiny_writers import writer
     [
         ("classes", "clip-text", "lora"),
         ("colours", "dinov3_vit", "full"),
-        ("values", "clip-text", "full"),
+        ("values", "gpt2", "full"),  # its class of transformers has no bias for the mean
         ("tones", "moonshine", "full"),
         ("tags of long texts", "bart", "full"),
         ("some answers", "gemma", "full"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,18 @@ import numpy as np
 import pytest
 import sentence_transformers as st
 import transformers
+from huggingface_hub import ModelCard
 from PIL import Image
 
 import hf_emms
-from hf_emms.inputs.audio import decode, encode
+from hf_emms.heads.row import RowNetwork
+from hf_emms.inputs.audio import SoundReader, decode, encode
 from hf_emms.inputs.image import Images
 from hf_emms.inputs.text import MAX_TRAINING_TOKENS
 from tests.finetune.make import colours, texts
 from tests.finetune.task_rows import KINDS, Kind, kept, scores
+from tests.helpers.notes import codes
+from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import TEXT, build, tiny
 from tests.helpers.tiny_families import IMAGE_FAMILIES
 
@@ -35,9 +41,13 @@ def long_texts(count: int) -> datasets.Dataset:
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2"])
 @pytest.mark.parametrize("rate", ["1e-3", "3e-2"])
 def test_saved_tokenizers_truncate_as_evaluation_does(name: str, rate: str, zoo: Path, tmp_path: Path) -> None:
-    kind = Kind("text-classification", long_texts, ("accuracy", "macro F1"))
+    kind = OTHERS["long texts"]
     folder, result, test = kept(kind, build(zoo, name), tmp_path, learning_rates=rate, batch_size=5)
-    assert transformers.AutoTokenizer.from_pretrained(folder).model_max_length == LIMIT - 2 * (name == "roberta")
+    read = transformers.AutoTokenizer.from_pretrained(folder)
+    assert read.model_max_length == LIMIT - 2 * (name == "roberta")
+    longer = sum(len(read(test.inputs[row]).input_ids) > read.model_max_length for row in test.input_of_row)
+    *_, note = (note for note in result.runs[0].notes if note.code == "texts-truncated")
+    assert re.search(r"\d+", note.text)[0] == str(longer)
     classify = transformers.pipeline("text-classification", model=str(folder), device="cpu")
     answers = classify([test.inputs[row] for row in test.input_of_row.tolist()], truncation=True)
     assert scores(kind, [answer["label"] for answer in answers], test) == pytest.approx(result.scores)
@@ -66,10 +76,16 @@ def wide(count: int) -> datasets.Dataset:
     return rows.map(stretched, with_indices=True, features=rows.features)
 
 
+OTHERS = {
+    "long texts": Kind("text-classification", long_texts, ("accuracy", "macro F1")),
+    "wide": Kind("image-classification", wide, ("accuracy", "macro F1")),
+}
+
+
 def test_saved_image_processors_make_the_squares_of_evaluation(zoo: Path, tmp_path: Path) -> None:
     checkpoint = shutil.copytree(build(zoo, "resnet"), tmp_path / "resnet")
     transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(checkpoint)
-    kind = Kind("image-classification", wide, ("accuracy", "macro F1"))
+    kind = OTHERS["wide"]
     folder, result, test = kept(kind, checkpoint, tmp_path, learning_rates="1e-2")
     images = [test.inputs[row] for row in test.input_of_row.tolist()]
     saved = transformers.AutoImageProcessor.from_pretrained(folder)
@@ -77,6 +93,67 @@ def test_saved_image_processors_make_the_squares_of_evaluation(zoo: Path, tmp_pa
     classify = transformers.pipeline("image-classification", model=str(folder), device="cpu")
     answers = [answer[0]["label"] for answer in classify(images)]
     assert scores(kind, answers, test) == pytest.approx(result.scores)
+
+
+def _append_silence(patch: pytest.MonkeyPatch) -> None:
+    batch = SoundReader.training_batch
+    patch.setattr(SoundReader, "training_batch", lambda reader, sounds, seconds=0.5: batch(reader, sounds, 0.5))
+
+
+def _pad_batches(patch: pytest.MonkeyPatch) -> None:
+    read = SoundReader.training_batch
+    other = encode(np.random.default_rng(0).normal(scale=0.1, size=3 * RATE), RATE)
+
+    def beside(reader: SoundReader, sounds: list[bytes], seconds: float = 0.5) -> Any:
+        return {name: tensor[:-1] for name, tensor in read(reader, [*sounds, other], seconds).items()}
+
+    patch.setattr(SoundReader, "training_batch", beside)
+
+
+def _read_at_another_rate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("hf_emms.inputs.audio.decode", lambda sound, rate: decode(sound, rate * 9 // 10))
+
+
+def _save_the_original_processors(patch: pytest.MonkeyPatch) -> None:
+    def save(network: RowNetwork, folder: Path) -> None:
+        for processor in network.processors:
+            is_text = hasattr(processor, "model_max_length")
+            kind = transformers.AutoTokenizer if is_text else transformers.AutoImageProcessor
+            kind.from_pretrained(network._spec.model_folder).save_pretrained(folder)
+
+    patch.setattr(RowNetwork, "save_processors", save)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "kind", "name"),
+    [
+        (_append_silence, "tones", "wav2vec2"),
+        (_pad_batches, "tones", "wav2vec2"),
+        (_read_at_another_rate, "tones", "audio-spectrogram-transformer"),
+        (_save_the_original_processors, "long texts", "bert"),
+        (_save_the_original_processors, "wide", "resnet"),
+    ],
+)
+def test_saving_notices_that_the_saved_model_differs(
+    break_it: Callable[[pytest.MonkeyPatch], None],
+    kind: str,
+    name: str,
+    zoo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint = sound_checkpoint(zoo, name) if kind == "tones" else build(zoo, name)
+    if kind == "wide":
+        checkpoint = shutil.copytree(checkpoint, tmp_path / name)
+        transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(checkpoint)
+    break_it(monkeypatch)
+    folder, result, _ = kept(KINDS.get(kind) or OTHERS[kind], checkpoint, tmp_path, epochs=1)
+    (run,) = result.runs
+    assert "saved-model-differs" in codes(run.notes)
+    card = ModelCard.load(folder / "README.md").data
+    stated = {each.metric_type: each.metric_value for each in card.eval_results}
+    assert stated == pytest.approx(run.saved_scores or run.scores, abs=1e-6)
+    assert bool(run.saved_scores) == (kind != "long texts"), "the pipeline raises an error for long texts"
 
 
 def test_pictures_in_memory_are_read_as_their_files_are(zoo: Path, tmp_path: Path) -> None:

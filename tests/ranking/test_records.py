@@ -44,7 +44,7 @@ def test_json_has_the_documented_shape() -> None:
     assert content["rows"][-1] == dict.fromkeys(Row.__struct_fields__) | empty | failed
     run = {"learning_rate": 0.1, "seed": 3, "scores": {}, "steps": 0, "batch_size": 0, "seconds": 0.0, "curve": ()}
     run |= {"notes": (), "error": "broken", "has_diverged": False, "has_learned": True, "is_untrained": False}
-    run["discarded_scores"] = {}
+    run |= {"discarded_scores": {}, "saved_scores": {}}
     failed_run = TrainingRun(0.1, 3, error="broken")
     assert msgspec.to_builtins(failed_run) == dict.fromkeys(TrainingRun.__struct_fields__) | run
 
