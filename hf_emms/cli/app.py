@@ -129,8 +129,9 @@ def _set_library_defaults() -> None:
     """Set environment variables that libraries read on import, unless the user has set them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-    # It warns about missing metadata of repositories, which users of a ranking cannot change.
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
+    # They warn about missing metadata of repositories, which users of a ranking cannot change, and about retries.
+    for name in ("repocard", "utils._http"):
+        logging.getLogger(f"huggingface_hub.{name}").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # One core stays free for decoding images. With one thread too many, small products take several times longer.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
