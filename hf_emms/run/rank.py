@@ -22,7 +22,7 @@ from hf_emms.run.executors import executor_of
 from hf_emms.run.plan import RankingPlan, Session, make_plan
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.units import Executor, collect, submit
-from hf_emms.run.worker import preload_libraries
+from hf_emms.run.worker import FOR_MODELS, FOR_READING, preload_libraries
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -207,8 +207,8 @@ def rank_with(
     options: Options, progress: Progress, engine: str = "local", executor: Executor | None = None
 ) -> tuple[Ranking, Session]:
     """Return the ranking for options, without fine-tuning, and the session in which `confirmed` continues."""
-    preload_libraries()
     in_memory = not isinstance(options.sample.dataset, str)
+    preload_libraries(*(() if in_memory else (FOR_READING,)), FOR_MODELS)
     with executor_of(options.running, engine, executor, in_memory=in_memory) as chosen:
         plan = make_plan(options, progress)
         return run_plan(plan, chosen), plan.session

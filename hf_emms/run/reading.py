@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.main_memory import free_main_memory
 from hf_emms.formatting import format_bytes, parse_bytes
 from hf_emms.options import RunOptions, SampleOptions
-from hf_emms.run.worker import Emit, WorkerError, run_in_worker, runs_in_worker
+from hf_emms.run.worker import FOR_READING, Emit, WorkerError, run_in_worker, runs_in_worker
 from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def read_dataset(
     try:
         with _MemoryLimit(limit) as memory:
             job = run_in_worker(
-                running.stall_limit, _read_job, read, options, source, limit, settings, on_event=memory.receive
-            )
+                running.stall_limit, _read_job, read, options, source, limit, settings, on_event=memory.receive,
+                libraries=FOR_READING,
+            )  # fmt: skip
             with closing(job) as results:  # closing it before its end stops the process
                 result: tuple[T, float] = next(results)
             return result

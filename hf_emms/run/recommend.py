@@ -43,7 +43,7 @@ from hf_emms.run.rank import confirmed_or_noted, run_plan
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.shortlist import MAX_LISTED, Candidate, Filters, Shortlist, make_shortlist
 from hf_emms.run.units import Executor
-from hf_emms.run.worker import preload_libraries
+from hf_emms.run.worker import FOR_MODELS, FOR_READING, preload_libraries
 from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Funnel:
 
     def plan(self) -> FunnelPlan:
         """List the Hub, choose the candidates, and forecast the stages. A stored list of candidates is used again."""
-        preload_libraries()
+        preload_libraries(FOR_READING, FOR_MODELS)
         options, settings, cache, key = self._options, self._settings, self._first.cache, self._key()
         stored = None
         if options.running.resume:

@@ -4,8 +4,8 @@ The worker runs generator functions and sends their results and progress events 
 stalls, `Worker.run` raises `WorkerError`, and the next call starts a new process.
 
 **Processes.** The main process starts a *host* as a subprocess in a session of its own, so Ctrl-C in a terminal does
-not reach it. The host imports torch and transformers, forks a *worker*, and waits until the worker ends. Then it forks
-another one on request, in a fraction of a second. Without `os.fork` (Windows), the host becomes the worker.
+not reach it. The host imports the libraries of its jobs, forks a *worker*, and waits until the worker ends. Then it
+forks another one on request, in a fraction of a second. Without `os.fork` (Windows), the host becomes the worker.
 
 **Requests** are lines in the host's standard input. Each is shorter than a pipe's buffer, and the main process writes
 the next one only after the previous one was answered. So it never blocks, even if the reader is stopped.
@@ -31,8 +31,8 @@ of checkpoints do not reach this pipe, because the standard output of host and w
 
 Every arrow downwards is a `WorkerError` with the reason. No wait for a message exceeds the stall limit (or 10 seconds
 while the host starts), which counts only time in which the main process ran: a suspended machine costs nothing. If the
-main process ends, the worker reads the end of its input and ends its process group. If it cannot, because compiled code
-keeps the interpreter's lock, a timer does.
+main process ends, host and worker read the end of their input or cannot send, and end their process groups. If a worker
+cannot, because compiled code keeps the interpreter's lock, a timer does.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_duration
@@ -63,8 +63,8 @@ from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
 from hf_emms.texts import current_hint_style, hint_style, setting_ref
 
-# Libraries that the host imports once, so that a new worker starts in a fraction of a second.
-_PRELOADED = ("torch", "transformers")
+# Libraries that a host imports once, so that a new worker starts in a fraction of a second.
+FOR_MODELS, FOR_READING = ("torch", "transformers"), ("datasets", "hf_emms.data", "hf_emms.run.reading")
 # Seconds between two looks whether the host is alive. A longer pause means that the main process did not run.
 _TICK_SECONDS = 1.0
 # Seconds without an import that a host gets at least until it has started: loading one library can take some.
@@ -75,6 +75,9 @@ _MARGIN_SECONDS = 60.0
 ENABLED = "HF_EMMS_WORKER"
 # A folder in memory for the arguments of jobs, if the system has one.
 _SHARED_MEMORY = "/dev/shm"
+_REQUEST = "hf-emms-request-"
+# A worker opens and deletes a request at once. Older ones of dead processes are leftovers.
+_OLD_SECONDS = 3600.0
 _KINDS = {"importing", "forked", "died", "started", "event", "result", "error", "end"}
 _LENGTH = struct.Struct("<Q")
 _SIGNALS = {
@@ -102,10 +105,11 @@ class Worker:
 
     Args:
         stall_limit: Seconds without a progress event or result after which the worker is stopped.
+        libraries: Modules that the host imports before it forks.
     """
 
-    def __init__(self, stall_limit: float = 120.0) -> None:
-        self.stall_limit = stall_limit
+    def __init__(self, stall_limit: float = 120.0, libraries: tuple[str, ...] = FOR_MODELS) -> None:
+        self.stall_limit, self.libraries = stall_limit, libraries
         self.pid: int | None = None  # of the worker, if one is running
         self._host: subprocess.Popen[bytes] | None = None
         self._messages: SimpleQueue[tuple[str, Any]] = SimpleQueue()
@@ -146,8 +150,9 @@ class Worker:
         if self._host is not None and self._host.poll() is None:
             return
         self.close()
+        _remove_old_requests()
         self._host = subprocess.Popen(
-            host_command(),
+            host_command(self.libraries),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -256,8 +261,10 @@ if hasattr(os, "register_at_fork"):  # a fork of this process starts its own
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-def run_in_worker(stall_limit: float, job: Job, *arguments: Any, on_event: Emit) -> Generator[Any, None, None]:
-    """Yield the results of a job from a worker that no other thread uses meanwhile.
+def run_in_worker(
+    stall_limit: float, job: Job, *arguments: Any, on_event: Emit, libraries: tuple[str, ...] = FOR_MODELS
+) -> Generator[Any, None, None]:
+    """Yield the results of a job from a worker that no other thread uses meanwhile, with these libraries.
 
     If the worker ends before the first event or result, the job runs once more. If checkpoints do not run in the worker
     (see `runs_in_worker`), the job runs in this process.
@@ -265,7 +272,7 @@ def run_in_worker(stall_limit: float, job: Job, *arguments: Any, on_event: Emit)
     if not runs_in_worker():
         yield from job(on_event, *arguments)
         return
-    worker, begun = _take(), False
+    worker, begun = _take(libraries), False
 
     def receive(event: Any) -> None:
         nonlocal begun
@@ -286,11 +293,13 @@ def run_in_worker(stall_limit: float, job: Job, *arguments: Any, on_event: Emit)
         _idle.append(worker)
 
 
-def _take() -> Worker:
-    try:
-        return _idle.pop()
-    except IndexError:
-        return Worker()
+def _take(libraries: tuple[str, ...]) -> Worker:
+    for worker in list(_idle):
+        with suppress(ValueError):  # another thread took it
+            if worker.libraries == libraries:
+                _idle.remove(worker)
+                return worker
+    return Worker(libraries=libraries)
 
 
 class EmittingProgress(Progress):
@@ -312,19 +321,16 @@ class EmittingProgress(Progress):
         self._emit(("noted", (message,)))
 
 
-def host_command() -> list[str]:
+def host_command(libraries: tuple[str, ...]) -> list[str]:
     """Return the command that starts a host, which finds the same modules as this process."""
-    return [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path[:] = {sys.path!r}; from hf_emms.run.worker import main; main()",
-    ]
+    program = f"import sys; sys.path[:] = {sys.path!r}; from hf_emms.run.worker import main; main({libraries!r})"
+    return [sys.executable, "-c", program]
 
 
-def preload_libraries() -> None:
-    """Start to import libraries in another process, so that the first worker starts sooner."""
-    if runs_in_worker():
-        worker = _take()
+def preload_libraries(*several: tuple[str, ...]) -> None:
+    """Start to import libraries in other processes, so that their first workers start sooner."""
+    for libraries in several if runs_in_worker() else ():
+        worker = _take(libraries)
         worker.start_host()
         _idle.append(worker)
 
@@ -336,10 +342,22 @@ def _pickled(request: Any) -> Path:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise _cannot_be_sent(error) from error
     room = Path(_SHARED_MEMORY).is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * len(content)
-    handle, path = tempfile.mkstemp(prefix="hf-emms-", dir=_SHARED_MEMORY if room else None)
+    handle, path = tempfile.mkstemp(prefix=f"{_REQUEST}{os.getpid()}-", dir=_SHARED_MEMORY if room else None)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
     return Path(path)
+
+
+def _remove_old_requests() -> None:
+    """Delete the requests of main processes that were killed before a worker opened them."""
+    import psutil
+
+    for folder in {_SHARED_MEMORY, tempfile.gettempdir()}:
+        for path in Path(folder).glob(f"{_REQUEST}*"):
+            with suppress(OSError):  # another process deleted it, or it belongs to another user
+                is_old = time.time() - path.stat().st_mtime > _OLD_SECONDS
+                if is_old and not psutil.pid_exists(int(path.name.removeprefix(_REQUEST).partition("-")[0])):
+                    path.unlink()
 
 
 def _cannot_be_sent(error: Exception) -> EmmsError:
@@ -359,14 +377,14 @@ def _read(stream: IO[bytes], messages: SimpleQueue[tuple[str, Any]]) -> None:
     messages.put(("closed", None))
 
 
-def _exactly(stream: IO[bytes], count: int) -> bytes:
+def _exactly(stream: IO[bytes], count: int) -> bytearray:
     content = bytearray()
     while len(content) < count:
         part = stream.read(min(count - len(content), 1 << 20))
         if not part:
             raise EOFError
         content += part
-    return bytes(content)
+    return content
 
 
 def _reason(code: int | None) -> str:
@@ -389,14 +407,14 @@ def _kill_group(pid: int | None) -> None:
 # ---- inside the host -------------------------------------------------------------------------------------------------
 
 
-def main() -> None:
+def main(libraries: tuple[str, ...]) -> None:
     """Be the host: import libraries, and fork workers until the main process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, sender = os.dup(0), _Sender(os.dup(1))
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.meta_path.insert(0, _Heartbeat(sender))
-    for name in _PRELOADED:
+    for name in libraries:
         with suppress(Exception):  # the job reports what is missing
             __import__(name)
     sys.meta_path.pop(0)
@@ -455,6 +473,11 @@ def _read_requests(requests: int, paths: SimpleQueue[str]) -> None:
     """Pass paths on, and end this process and its children when the main process ends, even if it was killed."""
     while line := os.read(requests, 1 << 16):
         paths.put(line.decode().strip())
+    _end()
+
+
+def _end() -> NoReturn:
+    """End this process and its children."""
     _kill_group(os.getpid())
     os._exit(1)
 
@@ -502,11 +525,15 @@ class _Sender:
 
     def send(self, kind: str, content: Any) -> None:
         message = pickle.dumps((kind, content), protocol=pickle.HIGHEST_PROTOCOL)
-        left = memoryview(_LENGTH.pack(len(message)) + message)
         with self._lock:
             if self.stall_limit:
                 # Ends this process even while compiled code keeps the interpreter's lock and the main process is gone.
                 limit = self.stall_limit + _MARGIN_SECONDS
                 faulthandler.dump_traceback_later(limit, exit=True, file=self._nowhere)
-            while left:
-                left = left[os.write(self.pipe, left) :]
+            try:
+                for part in (_LENGTH.pack(len(message)), message):
+                    left = memoryview(part)
+                    while left:
+                        left = left[os.write(self.pipe, left) :]
+            except BrokenPipeError:  # the main process is gone
+                _end()

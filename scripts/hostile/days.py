@@ -223,7 +223,9 @@ class _Day:
             time.sleep(rng.uniform(0, took) * rng.choice(_SHARES))
             os.kill(running[0][0], signal.SIGKILL if kills else signal.SIGINT)
         for number, process in zip(numbers, running, strict=True):
-            self.check(self.wait(*process), number, expected, trouble)
+            ended = self.wait(*process)
+            self.troubles["kill of a live run"] += ended.code is None
+            self.check(ended, number, expected, trouble)
         return set()
 
 
