@@ -193,12 +193,12 @@ def load_sound_reader(spec: FeatureSpec) -> SoundReader:
 
 
 def _fixed_samples(extractor: Any, rate: int) -> int:
-    """Return the fixed length of an extractor in samples: Whisper's, CLAP's, or AST's in frames of 10 ms."""
+    """Return the fixed length of an extractor in samples: Whisper's, CLAP's, or AST's frames of 25 ms every 10 ms."""
     for name in ("n_samples", "nb_max_samples"):
         if isinstance(samples := getattr(extractor, name, None), int):
             return samples
     frames = getattr(extractor, "max_length", None)
-    return frames * rate // 100 if isinstance(frames, int) else PART_SECONDS * rate
+    return frames * rate // 100 + rate * 15 // 1000 if isinstance(frames, int) else PART_SECONDS * rate
 
 
 class SoundFeatures(FeatureReader):

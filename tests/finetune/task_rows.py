@@ -21,8 +21,10 @@ from hf_emms.options import Options
 from hf_emms.ranking import FineTuned
 from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, PAIR_COLUMNS, colours, pairs, pictures, ranking, save, texts
-from tests.helpers.sound import encoded, tone
-from tests.helpers.tiny_checkpoints import CAPTIONERS, CORPUS, checkpoint, processor, repo_of, tokenizer
+from tests.helpers.sound import encoded, sound_checkpoint, tone
+from tests.helpers.tiny_checkpoints import CAPTIONERS, CORPUS, build, checkpoint, processor, repo_of, tokenizer
+from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
+from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
 
 STRING, IMAGE = datasets.Value("string"), datasets.Image()
 FRUIT = ["apple", "boats", "cat", "children", "dog"]
@@ -61,6 +63,15 @@ def loaded(checkpoint: Path, data: Any, task: str, **settings: Any) -> tuple[Any
 def scores(kind: Kind, answers: Sequence[Any], test: LabeledSplit) -> dict[str, float]:
     metrics = head_of(get_task(kind.task)).metrics(test.references)
     return {metric.name: metric.compute(answers, test.references) for metric in metrics}
+
+
+def checkpoint_of(zoo: Path, kind: str, name: str) -> Path:
+    """The folder of a tiny checkpoint for a kind."""
+    if kind == "tones":
+        return sound_checkpoint(zoo, name)
+    if name in PAIR_MODELS:
+        return build_pair(zoo, name)
+    return build(zoo, name, TEXT_FAMILIES.get(name) or IMAGE_FAMILIES.get(name), reads_text=name in TEXT_FAMILIES)
 
 
 def captioner(zoo: Path, name: str) -> Path:

@@ -12,13 +12,11 @@ from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.inputs.audio import decode
-from tests.finetune.task_rows import KINDS, kept, scores
+from tests.finetune.task_rows import KINDS, checkpoint_of, kept, scores
 from tests.helpers.errors import raises_code
 from tests.helpers.notes import codes
-from tests.helpers.sound import RATE, sound_checkpoint
+from tests.helpers.sound import RATE
 from tests.helpers.tiny_checkpoints import build
-from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
-from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
 from tests.helpers.tiny_writers import writer
 
 
@@ -38,14 +36,7 @@ from tests.helpers.tiny_writers import writer
     ],
 )
 def test_custom_heads_reproduce_their_scores(kind: str, name: str, method: str, zoo: Path, tmp_path: Path) -> None:
-    if name == "moonshine":
-        checkpoint = sound_checkpoint(zoo, name)
-    elif name in PAIR_MODELS:
-        checkpoint = build_pair(zoo, name)
-    else:
-        made = TEXT_FAMILIES.get(name) or IMAGE_FAMILIES.get(name)
-        checkpoint = build(zoo, name, made, reads_text=name in TEXT_FAMILIES)
-    folder, result, test = kept(KINDS[kind], checkpoint, tmp_path, method=method)
+    folder, result, test = kept(KINDS[kind], checkpoint_of(zoo, kind, name), tmp_path, method=method)
     assert "new-layers" in codes(result.runs[0].notes)
     card = (folder / "README.md").read_text()
     assert "`pipeline()` would use a random head" in card
