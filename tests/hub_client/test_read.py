@@ -99,7 +99,7 @@ def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
         ("gated", ("gated", "/datasets/org/", "hf auth login")),
         ("private", ("no dataset", "private", "hf auth login")),
         ("empty", ("no data file",)),
-        ("columns", ("a (", "b (", "--label-column")),
+        ("columns", ("a (", "b (")),
     ],
 )
 def test_unusable_dataset_ends_the_run_first(hub: Hub, cli: CommandLine, fault: str, words: tuple[str, ...]) -> None:

@@ -233,7 +233,7 @@ def test_command_pins_revisions() -> None:
 
 def test_command_contains_settings_that_change_scores() -> None:
     values = {"layers": ["2"], "label_template": "a {}", "box_format": "xyxy", "group_column": "speaker"}
-    values |= {"corpus_size": 77, "max_samples": 77, "seed": 5, "folds": 7}
+    values |= {"corpus_size": 77, "max_samples": 77, "seed": 5, "folds": 7, "label_separator": "|"}
     values |= {"query_prompt": "query: ", "document_prompt": "passage: "}
     for name in {*Options.of("x").recorded()} - {"device", "results", *values}:
         values[name] = SETTINGS[name].choices[-1]

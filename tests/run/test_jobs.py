@@ -66,7 +66,13 @@ def token(hub: Hub) -> str:
 def test_the_command_of_a_job_contains_all_settings() -> None:
     of_here = {"dataset", "save_model"}
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
-    changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
+    changes += [
+        ("references", "first"),
+        ("label_separator", "|"),
+        ("label_form", "text"),
+        ("box_format", "xyxy"),
+        ("max_samples", None),
+    ]
     assert {*SETTINGS} - {name for name, _ in changes} == of_here | {"max_params"}
     assert rank_argv(Options.of("org/data", confirm=2, save_model="best")) == [
         "--dataset",
