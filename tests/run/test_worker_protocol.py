@@ -210,7 +210,8 @@ KILLED = """
 import os, signal
 from hf_emms.run.worker import run_in_worker
 from tests.run.test_worker_protocol import endless
-next(run_in_worker(60, endless, on_event=lambda event: None))
+results = run_in_worker(60, endless, on_event=lambda event: None)
+next(results)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
