@@ -282,7 +282,7 @@ def _inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> s
         inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
     groups = f", {pluralize(n_groups, task.group_by)}" if task.group_by else ""
     fact = f"sample: {pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
-    several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
+    several = (labels.soft is not None and labels.numbers is None) or len(drawn.rows) > n_inputs or references != "mean"
     return f"{fact}; {task.label_noun or task.label.name}s of an input: {references}" if several else fact
 
 
