@@ -8,12 +8,10 @@ from hf_emms.finetune.recipe import Recipe, head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.formatting import format_duration, pluralize
 from hf_emms.ranking import Row
+from hf_emms.ranking.training_cost import STEP_FORWARDS, STEP_SECONDS
 
 # Seconds until a run has loaded its checkpoint, if that was not measured.
 LOAD_SECONDS = 0.5
-# A step costs a forward pass, a backward pass that takes twice as long, and padding, because batches are not sorted by
-# length. The optimizer and the trainer take their own time, which dominates for a small checkpoint.
-_STEP_FORWARDS, _STEP_SECONDS = 2.5, 0.006
 # Overhead of writing a token.
 _TOKEN_SECONDS = 0.001
 
@@ -24,9 +22,9 @@ def seconds_of_runs(recipe: Recipe, splits: Splits, seconds_per_forward: float, 
     steps, written = recipe.total_steps(splits.training_rows), head.count_written(splits.test)
     trained = steps * recipe.batch_size
     evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
-    forwards = _STEP_FORWARDS * trained * head.inputs_per_row
+    forwards = STEP_FORWARDS * trained * head.inputs_per_row
     forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test) + written
-    overhead = loading + steps * _STEP_SECONDS + written * _TOKEN_SECONDS
+    overhead = loading + steps * STEP_SECONDS + written * _TOKEN_SECONDS
     return recipe.runs * (overhead + forwards * seconds_per_forward)
 
 

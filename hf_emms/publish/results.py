@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hf_emms import hub
@@ -157,14 +158,16 @@ def _merged_files(rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch 
 
     published = [name.removeprefix(f"{JSON_FOLDER}/").removesuffix(".json") for name in paths if _is_ranking(name)]
     for submitted in (name for name in published if ranking_path(name) != name):
-        add(Ranking.from_json(read(_json_file(submitted)) or b""), ranking_path(submitted))
-        files[_json_file(submitted)] = None
+        with suppress(EmmsError):  # a damaged file stays, and stops no other
+            add(Ranking.from_json(read(_json_file(submitted)) or b""), ranking_path(submitted))
+            files[_json_file(submitted)] = None
     for ranking in rankings:
         add(ranking, path_of(ranking))
     files |= {_json_file(path): whole.to_json().encode() for path, whole in changed.items()}
     for path in (name for name in published if ranking_path(name) == name and name not in changed):
         if f"{PARQUET_FOLDER}/{path}.parquet" not in paths:
-            changed[path] = Ranking.from_json(read(_json_file(path)) or b"")
+            with suppress(EmmsError):
+                changed[path] = Ranking.from_json(read(_json_file(path)) or b"")
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
     if _README not in paths:
         files[_README] = rendered_template("results_readme.md.jinja", repo_id=repo_id).encode()

@@ -92,8 +92,8 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
 
 
 def at_stake(ranking: RankingData, budget: str = "quick") -> ExpectedGap | None:
-    """Return the expected gap between the first and the last checkpoint, or None."""
-    return next(reversed(expected_gap(ranking, budget)), None)
+    """Return the expected gap between the first and the second checkpoint, or None."""
+    return next(iter(expected_gap(ranking, budget)), None)
 
 
 def gaps_in_words(ranking: RankingData) -> list[str]:

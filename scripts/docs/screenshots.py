@@ -110,7 +110,7 @@ _FASHION = "task=image-classification&ranking=fashion"
 PAGES = {
     "leaderboard-home": ((1280, 700), ""),
     "leaderboard-light": ((1280, 900), _FASHION),
-    "leaderboard-across": ((1280, 900), f"{_FASHION}&tab=across&scope=all"),
+    "leaderboard-across": ((1280, 900), f"{_FASHION}&tab=across"),
     "leaderboard-checkpoint": ((1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
 }
 IMAGES = ROOT / "docs" / "images"

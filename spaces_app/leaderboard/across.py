@@ -47,15 +47,10 @@ class Grid:
     left_out: tuple[int, int] = (0, 0)
 
 
-def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
-    """Return the entries of the view's task, or of all tasks."""
-    return list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
-
-
 def grid(view: View, snapshot: Snapshot) -> Grid:
     """Return the grid of a view: all checkpoints, or the first that pass the filters if there are many."""
-    entries = of_scope(view, snapshot)
-    won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
+    entries = snapshot.of_task(view.task)
+    won = snapshot.wins.get(view.task, {})
     # First the datasets that ranked the first checkpoints, so that the top left of the map is filled.
     first_names = {*[*won][:_FIRST]}
     ranked = {entry.id: sum(row.checkpoint in first_names for row in entry.ranking.rows) for entry in entries}
@@ -104,9 +99,8 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
 
 def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
-    task = entry.ranking.task if view.scope == "all" else ""
     name = label(entry, snapshot)
-    return Column(Link(name, query, is_name=True), "number", small=task, hint=f"{name}, {entry.ranking.task}")
+    return Column(Link(name, query, is_name=True), "number", hint=f"{name}, {entry.ranking.task}")
 
 
 def _won(cells: Grid, name: str) -> tuple[str | Cell, str]:

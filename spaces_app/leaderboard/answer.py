@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
+from hf_emms.formatting import format_count
 from hf_emms.options import to_flags
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.advice import advice, advised_verb, baselines_in_words, recommendation
-from hf_emms.ranking.columns import ScoreFormatter
+from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.expected_gap import gaps_in_words
-from hf_emms.ranking.verdict import pick, preferences
-from leaderboard import markup, values
+from hf_emms.ranking.training_cost import cost_in_words
+from hf_emms.ranking.verdict import Verdict, of_checkpoints, pick, preferences, verdict
+from leaderboard import markup
 from leaderboard.facts import Facts
-from leaderboard.lines import lines, matching, of_lines
-from leaderboard.markup import Parts
+from leaderboard.lines import Line, lines, matching, of_lines
 from leaderboard.selection import View, checkpoint_link, is_filtered, to_query, without_filters
 from leaderboard.store import Snapshot
 
@@ -34,58 +33,81 @@ _LOAD_WITH_TRANSFORMERS = (
 )
 
 
+# Of a page without a server.
+_MOST_ANSWERS = 100
+
+
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
-    """Render the answer for all checkpoints and the one for those that pass the filters; the view shows one of them."""
-    more = advice(ranking)
-    hint = [f"{more}."] if more and more != recommendation(ranking) else []
+    """Render the answer for the checkpoints that pass the filters."""
+    every = lines(ranking, snapshot)
+    passing = matching(every, view)
+    return _rendered(view, ranking, passing, of_lines(ranking, passing), is_filtered=is_filtered(view))
+
+
+def _rendered(view: View, ranking: Ranking, passing: Sequence[Line], left: Ranking, *, is_filtered: bool) -> Markup:
+    decision, row = verdict(left), pick(left)
+    line = next((line for line in passing if row is not None and line.row.checkpoint == row.checkpoint), None)
+    more, whole = advice(left), recommendation(left)
     return markup.draw(
         "answer.html",
-        sentence=sentence(ranking, view),
+        row=row,
+        place=None if row is None else ranking.rows.index(ranking.row(row.checkpoint)),
         verb=advised_verb(ranking),
-        beside=[*hint, *gaps_in_words(ranking), *baselines_in_words(ranking)],
-        is_filtered=is_filtered(view),
-        clear=to_query(without_filters(view)),
+        pick=None if row is None else checkpoint_link(row.checkpoint, view),
+        decision=decision,
+        facts=[] if row is None or line is None else facts_in_words(ranking, line),
+        doubts=doubts(decision),
+        details=[whole, *([f"{more}."] if more and more != whole else []), *gaps_in_words(left)],
+        baselines=baselines_in_words(ranking),
+        is_filtered=is_filtered,
+        passing=len(passing),
         total=len(ranking.rows),
-        **(_of_filtered(view, ranking, snapshot) if is_filtered(view) else _UNFILTERED),
+        clear=to_query(without_filters(view)),
     )
 
 
-def sentence(ranking: Ranking, view: View) -> Parts:
-    """Return the recommendation, with a link to the page of the checkpoint to fine-tune."""
-    text, row = recommendation(ranking), pick(ranking)
-    if row is None:
-        return text
-    # Another checkpoint's name may begin with this one.
-    parts = re.split(rf"(?<![\w./-]){re.escape(row.checkpoint)}(?![\w/@-]|\.\w)", text, maxsplit=1)
-    return [parts[0], checkpoint_link(row.checkpoint, view), *parts[1:]]
+def facts_in_words(ranking: Ranking, line: Line) -> list[str]:
+    """Return the size and license of a checkpoint, its score, and what fine-tuning it costs."""
+    row, estimator = line.row, ranking.estimators[0]
+    score = "" if row.fine_tuned is None or row.fine_tuned.value is None else measured_in_words(row.fine_tuned)
+    if not score and estimator in row.scores:
+        shown = ScoreFormatter(ranking, estimator)
+        score = f"{shown.title} {shown.text(row.scores[estimator])}"
+    size = f"{format_count(row.parameters)} parameters" if row.parameters is not None else ""
+    license = line.facts.license or "license unknown"
+    return [text for text in (score, size, license, cost_in_words(ranking, row)) if text]
+
+
+def doubts(decision: Verdict) -> list[str]:
+    """Return what could change a verdict: the other checkpoints that could win, and the codes of all caveats."""
+    rivals = decision.rivals
+    others = f" and {len(rivals) - 1:,} more" if len(rivals) > 1 else ""
+    codes = [note.code.replace("-", " ") for note in decision.caveats]
+    return [*([f"{rivals[0]}{others} could also win"] if rivals else []), *codes]
+
+
+def without_server(view: View, ranking: Ranking, snapshot: Snapshot) -> list[tuple[int, Markup]]:
+    """Return the answers between which a page without a server chooses, with the places of their checkpoints.
+
+    Each is the answer for a checkpoint and all that follow it in the order of preference: the answer if the filters
+    leave this checkpoint first.
+    """
+    every = {line.row.checkpoint: (place, line) for place, line in enumerate(lines(ranking, snapshot))}
+    names = [each.row.checkpoint for each in preferences(ranking)]
+    answers = []
+    for first, name in enumerate(names[:_MOST_ANSWERS]):
+        left = of_checkpoints(ranking, names[first:])
+        some = [every[other][1] for other in names[first:]]
+        answers.append((every[name][0], _rendered(view, ranking, some, left, is_filtered=True)))
+    return answers
 
 
 def in_words(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the shown answer as a text, for previews."""
-    if not is_filtered(view):
-        return recommendation(ranking)
-    found = _of_filtered(view, ranking, snapshot)
-    start = f"{advised_verb(ranking)} {found['pick'].text}{found['said']}. " if found["pick"] else ""
-    return f"{start}{found['passing']:,} of {len(ranking.rows):,} checkpoints pass the filters."
-
-
-_UNFILTERED: dict[str, Any] = {"pick": None, "said": "", "tied": 0, "passing": 0}
-
-
-def _of_filtered(view: View, ranking: Ranking, snapshot: Snapshot) -> dict[str, Any]:
-    """Return what the answer for the checkpoints that pass the filters says; page.js fills in the same."""
     passing = matching(lines(ranking, snapshot), view)
-    left = of_lines(ranking, passing)
-    row = pick(left)
-    if row is None:
-        return _UNFILTERED | {"passing": len(passing)}
-    preferred, estimator = next(each for each in preferences(left) if each.row is row), ranking.estimators[0]
-    return {
-        "pick": checkpoint_link(row.checkpoint, view),
-        "said": values.said(estimator, preferred, ScoreFormatter(ranking, estimator)),
-        "tied": 0 if preferred.is_measured else sum(other.rank == row.rank for other in left.rows) - 1,
-        "passing": len(passing),
-    }
+    text = recommendation(of_lines(ranking, passing)) if passing else "No checkpoint passes the filters."
+    count = f" {len(passing):,} of {len(ranking.rows):,} checkpoints pass the filters." * is_filtered(view)
+    return text + count
 
 
 def code(ranking: Ranking, row: Row, facts: Facts) -> list[tuple[str, str]]:

@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from leaderboard.across import of_scope
 from leaderboard.lines import lines
 from leaderboard.selection import SIZES, TRAINED, View, is_filtered, label
 from leaderboard.store import Snapshot
 
 _MAX_BOXES = 15
-_TABS_OF_A_DATASET = ("rankings", "cost")
 
 
 def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
@@ -23,7 +21,7 @@ def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
     if view.tab == "home":
         return {"hidden": hidden}
     counts = Counter(entry.ranking.task for entry in snapshot.entries.values())
-    has_dataset = view.tab in _TABS_OF_A_DATASET
+    has_dataset = view.tab == "rankings"
     rankings = {entry.id: label(entry, snapshot) for entry in snapshot.of_task(view.task)}
     return {
         "hidden": hidden,
@@ -36,7 +34,7 @@ def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
 
 def _filters(view: View, snapshot: Snapshot, *, has_dataset: bool) -> dict[str, Any]:
     entry = snapshot.entries.get(view.ranking)
-    entries = ([entry] if entry else []) if has_dataset else of_scope(view, snapshot)
+    entries = ([entry] if entry else []) if has_dataset else snapshot.of_task(view.task)
     all_lines = [line for entry in entries for line in lines(entry.ranking, snapshot)]
 
     some = list({line.row.checkpoint: line for line in all_lines}.values())

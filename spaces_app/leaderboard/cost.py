@@ -1,4 +1,4 @@
-"""The tab Score vs cost: a scatter plot as SVG, with the Pareto front marked."""
+"""The plot of scores against costs as SVG, with the checkpoint to fine-tune and the Pareto front marked."""
 
 from __future__ import annotations
 
@@ -12,27 +12,16 @@ from markupsafe import Markup
 from hf_emms.formatting import format_bytes, format_count
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
+from hf_emms.ranking.verdict import pick
 from leaderboard import markup
-from leaderboard.lines import Line, lines, matching, value
+from leaderboard.lines import Line, lines, matching, of_lines, value
 from leaderboard.selection import COSTS, View, checkpoint_link, to_query
 from leaderboard.store import Snapshot
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
-_RADIUS = 6
+# Per cent of the height between two names, and characters of a name.
+_LABEL_GAP, _LABEL_LENGTH = 11.0, 28
 _MORE_IS_CHEAPER = ("documents_per_second",)
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """The size of a drawing in pixels. The page contains both, and CSS shows the one that fits the window."""
-
-    name: str
-    width: int
-    height: int
-
-
-_CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 
 @dataclass(frozen=True)
@@ -75,13 +64,13 @@ def front(cheapest_first: Sequence[Point]) -> list[Point]:
 
 
 def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
-    """Render the plot, and the front as a list."""
+    """Render the plot of the checkpoints that pass the filters, and the front as a list."""
     drawn = points(view, ranking, snapshot)[:_MAX_POINTS]
     best = front(drawn)
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     return markup.draw(
-        "cost.html",
-        charts=[_chart(view, ranking, drawn, best, canvas) for canvas in _CANVASES] if drawn else [],
+        "plot.html",
+        chart=_chart(view, ranking, drawn, best, snapshot) if drawn else None,
         title=shown.heading + ("" if shown.quantity.arrow else " →"),
         cost=COSTS[view.cost],
         missing=len(matching(lines(ranking, snapshot), view)) - len(drawn),
@@ -93,71 +82,81 @@ def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
 
 
 def _chart(
-    view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Point], canvas: Canvas
+    view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Point], snapshot: Snapshot
 ) -> dict[str, Any]:
-    """Return the coordinates of a drawing."""
-    across, cost_ticks = _log_axis([point.cost for point in drawn], canvas)
+    """Return the coordinates of a drawing in per cent, so that it fits every width without smaller letters."""
+    across, cost_ticks = _log_axis([point.cost for point in drawn])
     ends = [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))]
-    up, score_ticks = _linear_axis(ends, canvas)
+    up, score_ticks = _linear_axis(ends)
     written = ScoreFormatter(ranking, ranking.estimators[0]).quantity.value
     digits = max(0, -math.floor(math.log10(score_ticks[1] - score_ticks[0]))) if len(score_ticks) > 1 else 2
+    places = {row.checkpoint: place for place, row in enumerate(ranking.rows)}
+    chosen = pick(of_lines(ranking, matching(lines(ranking, snapshot), view)))
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(drawn, key=lambda point: point.line.row.checkpoint in on_front)
+    marks = [
+        {
+            "query": to_query(View(checkpoint=point.line.row.checkpoint)),
+            "text": f"{point.line.row.checkpoint}: {point.text}, {point.cost_text}",
+            "css": "point best" if point.line.row.checkpoint in on_front else "point",
+            "place": places[point.line.row.checkpoint],
+            "is_pick": chosen is not None and point.line.row.checkpoint == chosen.checkpoint,
+            "name": point.line.row.checkpoint.rpartition("/")[2][:_LABEL_LENGTH],
+            "x": across(point.cost),
+            "y": up(point.score.value),
+            "low": up(point.score.value - _error(point)),
+            "high": up(point.score.value + _error(point)),
+        }
+        for point in order
+    ]
+    ordered = sorted((across(point.cost), up(point.score.value)) for point in best)
+    end = 100.0
+    if view.cost in _MORE_IS_CHEAPER:
+        ordered, end = ordered[::-1], 0.0
     return {
-        "canvas": canvas,
-        "left": _LEFT,
-        "right": canvas.width - _RIGHT,
-        "top": _TOP,
-        "bottom": canvas.height - _BOTTOM,
-        "radius": _RADIUS,
-        "costs": [(round(across(at), 1), _tick(at, view)) for at in cost_ticks],
-        "scores": [(round(up(at), 1), f"{written(at):z.{digits}f}") for at in score_ticks],
-        "front": " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best),
-        "points": [_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order],
+        "costs": [(across(at), _tick(at, view)) for at in cost_ticks],
+        "scores": [(up(at), f"{written(at):z.{digits}f}") for at in score_ticks],
+        "steps": [*zip(ordered, [*ordered[1:], (end, ordered[-1][1])], strict=True)],
+        "points": marks,
+        "labels": _labels(marks),
     }
 
 
-def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> dict[str, Any]:
-    row, value, error = point.line.row, point.score.value, _error(point)
-    return {
-        "query": to_query(View(checkpoint=row.checkpoint)),
-        "text": f"{row.checkpoint}: {point.text}, {point.cost_text}",
-        "css": "point best" if on_front else "point",
-        "x": round(across(point.cost), 1),
-        "y": round(up(value), 1),
-        "low": round(up(value - error), 1),
-        "high": round(up(value + error), 1),
-    }
+def _labels(marks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the marks with a name: the pick, and those of the front that keep a distance to the others."""
+    named: list[dict[str, Any]] = []
+    candidates = [mark for mark in marks if mark["is_pick"] or "best" in mark["css"]]
+    for mark in sorted(candidates, key=lambda mark: (not mark["is_pick"], mark["y"])):
+        if all(abs(mark["y"] - other["y"]) >= _LABEL_GAP for other in named):
+            named.append(mark)
+    return named
 
 
-def _log_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
+def _log_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
     low, high = math.log10(min(values)), math.log10(max(values))
     pad = max(0.06 * (high - low), 0.08)
     low, high = low - pad, high + pad
-    scale = (canvas.width - _LEFT - _RIGHT) / (high - low)
-    steps = (
-        (1,)
-        if high - low > 3 or (canvas.width < 500 and high - low > 1)
-        else (1, 2, 5)
-        if high - low > 0.8
-        else (1, 1.5, 2, 3, 5, 7)
-    )
+    # Few enough for a phone.
+    steps = (1,) if high - low > 1.2 else (1, 2, 5) if high - low > 0.8 else (1, 1.5, 2, 3, 5, 7)
     ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-    return lambda value: _LEFT + (math.log10(value) - low) * scale, [
+    return lambda value: _per_cent((math.log10(value) - low) / (high - low)), [
         at for at in ticks if low <= math.log10(at) <= high
     ]
 
 
-def _linear_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
+def _linear_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
     low, high = min(values), max(values)
-    pad = 0.08 * (high - low) or 0.5
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     low, high = low - pad, high + pad
-    scale = (canvas.height - _TOP - _BOTTOM) / (high - low)
-    rough = (high - low) / 6
+    rough = (high - low) / 4
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
     ticks = [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return lambda value: canvas.height - _BOTTOM - (value - low) * scale, ticks
+    return lambda value: _per_cent((high - value) / (high - low)), ticks
+
+
+def _per_cent(share: float) -> float:
+    return round(100 * share, 2)
 
 
 def _tick(at: float, view: View) -> str:

@@ -102,7 +102,7 @@ class Endpoints:
             "no better than the baseline") and caveats (code and text). measure: title, unit and direction of the first
             estimator for display; in the rows, higher scores are always better. expected_gap: sentences about the
             points of accuracy by which the others trail the first after fine-tuning; points_at_stake: by how many the
-            last trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
+            second trails it (null if this is unknown). Also dataset, task, split, n, seed, the number of matching rows,
             and the rows: pick marks the checkpoint to fine-tune, points_behind (with the ends of its 80 % interval) is
             the expected gap to the first of all, learning_curve the validation scores while the checkpoint was
             fine-tuned, hours_per_million the hours for a million documents or inputs on `machine`.

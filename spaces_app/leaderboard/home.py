@@ -30,7 +30,7 @@ _HEADS = {
     "Points at stake": "number stake",
     "Checkpoints": "number count",
 }
-_STAKE = "points of accuracy by which the last checkpoint is expected to trail the first after fine-tuning"
+_STAKE = "points of accuracy by which the second checkpoint is expected to trail the first after fine-tuning"
 
 
 class Answer(NamedTuple):
@@ -133,7 +133,7 @@ def _cells(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
         "text sure": Cell(answer.judgment.certainty, small=caveats),
         "number": format_count(row.parameters) if row else MISSING,
         "text": (snapshot.facts_of(row).license if row else None) or MISSING,
-        "number stake": f"{answer.stake.points:.0f}" if answer.stake else MISSING,
+        "number stake": f"{answer.stake.points:.1f}" if answer.stake else MISSING,
         "number count": f"{sum(row.rank is not None for row in ranking.rows):,}",
     }
 

@@ -99,6 +99,11 @@ class Column:
     first: str = ""
 
     @property
+    def label(self) -> str:
+        """The title as text, for cards on a phone."""
+        return self.title if isinstance(self.title, str) else self.title.text
+
+    @property
     def heads_rows(self) -> bool:
         return self.css in ("checkpoint", "title")
 

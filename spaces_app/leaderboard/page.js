@@ -10,7 +10,7 @@
   // What only filters and orders rows. The browser does it with the rows that it has; all else is fetched.
   const FILTERS = ["q", "max", "library", "license", "language", "trained"];
   const FIELDS = [...FILTERS, "tab", "task", "ranking", "checkpoint", "columns", "sort", "rows", "cost", "checkpoints"];
-  const LOCAL = [...FILTERS, "sort", "rows"];
+  const LOCAL = [...FILTERS, "sort", "rows", "cost"];
   const isStatic = main().hasAttribute("data-static"); // a page without a server: a view is a file
   const rest = (query) => `${new URLSearchParams([...query].filter(([name]) => !LOCAL.includes(name)))}`;
   const address = () => {
@@ -23,11 +23,15 @@
   // The same names as in static.py.
   async function fileOf(query) {
     const of = (name) => query?.get(name) ?? "", tab = of("tab") || "rankings";
-    let key = [tab, of("ranking") || of("task"), tab === "cost" ? of("cost") || "parameters" : ""];
+    let key = [tab, of("ranking") || of("task")];
     if (!query) key = ["missing"];
     else if (of("checkpoint")) key = ["checkpoint", of("checkpoint")];
-    else if (tab === "across") key = [tab, of("scope") === "all" ? "" : of("task"), of("scope") || "task"];
-    else if (["home", "about"].includes(tab)) key = [tab, "", ""];
+    else if (tab === "across") key = [tab, of("task")];
+    else if (["home", "about"].includes(tab)) key = [tab, ""];
+    return fileNamed(key);
+  }
+
+  async function fileNamed(key) {
     const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key.join("\n")));
     const name = [...new Uint8Array(bytes).slice(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     return `views/${name}.html.gz`;
@@ -116,9 +120,10 @@
     const unknown = order === "rank" ? 0 : passing.filter((place) => keys[place] === null).length;
     const isFiltered = FILTERS.some((name) => allowed(values, query, name).length);
     fill(shown, {
-      all: !isFiltered, filtered: isFiltered, empty: !passing.length, passing: passing.length, unknown,
-      more: passing.length > most, ...answerOf(values, isFiltered ? passing : [], rows),
+      empty: !passing.length, passing: passing.length, unknown,
+      more: passing.length > most,
     });
+    answerFor(shown, values, query, passing, isFiltered);
   }
 
   const orderOf = (values, query) => {
@@ -144,7 +149,7 @@
     }
     const has = (place, name, word) => values.texts
       ? values.texts[place].includes(word) || datasets.get(word).has(place) : name.includes(word);
-    const isUnseen = of("trained").length > 0 && values.preferred;
+    const isUnseen = of("trained").length > 0 && values.answers;
     return (place) => {
       const size = values.parameters[place] ?? NaN, name = parts.length ? nameOf(place).toLowerCase() : "";
       if ((most && !(size <= most)) || (isUnseen && values.seen[place])) return false;
@@ -153,17 +158,45 @@
     };
   }
 
-  // The checkpoint to fine-tune, as verdict.pick of hf_emms names it.
-  function answerOf(values, passing, rows) {
-    if (!values.preferred) return {};
-    const preferred = passing.filter((place) => values.preferred[place] !== null);
-    preferred.sort((one, other) => values.preferred[one] - values.preferred[other]);
-    const measured = preferred.filter((place) => values.measured[place]), [first] = preferred;
-    const deciding = measured.length ? measured : preferred.slice(0, 1);
-    if (!deciding.some((place) => values.convincing[place])) return { pick: null, none: true, tied: 0 };
-    const tied = preferred.filter((place) => values.ranks[place] === values.ranks[first]).length - 1;
-    const pick = rows[first].querySelector(".name").closest("a").cloneNode(true);
-    return { pick, none: false, said: values.said[first], tied: values.measured[first] ? 0 : tied };
+  // The answer and the plot follow the filters: the server makes both; a page without one has an answer per checkpoint.
+  let asked = null;
+  async function answerFor(shown, values, query, passing, isFiltered) {
+    const here = `${new URLSearchParams(["cost", ...FILTERS].flatMap((name) => query.getAll(name).filter(Boolean).map((value) => [name, value])))}`;
+    const plot = shown.querySelector("#emms-plot"), before = shown.dataset.answered ?? values.answered;
+    if (!plot || here === before) return;
+    shown.dataset.answered = here;
+    asked?.abort();
+    const { signal } = asked = new AbortController();
+    const answer = document.createElement("div");
+    try {
+      if (isStatic) {
+        const key = ["plot", new URLSearchParams(shown.dataset.query).get("ranking"), query.get("cost") || "parameters"];
+        const found = values.answers.find(([place]) => passing.includes(place));
+        const file = await fetch(await fileNamed(key), { signal });
+        answer.innerHTML = (isFiltered ? found?.[1] ?? "" : values.whole) + (file.ok ? await unpacked(await file.arrayBuffer()) : "");
+      } else {
+        answer.innerHTML = await (await fetch(`answer?${query}`, { signal })).text();
+      }
+    } catch { return; }
+    const drawn = answer.querySelector("#emms-plot"), verdict = answer.querySelector(".verdict");
+    const isOpen = shown.querySelector("#emms-answer details")?.open;
+    if (isOpen) verdict?.querySelector("details")?.setAttribute("open", "");
+    shown.querySelector("#emms-answer").replaceChildren(...verdict ? [verdict] : []);
+    if (drawn) shown.querySelector("#emms-plot")?.replaceWith(drawn);
+    const visible = new Set(passing);
+    for (const point of drawn?.querySelectorAll("[data-point], [data-name]") ?? []) {
+      if (!visible.has(Number(point.dataset.point ?? point.dataset.name))) point.remove();
+    }
+    fill(shown, { passing: passing.length });
+    mark(shown);
+  }
+
+  // Marks the checkpoint to fine-tune in the table and in the plot.
+  function mark(shown) {
+    const place = shown.querySelector("[data-pick]")?.dataset.pick;
+    for (const one of shown.querySelectorAll("[data-row], [data-point]")) {
+      one.classList.toggle("pick", (one.dataset.row ?? one.dataset.point) === place);
+    }
   }
 
   // Fills the slots of templates, and shows the parts that apply.

@@ -16,7 +16,7 @@ from leaderboard import controls
 from leaderboard.cost import known_costs
 from leaderboard.markup import HUB, draw
 from leaderboard.render import Shown
-from leaderboard.selection import SCOPES, STATIC_TABS, TABS, WITHOUT_SELECTION, View, to_query
+from leaderboard.selection import STATIC_TABS, TABS, WITHOUT_SELECTION, View, to_query
 from leaderboard.store import Snapshot
 
 HERE = Path(__file__).parent
@@ -75,8 +75,7 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: Markup | str = "", o
         tab=TABS[view.tab],
         exports=_EXPORTS if has_table and not origin else {},
         form=controls.form(view, snapshot) if has_controls else None,
-        scopes=SCOPES,
-        costs=known_costs(shown.entry.ranking, snapshot) if view.tab == "cost" and shown.entry else {},
+        costs=known_costs(shown.entry.ranking, snapshot) if has_table and shown.entry else {},
         content=content or shown.content,
     )
 

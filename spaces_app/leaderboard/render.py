@@ -53,12 +53,20 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", is_static: bool =
     view, entry = resolved(view, snapshot)
     exists = _exists(view, entry, snapshot)
     description, shown_answer = "", Markup()
-    if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint:
+    if entry is not None and view.tab == "rankings" and not view.checkpoint:
         description = answer.in_words(view, entry.ranking, snapshot)
         shown_answer = answer.answer(view, entry.ranking, snapshot)
     content = _content(view, entry, snapshot, repo_id, is_static)
     notice = markup.draw("notice.html", missing="" if exists else _asked(view), snapshot=snapshot)
     return Shown(view, entry, to_query(view), title(view, entry), description, shown_answer, content, notice, exists)
+
+
+def answer_and_plot(view: View, snapshot: Snapshot) -> Markup:
+    """Render the answer and the plot for the checkpoints of a ranking that pass the filters."""
+    view, entry = resolved(view, snapshot)
+    if entry is None:
+        return Markup()
+    return answer.answer(view, entry.ranking, snapshot) + cost.plot(view, entry.ranking, snapshot)
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> Markup:
@@ -88,8 +96,6 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
         return checkpoint.page(view, snapshot)
     if entry is None:
         return markup.draw("nothing.html", snapshot=snapshot)
-    if view.tab == "cost":
-        return cost.plot(view, entry.ranking, snapshot)
     return table.table(view, entry.ranking, snapshot, is_static=is_static)
 
 

@@ -18,13 +18,12 @@ TABS = {
     "home": "Home",
     "rankings": "Rankings",
     "across": "Across datasets",
-    "cost": "Score vs cost",
     "submit": "Submit",
     "about": "About",
     "api": "Use via API",
 }
 # The tabs of a page without a server.
-STATIC_TABS = ("home", "rankings", "across", "cost", "about")
+STATIC_TABS = ("home", "rankings", "across", "about")
 WITHOUT_SELECTION = ("submit", "about", "api")
 FILTERS = ("q", "max", "library", "license", "language", "trained")
 
@@ -53,7 +52,6 @@ COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*DEFAULT_COLUMNS, *_TI
 _COSTS = ("parameters", "memory", "seconds", "hours_per_million", "bytes_per_million", "documents_per_second")
 COSTS = {name: _TITLES[name] for name in _COSTS}
 TRAINED = {"": "any", "unseen": "not known to be trained on the dataset"}
-SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
 
 
@@ -75,7 +73,6 @@ class View:
         columns: "all" shows all columns and estimators.
         sort: A name in `sorts` of the ranking, with "-" in front for largest first.
         rows: Number of rows to draw.
-        scope: The compared datasets, a key of SCOPES.
         cost: The horizontal axis of the plot, a key of COSTS.
     """
 
@@ -92,7 +89,6 @@ class View:
     columns: Literal["", "all"] = ""
     sort: Annotated[str, msgspec.Meta(min_length=1)] = "rank"
     rows: Annotated[int, msgspec.Meta(gt=0, lt=10**7)] = ROWS_AT_ONCE
-    scope: Literal[*SCOPES] = "task"
     cost: Literal[*COSTS] = "parameters"
 
 
@@ -163,6 +159,16 @@ def is_filtered(view: View) -> bool:
     return any(getattr(view, name) for name in FILTERS)
 
 
+def filter_query(view: View) -> str:
+    """Return the fields of a view on which its answer and its plot depend; page.js makes the same of its address."""
+    pairs = []
+    for name in ("cost", *FILTERS):
+        value = getattr(view, name)
+        if value != getattr(View(), name):
+            pairs += [(name, item) for item in (value if name in _LISTS else (value,))]
+    return urlencode(pairs)
+
+
 def without_filters(view: View) -> View:
     """Return the view without filters."""
     usual = View()
@@ -191,7 +197,6 @@ def title(view: View, entry: Entry | None) -> str:
     parts = {
         "home": "all datasets",
         "rankings": view.checkpoint or dataset,
-        "across": "all tasks" if view.scope == "all" else view.task,
-        "cost": dataset,
+        "across": view.task,
     }
     return " · ".join(filter(None, [parts.get(view.tab, ""), TABS[view.tab], "EMMS leaderboard"]))

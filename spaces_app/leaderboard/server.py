@@ -54,6 +54,7 @@ class Pages:
             Route("/", self._page),
             Route("/", self._submitted, methods=["POST"]),
             Route("/view", self._part),
+            Route("/answer", self._answer),
             Route("/export", self._export),
             json_api.route(self.store),
         ]
@@ -63,6 +64,10 @@ class Pages:
 
     def _part(self, request: Request) -> Response:
         return self._view(request, "part")
+
+    def _answer(self, request: Request) -> Response:
+        """Answer with the two parts of a ranking's page that a filter changes: the answer and the plot."""
+        return HTMLResponse(render.answer_and_plot(from_query(request.url.query), self.store.snapshot))
 
     def _view(self, request: Request, kind: str) -> Response:
         """Answer with a page, or with the "part" of it that changes with the view."""

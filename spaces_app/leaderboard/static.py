@@ -14,7 +14,6 @@ import gzip
 import hashlib
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,13 @@ from markupsafe import Markup
 
 from hf_emms.cache.files import write_atomic
 from leaderboard import page, render
-from leaderboard.cost import known_costs
+from leaderboard.cost import known_costs, plot
 from leaderboard.facts import HubFacts
 from leaderboard.lines import places
 from leaderboard.markup import draw
 from leaderboard.render import Shown
 from leaderboard.selection import View
 from leaderboard.store import Snapshot, Store
-
-_ALL_ROWS = 10**6
 
 
 def files(snapshot: Snapshot, origin: str) -> Iterator[tuple[str, bytes]]:
@@ -44,20 +41,21 @@ def files(snapshot: Snapshot, origin: str) -> Iterator[tuple[str, bytes]]:
         rendered, main = shown(view)
         content = draw("part.html", title=rendered.title, main=main)
         yield _path(view), gzip.compress(content.encode(), mtime=0)
+    for entry in snapshot.entries.values():
+        for name in known_costs(entry.ranking, snapshot):
+            view = View(task=entry.ranking.task, ranking=entry.id, cost=name)
+            yield _file("plot", entry.id, name), gzip.compress(plot(view, entry.ranking, snapshot).encode(), mtime=0)
     yield _path(None), gzip.compress(draw("static_missing.html").encode(), mtime=0)
     yield "index.html", page.page(*shown(View(tab="home"))).encode()
 
 
 def _views(snapshot: Snapshot) -> Iterator[View]:
     entries = [*snapshot.entries.values()]
-    named = [(View(task=entry.ranking.task, ranking=entry.id), entry) for entry in entries]
+    named = [View(task=entry.ranking.task, ranking=entry.id) for entry in entries]
     # The first ranking of all, and that of each task, also have an address that does not name it.
-    first = [(View(task=task), snapshot.of_task(task)[0]) for task in snapshot.tasks]
-    for here, entry in (*named, *first, *((View(), entry) for entry in entries[:1])):
-        yield replace(here, rows=_ALL_ROWS)
-        yield from (replace(here, tab="cost", cost=cost) for cost in known_costs(entry.ranking, snapshot))
+    first = [View(task=task) for task in snapshot.tasks]
+    yield from (*named, *first, *(View() for _ in entries[:1]))
     yield from (View(tab="across", task=task) for task in ("", *snapshot.tasks))
-    yield View(tab="across", scope="all")
     yield from (View(checkpoint=name) for name in places(snapshot))
     yield View(tab="home")
     yield View(tab="about")
@@ -70,9 +68,13 @@ def _path(view: View | None) -> str:
     elif view.checkpoint:
         key = ["checkpoint", view.checkpoint]
     elif view.tab == "across":
-        key = ["across", "" if view.scope == "all" else view.task, view.scope]
+        key = ["across", view.task]
     else:
-        key = [view.tab, view.ranking or view.task, view.cost if view.tab == "cost" else ""]
+        key = [view.tab, view.ranking or view.task]
+    return _file(*key)
+
+
+def _file(*key: str) -> str:
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()
     return f"views/{digest[:16]}.html.gz"
 

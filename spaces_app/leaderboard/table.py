@@ -12,16 +12,26 @@ import msgspec
 from markupsafe import Markup
 
 from hf_emms.formatting import MISSING, format_bytes, format_count
-from hf_emms.ranking import Explained, Ranking, is_commit
+from hf_emms.ranking import Explained, Ranking, Row, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, published_in_words, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import funnel_lines, settings_text
-from hf_emms.ranking.verdict import verdict
+from hf_emms.ranking.verdict import pick, verdict
 from hf_emms.scoring.quantity import quantity_of_metric
-from leaderboard import answer, markup, values
+from leaderboard import answer, cost, markup, values
 from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, of_lines, record, sorted_lines, value
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
-from leaderboard.selection import COLUMNS, DEFAULT_COLUMNS, ROWS_AT_ONCE, View, checkpoint_link, sorts, to_query
+from leaderboard.selection import (
+    COLUMNS,
+    DEFAULT_COLUMNS,
+    ROWS_AT_ONCE,
+    View,
+    checkpoint_link,
+    filter_query,
+    sorts,
+    to_query,
+    without_filters,
+)
 from leaderboard.store import Snapshot
 
 CellOf = Callable[[Line], str | Link | Cell]
@@ -63,16 +73,22 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
         orders = markup.sort_keys({name: [value(line, name) for line in every] for name in names})
         data = {
             **values.of_filters(every),
-            **values.of_answer(ranking),
+            "answered": filter_query(view),
+            "whole": answer.answer(without_filters(view), ranking, snapshot) if is_static else "",
+            "answers": answer.without_server(view, ranking, snapshot) if is_static else [],
             "bands": [line.row.rank for line in every],
             "orders": orders,
         }
     sent = sorted_lines(every, view.sort) if is_complete else passing[: view.rows]
-    rows = _rows(sent, every, passing[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank")
+    chosen_row = pick(of_lines(ranking, passing))
+    rows = _rows(
+        sent, every, passing[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank", chosen=chosen_row
+    )
     caption = f"Checkpoints for {ranking.dataset}, {ranking.task}, ranked by {title_of(ranking.estimators[0])}"
     ranked = [row.checkpoint for row in ranking.rows if row.rank is not None]
     return markup.draw(
         "ranking.html",
+        plot=cost.plot(view, ranking, snapshot),
         board=Table("Ranking", [column for column, _ in columns], list(rows), caption=caption, data=data),
         ranking=ranking,
         funnel=funnel_lines(ranking.funnel),
@@ -183,9 +199,18 @@ def _text(column: TableColumn) -> CellOf:
 
 
 def _rows(
-    sent: Sequence[Line], every: Sequence[Line], shown: Sequence[Line], cells: Sequence[CellOf], *, banded: bool
+    sent: Sequence[Line],
+    every: Sequence[Line],
+    shown: Sequence[Line],
+    cells: Sequence[CellOf],
+    *,
+    banded: bool,
+    chosen: Row | None,
 ) -> Iterator[TableRow]:
-    """Yield the rows, with their places in the ranking; with `banded`, mark the first shown row of each rank."""
+    """Yield the rows, with their places in the ranking; with `banded`, mark the first shown row of each rank.
+
+    The row to fine-tune is marked, too.
+    """
     places, is_shown = {id(line): place for place, line in enumerate(every)}, {id(line) for line in shown}
     above = None
     for line in sent:
@@ -193,6 +218,7 @@ def _rows(
         starts = banded and not is_hidden and above is not None and line.row.rank != above
         above = above if is_hidden else line.row.rank
         css = "failed" if line.row.error is not None else "band" if starts else ""
+        css = " ".join(filter(None, [css, "pick" if line.row is chosen else ""]))
         yield TableRow([cell(line) for cell in cells], css, places[id(line)], is_hidden)
 
 

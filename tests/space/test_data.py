@@ -124,7 +124,6 @@ VIEWS = st.builds(
     columns=st.sampled_from(["", "all"]),
     sort=either_way(selection.sorts(example())),
     rows=st.integers(1, 999_999),
-    scope=st.sampled_from(list(selection.SCOPES)),
     cost=st.sampled_from(list(selection.COSTS)),
 )
 

@@ -28,8 +28,8 @@ def test_what_is_asked_while_an_answer_is_on_its_way_is_added_to_it(visit):
     choose(page, "Dataset", "food")
     page.get_by_role("columnheader", name="Params").get_by_role("link").click()
     page.get_by_label("Search").press_sequentially("org")
-    page.get_by_role("link", name="Score vs cost").click()
-    expect(page).to_have_title("food · Score vs cost · EMMS leaderboard")
+    page.get_by_role("link", name="Across datasets").click()
+    expect(page).to_have_title("image-classification · Across datasets · EMMS leaderboard")
     has_query(page, "sort=parameters")
     page.get_by_role("link", name="Rankings", exact=True).click()
     expect(checkpoints(page)).to_have_text(["org/small", "org/best", "org/worse", "org/close"])
@@ -121,7 +121,7 @@ def test_the_theme_follows_the_system_and_a_switch(show):
 
 def test_hostile_names_do_not_run(visit):
     expect(checkpoints(visit("ranking=hostile"))).to_have_text([*HOSTILE, "org/failed"])
-    for tab in ("rankings", "across", "cost"):
+    for tab in ("rankings", "across"):
         page = visit(f"task=feature-extraction&ranking=hostile&tab={tab}")
         page.get_by_label("Search").press_sequentially("o")
         has_query(page, "q=o")

@@ -17,7 +17,7 @@ from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE
 
-TABS = ("rankings", "across", "cost", "submit", "about", "api")
+TABS = ("rankings", "across", "submit", "about", "api")
 
 
 def page(pages, query=""):
@@ -32,10 +32,10 @@ def names(text):
     return [unescape(re.sub("<[^>]+>", "", cell)) for attributes, cell in rows if not attributes.endswith("hidden")]
 
 
-def filtered_answer(text):
-    """What the answer says of the checkpoint to fine-tune, and with how many it ties."""
-    hidden, tied = re.findall(r'<span data-if="tied"( hidden)?>, tied with <span data-slot="tied">(\d+)<', text)[0]
-    return re.findall(r'<span data-slot="said">(.*?)<', text)[0], 0 if hidden else int(tied)
+def answer_of(text):
+    """The three lines of the answer."""
+    block = re.findall(r'<div class="verdict"[^>]*>(.*?)<details>', text, re.DOTALL)[0]
+    return [unescape(re.sub("<[^>]+>", "", line)) for line in re.findall("<p[^>]*>(.*?)</p>", block, re.DOTALL)]
 
 
 def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_of_link_previews(pages):
@@ -48,17 +48,20 @@ def test_a_page_has_the_answer_the_rows_the_controls_code_to_copy_and_the_words_
         "failed: the weights are truncated",
         '<option value="image/beans" selected>beans</option>',
         *(f">{option}</option>" for option in ("100M (2)", "any", "image-classification (2)")),
-        f'<p class="answer"><a href="?{here}&amp;checkpoint=org%2Fbest">',
+        f'<p class="answer">Fine-tune <a href="?{here}&amp;checkpoint=org%2Fbest">',
         "and org/close tie: take the smallest, org/best",
         "hf-emms rank --dataset AI-Lab-Makerere/beans --split train --task image-classification --image-column image",
     ):
         assert part in text
     assert "Library" not in re.findall("<legend>(.*?)</legend>", text)  # nothing is known of it here
-    assert filtered_answer(page(pages, f"{BEANS}&q=worse")) == (
-        " (85.0M parameters): explained 0.15 ± 0.01 of the variance",
-        0,
-    )
-    assert filtered_answer(page(pages, f"{BEANS}&q=best%7Cclose"))[1] == 1
+    assert answer_of(text) == [
+        "Fine-tune org/best: tie",
+        "explained 0.50 ± 0.01 · 309k parameters · license unknown · "
+        "fine-tuning about 8s (quick) to 29s (full), 4.9 MB",
+        "Could change it: org/close could also win; checkpoints failed",
+    ]
+    assert answer_of(page(pages, f"{BEANS}&q=worse"))[0] == "Fine-tune org/worse: best estimate"
+    assert "org/close could also win" in answer_of(page(pages, f"{BEANS}&q=best%7Cclose"))[2]
     code = page(pages, f"{BEANS}&checkpoint=org%2Fbest")
     assert f"AutoModel.from_pretrained(&#34;org/best&#34;, revision=&#34;{'a' * 40}&#34;)" in code
     assert "--label-column labels --checkpoint org/best --confirm 1" in code
@@ -101,7 +104,7 @@ HOSTILE_QUERIES = {
     "many licenses": "&".join(f"license={number}" for number in range(150)),
     "very many fields": "a=&" * 4000,
     "no text": "ranking=" + "%00%ff" * 50,
-    "no choice": "sort=-&rows=-1&columns=a,b&tab=x&cost=x&scope=x",
+    "no choice": "sort=-&rows=-1&columns=a,b&tab=x&cost=x",
     "names": urlencode([("ranking", name) for name in HOSTILE] + [("q", name) for name in HOSTILE]),
     "a checkpoint": urlencode([("checkpoint", HOSTILE[0])]),
     "filters": urlencode({"tab": "across", "license": HOSTILE[1], "library": HOSTILE[5]}),

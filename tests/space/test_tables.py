@@ -194,7 +194,7 @@ def test_tied_rows_are_not_looked_up_one_by_one(snapshot, monkeypatch):
     row = Ranking.row
     monkeypatch.setattr(Ranking, "row", lambda ranking, name: looked_up.append(name) or row(ranking, name))
     found = snapshot(x=of_rows("x", *(scored(f"org/{number}", -0.1, number) for number in range(1, 101))))
-    assert "tied with" in render.show(View(ranking="x"), found).answer
+    assert "could also win" in render.show(View(ranking="x"), found).answer
     assert len(looked_up) < 10
 
 
@@ -276,21 +276,20 @@ def test_costs_are_axes(tmp_path, axis, order, first):
 
 
 @pytest.mark.parametrize(
-    ("costs", "wide", "narrow"),
+    ("costs", "labels"),
     [
-        ((1_000, 10_000_000), ["1k", "10k", "100k", "1M", "10M"], ["1k", "10k", "100k", "1M", "10M"]),
-        ((10_000, 200_000), ["10k", "20k", "50k", "100k", "200k"], ["10k", "100k"]),
-        ((10_000, 20_000), ["10k", "15k", "20k"], ["10k", "15k", "20k"]),
+        ((1_000, 10_000_000), ["1k", "10k", "100k", "1M", "10M"]),
+        ((10_000, 100_000), ["10k", "20k", "50k", "100k"]),
+        ((10_000, 20_000), ["10k", "15k", "20k"]),
     ],
 )
-def test_axes_of_costs_have_ticks_at_round_numbers(tmp_path, costs, wide, narrow):
+def test_axes_of_costs_have_ticks_at_round_numbers(tmp_path, costs, labels):
     write(tmp_path, "x", of_rows("x", *(scored(f"org/{cost}", -0.1, cost) for cost in costs)))
     snapshot = snapshot_of(tmp_path)
     page = cost.plot(View(cost="parameters"), ranking_of(snapshot, "x"), snapshot)
-    for drawing, labels in zip(page.split("<svg")[1:], (wide, narrow), strict=True):
-        ticks = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">(.+?)</text>', drawing)
-        assert [label for _, label in ticks] == labels
-        assert f'<circle cx="{ticks[0][0]}"' in drawing  # of the cheapest checkpoint
+    ticks = re.findall(r'<text x="([\d.]+%)" y="100%" dy="16" text-anchor="middle">(.+?)</text>', page)
+    assert [label for _, label in ticks] == labels
+    assert f'<circle cx="{ticks[0][0]}"' in page  # of the cheapest checkpoint
 
 
 def test_wins_are_the_share_of_others_that_a_checkpoint_beats_and_one_even_ranking():
@@ -309,8 +308,6 @@ def test_wins_are_the_share_of_others_that_a_checkpoint_beats_and_one_even_ranki
 def test_the_map_is_ordered_by_wins_and_filled_at_the_top_left(shown):
     cells = across.grid(View(task="image-classification"), shown)
     assert list(cells.rows) == ["org/close", "org/best", "org/worse", "org/small", "org/broken"]
-    every = across.grid(View(scope="all"), shown)
-    assert every.entries[0].id in next(iter(every.rows.values()))
     page = across.heat_map(View(task="image-classification"), shown)
     assert "2 of 2" in page
     assert "1 of 2" in page
