@@ -19,6 +19,7 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
+from hf_emms.ranking.verdict import verdict
 from leaderboard import answer, markup
 from leaderboard.home import task_name
 from leaderboard.lines import Line, places
@@ -83,7 +84,11 @@ def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> 
         return [*names, f" and {len(first) - _MAX_NAMED} more." if len(first) > _MAX_NAMED else "."]
     if line.row.rank is None:
         return "It failed in all of its rankings."
-    return [f"{start}Best on ", _ranking_link(entry, snapshot), f": {format_rank(line.row)} of {_count_ranked(entry)}."]
+    return [
+        f"{start}Highest rank on ",
+        _ranking_link(entry, snapshot),
+        f": {format_rank(line.row)} of {_count_ranked(entry)}.",
+    ]
 
 
 def _facts(line: Line) -> Iterator[tuple[str, str | Link]]:
@@ -111,13 +116,16 @@ def _place(entry: Entry, line: Line) -> dict[str, str]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    score = line.score(ranking.estimators[0])
+    score, first = line.score(ranking.estimators[0]), ranking.rows[0].scores.get(ranking.estimators[0])
+    decision = verdict(ranking)
+    chosen = "this one" if decision.checkpoint == row.checkpoint else decision.checkpoint or "none"
     return {
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)}",
+        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)} (first: {shown.text(first)})",
         "Fine-tuned": _fine_tuned(row),
         "Validation score while fine-tuning": _learning_curve(row),
         "Expected points behind the first": _expected_gap(line),
+        "To fine-tune": "; ".join([f"{chosen}: {decision.certainty}", *answer.doubts(decision)]),
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
 

@@ -259,7 +259,7 @@
 
   // A link says what it changes of the view for which it was drawn; the address may have other filters by now.
   function destination(link) {
-    const target = new URLSearchParams(link.getAttribute("href"));
+    const target = new URLSearchParams(link.dataset.drawn ?? link.getAttribute("href"));
     const before = new URLSearchParams(main().dataset.query), head = link.closest("th[data-column]"), asked = address();
     const query = request || !before.size ? asked : new URLSearchParams(before);
     for (const name of query === asked ? [] : LOCAL) {
@@ -331,6 +331,16 @@
     event.preventDefault();
     follow(link);
   });
+
+  // What the browser opens itself, as for a Ctrl-click, has the filters of the address.
+  for (const name of ["pointerdown", "focusin"]) {
+    document.addEventListener(name, ({ target }) => {
+      const link = target.closest?.('a[href^="?"]');
+      if (!link) return;
+      link.dataset.drawn ??= link.getAttribute("href");
+      link.setAttribute("href", `?${destination(link)}`);
+    });
+  }
 
   // Buttons.
   async function copy(button) {

@@ -128,3 +128,13 @@ def test_hostile_names_do_not_run(visit):
         expect(page.locator("main:not([aria-busy])")).to_be_visible()
         assert page.evaluate("window.ran") is None, tab
         assert page.locator("main").locator("img, script, iframe, [onclick], [onmouseover]").count() == 0
+
+
+def test_a_link_in_a_new_tab_keeps_the_filter(visit):
+    page = visit(BEANS)
+    page.get_by_label("Search").press_sequentially("best")
+    expect(checkpoints(page)).to_have_text(["org/best"])
+    with page.context.expect_page() as opened:
+        page.get_by_role("rowheader").get_by_role("link", name="org/best", exact=True).click(modifiers=["Control"])
+    has_query(opened.value, "q=best")
+    has_query(opened.value, "checkpoint=org%2Fbest")

@@ -233,7 +233,10 @@ def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estim
     for text in ("h.1", "-0.1230", "h.2 (ranked by)"):
         assert text in pages["d"]
     gaps = snapshot(gaps=calibrated(-0.3, -0.32))
-    assert ">1.3 (-3.6 to 5.8)</td>" in content(gaps, checkpoint="org/b", ranking="gaps")
+    shown = content(gaps, checkpoint="org/b", ranking="gaps")
+    assert ">1.3 (-3.6 to 5.8)</td>" in shown
+    assert "best estimate; org/b could also win" in shown
+    assert " (first: " in shown
 
 
 def test_the_front_is_what_nothing_cheaper_beats(shown):
