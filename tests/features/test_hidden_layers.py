@@ -12,8 +12,8 @@ import torch
 import transformers
 
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.layers import pick, spread
-from hf_emms.features.pooling import POOLINGS
+from hf_emms.features.layers import LayerReader, pick, spread
+from hf_emms.features.pooling import POOLINGS, Pooling
 from hf_emms.hub import resolve
 from hf_emms.options import layer_names
 from tests.helpers.errors import raises_code
@@ -56,6 +56,13 @@ def test_numbers_count_hidden_layers_from_both_ends() -> None:
 
 def test_spread_adds_the_first_and_the_middle_layer_to_the_last() -> None:
     assert {hidden: spread(hidden) for hidden in (0, 1, 2, 3, 12)} == {0: (), 1: (), 2: (1,), 3: (1, 2), 12: (1, 7)}
+
+
+def test_spread_is_the_last_layer_of_a_model_that_shows_no_hidden_layers() -> None:
+    pooling = Pooling("ones", lambda model, inputs: torch.ones(2, 3))
+    reader = LayerReader(pooling, 1, ("spread", "1"))
+    assert torch.equal(reader(None, {}), torch.ones(2, 3))
+    assert [*reader.refused] == ["1"]
 
 
 # --- what they are ----------------------------------------------------------------------------------------

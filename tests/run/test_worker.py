@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,31 @@ def test_what_cannot_be_sent_is_named(worker: Worker) -> None:
     with raises_code("cannot-be-sent", "lambda"):
         list(worker.run(lambda emit: iter(())))
     assert len(list(worker.run(counting, 2))) == 2
+
+
+def only_in(pid: int) -> int:
+    assert os.getpid() == pid
+    return 2
+
+
+class Unreadable:
+    """Can be read in the main process alone."""
+
+    def __reduce__(self) -> tuple[Callable[[int], int], tuple[int]]:
+        return only_in, (os.getpid(),)
+
+
+def test_a_job_that_the_process_cannot_read_is_an_error_at_once(worker: Worker) -> None:
+    with raises_code("cannot-be-sent"):
+        list(worker.run(counting, Unreadable()))
+    assert len(list(worker.run(counting, 2))) == 2
+
+
+def test_a_job_runs_although_its_working_folder_has_gone(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "gone")
+    assert list(worker.run(own_pid)) == [worker.pid]
 
 
 def test_closing_the_results_ends_the_process(worker: Worker) -> None:
