@@ -264,7 +264,7 @@ def run_days(count: int, seed: int, folder: Path, report: Callable[[str], None])
         troubles += day.troubles
         if not day.problems:
             shutil.rmtree(day.folder)
-        report(f"day {number + 1} of {count}: {work.dataset}, {', '.join(day.troubles)}; problems: {len(problems)}")
+        report(f"day {number + 1} of {count}: {work.dataset}, {dict(day.troubles)}; problems: {len(problems)}")
     report(f"troubles: {dict(sorted(troubles.items()))}")
     return problems
 
