@@ -153,7 +153,8 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SETTINGS) - {"dataset", "max_params", "references", "label_form", "box_format"})
+    "name",
+    sorted(set(SETTINGS) - {"dataset", "max_params", "references", "label_form", "label_separator", "box_format"}),
 )
 def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[str]], name: str) -> None:
     value, kinds = CHANGES[name]
@@ -161,7 +162,7 @@ def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[st
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt"]
+    "name", ["dataset", "references", "label_form", "label_separator", "box_format", "query_prompt", "document_prompt"]
 )
 def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_changes(
     base: Callable[..., Options], name: str
@@ -177,6 +178,7 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
         "dataset": (texts(60, ["c", "d"]), {"labels", "rows", "finetunings"}, texts(60, ["a", "b"]), {}),
         "references": ("first", {"labels", "rows"}, image_rows(pictures(60), captions=captions), images),
         "label_form": ("text", {"rows"}, scores, {}),
+        "label_separator": ("|", {"labels", "rows", "finetunings"}, texts(60, ["a|b", "c"]), {}),
         "box_format": (
             "xyxy",
             {"labels", "rows", "finetunings"},

@@ -103,7 +103,7 @@ def test_invalid_output_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize(
-    ("how", "after", "code"), [(signal.SIGINT, 0.0, 130), (signal.SIGTERM, 0.1, 143), (signal.SIGINT, 1.0, 130)]
+    ("how", "after", "code"), [(signal.SIGINT, 0.0, 130), (signal.SIGTERM, 0.1, 143), (signal.SIGINT, 0.5, 130)]
 )
 def test_signals_are_handled_from_the_start(emms_cache: Path, how: signal.Signals, after: float, code: int) -> None:
     line = [sys.executable, "-c", STOPPABLE, *RANK.split()]
