@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 # Number of test processes, one per core. Tests of a file, and tests that share a server or a browser, run in one process.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 # The slow tests run in the random order of this seed, which make prints.
-SEED := $(shell date +%s)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: docs demo test test-slow lint bench quality quality-full hostile clean
@@ -17,7 +16,7 @@ test: $(VENV)/.installed-dev
 	$(PYTEST) -p no:randomly -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) --randomly-seed=$(SEED) -m slow
+	$(PYTEST) -p no:randomly -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
