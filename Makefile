@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Number of test processes, one per core. Tests of a file, and tests that share a server or a browser, run in one process.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
-# The slow tests run in the random order of this seed, which make prints.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: docs demo test test-slow lint bench quality quality-full hostile clean
