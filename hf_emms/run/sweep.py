@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -179,7 +179,7 @@ def _recorded(name: str, failed: dict[str, str], progress: Progress) -> Iterator
 def _stored(ranking: Ranking, folder: Path, options: RunOptions) -> Ranking:
     """Merge a ranking with its file in a folder, and return it. Other sweeps into this folder wait meanwhile."""
     file = folder / f"{path_of(ranking)}{options.part_suffix}.json"
-    with locked(folder / ".lock"):
+    with locked(folder / ".lock") if options.part is None else nullcontext():  # a part has its own file
         earlier = Ranking.load(file) if file.exists() else None
         write_atomic(file, merged(earlier, ranking).to_json())
     return ranking
