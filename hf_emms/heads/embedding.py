@@ -122,8 +122,7 @@ class EmbeddingNetwork(Network):
         """Return each text's tokens, and the texts by length, int64 (M,)."""
         texts = [prompt + text for part, prompt in self.texts(split) for text in part]
         tokens, truncated = self._reader.tokenize(texts)
-        codes = {note.code for note in self.notes}
-        self.notes += [note for note in self._reader.truncation_notes(truncated) if note.code not in codes]
+        self.add_notes(self._reader.truncation_notes(truncated))
         return tokens, np.argsort([-len(ids) for ids in tokens], kind="stable")
 
     def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,11 @@ class Network(ABC):
     def save_processors(self, folder: Path) -> None:
         for processor in self.processors:
             processor.save_pretrained(folder)
+
+    def add_notes(self, notes: Iterable[Note]) -> None:
+        """Add notes with codes that this network's notes lack."""
+        codes = {note.code for note in self.notes}
+        self.notes += [note for note in notes if note.code not in codes]
 
     def cached_for_split(self, name: str, split: LabeledSplit, make: Callable[[LabeledSplit], Any]) -> Any:
         """Cache a value per split for the lifetime of the network."""
@@ -239,8 +244,7 @@ class FeatureNetwork(Network):
     def read(self, reader: TrainingReader, inputs: Sequence[Any], input_of_row: np.ndarray) -> BatchReader:
         """Return the reader of batches of rows. Its notes become the network's, without repetitions."""
         batches, notes = reader.read(inputs, input_of_row)
-        codes = {note.code for note in self.notes}
-        self.notes += [note for note in notes if note.code not in codes]
+        self.add_notes(notes)
         return batches
 
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:

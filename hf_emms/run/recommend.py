@@ -16,6 +16,7 @@ from hf_emms.errors import EmmsError, check_type
 from hf_emms.formatting import parse_bytes, parse_count, parse_duration
 from hf_emms.hub import listing, measured_bandwidth
 from hf_emms.options import Options
+from hf_emms.options.calls import checked_call
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.candidates import comparable
@@ -93,6 +94,7 @@ class Recommendation:
         return f"Recommendation(dataset={self.ranking.dataset!r}, listed={listed}, best={best!r})"
 
 
+@checked_call
 def recommend(
     dataset: DatasetLike,
     *,
@@ -251,6 +253,7 @@ class Funnel:
     def __init__(self, options: Options, settings: FunnelSettings, progress: Progress) -> None:
         self._started = clock.monotonic()
         self._options, self._settings, self._progress = options, settings, progress
+        preload_libraries(FOR_READING, FOR_MODELS)
         most = options.sample.max_samples
         self._first = self._session(FIRST_ROWS if most is None else min(FIRST_ROWS, most))
 
@@ -265,7 +268,6 @@ class Funnel:
 
     def plan(self) -> FunnelPlan:
         """List the Hub, choose the candidates, and forecast the stages. A stored list of candidates is used again."""
-        preload_libraries(FOR_READING, FOR_MODELS)
         options, settings, cache, key = self._options, self._settings, self._first.cache, self._key()
         stored = None
         if options.running.resume:
