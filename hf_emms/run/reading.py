@@ -24,7 +24,7 @@ T = TypeVar("T")
 # Share of the free memory that reading may use.
 _SHARE = 0.5
 # Seconds between two looks at the memory of the process that reads.
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.02
 # Seconds between two reports that reading advances.
 _REPORT_SECONDS = 1.0
 
@@ -94,10 +94,9 @@ def _unreadable(dataset: str, error: WorkerError, limit: int | None) -> EmmsErro
 
 
 class _MemoryLimit:
-    """ReadingProcess the memory of the process that reads, and stop the process if it exceeds the limit.
+    """Watch the memory of the process that reads, and stop the process if it exceeds the limit.
 
-    Memory counts from the start of reading, without mapped files. The system's own limits would count all that is
-    reserved, and not every system has them.
+    Mapped files do not count. The system's own limits would count all that is reserved, and not every system has them.
 
     Attributes:
         exceeded: Whether the process was stopped.
@@ -127,9 +126,8 @@ class _MemoryLimit:
 
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            before = _private_bytes(process)
             while not self._ended.wait(_LOOK_SECONDS):
-                if _private_bytes(process) - before > self._limit:
+                if _private_bytes(process) > self._limit:
                     self.exceeded = True
                     process.kill()
                     return
