@@ -18,6 +18,7 @@ from hf_emms.cli.output import out, ranking_files_option
     cloup.option("--repo-id", metavar="ORG/NAME", help="Model whose card changes."),
     cloup.option("--dataset-id", metavar="ORG/NAME", help="Dataset whose card changes: it lists the best checkpoints."),
     cloup.option("--checkpoint", metavar="NAME", help="Name of the model in the ranking [default: --repo-id]."),
+    cloup.option("--results", metavar="ORG/emms-results", help="Results dataset from which readers install hf-emms."),
 )
 @cloup.option_group(
     "Publishing",
@@ -30,6 +31,7 @@ def card(
     repo_id: str | None,
     dataset_id: str | None,
     checkpoint: str | None,
+    results: str | None,
     push: bool,
     create_pr: bool,
     yes: bool,
@@ -57,7 +59,7 @@ def card(
     elif account is not None:
         hub.require_write_token(account, f"open a pull request at {id}")
     rankings = [Ranking.load(file) for file in files]
-    made = cards.card_of(rankings, id, kind, checkpoint=checkpoint)
+    made = cards.card_of(rankings, id, kind, checkpoint=checkpoint, results=results)
     diff = made.preview()
     if not diff:
         out.message(f"nothing to change in {id}")

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.formatting import MISSING
+from hf_emms.formatting import MISSING, pluralize
+from hf_emms.publish import wheel
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.readme import END, START, section_text
-from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit
+from hf_emms.ranking import FineTuned, Ranking, Row, is_commit
 from hf_emms.ranking.advice import advised_verb, baselines_in_words, caveats_in_words, certainty_in_words
 from hf_emms.ranking.columns import (
     IDENTITY,
@@ -32,9 +33,8 @@ from hf_emms.ranking.columns import (
     published_in_words,
     single_line,
     summaries_of_runs,
-    title_of,
 )
-from hf_emms.ranking.expected_gap import gap_in_words
+from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
 from hf_emms.ranking.verdict import pick, verdict
 from hf_emms.texts import install_command, redacted
 
@@ -66,21 +66,34 @@ def card(ranking: Ranking, checkpoint: str | None = None) -> str:
     return card_section("model", [entry], ranking.row(checkpoint).checkpoint)
 
 
-def card_section(about: CardKind, entries: Iterable[Entry], repo_id: str, readme: bytes = b"") -> str:
-    """Return the section of a README with entries. Its other entries stay."""
+def card_section(
+    about: CardKind, entries: Iterable[Entry], repo_id: str, readme: bytes = b"", results: str | None = None
+) -> str:
+    """Return the section of a README with entries. Its other entries stay.
+
+    Args:
+        about: Kind of the README's repository.
+        entries: The entries to add or replace.
+        repo_id: The repository.
+        readme: Its README.
+        results: The results dataset from which readers install hf-emms.
+    """
     texts = {match[1]: match[0].strip() for match in _ENTRIES[about].finditer(section_text(readme))}
     for entry in entries:
-        texts[entry.key] = _text_of(about, entry)
-    body = rendered_template(f"{about}_card_section.md.jinja", entries=texts.values(), repo_id=repo_id)
+        texts[entry.key] = _text_of(about, entry, wheel.install_from_hub(results))
+    body = rendered_template(
+        f"{about}_card_section.md.jinja",
+        entries=texts.values(),
+        repo_id=repo_id,
+        project=wheel.project_url(results),
+        budget=CALIBRATIONS["quick"].budget,
+    )
     # The empty line ends an HTML block above the section, such as </div>.
     return f"{START}\n\n{body.strip()}\n{END}\n"
 
 
-def _text_of(about: CardKind, entry: Entry) -> str:
-    controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
-    if entry.ranking.published_table is not None:
-        controls.append(f"published ({published_in_words(entry.ranking)})")
-    return rendered_template(f"{about}_card_entry.md.jinja", entry=entry, controls=controls).strip("\n")
+def _text_of(about: CardKind, entry: Entry, install: str) -> str:
+    return rendered_template(f"{about}_card_entry.md.jinja", entry=entry, install=install).strip("\n")
 
 
 def _sentence(entry: Entry) -> str:
@@ -172,11 +185,13 @@ def _environment() -> jinja2.Environment:
         certainty=_certainty,
         score=_score,
         stake=gap_in_words,
+        size_and_date=_size_and_date,
         columns=_columns,
         cell=_cell,
         how_to_read=_how_to_read,
         summaries_of_runs=summaries_of_runs,
         baselines=baselines_in_words,
+        published=published_in_words,
     )
     return environment
 
@@ -243,6 +258,10 @@ def _score(entry: Entry) -> str:
     """Return the estimate of a model card's checkpoint with its unit."""
     estimator = entry.ranking.estimators[0]
     return ScoreFormatter(entry.ranking, estimator).sentence(entry.row.scores[estimator]) if entry.row else MISSING
+
+
+def _size_and_date(ranking: Ranking) -> str:
+    return f"{pluralize(ranking.n, 'row')}, {ranking.created[:10]}"
 
 
 def _how_to_read(entry: Entry) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
+from hf_emms.publish import wheel
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
 from hf_emms.publish.readme import put_section
@@ -25,11 +26,12 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Card:
-    """A README on the Hub, and the entries that it should show."""
+    """A README on the Hub, its new entries, and the results dataset from which its readers install hf-emms."""
 
     repo_id: str
     kind: CardKind
     entries: tuple[Entry, ...]
+    results: str | None = None
 
     def updated(self, readme: bytes | None) -> bytes:
         """Return the README with the entries. Other entries and all bytes outside the section stay.
@@ -37,7 +39,7 @@ class Card:
         Raises:
             EmmsError: The markers are broken.
         """
-        section = card_section(self.kind, self.entries, self.repo_id, readme or b"")
+        section = card_section(self.kind, self.entries, self.repo_id, readme or b"", self.results)
         return put_section(readme or self._new_readme(), section)
 
     def preview(self) -> str:
@@ -74,6 +76,7 @@ def card_of(
     kind: CardKind,
     *,
     checkpoint: str | None = None,
+    results: str | None = None,
 ) -> Card:
     """Return the card of a model, or of a dataset that lists its best checkpoints.
 
@@ -82,10 +85,14 @@ def card_of(
         repo_id: The repository of the card.
         kind: "model" or "dataset".
         checkpoint: The name of the model in the rankings, if it differs from the repository.
+        results: The results dataset from which readers install hf-emms, if no other place has it.
 
     Raises:
-        EmmsError: A ranking is of another dataset, or has no score for the checkpoint.
+        EmmsError: A ranking is of another dataset, or has no score for the checkpoint, or the results dataset has no
+            wheel of this version.
     """
+    if results is not None:
+        wheel.require_wheel(results)
     entries = []
     for ranking in rankings:
         if kind == "model":
@@ -99,7 +106,7 @@ def card_of(
             )
         else:
             entries.append(dataset_entry(ranking))
-    return Card(repo_id, kind, tuple(entries))
+    return Card(repo_id, kind, tuple(entries), results)
 
 
 def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:

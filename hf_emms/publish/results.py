@@ -16,7 +16,7 @@ from hf_emms.publish.card_text import markdown_text, rendered_template
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import COLUMNS, IDENTITY
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of, ranking_path, submission_path
-from hf_emms.texts import setting_ref
+from hf_emms.texts import repository, setting_ref
 
 PARQUET_FOLDER = "data"
 
@@ -169,8 +169,11 @@ def _merged_files(rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch 
             with suppress(EmmsError):
                 changed[path] = Ranking.from_json(read(_json_file(path)) or b"")
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
+    if not repository() and wheel.NAME not in paths:
+        files[wheel.NAME] = wheel.build()
     if _README not in paths:
-        files[_README] = rendered_template("results_readme.md.jinja", repo_id=repo_id).encode()
+        install = wheel.install_from_hub(repo_id)
+        files[_README] = rendered_template("results_readme.md.jinja", repo_id=repo_id, install=install).encode()
     return files
 
 

@@ -1,4 +1,4 @@
-"""Build a wheel of this installation, which jobs install, because no package index has hf-emms yet."""
+"""Build a wheel of this installation, for jobs and readers of cards, because no package index has hf-emms yet."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import base64
 import hashlib
 import io
 import zipfile
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
-from hf_emms import __version__
+from hf_emms import __version__, hub
 from hf_emms.errors import EmmsError
-from hf_emms.texts import install_command
+from hf_emms.texts import install_command, repository
 
 NAME = f"hf_emms-{__version__}-py3-none-any.whl"
 
@@ -21,6 +22,7 @@ _BESIDE = ("templates", "spaces_app")
 _LEFT_OUT = ("__pycache__", ".pytest_cache")
 
 
+@cache
 def build() -> bytes:
     """Return a wheel with the files of the package and the metadata of its installation."""
     package = Path(str(resources.files("hf_emms")))
@@ -43,6 +45,28 @@ def build() -> bytes:
 def requirement(page: str) -> str:
     """Return the requirement of a wheel in a public Hub repository, for pip and uv."""
     return f"hf-emms @ {page}/resolve/main/{NAME}"
+
+
+def project_url(results: str | None) -> str:
+    """Return the page of hf-emms: its repository, or else a results dataset, which has a wheel; empty without both."""
+    return repository() or (hub.repo_url(results, "dataset") if results else "")
+
+
+def install_from_hub(results: str | None) -> str:
+    """Return the command by which a reader on the Hub installs hf-emms; empty if `project_url` is."""
+    if repository():
+        return install_command()
+    return f'pip install "{requirement(project_url(results))}"' if results else ""
+
+
+def require_wheel(results: str) -> None:
+    """Raise an EmmsError if readers cannot install this version from a results dataset."""
+    if not repository() and hub.read_file(results, "dataset", NAME) is None:
+        raise EmmsError(
+            "no-wheel",
+            f"the dataset {results!r} does not contain {NAME}",
+            f"hf-emms publish results --repo-id {results} adds it",
+        )
 
 
 def _metadata() -> dict[str, str]:

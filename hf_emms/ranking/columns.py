@@ -340,7 +340,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("score", ("page",), lambda ranking, row: row.score, format_number, float),
     TableColumn(
         "fine_tuned",
-        ("text", "file", "results", "page"),
+        _EVERY,
         _of_fine_tuned("value"),
         type=float,
         title="fine-tuned",
@@ -352,7 +352,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), optional=True),
     TableColumn("layer", ("text", "file"), optional=True),
     TableColumn("parameters", _EVERY, None, format_count, int, "params", {"dataset card": "parameters"}, importance=1),
-    TableColumn("license", ("text", "file"), optional=True, importance=1),
+    TableColumn("license", (*_SHOWN, "file"), optional=True, importance=1),
     TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",
@@ -456,7 +456,7 @@ def _shown_scores(ranking: RankingData) -> list[TableColumn]:
             columns.append(
                 TableColumn(
                     name,
-                    (*_SHOWN, "dimensions") if first else _SHOWN,
+                    (*_SHOWN, "dimensions") if first else ("text",),
                     title=f"{shown.title} {shown.quantity.arrow}".rstrip(),
                     cell=_score_text(name, shown, with_error=first),
                     importance=ALWAYS_SHOWN if first else 0,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
+import urllib.request
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,3 +199,18 @@ def test_a_checkpoint_has_one_revision_in_a_ranking() -> None:
             card_of(rankings, f"org/{name}", "model")
     (entry,) = card_of(rankings, "org/best", "model", checkpoint="org/best@v2").entries
     assert entry.row.checkpoint == "org/best@v2"
+
+
+def test_readers_of_a_dataset_card_install_hf_emms_from_the_results_dataset(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path
+) -> None:
+    token, results = hub.token(user="ada", orgs=[org]), f"{org}/emms-results"
+    words = ("card", "--ranking", ranking, "--dataset-id", ranking_of(org).dataset_id, "--results", results)
+    hub.store.put_files(results, {"README.md": b"# Results\n"}, "dataset")
+    assert "publish results" in cli.run(*words).err
+    cli.run("publish", "results", "--repo-id", results, "--ranking", ranking, "--yes", token=token)
+    (command,) = re.findall(r"pip install \"hf-emms @ (.*)\"", cli.run(*words).out)
+    assert cli.run(*words).out.count(f"{hub.url}/datasets/{results}") == 2
+    with urllib.request.urlopen(command) as answer:
+        packed = zipfile.ZipFile(io.BytesIO(answer.read()))
+    assert "hf_emms/publish/cards.py" in packed.namelist()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from hf_emms.publish import wheel
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.merge import merged, path_of
 from hf_emms.scoring import Score
@@ -259,6 +260,7 @@ def test_files_are_shown_before_anything_is_written(lab: Hub, publish: Run, cli:
     assert [line.split()[0] for line in planned.out.splitlines()] == [
         RANKING,
         f"data/{path_of(example())}.parquet",
+        wheel.NAME,
         "README.md",
     ]
     file = write(cli.folder, example())

@@ -65,7 +65,7 @@ def test_the_table_with_most_of_the_checkpoints_counts(task, checkpoints, table,
     assert [record["published"] for record in flat_records(ranking)] == expected
     assert msgspec.json.decode(ranking.to_json())["published_table"]["source"] == PUBLIC_TABLES[table].source
     assert any(PUBLIC_TABLES[table].title in line for line in remarks(ranking))
-    assert "published (" in card(ranking)
+    assert "Published: " in card(ranking)
 
 
 @pytest.mark.parametrize(
