@@ -32,8 +32,8 @@ def seconds_of(workers: int, overhead: float, first: float, unit: float) -> dict
 def main() -> None:
     """Print a table of hours by number of workers, and what limits a shared HF_HOME."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--overhead", type=float, default=0.5, help="seconds per unit after the first of a process")
-    parser.add_argument("--first", type=float, default=11.0, help="seconds of the first unit of a process")
+    parser.add_argument("--overhead", type=float, default=0.05, help="seconds per unit after the first of a process")
+    parser.add_argument("--first", type=float, default=4.0, help="seconds of the first unit of a process")
     parser.add_argument("--unit", type=float, default=30.0, help="seconds of a checkpoint on a dataset")
     options = parser.parse_args()
     print("| workers | work | requests, own HF_HOME | requests, shared HF_HOME | limit of the shared one |")
