@@ -134,6 +134,10 @@ class ScoreFormatter:
             return self._rounded(written.value)
         return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
 
+    def difference(self, first: Score, second: Score) -> str:
+        """Format how far two scores are apart, without a sign."""
+        return self._rounded(abs(self._written(first).value - self._written(second).value))
+
     def sentence(self, score: Score) -> str:
         """Return a description of a score: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
         return f"{self.title} {self.text(score)}{self.quantity.in_words}"

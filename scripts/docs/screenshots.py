@@ -160,6 +160,6 @@ def main() -> None:
                 continue
             size, query = PAGES[name]
             with opened(f"{address}/?{query}", size) as page:
-                page.locator("table.board tbody tr").first.wait_for()
+                page.locator("main table tbody tr").first.wait_for()
                 page.screenshot(path=IMAGES / f"{name}.png")
             print(name)

@@ -1,4 +1,7 @@
-"""The tab Across datasets: a heat map of ranks, checkpoints × rankings, and the share of wins of each checkpoint."""
+"""The tab Across datasets: a heat map of ranks, checkpoints × rankings, and the share of wins of each checkpoint.
+
+A checkbox per row chooses checkpoints to compare.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from markupsafe import Markup
 from hf_emms.formatting import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
-from leaderboard import markup, values
+from leaderboard import compare, markup, values
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import View, checkpoint_link, label, to_query
@@ -80,7 +83,7 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
     rows = [
         TableRow(
             (
-                checkpoint_link(name, view),
+                Cell(checkpoint_link(name, view), choice="" if is_static else name, is_chosen=name in view.compare),
                 *_won(cells, name),
                 *(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries),
             ),
@@ -94,7 +97,14 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
     is_complete = is_static or len(cells.rows) == len(cells.lines)
     data: dict[str, Any] = values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {}
     ranks = Table("Ranks across datasets", columns, rows, "board heat", "Ranks of checkpoints across datasets", data)
-    return markup.draw("across.html", ranks=ranks, left_out=cells.left_out, shades=_SHADES, empty=not cells.passing)
+    return markup.draw(
+        "across.html",
+        ranks=ranks,
+        comparison=compare.table(view, snapshot),
+        left_out=cells.left_out,
+        shades=_SHADES,
+        empty=not cells.passing,
+    )
 
 
 def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:

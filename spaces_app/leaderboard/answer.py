@@ -35,6 +35,9 @@ _LOAD_WITH_TRANSFORMERS = (
 
 # Of a page without a server.
 _MOST_ANSWERS = 100
+# Characters of an answer; what exceeds them folds.
+MOST_CHARACTERS = 300
+_SEPARATOR = 3
 
 
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> Markup:
@@ -48,22 +51,38 @@ def _rendered(view: View, ranking: Ranking, passing: Sequence[Line], left: Ranki
     decision, row = verdict(left), pick(left)
     line = next((line for line in passing if row is not None and line.row.checkpoint == row.checkpoint), None)
     more, whole = advice(left), recommendation(left)
+    verb, facts = advised_verb(ranking), [] if row is None or line is None else facts_in_words(ranking, line)
+    length = len(f"{verb} {row.checkpoint}: {decision.certainty}") if row is not None else 0
+    shown, folded = _within(MOST_CHARACTERS - length, facts, doubts(decision))
     return markup.draw(
         "answer.html",
         row=row,
         place=None if row is None else ranking.rows.index(ranking.row(row.checkpoint)),
-        verb=advised_verb(ranking),
+        verb=verb,
         pick=None if row is None else checkpoint_link(row.checkpoint, view),
         decision=decision,
-        facts=[] if row is None or line is None else facts_in_words(ranking, line),
-        doubts=doubts(decision),
-        details=[whole, *([f"{more}."] if more and more != whole else []), *gaps_in_words(left)],
+        facts=shown[0],
+        doubts=shown[1],
+        details=[whole, *folded, *([f"{more}."] if more and more != whole else []), *gaps_in_words(left)],
         baselines=baselines_in_words(ranking),
         is_filtered=is_filtered,
         passing=len(passing),
         total=len(ranking.rows),
         clear=to_query(without_filters(view)),
     )
+
+
+def _within(most: int, *groups: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """Divide texts into those that a number of characters allows, in groups, and the first that it does not and all
+    that follow.
+    """
+    shown, folded = [], []
+    for texts in groups:
+        shown.append([])
+        for text in texts:
+            most -= len(text) + _SEPARATOR
+            (folded if most < 0 or folded else shown[-1]).append(text)
+    return shown, folded
 
 
 def facts_in_words(ranking: Ranking, line: Line) -> list[str]:

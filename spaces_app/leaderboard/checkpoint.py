@@ -19,12 +19,13 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
+from hf_emms.ranking.records import is_ahead
 from hf_emms.ranking.verdict import verdict
 from leaderboard import answer, markup
 from leaderboard.home import task_name
 from leaderboard.lines import Line, places
 from leaderboard.markup import Cell, Link, Parts, Table
-from leaderboard.selection import View, label, to_query
+from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
 _MAX_NAMED = 3
@@ -51,6 +52,7 @@ def page(view: View, snapshot: Snapshot) -> Markup:
         back=back,
         name=markup.hub_link(view.checkpoint, newest.row.revision),
         strengths=_strengths(best_first, snapshot),
+        why=_why(entry, line, snapshot),
         facts=dict(_facts(newest)),
         code=answer.code(entry.ranking, line.row, line.facts),
         notes=[single_line(note) for note in newest.row.notes],
@@ -91,6 +93,27 @@ def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> 
     ]
 
 
+def _why(entry: Entry, line: Line, snapshot: Snapshot) -> Parts:
+    """Return how the checkpoint differs from the first one of a ranking: score, noise, size and training data."""
+    ranking, row, estimator = entry.ranking, line.row, entry.ranking.estimators[0]
+    score, first = line.score(estimator), ranking.rows[0]
+    if score is None:
+        return ""
+    shown, best = ScoreFormatter(ranking, estimator), first.scores[estimator]
+    start: list[str | Link] = ["On ", _ranking_link(entry, snapshot), f": {shown.title} {shown.text(score)}"]
+    trained = f"trained on this dataset: {line.seen}" if line.seen else "not known to be trained on this dataset"
+    if row is first:
+        return [*start, f", {format_count(row.parameters)} parameters, {trained}."]
+    noise = "more than the noise" if is_ahead(best, score) else "within the noise"
+    return [
+        *start,
+        "; the first, ",
+        checkpoint_link(first.checkpoint, View(task=ranking.task, ranking=entry.id)),
+        f", has {shown.text(best)}. The difference of {shown.difference(best, score)} is {noise}. "
+        f"{format_count(row.parameters)} parameters, the first {format_count(first.parameters)}; {trained}.",
+    ]
+
+
 def _facts(line: Line) -> Iterator[tuple[str, str | Link]]:
     row = line.row
     yield "Revision", row.revision or MISSING
@@ -116,12 +139,12 @@ def _place(entry: Entry, line: Line) -> dict[str, str]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    score, first = line.score(ranking.estimators[0]), ranking.rows[0].scores.get(ranking.estimators[0])
+    score = line.score(ranking.estimators[0])
     decision = verdict(ranking)
     chosen = "this one" if decision.checkpoint == row.checkpoint else decision.checkpoint or "none"
     return {
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)} (first: {shown.text(first)})",
+        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)}",
         "Fine-tuned": _fine_tuned(row),
         "Validation score while fine-tuning": _learning_curve(row),
         "Expected points behind the first": _expected_gap(line),

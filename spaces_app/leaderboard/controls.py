@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from leaderboard.lines import lines
-from leaderboard.selection import SIZES, TRAINED, View, is_filtered, label
+from leaderboard.selection import SIZES, TRAINED, View, label
 from leaderboard.store import Snapshot
 
 _MAX_BOXES = 15
@@ -25,7 +24,6 @@ def form(view: View, snapshot: Snapshot) -> dict[str, Any]:
     rankings = {entry.id: label(entry, snapshot) for entry in snapshot.of_task(view.task)}
     return {
         "hidden": hidden,
-        "is_open": is_filtered(replace(view, q="")),
         "tasks": {task: f"{task} ({counts[task]:,})" for task in snapshot.tasks},
         "rankings": rankings if has_dataset else None,
         **_filters(view, snapshot, has_dataset=has_dataset),

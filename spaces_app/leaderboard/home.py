@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from hf_emms.ranking.columns import ScoreFormatter, measured_in_words
 from hf_emms.ranking.expected_gap import ExpectedGap, at_stake
 from hf_emms.ranking.verdict import Verdict, verdict
 from leaderboard import markup
-from leaderboard.lines import alternatives
+from leaderboard.lines import alternatives, places
 from leaderboard.markup import Cell, Column, Link, Table, TableRow
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
@@ -30,6 +31,7 @@ _HEADS = {
     "Points at stake": "number stake",
     "Checkpoints": "number count",
 }
+_MOST_NAMED = 5
 _STAKE = "points of accuracy by which the second checkpoint is expected to trail the first after fine-tuning"
 
 
@@ -72,8 +74,15 @@ def page(view: View, snapshot: Snapshot) -> Markup:
         cells = _cells(answer, view, snapshot)
         shown = [cells[column.css] for column in columns]
         rows.append(TableRow(shown, "band" if starts else "", place, not is_found))
-    table = Table("Datasets", columns, rows, "board plain home", data=_values(every))
-    return markup.draw("home.html", table=table, passing=passing, total=len(every))
+    table = Table("Datasets", columns, rows, "board plain", data=_values(every))
+    names = [checkpoint_link(name, View()) for name in _named(places(snapshot), found)]
+    return markup.draw("home.html", table=table, passing=passing, total=len(every), names=names)
+
+
+def _named(checkpoints: Iterable[str], found: Sequence[Sequence[str]]) -> list[str]:
+    """Return the checkpoints that a search names, shortest name first; page.js does the same."""
+    some = [name for name in checkpoints if any(all(word in name.lower() for word in words) for words in found)]
+    return sorted(some, key=lambda name: (len(name), name))[:_MOST_NAMED]
 
 
 @cache
@@ -105,17 +114,17 @@ def _has(answer: Answer, word: str) -> bool:
 
 def _values(every: list[Answer]) -> dict[str, Any]:
     """Return the texts that the browser searches, and checkpoint → places of its datasets."""
-    places: dict[str, list[int]] = {}
+    datasets: dict[str, list[int]] = {}
     for place, answer in enumerate(every):
         for row in answer.entry.ranking.rows:
-            places.setdefault(row.checkpoint.lower(), []).append(place)
+            datasets.setdefault(row.checkpoint, []).append(place)
     return {
         "orders": {"rank": [*range(len(every))]},
         "bands": [answer.entry.ranking.task for answer in every],
         "sizes": {},
         "parameters": [],
         "texts": [answer.text for answer in every],
-        "checkpoints": places,
+        "checkpoints": datasets,
     }
 
 

@@ -62,6 +62,8 @@ class Cell:
         hub_name: The checkpoint of the small link.
         seen: Evidence that the checkpoint was trained on the dataset.
         problem: An error message.
+        choice: The checkpoint that a checkbox chooses for a comparison.
+        is_chosen: Whether it is chosen.
         bar: Per cent of the row's width: end of the bar, start and width of its error.
     """
 
@@ -73,6 +75,8 @@ class Cell:
     hub_name: str = ""
     seen: str = ""
     problem: str = ""
+    choice: str = ""
+    is_chosen: bool = False
     bar: tuple[float, float, float] | None = None
 
 
@@ -137,9 +141,9 @@ class Table:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plain_table(name: str, heads: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]], **details: Any) -> Table:
+def plain_table(name: str, heads: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Table:
     """Return a table that is not sorted; `heads` are classes and titles."""
-    return Table(name, [Column(title, css) for css, title in heads], [TableRow(cells) for cells in rows], **details)
+    return Table(name, [Column(title, css) for css, title in heads], [TableRow(cells) for cells in rows], "plain")
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:

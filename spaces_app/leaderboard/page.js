@@ -9,7 +9,7 @@
 
   // What only filters and orders rows. The browser does it with the rows that it has; all else is fetched.
   const FILTERS = ["q", "max", "library", "license", "language", "trained"];
-  const FIELDS = [...FILTERS, "tab", "task", "ranking", "checkpoint", "columns", "sort", "rows", "cost", "checkpoints"];
+  const FIELDS = [...FILTERS, "tab", "task", "ranking", "checkpoint", "columns", "sort", "rows", "cost", "compare"];
   const LOCAL = [...FILTERS, "sort", "rows", "cost"];
   const isStatic = main().hasAttribute("data-static"); // a page without a server: a view is a file
   const rest = (query) => `${new URLSearchParams([...query].filter(([name]) => !LOCAL.includes(name)))}`;
@@ -123,6 +123,7 @@
       empty: !passing.length, passing: passing.length, unknown,
       more: passing.length > most,
     });
+    if (values.texts) nameCheckpoints(shown, values, query);
     answerFor(shown, values, query, passing, isFiltered);
   }
 
@@ -130,6 +131,23 @@
     const order = query.get("sort")?.trim() ?? "";
     return order.replace(/^-/, "") in values.orders ? order : "rank";
   };
+
+  const wordsOf = (search) => (search ?? "").toLowerCase().split("|").map((part) => part.split(/\s+/).filter(Boolean)).filter((part) => part.length);
+
+  // The home page lists the checkpoints that a search names, as home.py does.
+  function nameCheckpoints(shown, values, query) {
+    const parts = wordsOf(query.get("q"));
+    const names = Object.keys(values.checkpoints).filter((name) => parts.some((part) => part.every((word) => name.toLowerCase().includes(word))));
+    const order = (one, other) => one.length - other.length || (one < other ? -1 : 1);
+    const links = names.sort(order).slice(0, 5).flatMap((name) => {
+      const link = document.createElement("a");
+      link.href = `?checkpoint=${encodeURIComponent(name)}`;
+      link.textContent = name;
+      return [link, " "];
+    });
+    shown.querySelector("#emms-named").replaceChildren(...links);
+    fill(shown, { named: links.length > 0 });
+  }
 
   // The values of a filter, without those that mean nothing.
   function allowed(values, query, name) {
@@ -140,12 +158,12 @@
   // What is not known of a checkpoint passes no filter on it.
   function passes(values, query, nameOf) {
     const of = (name) => allowed(values, query, name);
-    const parts = (of("q").at(-1) ?? "").toLowerCase().split("|").map((part) => part.split(/\s+/).filter(Boolean)).filter((part) => part.length);
+    const parts = wordsOf(of("q").at(-1));
     const most = values.sizes[of("max").at(-1)];
     const lists = values.texts ? [] : ["library", "license", "language"].map((name) => [values[name], of(name)]);
     const datasets = new Map(); // word → places of the datasets that ranked such a checkpoint
     for (const word of values.texts ? parts.flat() : []) {
-      datasets.set(word, new Set(Object.entries(values.checkpoints).flatMap(([name, places]) => name.includes(word) ? places : [])));
+      datasets.set(word, new Set(Object.entries(values.checkpoints).flatMap(([name, places]) => name.toLowerCase().includes(word) ? places : [])));
     }
     const has = (place, name, word) => values.texts
       ? values.texts[place].includes(word) || datasets.get(word).has(place) : name.includes(word);
@@ -301,10 +319,11 @@
     });
   }
 
-  const OF_ANOTHER = { task: ["ranking", "q", "rows"], ranking: ["task", "rows"] };
+  const OF_ANOTHER = { task: ["ranking", "q", "rows", "compare"], ranking: ["task", "rows"] };
   function change(control) {
-    const { name, form } = control, query = address();
-    const values = new FormData(form).getAll(name).filter(Boolean);
+    const { name, value } = control, query = address();
+    let values = [value].filter(Boolean);
+    if (control.type === "checkbox") values = [...query.getAll(name).filter((one) => one !== value), ...control.checked ? [value] : []];
     for (const other of [name, ...(OF_ANOTHER[name] ?? ["rows"])]) query.delete(other);
     values.forEach((value) => query.append(name, value));
     const typed = control.type === "search";

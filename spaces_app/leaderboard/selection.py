@@ -74,6 +74,7 @@ class View:
         sort: A name in `sorts` of the ranking, with "-" in front for largest first.
         rows: Number of rows to draw.
         cost: The horizontal axis of the plot, a key of COSTS.
+        compare: The checkpoints that the tab Across datasets compares.
     """
 
     tab: Literal[*TABS] = "rankings"
@@ -90,10 +91,11 @@ class View:
     sort: Annotated[str, msgspec.Meta(min_length=1)] = "rank"
     rows: Annotated[int, msgspec.Meta(gt=0, lt=10**7)] = ROWS_AT_ONCE
     cost: Literal[*COSTS] = "parameters"
+    compare: tuple[str, ...] = ()
 
 
 # Fields that can be repeated.
-_LISTS = ("library", "license", "language")
+_LISTS = ("library", "license", "language", "compare")
 _MAX_QUERY = 8000
 _TYPES = get_type_hints(View, include_extras=True)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.helpers.space import BEANS, HOSTILE, checkpoints, choose, expect
+from tests.helpers.browser import served
+from tests.helpers.space import BEANS, HOSTILE, SPACE, checkpoints, choose, expect, with_clear_order, write
 
 
 def has_query(page, text):
@@ -85,6 +86,37 @@ def test_the_header_of_a_long_table_stays_in_view(show):
         page.locator("tbody tr").nth(100).scroll_into_view_if_needed()
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         expect(page.get_by_role("columnheader", name="Checkpoint")).to_be_in_viewport(ratio=0.9)
+
+
+def test_checkpoints_are_chosen_by_checkboxes_and_the_address_keeps_them(show):
+    page = show("task=image-classification&tab=across")
+    for name in ("org/close", "org/worse"):
+        page.get_by_label(f"Compare {name}").check()
+        has_query(page, f"compare={name.replace('/', '%2F')}")
+    expect(page.locator("#emms-compare tbody tr")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#emms-compare tbody tr")).to_have_count(2)
+    page.get_by_label("Compare org/close").uncheck()
+    expect(page.locator("#emms-compare")).to_have_count(0)
+    expect(page.get_by_label("Compare org/worse")).to_be_checked()
+
+
+def test_the_first_row_is_on_the_first_screen_of_a_phone_with_a_filter(show):
+    page = show(f"{BEANS}&max=100M", viewport={"width": 390, "height": 844})
+    expect(checkpoints(page).first).to_be_in_viewport()
+    expect(page.get_by_label("Parameters, at most")).not_to_be_visible()
+
+
+def test_thirteen_datasets_fit_a_laptop(open_page, tmp_path):
+    for number in range(13):
+        names = ("facebook/dinov2-with-registers-small-imagenet1k", "org/b")
+        write(tmp_path, f"d{number}", with_clear_order(f"describable-textures-{number}", *names))
+    with served(SPACE / "app.py", EMMS_RESULTS=str(tmp_path)) as url:
+        page = open_page(f"{url}/?tab=across", viewport={"width": 1280, "height": 900})
+        widths = page.evaluate(
+            "(() => { const box = document.querySelector('.sideways'); return [box.scrollWidth, box.clientWidth] })()"
+        )
+    assert widths[0] == widths[1]
 
 
 def test_back_and_forward_restore_what_was_shown(visit):

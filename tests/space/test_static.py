@@ -134,12 +134,13 @@ def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, board):
 
 def test_the_home_page_is_searched_and_finds_every_checkpoint(show):
     page = show()
-    datasets = page.locator(".home tbody tr").filter(visible=True)
+    datasets = page.locator("table.board tbody tr").filter(visible=True)
     for words, found in (("text classes", "news"), ("org/long-077 long2", "long2"), ("org/bert | nothing", "news")):
         page.get_by_role("searchbox").fill(words)
         expect(page.locator("#emms-count")).to_contain_text(" of 6 datasets.")
         expect(datasets.last).to_contain_text(found)
     expect(datasets).to_have_count(1)
+    expect(page.locator("#emms-named a")).to_have_text(["org/bert"])
     page.reload()
     expect(datasets).to_have_count(1)
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from leaderboard import across, controls, cost, render, table
+from leaderboard import across, checkpoint, compare, controls, cost, home, render, table
+from leaderboard.answer import MOST_CHARACTERS, answer
 from leaderboard.endpoints import Endpoints
 from leaderboard.facts import Facts
 from leaderboard.lines import lines
@@ -314,3 +315,46 @@ def test_the_map_is_ordered_by_wins_and_filled_at_the_top_left(shown):
     page = across.heat_map(View(task="image-classification"), shown)
     assert "2 of 2" in page
     assert "1 of 2" in page
+
+
+def in_words(html):
+    """Return the visible text of HTML."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_chosen_checkpoints_are_compared_on_the_datasets_of_one_task(snapshot):
+    clear = of_rows("clear", scored("org/a", -0.1, 10), scored("org/b", -0.2, 20))
+    tied = of_rows("tied", *example().rows[:2], scored("org/a", -0.31, 10), scored("org/b", -0.31, 20))
+    other = of_rows("other", scored("org/b", -0.1, 10), scored("org/a", -0.2, 20), task="image-regression")
+    made = snapshot(clear=clear, tied=tied, other=other)
+    view = View(tab="across", task="image-classification", compare=("org/a", "org/b"))
+    said = in_words(compare.table(view, made))
+    assert "org/ a on 1 dataset; org/ b on 0 datasets; nobody on 1 dataset" in said
+    assert "rank 1, explained 0.839 ± 0.001 best of these" in said
+    assert "rank 2, explained 0.677 ± 0.001 0.161 behind, more than the noise" in said
+    assert "within the noise" in said
+    assert "other" not in said
+    assert compare.table(replace(view, compare=("org/a",)), made) == ""
+    assert from_query("tab=across&compare=org%2Fa&compare=org%2Fb").compare == ("org/a", "org/b")
+
+
+def test_a_checkpoint_page_says_what_separates_it_from_the_first(shown):
+    said = in_words(checkpoint.page(View(ranking="image/food", checkpoint="org/worse"), shown))
+    assert "On food : explained 0.032 ± 0.001; the first, org/ close , has 0.516 ± 0.001." in said.replace("  ", " ")
+    assert "The difference of 0.484 is more than the noise. 85.0M parameters, the first 1.3B" in said
+
+
+def test_an_answer_has_at_most_300_characters_and_the_rest_folds(snapshot):
+    names = [f"{'o' * 96}/{letter * 96}" for letter in "ab"]
+    rows = [msgspec.structs.replace(scored(name, -0.1, 10), license="l" * 90) for name in names]
+    made = snapshot(long=of_rows("long", *rows, task="image-classification"))
+    html = answer(View(), made.entries["long"].ranking, made)
+    shown, _, folded = html.partition("<details>")
+    assert len(in_words(shown)) <= MOST_CHARACTERS
+    assert all(text in in_words(folded) for text in ("l" * 90, "could also win"))
+
+
+def test_a_search_of_the_home_page_names_the_checkpoints_first(shown):
+    html = in_words(home.page(View(tab="home", q="BEST"), shown))
+    assert html.startswith("Checkpoints: org/ best ")
+    assert html.index("org/ best") < html.index("beans")
