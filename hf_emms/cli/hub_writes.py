@@ -47,6 +47,14 @@ def ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise EmmsError("not-confirmed", "nothing was written, because there is no terminal to ask", "--yes")
+        raise EmmsError(
+            "not-confirmed", f"nothing was written, because there is no terminal to ask: {question}", "--yes"
+        )
     if not click.confirm(question, err=True):
         raise EmmsError("not-confirmed", "nothing was written")
+
+
+def ask_about_model(id: str | None, *, yes: bool) -> None:
+    """Ask before a model is trained and uploaded; without a repository, do nothing."""
+    if id is not None:
+        ask(f"Upload the best fine-tuned model, its preprocessor and its card to {id}?", yes=yes)

@@ -51,10 +51,12 @@ def space(
         raise EmmsError(
             "settings-exclude-each-other", "a static Space has no hardware", "leave out --hardware or --static"
         )
+    names = "\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files())
     if dry_run:
-        out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
+        out.data(names)
         out.message(f"Nothing was published. These files would go to the Space {repo_id}, which would show {results}.")
         return
+    out.message(names)
     kind = "static" if static else "Gradio"
     ask(f"Publish the {kind} Space {repo_id}, which shows {results}, and replace the files of an older one?", yes=yes)
     out.message(f"Publishing {repo_id} …")
@@ -92,7 +94,10 @@ def publish_results(
     else:
         hub.require_push(account, repo_id, "dataset", instead="--create-pr proposes the rankings to its owner")
     rankings = [Ranking.load(file) for file in files]
-    changes = (results.submission if create_pr else results.planned)(rankings, repo_id)
+    skipped: list[str] = []
+    changes = results.submission(rankings, repo_id) if create_pr else results.planned(rankings, repo_id, skipped)
+    for problem in skipped:
+        out.message(f"not merged: {problem}")
     what = pluralize(len(rankings), "ranking")
     if not changes:
         out.message(f"{repo_id} already has {what}")

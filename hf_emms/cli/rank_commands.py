@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cli.hub_writes import ask_about_model, yes_option
 from hf_emms.cli.option_flags import (
     EVERYDAY,
     JOB_FLAGS,
@@ -57,13 +58,14 @@ _OWN_FLAGS = {
             metavar="ORG/emms-results",
             help="Also publish the ranking in this dataset; required for jobs.",
         ),
+        yes_option(),
     ],
 }
 
 
 @cloup.command(short_help="Rank checkpoints for a dataset.")
 @setting_groups(_OWN_FLAGS)
-def rank(target: Path | None, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
+def rank(target: Path | None, dry_run: bool, results_repo: str | None, yes: bool, **parameters: Any) -> None:
     """Rank checkpoints for a dataset without fine-tuning them.
 
     Without --checkpoint, ranks the default checkpoints of the task (see hf-emms presets).
@@ -80,6 +82,7 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, **paramet
     if dry_run:
         _print_dry_run(options, job)
         return
+    ask_about_model(options.training.push_model_to, yes=yes)
     ranking = _ranked(options, job, parameters["engine"], results_repo, target)
     out.ranking(ranking)
     out.message(summary(ranking, saved_ranking(ranking, target, options)))
@@ -234,9 +237,12 @@ def print_specs(specs: Sequence[JobSpec], job: JobSettings) -> None:
     ranking_output_option("[default: the ranking's file]"),
     cloup.option("--dry-run", is_flag=True, help="Print the checkpoints and the expected duration without training."),
     format_option(FORMATS),
+    yes_option(),
 )
 @cloup.option_group("Safety", *confirm_flags("Safety"))
-def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
+def confirm(
+    file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, yes: bool, **parameters: Any
+) -> None:
     """Fine-tune the best checkpoints of a ranking, and report their fine-tuned scores.
 
     Adds the results to the file of the ranking. After an interruption, the same command continues with the next run.
@@ -251,6 +257,8 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
 
     ranking = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
+    if not dry_run:
+        ask_about_model(options.training.push_model_to, yes=yes)
     with StderrProgress() as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
         planned = fine_tuning_of(ranking, session) if dry_run else None

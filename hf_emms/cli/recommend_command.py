@@ -9,6 +9,7 @@ import click
 import cloup
 import msgspec
 
+from hf_emms.cli.hub_writes import ask_about_model, yes_option
 from hf_emms.cli.option_flags import EVERYDAY, JOB_FLAGS, job_settings, options_from, setting_groups
 from hf_emms.cli.output import FORMATS, check_output, format_option, out, ranking_output_option, stdout_for_data_only
 from hf_emms.cli.rank_commands import print_specs, saved_ranking, summary
@@ -57,6 +58,7 @@ _FUNNEL_FLAGS = {
             metavar="ORG/emms-results",
             help="Also publish the last ranking in this dataset; required for jobs.",
         ),
+        yes_option(),
     ],
 }
 _ARGUMENTS = ("time", "candidates", "license", "language", "library", "gated", "bandwidth")
@@ -64,7 +66,7 @@ _ARGUMENTS = ("time", "candidates", "license", "language", "library", "gated", "
 
 @cloup.command(short_help="Find the best checkpoint of the Hub for a dataset.")
 @setting_groups(_FUNNEL_FLAGS, without=("checkpoints", "part"))
-def recommend(target: Path | None, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
+def recommend(target: Path | None, dry_run: bool, results_repo: str | None, yes: bool, **parameters: Any) -> None:
     """Find the checkpoint of the whole Hub to fine-tune for a dataset.
 
     Lists the Hub, ranks the most promising checkpoints on 300 rows, and then the best of them on all rows.
@@ -87,6 +89,8 @@ def recommend(target: Path | None, dry_run: bool, results_repo: str | None, **pa
     if job is not None and dry_run:
         print_specs(job_specs(options, job, settings.command), job)
         return
+    if not dry_run:
+        ask_about_model(options.training.push_model_to, yes=yes)
     with StderrProgress() as progress, stdout_for_data_only():
         plan = Funnel(options, settings, progress).plan() if dry_run else None
         result = recommend_with(options, settings, progress, job or parameters["engine"]) if plan is None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from hf_emms import hub
@@ -66,10 +65,13 @@ def publish(rankings: Sequence[Ranking], repo_id: str, *, private: bool = False)
     return _push(repo_id, change, title=_title(rankings), private=private)
 
 
-def planned(rankings: Sequence[Ranking], repo_id: str) -> dict[str, bytes | None]:
-    """Return the files that `publish` would write or delete (None)."""
+def planned(rankings: Sequence[Ranking], repo_id: str, skipped: list[str]) -> dict[str, bytes | None]:
+    """Return the files that `publish` would write or delete (None).
+
+    Appends the damaged files of the dataset to `skipped`, each with its problem. They stop no other file.
+    """
     try:
-        return hub.planned(repo_id, "dataset", lambda branch: _merged_files(rankings, repo_id, branch))
+        return hub.planned(repo_id, "dataset", lambda branch: _merged_files(rankings, repo_id, branch, skipped))
     except hub.RepoNotFoundError:
         return dict(_merged_files(rankings, repo_id, None))
 
@@ -134,19 +136,30 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
     return rankings, problems
 
 
-def _merged_files(rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch | None) -> Mapping[str, bytes | None]:
+def _merged_files(
+    rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch | None, skipped: list[str] | None = None
+) -> Mapping[str, bytes | None]:
     """Return the changed files: rankings merged with published and submitted rows, and their missing Parquet files.
 
     Args:
         rankings: The rankings to add.
         repo_id: The results dataset.
         branch: Its state; None if it does not exist.
+        skipped: Receives the files that cannot be read, each with its problem.
     """
     paths = branch.paths() if branch is not None else []
     read = (lambda path: branch.read(path) if path in paths else None) if branch is not None else (lambda path: None)
     files: dict[str, bytes | None] = {}
     by_path: dict[str, Ranking | None] = {}
     changed: dict[str, Ranking] = {}
+
+    def readable(path: str) -> Ranking | None:
+        try:
+            return Ranking.from_json(read(_json_file(path)) or b"")
+        except EmmsError as error:
+            if skipped is not None:
+                skipped.append(f"{_json_file(path)}: {error.message}")
+            return None
 
     def add(ranking: Ranking, path: str) -> None:
         if path not in by_path:
@@ -158,16 +171,15 @@ def _merged_files(rankings: Sequence[Ranking], repo_id: str, branch: hub.Branch 
 
     published = [name.removeprefix(f"{JSON_FOLDER}/").removesuffix(".json") for name in paths if _is_ranking(name)]
     for submitted in (name for name in published if ranking_path(name) != name):
-        with suppress(EmmsError):  # a damaged file stays, and stops no other
-            add(Ranking.from_json(read(_json_file(submitted)) or b""), ranking_path(submitted))
+        if (found := readable(submitted)) is not None:
+            add(found, ranking_path(submitted))
             files[_json_file(submitted)] = None
     for ranking in rankings:
         add(ranking, path_of(ranking))
     files |= {_json_file(path): whole.to_json().encode() for path, whole in changed.items()}
     for path in (name for name in published if ranking_path(name) == name and name not in changed):
-        if f"{PARQUET_FOLDER}/{path}.parquet" not in paths:
-            with suppress(EmmsError):
-                changed[path] = Ranking.from_json(read(_json_file(path)) or b"")
+        if f"{PARQUET_FOLDER}/{path}.parquet" not in paths and (found := readable(path)) is not None:
+            changed[path] = found
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
     if not repository() and wheel.NAME not in paths:
         files[wheel.NAME] = wheel.build()

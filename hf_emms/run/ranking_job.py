@@ -94,7 +94,9 @@ def job_spec(options: Options, settings: JobSettings, command: Sequence[str] = _
             setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     extras = _FINE_TUNING if options.training.confirm is not None else ()
-    return _spec(("hf-emms", *command, *rank_argv(options)), extras, settings)
+    # Nobody can answer a question of a job, and the command that starts it has asked.
+    agreed = ("--yes",) if options.training.push_model_to is not None else ()
+    return _spec(("hf-emms", *command, *rank_argv(options), *agreed), extras, settings)
 
 
 def _spec(words: tuple[str, ...], extras: tuple[str, ...], settings: JobSettings) -> JobSpec:

@@ -139,12 +139,12 @@ def _place(entry: Entry, line: Line) -> dict[str, str]:
     """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     shown = ScoreFormatter(ranking, ranking.estimators[0])
-    score = line.score(ranking.estimators[0])
+    score, first = line.score(ranking.estimators[0]), ranking.rows[0].scores.get(ranking.estimators[0])
     decision = verdict(ranking)
     chosen = "this one" if decision.checkpoint == row.checkpoint else decision.checkpoint or "none"
     return {
         "Rank": f"failed: {row.error}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)}",
+        "Score": MISSING if score is None else f"{shown.title} {shown.text(score)} (first: {shown.text(first)})",
         "Fine-tuned": _fine_tuned(row),
         "Validation score while fine-tuning": _learning_curve(row),
         "Expected points behind the first": _expected_gap(line),

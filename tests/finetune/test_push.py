@@ -35,7 +35,7 @@ def token(hub: Hub) -> str:
 
 
 def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None) -> Done:
-    return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
+    return cli.run("confirm", "--ranking", file, *FAST, "--yes", *words, token=token)
 
 
 @pytest.mark.slow
@@ -75,6 +75,13 @@ def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: Comma
         assert "fine-tuning" not in done.err
 
 
+def test_nothing_is_trained_for_an_upload_without_consent(hub: Hub, cli: CommandLine, file: Path, token: str) -> None:
+    for words in (["confirm", "--ranking", file], ["rank", "--dataset", "demo_fashion", "--confirm", "1"]):
+        done = cli.run(*words, "--push-model-to", "ada/asked", token=token)
+        assert (done.code, done.out, "--yes" in done.err, "ada/asked" in done.err) == (1, "", True, True)
+    assert ("model", "ada/asked") not in hub.store.repos
+
+
 @pytest.mark.parametrize("command", ["confirm", "rank"])
 def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it(
     hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path, command: str
@@ -86,7 +93,7 @@ def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it
         words = ["rank", "--dataset", save(rows(80), tmp_path / "data"), "-c", writer(tmp_path, "gpt2"), "-e", "demo"]
         words += ["--confirm", "1", "--output", file]
     id, folder = f"ada/{command}", home / "emms" / "fine-tuned" / f"ada--{command}"
-    words += ["--epochs", "1", "--learning-rate", "0.01", "--push-model-to", id]
+    words += ["--epochs", "1", "--learning-rate", "0.01", "--push-model-to", id, "--yes"]
     hub.fail(f"POST /api/models/{id}/commit/*", 403)
     done = cli.run(*words, token=token)
     assert done.code == 1

@@ -246,6 +246,15 @@ def test_pull_requests_for_one_ranking_lose_no_row_in_any_order(lab: Hub, publis
     assert "already has" in publish().err
 
 
+def test_damaged_files_are_named_and_stop_no_other(lab: Hub, publish: Run) -> None:
+    damaged = "rankings/image-classification/org/damaged.json"
+    lab.store.put_files(ID, {RANKING: example().to_json(), damaged: b"{}"}, "dataset")
+    done = publish()
+    assert done.code == 0, done
+    assert f"not merged: {damaged}: " in done.err
+    assert f"data/{path_of(example())}.parquet" in lab.store.paths(ID, "dataset")
+
+
 def test_missing_parquet_files_are_written(lab: Hub, publish: Run) -> None:
     lab.store.put_files(ID, {RANKING: example().to_json()}, "dataset")
     assert publish().code == 0

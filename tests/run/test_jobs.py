@@ -201,7 +201,7 @@ def test_a_truncated_log_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_fine_tunes_and_uploads_the_best(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     words = ["rank", "--dataset", "demo_fashion", "-c", GOOD, "--max-samples", "100", "-e", "demo"]
     words += ["--estimator", "emms", "--confirm", "1", "--steps", "3", "--learning-rate", "0.01"]
-    words += ["--confirm-samples", "100", "--push-model-to", "ada/fashion"]
+    words += ["--confirm-samples", "100", "--push-model-to", "ada/fashion", "--yes"]
     done = cli.run(*words, *JOB, "-o", tmp_path / "ranking.json", token=token)
     assert done.code == 0, done
     found = Ranking.from_json((tmp_path / "ranking.json").read_text()).best.fine_tuned
@@ -224,7 +224,7 @@ def test_impossible_jobs_are_not_started(hub: Hub, cli: CommandLine, token: str)
     refused = {
         "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
         "dataset 'grace/results' belongs to 'grace'": (["--results-repo", "grace/results"], token),
-        "model 'grace/best' belongs to 'grace'": (["--confirm", "1", "--push-model-to", "grace/best"], token),
+        "model 'grace/best' belongs to 'grace'": (["--confirm", "1", "--push-model-to", "grace/best", "--yes"], token),
         "your token is read-only: it cannot start jobs": ([], hub.token(user="ada", role="read")),
         "you are not logged in": ([], None),
     }
