@@ -171,15 +171,15 @@ def _merged_files(
 
     published = [name.removeprefix(f"{JSON_FOLDER}/").removesuffix(".json") for name in paths if _is_ranking(name)]
     for submitted in (name for name in published if ranking_path(name) != name):
-        if (found := readable(submitted)) is not None:
-            add(found, ranking_path(submitted))
+        if (stored := readable(submitted)) is not None:
+            add(stored, ranking_path(submitted))
             files[_json_file(submitted)] = None
     for ranking in rankings:
         add(ranking, path_of(ranking))
     files |= {_json_file(path): whole.to_json().encode() for path, whole in changed.items()}
     for path in (name for name in published if ranking_path(name) == name and name not in changed):
-        if f"{PARQUET_FOLDER}/{path}.parquet" not in paths and (found := readable(path)) is not None:
-            changed[path] = found
+        if f"{PARQUET_FOLDER}/{path}.parquet" not in paths and (stored := readable(path)) is not None:
+            changed[path] = stored
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
     if not repository() and wheel.NAME not in paths:
         files[wheel.NAME] = wheel.build()
