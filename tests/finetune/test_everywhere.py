@@ -66,7 +66,7 @@ def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confir
 
 def test_a_card_distinguishes_fine_tuned_scores_from_estimates(confirmed: Ranking) -> None:
     assert "| accuracy 91.0 ± 0.4" in card(confirmed, "org/b")
-    assert "accuracy" not in card(confirmed, "org/d")
+    assert "| accuracy" not in card(confirmed, "org/d")
 
 
 def test_the_test_rows_are_listed(confirmed: Ranking) -> None:
