@@ -36,6 +36,14 @@ def test_only_the_named_endpoints_are_public_and_each_is_described(client):
     assert [one["parameter_name"] for one in described["parameters"]] == ["task", "limit", "offset"]
 
 
+def test_gradio_describes_the_endpoints_at_the_addresses_of_the_page(space, pages):
+    page = pages.get("/?tab=api").text
+    for path in ("/gradio_api/info", "/gradio_api/openapi.json"):
+        assert f"ADDRESS{path}" in page
+        with urllib.request.urlopen(space.url + path, timeout=100) as answer:
+            assert b"get_ranking" in answer.read()
+
+
 def test_rankings_are_listed_and_given(client):
     listed = client.predict(task="image-classification", api_name="/list_rankings")
     assert {one["id"] for one in listed} >= {"image/beans", "image/food"}

@@ -6,11 +6,13 @@ import ast
 import os
 import re
 import subprocess
+import sys
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import markup, render, selection, store
+from leaderboard import markup, render, selection, static, store
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Store
@@ -20,7 +22,7 @@ from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
+from tests.helpers.space import HOSTILE, SPACE, client_of, of_rows, scored, snapshot_of, write
 
 
 def test_numbers_are_not_called_a_label_encoder(tmp_path):
@@ -175,3 +177,40 @@ def test_only_what_was_measured_on_the_hub_is_linked():
     for name in HOSTILE:
         assert markup.hub_address(name, commit) is None
         assert not markup.is_id(name)
+
+
+def test_a_ranking_that_cannot_be_rendered_is_left_out_and_stops_no_other(tmp_path):
+    beaten = msgspec.structs.replace(scored("a constant", -0.5, 1), revision=None)
+    odd = msgspec.structs.replace(beaten, scores=beaten.scores | {"unheard-of": Score(0.5)})
+    write(tmp_path, "odd", example(baselines=(odd,)))
+    write(tmp_path, "food", of_rows("food", scored("org/a", -0.1, 10)))
+    client = client_of(tmp_path)
+    assert [client.get(path).status_code for path in ("/", "/?ranking=odd", "/?ranking=food")] == [200, 404, 200]
+    assert "unheard-of" in client.get("/?tab=about").text
+    written = dict(static.files(snapshot_of(tmp_path), "org/results"))
+    assert b"food" in written["index.html"]
+
+
+def test_a_ranking_of_many_rows_is_sent_in_parts(tmp_path):
+    write(tmp_path, "many", of_rows("many", *(scored(f"org/{number}", -number / 9000, 10) for number in range(3000))))
+    page = client_of(tmp_path).get("/?ranking=many").text
+    assert page.count("<tr ") == 200
+    assert "show more" in page
+
+
+def test_the_first_page_and_the_first_check_import_no_scipy(tmp_path):
+    write(tmp_path, "beans", example())
+    code = (
+        "import sys; from pathlib import Path; from leaderboard import submit, render, selection, store\n"
+        "folder = Path(sys.argv[1]); made = store.Store(folder, 'x'); made.refresh()\n"
+        "render.show(selection.View(), made.snapshot); submit.checked((folder / 'beans.json').read_bytes())\n"
+        "print([name for name in ('scipy', 'torch', 'transformers') if name in sys.modules])"
+    )
+    path = os.pathsep.join([str(SPACE), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[]\n", done.stderr

@@ -18,6 +18,7 @@ from leaderboard.selection import SIZES, View
 
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, ranked
+from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.verdict import verdict
 from tests.helpers.rankings import calibrated, emms_score
 from tests.helpers.space import client_of, of_rows, scored, store_of, write
@@ -183,3 +184,44 @@ def test_page_files_and_endpoints_agree_for_sixty_combinations_of_filters(tmp_pa
             assert verdict(file).checkpoint == best, query
         found.add(best)
     assert len(found) > 5
+
+
+def random_ranking(rng: random.Random, number: int) -> Ranking:
+    """A ranking with random scores: some tie, some are fine-tuned, one may fail."""
+    rows = [
+        row(f"org/m{number}-{place}", -rng.random(), rng.choice((TIED, SMALL)), rng.randrange(10**5, 10**9))
+        for place in range(rng.randrange(2, 12))
+    ]
+    failed = [Row("org/failed", error="broken")] * rng.randrange(2)
+    ranking = of_rows(f"d{number}", rows=ranked([*rows, *failed], "emms"), estimators=("emms",))
+    return tuned(ranking, *rng.sample([each.checkpoint for each in rows], rng.randrange(3)))
+
+
+def test_every_view_of_27_rankings_names_the_same_checkpoint_certainty_and_caveats(tmp_path) -> None:
+    rng = random.Random(0)
+    for number in range(27):
+        write(tmp_path, f"d{number}", random_ranking(rng, number))
+    client = client_of(tmp_path)
+    certainties = set()
+    listed = {each["id"]: each for each in client.get("/api/list_rankings").json()}
+    lines = re.findall(r"<tr data-row.*?</tr>", client.get("/").text, re.DOTALL)
+    of_home = {text_of(line).split()[0]: text_of(line) for line in lines}
+    for name, short in listed.items():
+        given = client.get("/api/get_ranking", params={"ranking": name}).json()
+        best, certainty = given["verdict"]["checkpoint"], given["verdict"]["certainty"]
+        caveats = [caveat["code"] for caveat in given["verdict"]["caveats"]]
+        file = Ranking.from_json(client.get(f"/export?ranking={name}&kind=json").content)
+        table = list(csv.DictReader(io.StringIO(client.get(f"/export?ranking={name}&kind=csv").text)))
+        page = client.get(f"/?ranking={name}").text
+        decision = verdict(file)
+        assert (short["best"], short["certainty"], short["caveats"]) == (best, certainty, caveats)
+        assert (decision.checkpoint, decision.certainty) == (best, certainty)
+        assert [one["checkpoint"] for one in table if one["pick"] == "True"] == ([best] if best else [])
+        assert shown_pick(page) == best
+        assert f": {certainty}</p>" in page
+        assert all(code.replace("-", " ") in page for code in caveats)
+        assert all(words in of_home[name] for words in (certainty, *(code.replace("-", " ") for code in caveats)))
+        assert all(best in text for text in (of_home[name], card(file), recommendation(file)) if best)
+        certainties.add(certainty)
+    assert (len(listed), len(of_home)) == (27, 27)
+    assert len(certainties) > 1
