@@ -4,6 +4,7 @@
     python -m scripts.quality truth --pool images          fine-tune the scored candidates (hours; it can be continued)
     python -m scripts.quality queries                      measure how exact nDCG@10 is by the number of queries
     python -m scripts.quality sentences FOLDER…            compare sentences of documents with queries
+    python -m scripts.quality funnel images                measure 80 micro checkpoints (two hours; it can be continued)
     python -m scripts.quality report --write               print the tables, or write them into their pages
 
 HF_EMMS_QUALITY is the work folder (default ~/.cache/hf_emms_quality); results are in scripts/quality/results/.
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "queries", "sentences", "report")
+STEPS = ("scores", "truth", "queries", "sentences", "funnel", "report")
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def main() -> None:
     steps.add_parser("queries", help="measure how exact nDCG@10 is by the number of queries")
     sentences = steps.add_parser("sentences", help="compare sentences of documents with real queries")
     sentences.add_argument("folders", type=Path, nargs="+")
+    funnel = steps.add_parser("funnel", help="pretrain, score and fine-tune a pool of micro checkpoints")
+    funnel.add_argument("modality", choices=("images", "texts"))
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.step in ("scores", "truth"):
@@ -51,6 +54,13 @@ def main() -> None:
                 experiment.score(pool, options.target)
             else:
                 experiment.fine_tune(pool, options.target, options.budget, options.candidate, options.again)
+    elif options.step == "funnel":
+        import torch
+
+        from scripts.quality.funnel_pool import funnel_pool
+
+        torch.set_num_threads(1)
+        funnel_pool(options.modality).run()
     elif options.step == "queries":
         from scripts.quality import query_counts
 

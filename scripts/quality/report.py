@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hf_emms.evaluation import over_targets, weighted_tau
-from scripts.quality import calibration, certainty, published_order, query_counts, sentence_queries
+from scripts.quality import calibration, certainty, funnel_report, published_order, query_counts, sentence_queries
 from scripts.quality.pools import BITS, DOCS, FEWEST, FULL, IMAGES, POOLS, QUICK, SEARCH, TEXTS, Pool
 from scripts.quality.results import PEER_RESULTS, Measured, TargetResult, controls, load, replayed
 
@@ -86,6 +86,9 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     yield evidence, "without birds", markdown(_static_order({name: every[name] for name in every if name != "birds"}))
     yield evidence, "certainty", markdown(pd.DataFrame(certainty.rows()))
     yield evidence, "rules", markdown(pd.DataFrame(certainty.rules()))
+    for mark in ("agreement", "funnels", "shortlists"):
+        table = pd.DataFrame(getattr(funnel_report, mark)())
+        yield DOCS / "evidence-funnel.md", mark, f"{funnel_report.finished()}\n\n{markdown(table)}"
 
 
 def evidence_files() -> Iterator[tuple[Path, str]]:
@@ -282,6 +285,7 @@ def _shared_tables() -> Tables:
     yield "Points at stake", pd.DataFrame(calibration.rows())
     tables = {title: _static_order(found) for title, found in published_order.groups()}
     yield "Published order", pd.concat(tables, names=["pool"]).reset_index("pool")
+    yield "Funnel by target", pd.DataFrame(funnel_report.by_target())
 
 
 def swapped() -> tuple[int, list[float]]:
