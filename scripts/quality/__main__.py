@@ -11,7 +11,7 @@ HF_EMMS_QUALITY is the work folder (default ~/.cache/hf_emms_quality); results a
 scripts/demo/sources.py fetches the sources. Rows of Hub datasets come from the Hub, or from copies below
 HF_EMMS_QUALITY_ROWS. Searches are BEIR folders, OWNER--NAME, below HF_EMMS_QUALITY_ROWS; missing ones are left out.
 The pools of real checkpoints need HF_EMMS_QUALITY_WEIGHTS, a folder with converted weights, and HF_EMMS_QUALITY_PHOTOS,
-a folder with clones of the repositories in scripts/quality/photos.py.
+a folder with clones of the repositories in scripts/quality/photos.py. The funnel needs HF_EMMS_QUALITY_ROWS.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from scripts.demo import sources
 from scripts.quality.pools import POOLS
 
 STEPS = ("scores", "truth", "queries", "sentences", "funnel", "report")
@@ -60,6 +61,8 @@ def main() -> None:
         from scripts.quality.funnel_pool import funnel_pool
 
         torch.set_num_threads(1)
+        if options.modality == "images":
+            sources.fetch_files()
         funnel_pool(options.modality).run()
     elif options.step == "queries":
         from scripts.quality import query_counts

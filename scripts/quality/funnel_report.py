@@ -56,20 +56,24 @@ class Measured:
     def parameters(self) -> np.ndarray:
         return np.array([about["parameters"] for about in self.record.values()], float)
 
+    @cached_property
+    def _passes(self) -> tuple[list[Score], list[float]]:
+        """The scores on 300 rows with their folds, and on all rows."""
+        few, every = (self.scores(ESTIMATORS[0], rows) for rows in (FIRST_ROWS, ALL))
+        folds = [about["targets"][self.name]["folds"] for about in self.record.values()]
+        return [Score(value, folds=tuple(of)) for value, of in zip(few, folds, strict=True)], [*every]
+
     def lost(self, places: Sequence[int] | np.ndarray) -> float:
         """Return the points between the best checkpoint of all and the best of some."""
         return float(self.truth.max() - self.truth[places].max())
 
     def funnel(self, candidates: np.ndarray) -> tuple[float, int]:
         """Return the regret of the funnel's pick among candidates, and its row passes."""
-        few = self.scores(ESTIMATORS[0], FIRST_ROWS)
-        folds = [about["targets"][self.name]["folds"] for about in self.record.values()]
-        order = candidates[np.argsort(-few[candidates], kind="stable")]
-        scores = [Score(few[place], folds=tuple(folds[place])) for place in order]
-        last = scores[min(MIN_BEST, len(scores)) - 1]
-        finalists = [place for place, score in zip(order, scores, strict=True) if not is_ahead(last, score)]
-        finalists = finalists[:MAX_FINALISTS]
-        pick = finalists[int(np.argmax(self.scores(ESTIMATORS[0])[finalists]))]
+        first, second = self._passes
+        order = sorted(candidates, key=lambda place: -first[place].value)
+        last = first[order[min(MIN_BEST, len(order)) - 1]]
+        finalists = [place for place in order if not is_ahead(last, first[place])][:MAX_FINALISTS]
+        pick = max(finalists, key=lambda place: second[place])
         return self.lost([pick]), len(candidates) * min(FIRST_ROWS, self.rows) + len(finalists) * self.rows
 
 
