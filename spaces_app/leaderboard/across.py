@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from markupsafe import Markup
 
-from hf_emms.formatting import MISSING
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import compare, markup, values
 from leaderboard.lines import Line, lines, matching
-from leaderboard.markup import Cell, Column, Link, Table, TableRow
+from leaderboard.markup import Link
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 from leaderboard.wins import Wins
@@ -79,52 +77,27 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
 def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     """Render the grid; without a server, the browser filters the rows that it has."""
     cells = grid(view, snapshot)
-    sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
-    rows = [
-        TableRow(
-            (
-                Cell(checkpoint_link(name, view), choice="" if is_static else name, is_chosen=name in view.compare),
-                *_won(cells, name),
-                *(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries),
-            ),
-            place=place,
-            is_hidden=name not in cells.passing,
-        )
-        for place, (name, rows) in enumerate(cells.rows.items())
-    ]
-    fixed = [Column("Checkpoint", "checkpoint"), Column("Wins", "number"), Column("Rankings", "number")]
-    columns = [*fixed, *(_header(entry, view, snapshot) for entry in cells.entries)]
     is_complete = is_static or len(cells.rows) == len(cells.lines)
-    data: dict[str, Any] = values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {}
-    ranks = Table("Ranks across datasets", columns, rows, "board heat", "Ranks of checkpoints across datasets", data)
     return markup.draw(
         "across.html",
-        ranks=ranks,
+        cells=cells,
+        heads=[_header(entry, view, snapshot) for entry in cells.entries],
+        link=lambda name: checkpoint_link(name, view),
+        compared=None if is_static else view.compare,
         comparison=compare.table(view, snapshot),
-        left_out=cells.left_out,
+        rank=format_rank,
+        shade=_shade,
         shades=_SHADES,
-        empty=not cells.passing,
+        data=values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {},
     )
 
 
-def _header(entry: Entry, view: View, snapshot: Snapshot) -> Column:
+def _header(entry: Entry, view: View, snapshot: Snapshot) -> Link:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
-    name = label(entry, snapshot)
-    return Column(Link(name, query, is_name=True), "number", hint=f"{name}, {entry.ranking.task}")
+    return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _won(cells: Grid, name: str) -> tuple[str | Cell, str]:
-    wins = cells.wins.get(name)
-    if wins is None:
-        return MISSING, "0"
-    share = Cell(f"{wins.share:.0%}", "mean", f"{wins.low:.0%}–{wins.high:.0%}")
-    return share, f"{wins.rankings} of {cells.rankings}"
-
-
-def _cell(row: Row | None, worst: int) -> str | Cell:
-    if row is None:
-        return ""
-    if row.rank is None:
-        return Cell("failed", "absent", hint=row.error or "")
-    shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
-    return Cell(format_rank(row), f"shade{shade}")
+def _shade(row: Row, entry: Entry) -> int:
+    """Return the shade of a rank, from the worst of its ranking to the best."""
+    worst = max((row.rank or 1 for row in entry.ranking.rows), default=1)
+    return _SHADES - 1 - int((_SHADES - 1) * ((row.rank or 1) - 1) / max(worst - 1, 1) + 0.5)

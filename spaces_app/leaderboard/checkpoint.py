@@ -24,7 +24,7 @@ from hf_emms.ranking.verdict import verdict
 from leaderboard import answer, markup
 from leaderboard.home import task_name
 from leaderboard.lines import Line, places
-from leaderboard.markup import Cell, Link, Parts, Table
+from leaderboard.markup import Link, Parts
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -42,10 +42,9 @@ def page(view: View, snapshot: Snapshot) -> Markup:
     cells = [_place(entry, line) for entry, line in best_first]
     titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
     rows = [
-        (Cell(_ranking_link(entry, snapshot), small=task_name(entry.ranking.task)), *(row[title] for title in titles))
+        ((_ranking_link(entry, snapshot), task_name(entry.ranking.task)), *(row[title] for title in titles))
         for (entry, _), row in zip(best_first, cells, strict=True)
     ]
-    heads = [("title", "Dataset"), *(("text", title) for title in titles)]
     return markup.draw(
         "checkpoint.html",
         checkpoint=view.checkpoint,
@@ -57,7 +56,8 @@ def page(view: View, snapshot: Snapshot) -> Markup:
         code=answer.code(entry.ranking, line.row, line.facts),
         notes=[single_line(note) for note in newest.row.notes],
         layers=[_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers],
-        rankings=markup.plain_table("Its rankings", heads, rows),
+        heads=["Dataset", *titles],
+        rankings=rows,
     )
 
 
@@ -176,15 +176,14 @@ def _expected_gap(line: Line) -> str:
     return MISSING if gap is None else f"{gap.points:z.1f} ({gap.low:z.1f} to {gap.high:z.1f})"
 
 
-def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> tuple[str, Table]:
-    """Return the name of a ranking, and the scores of the checkpoint's layers in it."""
+def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> tuple[str, list[str], list[list[str]]]:
+    """Return the name of a ranking, and the scores of the checkpoint's layers in it: titles and rows."""
     estimators = entry.ranking.estimators
-    heads = [("title", "Layer"), *(("number", title_of(name)) for name in estimators)]
     rows = [
-        (
+        [
             layer + (" (ranked by)" if layer == line.row.layer else ""),
             *(format_number(scores.get(name)) for name in estimators),
-        )
+        ]
         for layer, scores in line.row.layers.items()
     ]
-    return label(entry, snapshot), markup.plain_table("Layers", heads, rows)
+    return label(entry, snapshot), ["Layer", *map(title_of, estimators)], rows

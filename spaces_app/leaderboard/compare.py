@@ -11,7 +11,7 @@ from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import ScoreFormatter, format_rank, measured_in_words
 from hf_emms.ranking.records import is_ahead
 from leaderboard import markup
-from leaderboard.markup import Cell, Link
+from leaderboard.markup import Link
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -32,10 +32,10 @@ def table(view: View, snapshot: Snapshot) -> Markup:
         leads[leader.checkpoint] += all(is_ahead(leader.scores[estimator], row.scores[estimator]) for row in others)
         cells = [_cell(entry.ranking, found[name], leader) if name in found else MISSING for name in names]
         rows.append((_dataset(entry, snapshot), *cells))
-    heads = [("title", "Dataset"), *(("text", name) for name in names)]
     return markup.draw(
         "compare.html",
-        table=markup.plain_table("Comparison", heads, rows),
+        heads=["Dataset", *names],
+        rows=rows,
         leads=[(checkpoint_link(name, view), pluralize(count, "dataset")) for name, count in leads.items()],
         unclear=pluralize(len(both) - sum(leads.values()), "dataset"),
         clear=to_query(replace(view, compare=())),
@@ -51,7 +51,7 @@ def _dataset(entry: Entry, snapshot: Snapshot) -> Link:
     return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _cell(ranking: Ranking, row: Row, leader: Row) -> Cell:
+def _cell(ranking: Ranking, row: Row, leader: Row) -> tuple[str, str]:
     """Return the rank and score of a row, and its difference to the best of the compared checkpoints."""
     estimator = ranking.estimators[0]
     shown, best, score = ScoreFormatter(ranking, estimator), leader.scores[estimator], row.scores[estimator]
@@ -59,4 +59,4 @@ def _cell(ranking: Ranking, row: Row, leader: Row) -> Cell:
     words = "best of these" if row is leader else f"{shown.difference(best, score)} behind, {noise}"
     measured = "" if row.fine_tuned is None or row.fine_tuned.value is None else measured_in_words(row.fine_tuned)
     text = f"rank {format_rank(row)}, {shown.title} {shown.text(score)}"
-    return Cell(", ".join(filter(None, [text, measured])), small=words)
+    return ", ".join(filter(None, [text, measured])), words

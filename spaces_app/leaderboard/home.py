@@ -18,19 +18,10 @@ from hf_emms.ranking.expected_gap import ExpectedGap, at_stake
 from hf_emms.ranking.verdict import Verdict, verdict
 from leaderboard import markup
 from leaderboard.lines import alternatives, places
-from leaderboard.markup import Cell, Column, Link, Table, TableRow
+from leaderboard.markup import Link
 from leaderboard.selection import View, checkpoint_link, label, to_query
 from leaderboard.store import Entry, Snapshot
 
-_HEADS = {
-    "Dataset": "checkpoint",
-    "Fine-tune": "text pick",
-    "How sure": "text sure",
-    "Size": "number",
-    "License": "text",
-    "Points at stake": "number stake",
-    "Checkpoints": "number count",
-}
 _MOST_NAMED = 5
 _STAKE = "points of accuracy by which the second checkpoint is expected to trail the first after fine-tuning"
 
@@ -58,25 +49,23 @@ def answers(snapshot: Snapshot) -> list[Answer]:
 def page(view: View, snapshot: Snapshot) -> Markup:
     """Render the datasets; the search hides those without its words in their own texts or names of checkpoints."""
     every, found = answers(snapshot), alternatives(view.q)
-    has_stake = any(answer.stake for answer in every)
-    columns = [
-        Column(title, css, hint=_STAKE if css.endswith("stake") else "")
-        for title, css in _HEADS.items()
-        if has_stake or not css.endswith("stake")
-    ]
     rows, task, passing = [], None, 0
-    for place, answer in enumerate(every):
+    for answer in every:
         ranking = answer.entry.ranking
         is_found = not found or any(all(_has(answer, word) for word in words) for words in found)
         passing += is_found
         starts = is_found and task is not None and task != ranking.task
         task = ranking.task if is_found else task
-        cells = _cells(answer, view, snapshot)
-        shown = [cells[column.css] for column in columns]
-        rows.append(TableRow(shown, "band" if starts else "", place, not is_found))
-    table = Table("Datasets", columns, rows, "board plain", data=_values(every))
-    names = [checkpoint_link(name, View()) for name in _named(places(snapshot), found)]
-    return markup.draw("home.html", table=table, passing=passing, total=len(every), names=names)
+        rows.append((_shown(answer, view, snapshot), "band" if starts else "", not is_found))
+    return markup.draw(
+        "home.html",
+        rows=rows,
+        stake=_STAKE if any(answer.stake for answer in every) else "",
+        data=_values(every),
+        passing=passing,
+        total=len(every),
+        names=[checkpoint_link(name, View()) for name in _named(places(snapshot), found)],
+    )
 
 
 def _named(checkpoints: Iterable[str], found: Sequence[Sequence[str]]) -> list[str]:
@@ -128,22 +117,19 @@ def _values(every: list[Answer]) -> dict[str, Any]:
     }
 
 
-def _cells(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
-    """Return class of a column → cell."""
+def _shown(answer: Answer, view: View, snapshot: Snapshot) -> dict[str, Any]:
+    """Return what a row shows of an answer."""
     ranking, best = answer.entry.ranking, answer.judgment.checkpoint
     there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
     row = ranking.row(best) if best else None
-    caveats = ", ".join(note.code.replace("-", " ") for note in answer.judgment.caveats)
     return {
-        "checkpoint": Cell(
-            Link(label(answer.entry, snapshot), to_query(there), is_name=True), small=task_name(ranking.task)
-        ),
-        "text pick": Cell(checkpoint_link(row.checkpoint, there), small=_score(ranking, row)) if row else MISSING,
-        "text sure": Cell(answer.judgment.certainty, small=caveats),
-        "number": format_count(row.parameters) if row else MISSING,
-        "text": (snapshot.facts_of(row).license if row else None) or MISSING,
-        "number stake": f"{answer.stake.points:.1f}" if answer.stake else MISSING,
-        "number count": f"{sum(row.rank is not None for row in ranking.rows):,}",
+        "dataset": (Link(label(answer.entry, snapshot), to_query(there), is_name=True), task_name(ranking.task)),
+        "pick": (checkpoint_link(row.checkpoint, there), _score(ranking, row)) if row else MISSING,
+        "sure": (answer.judgment.certainty, ", ".join(note.code.replace("-", " ") for note in answer.judgment.caveats)),
+        "size": format_count(row.parameters) if row else MISSING,
+        "license": (snapshot.facts_of(row).license if row else None) or MISSING,
+        "stake": f"{answer.stake.points:.1f}" if answer.stake else MISSING,
+        "count": f"{sum(row.rank is not None for row in ranking.rows):,}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Links and tables as data, and the templates that draw them.
+"""Links and headers as data, and the templates that draw them.
 
 Templates escape every text. Links lead to the Hub or to a view of this page.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -49,101 +49,24 @@ class Link:
 Parts = str | Link | Sequence[str | Link]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
+class Head(NamedTuple):
+    """The header of a column by which a table is sorted.
 
     Attributes:
-        content: Texts and links.
-        css: Class, in addition to that of the column.
-        small: A standard error or an interval, next to the content.
-        hint: Shown under the pointer.
-        hub: Address of the checkpoint on the Hub, for a small link.
-        hub_name: The checkpoint of the small link.
-        seen: Evidence that the checkpoint was trained on the dataset.
-        problem: An error message.
-        choice: The checkpoint that a checkbox chooses for a comparison.
-        is_chosen: Whether it is chosen.
-        bar: Per cent of the row's width: end of the bar, start and width of its error.
-    """
-
-    content: Parts = ""
-    css: str = ""
-    small: str = ""
-    hint: str = ""
-    hub: str | None = None
-    hub_name: str = ""
-    seen: str = ""
-    problem: str = ""
-    choice: str = ""
-    is_chosen: bool = False
-    bar: tuple[float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        title: Text or a link of its header.
-        css: Class; "checkpoint" and "title" are headers of rows.
-        name: Name in addresses; empty if the table is not sorted by it.
-        small: A second line of the header.
+        link: Its title, which leads to the order after a click.
+        css: Class of the column.
+        name: Name in addresses.
         hint: Shown under the pointer.
         order: The current order, if the table is sorted by this column: "ascending" or "descending".
         first: The order after the first click.
     """
 
-    title: str | Link
-    css: str = "text"
-    name: str = ""
-    small: str = ""
+    link: Link
+    css: str
+    name: str
     hint: str = ""
     order: str = ""
     first: str = ""
-
-    @property
-    def label(self) -> str:
-        """The title as text, for cards on a phone."""
-        return self.title if isinstance(self.title, str) else self.title.text
-
-    @property
-    def heads_rows(self) -> bool:
-        return self.css in ("checkpoint", "title")
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row of a table.
-
-    Attributes:
-        cells: Its cells.
-        css: "band" for the first row of a group, "failed" for a failed checkpoint.
-        place: Its index in the values of the table.
-        is_hidden: Whether it does not pass the filters.
-    """
-
-    cells: Sequence[Parts | Cell]
-    css: str = ""
-    place: int | None = None
-    is_hidden: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; `data` contains the values by which the browser filters and orders its rows."""
-
-    name: str
-    columns: Sequence[Column]
-    rows: Sequence[TableRow]
-    css: str = "board"
-    caption: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-def plain_table(name: str, heads: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Table:
-    """Return a table that is not sorted; `heads` are classes and titles."""
-    return Table(name, [Column(title, css) for css, title in heads], [TableRow(cells) for cells in rows], "plain")
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
@@ -171,10 +94,10 @@ def hub_link(name: str, revision: str | None, kind: str = "") -> Link:
     return Link(name, address=hub_address(name, revision, kind), is_name=True)
 
 
-def sorting_column(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> Column:
-    """Return a sortable column; `order` is the current order, see `lines.sorted_lines`."""
+def head(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> Head:
+    """Return the header of a sortable column; `order` is the current order, see `lines.sorted_lines`."""
     state = "" if order.removeprefix("-") != name else "descending" if order.startswith("-") else "ascending"
-    return Column(Link(title, query(turned(order, name))), css, name, "", hint, state, turned("", name))
+    return Head(Link(title, query(turned(order, name))), css, name, hint, state, turned("", name))
 
 
 def sort_keys(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[int | None]]:
@@ -208,6 +131,12 @@ def visible(value: Any) -> Any:
 def draw(template: str, **data: Any) -> Markup:
     """Return the HTML of a template."""
     return Markup(_TEMPLATES.get_template(template).render(data))
+
+
+def part(name: str, *values: Any) -> Markup:
+    """Return the HTML of a macro of parts.html."""
+    macro: Callable[..., Markup] = getattr(_TEMPLATES.get_template("parts.html").module, name)
+    return macro(*values)
 
 
 def _lines(text: str) -> Markup:

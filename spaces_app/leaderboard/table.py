@@ -20,7 +20,7 @@ from hf_emms.ranking.verdict import pick, verdict
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, cost, markup, values
 from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, of_lines, record, sorted_lines, value
-from leaderboard.markup import Cell, Column, Link, Table, TableRow
+from leaderboard.markup import Head, Link
 from leaderboard.selection import (
     COLUMNS,
     DEFAULT_COLUMNS,
@@ -28,13 +28,12 @@ from leaderboard.selection import (
     View,
     checkpoint_link,
     filter_query,
-    sorts,
     to_query,
     without_filters,
 )
 from leaderboard.store import Snapshot
 
-CellOf = Callable[[Line], str | Link | Cell]
+CellOf = Callable[[Line], str | Link | Markup]
 
 _MAX_RANKED = 5
 _HINTS = {
@@ -69,7 +68,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
     columns = _columns(view, ranking, every)
     data: dict[str, Any] = {}
     if is_complete:
-        names = [*(column.name for column, _ in columns if column.name), *ranking.estimators]
+        names = [*(column.name for column, _ in columns), *ranking.estimators]
         orders = markup.sort_keys({name: [value(line, name) for line in every] for name in names})
         data = {
             **values.of_filters(every),
@@ -81,15 +80,17 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, is_static: bool =
         }
     sent = sorted_lines(every, view.sort) if is_complete else passing[: view.rows]
     chosen_row = pick(of_lines(ranking, passing))
-    rows = _rows(
-        sent, every, passing[: view.rows], [cell for _, cell in columns], banded=view.sort == "rank", chosen=chosen_row
-    )
+    rows = _rows(sent, every, passing[: view.rows], banded=view.sort == "rank", chosen=chosen_row)
     caption = f"Checkpoints for {ranking.dataset}, {ranking.task}, ranked by {title_of(ranking.estimators[0])}"
     ranked = [row.checkpoint for row in ranking.rows if row.rank is not None]
     return markup.draw(
         "ranking.html",
         plot=cost.plot(view, ranking, snapshot),
-        board=Table("Ranking", [column for column, _ in columns], list(rows), caption=caption, data=data),
+        columns=columns,
+        rows=rows,
+        caption=caption,
+        data=data,
+        best=min((row.rank for row in ranking.rows if row.rank is not None), default=None),
         ranking=ranking,
         funnel=funnel_lines(ranking.funnel),
         view=view,
@@ -132,25 +133,22 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line]) -> list[tuple[Column, CellOf]]:
+def _columns(view: View, ranking: Ranking, shown_lines: Sequence[Line]) -> list[tuple[Head, CellOf]]:
     """Return the shown columns that have a value, each with the function that returns its cells."""
     first, *others = ranking.estimators
     shown_scores = {name: ScoreFormatter(ranking, name) for name in ranking.estimators}
-    best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
 
-    def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Column, CellOf]:
-        if name not in sorts(ranking):
-            return Column(title, css), cell
+    def column(name: str, title: str, css: str, cell: CellOf) -> tuple[Head, CellOf]:
         hint = _HINTS.get(name, "")
         if name == "published" and ranking.published_table is not None:
             hint = f"a control, which does not depend on the dataset: {published_in_words(ranking)}"
         query = lambda sort: to_query(replace(view, sort=sort))  # noqa: E731
-        return markup.sorting_column(name, title, css, view.sort, query, hint), cell
+        return markup.head(name, title, css, view.sort, query, hint), cell
 
     columns = [
         column("rank", "Rank", "number", lambda line: format_rank(line.row)),
         column("checkpoint", "Checkpoint", "checkpoint", _checkpoint(view)),
-        column(first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
+        column(first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first])),
     ]
     cells: dict[str, tuple[str, CellOf]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
@@ -202,12 +200,11 @@ def _rows(
     sent: Sequence[Line],
     every: Sequence[Line],
     shown: Sequence[Line],
-    cells: Sequence[CellOf],
     *,
     banded: bool,
     chosen: Row | None,
-) -> Iterator[TableRow]:
-    """Yield the rows, with their places in the ranking; with `banded`, mark the first shown row of each rank.
+) -> Iterator[tuple[Line, str, int, bool]]:
+    """Yield line, class, place and whether it is hidden; with `banded`, mark the first shown row of each rank.
 
     The row to fine-tune is marked, too.
     """
@@ -219,7 +216,7 @@ def _rows(
         above = above if is_hidden else line.row.rank
         css = "failed" if line.row.error is not None else "band" if starts else ""
         css = " ".join(filter(None, [css, "pick" if line.row is chosen else ""]))
-        yield TableRow([cell(line) for cell in cells], css, places[id(line)], is_hidden)
+        yield line, css, places[id(line)], is_hidden
 
 
 def _speed(inputs: float) -> str:
@@ -227,13 +224,10 @@ def _speed(inputs: float) -> str:
 
 
 def _checkpoint(view: View) -> CellOf:
-    def cell(line: Line) -> Cell:
+    def cell(line: Line) -> Markup:
         row = line.row
-        page = checkpoint_link(row.checkpoint, view)
-        if row.error is not None:
-            return Cell(page, problem=row.error)
-        hub = markup.hub_address(row.checkpoint, row.revision)
-        return Cell(page, hub=hub, hub_name=row.checkpoint, seen=line.seen)
+        hub = None if row.error is not None else markup.hub_address(row.checkpoint, row.revision)
+        return markup.part("checkpoint", checkpoint_link(row.checkpoint, view), line, hub)
 
     return cell
 
@@ -250,7 +244,7 @@ def _plain_score(name: str, shown: ScoreFormatter) -> CellOf:
     return lambda line: shown.text(line.score(name), with_error=False)
 
 
-def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> CellOf:
+def _bar(ranking: Ranking, shown: ScoreFormatter) -> CellOf:
     """Return the content of the score column: numbers and a bar with its error, from 0 to 1 or worst to best."""
     estimator = ranking.estimators[0]
     low, high = 0.0, 1.0
@@ -261,15 +255,14 @@ def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> CellOf:
     def share(at: float) -> float:
         return round(100 * (min(max(at, low), high) - low) / (high - low), 1) if high > low else 50.0
 
-    def cell(line: Line) -> str | Cell:
+    def cell(line: Line) -> str | Markup:
         score = line.score(estimator)
         if score is None:
             return MISSING
         number = shown.number(score)
         left, right = map(share, _span(number))
         value, plus_minus, error = shown.text(score).partition(" ± ")
-        css = "best" if line.row.rank == best else ""
-        return Cell(value, css, plus_minus + error, bar=(share(number.value), left, round(right - left, 1)))
+        return markup.part("bar", value, plus_minus + error, share(number.value), left, round(right - left, 1))
 
     return cell
 
