@@ -86,6 +86,7 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
         compared=None if is_static else view.compare,
         comparison=compare.table(view, snapshot),
         rank=format_rank,
+        worst={entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries},
         shade=_shade,
         shades=_SHADES,
         data=values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {},
@@ -97,7 +98,6 @@ def _header(entry: Entry, view: View, snapshot: Snapshot) -> Link:
     return Link(label(entry, snapshot), query, is_name=True)
 
 
-def _shade(row: Row, entry: Entry) -> int:
+def _shade(rank: int, worst: int) -> int:
     """Return the shade of a rank, from the worst of its ranking to the best."""
-    worst = max((row.rank or 1 for row in entry.ranking.rows), default=1)
-    return _SHADES - 1 - int((_SHADES - 1) * ((row.rank or 1) - 1) / max(worst - 1, 1) + 0.5)
+    return _SHADES - 1 - int((_SHADES - 1) * (rank - 1) / max(worst - 1, 1) + 0.5)

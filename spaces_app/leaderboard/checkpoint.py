@@ -31,7 +31,7 @@ from leaderboard.store import Entry, Snapshot
 _MAX_NAMED = 3
 
 
-def page(view: View, snapshot: Snapshot) -> Markup:
+def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     """Render the page: how good the checkpoint is, its rankings with the best rank first, code and facts."""
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     back = to_query(replace(view, checkpoint=""))
@@ -51,7 +51,7 @@ def page(view: View, snapshot: Snapshot) -> Markup:
         back=back,
         name=markup.hub_link(view.checkpoint, newest.row.revision),
         strengths=_strengths(best_first, snapshot),
-        why=_why(entry, line, snapshot),
+        why=_why(entry, line, snapshot, is_static=is_static),
         facts=dict(_facts(newest)),
         code=answer.code(entry.ranking, line.row, line.facts),
         notes=[single_line(note) for note in newest.row.notes],
@@ -93,7 +93,7 @@ def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> 
     ]
 
 
-def _why(entry: Entry, line: Line, snapshot: Snapshot) -> Parts:
+def _why(entry: Entry, line: Line, snapshot: Snapshot, *, is_static: bool) -> Parts:
     """Return how the checkpoint differs from the first one of a ranking: score, noise, size and training data."""
     ranking, row, estimator = entry.ranking, line.row, entry.ranking.estimators[0]
     score, first = line.score(estimator), ranking.rows[0]
@@ -104,6 +104,8 @@ def _why(entry: Entry, line: Line, snapshot: Snapshot) -> Parts:
     trained = f"trained on this dataset: {line.seen}" if line.seen else "not known to be trained on this dataset"
     if row is first:
         return [*start, f", {format_count(row.parameters)} parameters, {trained}."]
+    comparison = View(tab="across", task=ranking.task, compare=(row.checkpoint, first.checkpoint))
+    links = [] if is_static else [" ", Link("Compare them on every dataset", to_query(comparison))]
     noise = "more than the noise" if is_ahead(best, score) else "within the noise"
     return [
         *start,
@@ -111,6 +113,7 @@ def _why(entry: Entry, line: Line, snapshot: Snapshot) -> Parts:
         checkpoint_link(first.checkpoint, View(task=ranking.task, ranking=entry.id)),
         f", has {shown.text(best)}. The difference of {shown.difference(best, score)} is {noise}. "
         f"{format_count(row.parameters)} parameters, the first {format_count(first.parameters)}; {trained}.",
+        *links,
     ]
 
 

@@ -23,7 +23,6 @@ ENDPOINTS = (
     "validate_ranking",
 )
 _MOST = 1000
-_UNKNOWN = float("inf")
 
 
 class Endpoints:
@@ -112,7 +111,7 @@ class Endpoints:
         if sort.removeprefix("-") not in choices:
             raise ValueError(f"cannot sort by {sort!r}; choose from {', '.join(choices)}")
         limits = View(q=search, license=_one(license), library=_one(library), trained="unseen" if unseen else "")
-        passing = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
+        passing = lines.matching(lines.lines(entry.ranking, snapshot), limits, max_parameters)
         ordered = lines.sorted_lines(passing, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
@@ -224,9 +223,3 @@ def _within_limits(limit: int) -> int:
 
 def _one(name: str) -> tuple[str, ...]:
     return (name,) if name else ()
-
-
-def _within(some: list[lines.Line], max_parameters: float) -> list[lines.Line]:
-    if not max_parameters:
-        return some
-    return [line for line in some if (line.row.parameters or _UNKNOWN) <= max_parameters]

@@ -92,10 +92,13 @@ def alternatives(search: str) -> list[list[str]]:
     return [words for part in search.lower().split("|") if (words := part.split())]
 
 
-def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
-    """Return the lines that pass the view's filters; lines with an unknown value do not pass."""
+def matching(all_lines: Sequence[Line], view: View, max_parameters: float | None = None) -> list[Line]:
+    """Return the lines that pass the view's filters; lines with an unknown value do not pass.
+
+    `max_parameters` replaces the limit of the view.
+    """
     found = alternatives(view.q)
-    most = SIZES.get(view.max)
+    most = max_parameters or SIZES.get(view.max)
 
     def passes(line: Line) -> bool:
         name, parameters = line.row.checkpoint.lower(), line.row.parameters

@@ -93,7 +93,7 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
     if view.tab == "across" and entry is not None:
         return across.heat_map(view, snapshot, is_static=is_static)
     if view.checkpoint and snapshot.entries:
-        return checkpoint.page(view, snapshot)
+        return checkpoint.page(view, snapshot, is_static=is_static)
     if entry is None:
         return markup.draw("nothing.html", snapshot=snapshot)
     return table.table(view, entry.ranking, snapshot, is_static=is_static)

@@ -342,6 +342,8 @@ def test_a_checkpoint_page_says_what_separates_it_from_the_first(shown):
     said = in_words(checkpoint.page(View(ranking="image/food", checkpoint="org/worse"), shown))
     assert "On food : explained 0.032 ± 0.001; the first, org/ close , has 0.516 ± 0.001." in said.replace("  ", " ")
     assert "The difference of 0.484 is more than the noise. 85.0M parameters, the first 1.3B" in said
+    html = checkpoint.page(View(ranking="image/food", checkpoint="org/worse"), shown)
+    assert "tab=across&amp;task=image-classification&amp;compare=org%2Fworse&amp;compare=org%2Fclose" in html
 
 
 def test_an_answer_has_at_most_300_characters_and_the_rest_folds(snapshot):
