@@ -356,7 +356,7 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), optional=True),
     TableColumn("layer", ("text", "file"), optional=True),
     TableColumn("parameters", _EVERY, None, format_count, int, "params", {"dataset card": "parameters"}, importance=1),
-    TableColumn("license", (*_SHOWN, "file"), optional=True, importance=1),
+    TableColumn("license", ("text", "file"), optional=True, importance=1),
     TableColumn("width", ("text", "file", "results", "page", "dimensions"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",

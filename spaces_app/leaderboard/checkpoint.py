@@ -50,7 +50,7 @@ def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
         checkpoint=view.checkpoint,
         back=back,
         name=markup.hub_link(view.checkpoint, newest.row.revision),
-        strengths=_strengths(best_first, snapshot),
+        strengths=_strengths(best_first, entry.ranking.task, snapshot),
         why=_why(entry, line, snapshot, is_static=is_static),
         facts=dict(_facts(newest)),
         code=answer.code(entry.ranking, line.row, line.facts),
@@ -71,14 +71,14 @@ def _count_ranked(entry: Entry) -> int:
     return sum(row.rank is not None for row in entry.ranking.rows)
 
 
-def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> Parts:
-    """Return how often the checkpoint beats the others, and in which rankings it is first or best."""
+def _strengths(best_first: Sequence[tuple[Entry, Line]], task: str, snapshot: Snapshot) -> Parts:
+    """Return how often the checkpoint beats the others of a task, and in which rankings it is first or best."""
     first = [entry for entry, line in best_first if line.row.rank == 1]
     entry, line = best_first[0]
-    won = snapshot.wins[""].get(line.row.checkpoint)
+    won = snapshot.wins[task].get(line.row.checkpoint)
     start = ""
     if won is not None:
-        start = f"Wins {won.share:.0%} (95 % interval: {won.low:.0%} to {won.high:.0%}). "
+        start = f"{task_name(task)}: wins {won.share:.0%} (95 % interval: {won.low:.0%} to {won.high:.0%}). "
     if first:
         names: list[str | Link] = [f"{start}First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
         for place, entry in enumerate(first[:_MAX_NAMED]):

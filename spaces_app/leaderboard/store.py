@@ -86,12 +86,11 @@ class Snapshot:
 
     @cached_property
     def wins(self) -> Mapping[str, Mapping[str, Wins]]:
-        """Task ("" for all) → checkpoint → its share of wins, largest first."""
-        ranks: dict[str, list[dict[str, int]]] = {"": []}
+        """Task → checkpoint → its share of wins, largest first."""
+        ranks: dict[str, list[dict[str, int]]] = {}
         for entry in self.entries.values():
             ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
-            for task in ("", entry.ranking.task):
-                ranks.setdefault(task, []).append(ranked)
+            ranks.setdefault(entry.ranking.task, []).append(ranked)
         return {task: wins(some) for task, some in ranks.items()}
 
     def facts_of(self, row: Row) -> Facts:

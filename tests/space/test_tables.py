@@ -203,7 +203,7 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     found = render.show(View(checkpoint="org/close"), shown)
     assert found.view.checkpoint == "org/close"
     assert "checkpoint=org%2Fclose" in found.query
-    assert "Wins 75% (95 % interval: 26% to 96%). First in 2 of 2 rankings" in found.content
+    assert "wins 75% (95 % interval: 26% to 96%). First in 2 of 2 rankings" in found.content
     for text in ("=1 of 3", "1 of 4", "https://huggingface.co/org/close"):
         assert text in found.content
     assert "No ranking contains the checkpoint org/none" in content(shown, checkpoint="org/none")
