@@ -224,12 +224,14 @@ class DrawnRows:
         """
         task = self.schema.task
         try:
-            contents = read_input(self.schema, row, index)
+            contents, placed = read_input(self.schema, row, index), read_labels(self.schema, row, index)
+            if task.arrange is not None:
+                contents, arranged = task.arrange(contents, [label for label, *_ in placed])
+                placed = [(label, None, None) for label in arranged]
             hashes = tuple(hash64(as_bytes(content)) for content in contents)
             for column, held, hash, content in zip(task.inputs, self.contents, hashes, contents, strict=True):
                 if hash not in held:
                     column.kind.check(content)
-            placed = read_labels(self.schema, row, index)
             raws = [label for label, *_ in placed]
             if task.check is not None:
                 task.check(contents, raws)

@@ -14,8 +14,8 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.features.device import choose_device, gather_batches, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
 from hf_emms.features.load import quiet_transformers
+from hf_emms.finetune.preference_scorer import PreferenceScorer
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.judged_search import collection_of, judgments_of
@@ -50,7 +50,7 @@ class CheckpointScorers:
     ) -> None:
         self.groups, self._on_inputs = sample.groups, on_inputs
         self._spec, self._sample, self._options = spec, sample, options
-        self._responses = ResponseScorer(spec, sample, options, seed, partial(on_inputs, 0))
+        self._responses = PreferenceScorer(spec, sample, options, seed, partial(on_inputs, 0))
         self._results: dict[tuple[object, ...], object] = {}
         self._notes: list[Note] = []
 
@@ -65,6 +65,13 @@ class CheckpointScorers:
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         key = rows.tobytes(), None if trained_on is None else trained_on.tobytes()
         return self._once(key, partial(self._responses.bits, rows, trained_on))
+
+    def preferences(self, rows: np.ndarray) -> np.ndarray:
+        return self._once(("preferences", rows.tobytes()), partial(self._responses.preferences, rows))
+
+    def implicit_rewards(self, rows: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
+        key = "rewards", rows.tobytes(), trained_on.tobytes()
+        return self._once(key, partial(self._responses.implicit_rewards, rows, trained_on))
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
         return self._once((rows.tobytes(),), partial(self._word_errors, rows))

@@ -110,8 +110,9 @@ def recipe_for(
 ) -> Recipe:
     """Return the recipe of a fine-tuning: the settings of the options, else defaults by head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
-    rates = tuple(dict.fromkeys(map(float, options.learning_rates))) or default_rates(
-        parameters, method, embeddings=head.trains_embeddings
+    rates = tuple(dict.fromkeys(map(float, options.learning_rates))) or tuple(
+        float(f"{rate * head.rate_factor:g}")
+        for rate in default_rates(parameters, method, embeddings=head.trains_embeddings)
     )
     return Recipe(
         method,
@@ -136,9 +137,9 @@ def default_rates(parameters: int | None, method: str = "full", *, embeddings: b
     return tuple(float(f"{rate * _LORA_FACTOR:g}") for rate in rates) if method == "lora" else rates
 
 
-def short_recipe(parameters: int, seed: int = 0) -> Recipe:
-    """Return the recipe of a short run, which depends on the checkpoint's size alone."""
-    rate = next(rate for most, *_, rate in _RATES if parameters <= most)
+def short_recipe(parameters: int, seed: int = 0, rate_factor: float = 1.0) -> Recipe:
+    """Return the recipe of a short run, which depends on the checkpoint's size and its `Head.rate_factor` alone."""
+    rate = float(f"{next(rate for most, *_, rate in _RATES if parameters <= most) * rate_factor:g}")
     method = "full" if parameters <= _FULL_PARAMETERS else "lora"
     return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
 

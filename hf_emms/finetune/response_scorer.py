@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
 from hf_emms.formatting import pluralize
+from hf_emms.heads.head import Network
 from hf_emms.heads.response import (
     ResponseNetwork,
     load_language_model,
@@ -24,6 +26,7 @@ from hf_emms.heads.response import (
     response_losses,
     rows_at_a_time,
 )
+from hf_emms.heads.split import BatchedRows
 from hf_emms.inputs.prompt import PromptReader, Response, prompt_reader
 from hf_emms.options import RunOptions
 from hf_emms.texts import install_command, setting_ref
@@ -150,12 +153,23 @@ class ResponseScorer:
     # --- training -----------------------------------------------------------------------------------------
 
     def _train(self, rows: np.ndarray) -> None:
+        assert self._reader is not None
+        network = ResponseNetwork(self._model, self._reader, [])
+        self._train_network(network, network.labeled(self._responses(rows)))
+
+    def _train_network(
+        self,
+        network: Network,
+        rows: BatchedRows,
+        on_epoch: Callable[[], None] = lambda: None,
+        rate_factor: float = 1.0,
+    ) -> None:
+        """Train a network of the loaded model on rows. `on_epoch` is called after each epoch."""
         from hf_emms.finetune.training import train_once
 
-        assert self._reader is not None
-        spec, model, responses = self._spec, self._model, self._responses(rows)
+        spec, model = self._spec, self._model
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        recipe = short_recipe(parameters, self._seed)
+        recipe = short_recipe(parameters, self._seed, rate_factor)
         job = TrainingJob(spec.repo.id, spec, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
         if recipe.method == "lora" and find_spec("peft") is None:
             raise EmmsError(
@@ -164,10 +178,15 @@ class ResponseScorer:
                 install_command("lora"),
             )
         self._is_trained = True
-        network = ResponseNetwork(model, self._reader, [])
         self._notes += repaired(network.model)
-        train_once(network, network.labeled(responses), job, model.device, self._on_batch)
-        steps = recipe.total_steps(len(rows))
+        steps, taken = recipe.total_steps(len(rows)), count(1)
+
+        def on_step() -> None:
+            self._on_batch()
+            if next(taken) % -(-len(rows) // recipe.batch_size) == 0:
+                on_epoch()
+
+        train_once(network, rows, job, model.device, on_step)
         weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
         run = f"{len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
         self._notes.append(Note("short-run", f"short run: {run}"))

@@ -7,6 +7,7 @@ from hf_emms.heads.caption import CaptionHead
 from hf_emms.heads.embedding import SearchHead, SimilarityHead
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
+from hf_emms.heads.preference import PreferenceHead
 from hf_emms.heads.reranking import RerankingHead
 from hf_emms.heads.response import ResponseHead
 from hf_emms.heads.row import ClassHead, NumberHead, RowHead, RowOutputs
@@ -23,6 +24,7 @@ __all__ = [
     "LabeledSplit",
     "Metric",
     "NumberHead",
+    "PreferenceHead",
     "RerankingHead",
     "ResponseHead",
     "RowHead",

@@ -122,6 +122,7 @@ class Head(ABC):
         epochs: The maximum number of epochs over all training rows.
         batch_size: The default number of rows per step.
         inputs_per_row: Inputs per training row.
+        rate_factor: Multiplies the default learning rates.
         trains_embeddings: Whether training changes the checkpoint's own text embeddings, without new layers.
         is_measured_first: Whether checkpoints predict before training, unless they have a new head.
         module: A package that this head requires; `extra` is the extra of hf_emms that installs it.
@@ -133,6 +134,7 @@ class Head(ABC):
     epochs: int = 5
     batch_size: int = 32
     inputs_per_row: int = 1
+    rate_factor: float = 1.0
     trains_embeddings: bool = False
     is_measured_first: bool = False
     module: str = ""

@@ -287,6 +287,14 @@ def _corpus_score(metric: Any, texts: Sequence[str], references: Sequence[Sequen
     return float(metric.corpus_score(texts, [list(column) for column in zip_longest(*references)]).score) / 100
 
 
+# ---- preferences: the share of a row's pairs whose chosen response is preferred --------------------------------------
+
+
+def preference_accuracy(predictions: Sequence[float], references: Sequence[Any]) -> float:
+    """Return the share of pairs whose chosen response is preferred."""
+    return float(np.mean(predictions))
+
+
 # ---- responses, with references as for captions ----------------------------------------------------------------------
 
 
@@ -429,6 +437,7 @@ WORD_ACCURACY = Metric("accuracy", word_accuracy)
 IOU = Metric("IoU", iou)
 ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
 BLEU_4 = Metric("BLEU", bleu)
+PREFERENCE_ACCURACY = Metric("preference accuracy", preference_accuracy)
 BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
 CHRF = Metric("chrF", chrf)
 TRANSLATION_BLEU = Metric("BLEU", translation_bleu)

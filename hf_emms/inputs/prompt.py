@@ -7,7 +7,7 @@ lose their beginning, because the question is at the end.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.languages import set_languages
-from hf_emms.inputs.modality import Instruction, UnusableError
+from hf_emms.inputs.modality import Instruction, Pairs, UnusableError
 from hf_emms.inputs.text import (
     TEXT,
     TextFeatures,
@@ -29,6 +29,7 @@ from hf_emms.inputs.text import (
 if TYPE_CHECKING:
     import torch
 
+    from hf_emms.features.device import Batch
     from hf_emms.features.load import LoadedModel
 
 # The maximum length of a prompt with its response, to limit memory. Few rows are longer.
@@ -393,6 +394,11 @@ class _Prompt(TokenizedModality):
 
 class PromptFeatures(TextFeatures):
     """The `FeatureReader` of prompts."""
+
+    def batches(self, texts: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        """Yield the features of prompts, also of prompts with a response each."""
+        prompts = [prompt for prompt, _ in texts] if isinstance(texts, Pairs) else texts
+        return super().batches(prompts, batch_size)
 
     def example(self) -> Sequence[Any]:
         return [(Message("user", "a"),)]

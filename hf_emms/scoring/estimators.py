@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.scoring import EmmsResult, Score
-from hf_emms.scoring.generative import short_run, word_error_rate, zero_shot
-from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Quantity
+from hf_emms.scoring.generative import (
+    preference_accuracy,
+    preference_run,
+    short_run,
+    word_error_rate,
+    zero_shot,
+)
+from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, PREFERENCES, SCORE, Quantity
 
 if TYPE_CHECKING:
     from hf_emms.scoring.cross_validation import RidgeFit
@@ -334,6 +340,37 @@ ESTIMATORS: tuple[Estimator, ...] = (
         forwards=256,
         quantity=BITS_PER_BYTE,
         title="Zero-shot",
+    ),
+    Estimator(
+        "preference_accuracy",
+        "share of held-out pairs whose chosen response has the higher log-likelihood per byte, before any fine-tuning",
+        lambda inputs: preference_accuracy(inputs.model),
+        needs={"model"},
+        forwards=512,  # 256 held-out pairs
+        quantity=PREFERENCES,
+        title="Preference accuracy",
+        reason=(
+            "Checkpoints are ordered by how often the chosen response is more likely per byte than the rejected one, "
+            "before any fine-tuning. Whether a short run orders better was not measured (docs/recipe-preferences.md)."
+        ),
+    ),
+    Estimator(
+        "preference_total",
+        "share of held-out pairs whose chosen response has the higher log-likelihood in total, a control for length",
+        lambda inputs: preference_accuracy(inputs.model, per_byte=False),
+        needs={"model"},
+        quantity=PREFERENCES,
+        title="by total likelihood",
+    ),
+    Estimator(
+        "preference_run",
+        "accuracy of the implicit reward on held-out pairs after DPO on at most 200 pairs",
+        lambda inputs: preference_run(inputs.model),
+        needs={"model", "training"},
+        # Three epochs of 200 pairs with the frozen start, and 256 held-out pairs after each.
+        forwards=6848,
+        quantity=PREFERENCES,
+        title="Short DPO run",
     ),
     Estimator(
         "word_error_rate",

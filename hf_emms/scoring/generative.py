@@ -38,6 +38,15 @@ class CheckpointModel(Protocol):
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Return bits and bytes of the labels of n rows, float64 (n, 2), before or after training on other rows."""
 
+    def preferences(self, rows: np.ndarray) -> np.ndarray:
+        """Return the log-likelihoods of n chosen responses minus those of rejected ones, per byte and in total, (n, 2).
+
+        They are in nats, float64, without training.
+        """
+
+    def implicit_rewards(self, rows: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
+        """Return how much each of c epochs on other rows raised the total difference of `preferences`, (c, n)."""
+
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
         """Return the wrong words and all words of each of n labels, float64 (n, 2), without training."""
 
@@ -75,6 +84,30 @@ def short_run(model: CheckpointModel) -> Score:
     training, held_out = split_rows(model.groups)
     score = _of_bits(model, model.bits(held_out, training), held_out)
     return replace(score, details={**score.details, "training_rows": len(training)})
+
+
+def preference_accuracy(model: CheckpointModel, *, per_byte: bool = True) -> Score:
+    """Return the share of held-out pairs whose chosen response is the more likely one, without any training."""
+    _, held_out = split_rows(model.groups)
+    return _of_margins(model, model.preferences(held_out)[:, 0 if per_byte else 1], held_out)
+
+
+def preference_run(model: CheckpointModel) -> Score:
+    """Return the accuracy of the implicit reward of DPO on held-out pairs after the short run."""
+    training, held_out = split_rows(model.groups)
+    epochs = model.implicit_rewards(held_out, training)
+    score = _of_margins(model, epochs[-1], held_out)
+    curve = [round(float(preferred(margins).mean()), 4) for margins in epochs]
+    return replace(score, details={**score.details, "training_rows": len(training), "curve": curve})
+
+
+def preferred(margins: np.ndarray) -> np.ndarray:
+    """Return 1 for a positive margin, 0 for a negative one, and 0.5 for none, float64 (n,)."""
+    return (np.sign(margins) + 1) / 2
+
+
+def _of_margins(model: CheckpointModel, margins: np.ndarray, rows: np.ndarray) -> Score:
+    return _of_bits(model, np.column_stack([preferred(margins), np.ones(len(rows))]), rows)
 
 
 def _of_bits(model: CheckpointModel, bits: np.ndarray, rows: np.ndarray) -> Score:

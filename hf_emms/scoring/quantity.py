@@ -80,6 +80,7 @@ BITS_PER_BYTE = Quantity(
     help="Bits per byte of the responses. A model that knows nothing needs 8.",
 )
 POINTS = Quantity(written=points, decimals=1, help="In points. 100 is perfect.", low=0, high=1)
+PREFERENCES = replace(POINTS, unit="%", help="Pairs of 100 whose chosen response is preferred. 50 is chance.")
 ERROR_RATE = Quantity(
     "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Wrong words per 100 words."
 )
@@ -97,6 +98,7 @@ METRICS = {
     ),
     "1 - WER": _WRONG_WORDS,
     "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Wrong characters per 100 characters."),
+    "preference accuracy": PREFERENCES,
     "R²": replace(POINTS, low=-math.inf),
     "Spearman": replace(POINTS, low=-1),
 }

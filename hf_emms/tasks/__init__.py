@@ -6,6 +6,7 @@ from hf_emms.options.registry import Registry
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.classification import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
+from hf_emms.tasks.preference import PREFERENCE
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
 from hf_emms.tasks.regression import IMAGE_REGRESSION, REGRESSION
@@ -48,6 +49,7 @@ _OURS = (
     TEXT_GENERATION,
     SUMMARIZATION,
     TRANSLATION,
+    PREFERENCE,
     TEXT_RETRIEVAL,
     TEXT_RANKING,
     AUDIO_CLASSIFICATION,

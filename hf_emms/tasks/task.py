@@ -48,6 +48,7 @@ class Column:
         converted: Further types of columns that a user may name; `clean` converts their cells.
         is_list: Whether a list in a cell is one content, which `clean` joins, not several inputs.
         spelling: Normalizes names of columns before they are compared with `candidates`.
+        shares: Whether the column may have another role too.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Column:
     converted: tuple[str, ...] = ()
     is_list: bool = False
     spelling: Callable[[str], str] = spelling
+    shares: bool = False
 
     def is_called(self, name: str) -> bool:
         """Return whether a name is an expected name."""
@@ -151,6 +153,8 @@ class Task:
         training_items: The same for fine-tuning, if it learns other items or labels.
         counts_items: Whether `max_samples` counts items, not examples.
         check: Raises an `UnusableError` if labels do not fit the contents of their input.
+        arrange: Returns the contents and raw labels of a row if they depend on each other, or raises an
+            `UnusableError`; None if cells are read one by one.
         label_position: The column or field with the start of a label in the input.
         label_end: The column or field with its end.
         instruction: Returns the instruction for the dataset's columns (role → column); None if the input contains it.
@@ -181,6 +185,7 @@ class Task:
     training_items: Itemize | None = None
     counts_items: bool = False
     check: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
+    arrange: Callable[[tuple[Any, ...], Sequence[Any]], tuple[tuple[Any, ...], list[Any]]] | None = None
     label_position: str | None = None
     label_end: str | None = None
     instruction: Callable[[Mapping[str, str]], Instruction] | None = None

@@ -38,7 +38,6 @@ UNCLEAR: dict[str, Build] = {
     "videos of a type": table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS),
     "objects": with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N),
     "objects beside a class of another name": with_images(objects=[{"bbox": [[1.0]]}] * N, kind=CLASSES),
-    "preferences": table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}),
     "two answers and the better one": table(
         {"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}
     ),

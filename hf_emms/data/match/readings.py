@@ -112,7 +112,7 @@ def _free(column: Column, read: Named, columns: Columns) -> list[str]:
     """Return the columns that could have this role and have no other role yet."""
     taken = {part for name in read.values() for part in names_in(name, columns.types)}
     accepted = [name for name, type in columns.types.items() if type in column.types]
-    return [name for name in accepted if name not in taken or columns.types[name] in _SHARED_TYPES]
+    return [name for name in accepted if name not in taken or column.shares or columns.types[name] in _SHARED_TYPES]
 
 
 def _with_beside(task: Task, read: Named, columns: Columns, named: Named) -> dict[str, str]:

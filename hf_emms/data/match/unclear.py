@@ -58,7 +58,7 @@ class UnclearColumnsError(EmmsError):
         """Return the error with the tasks that fit, and the command of the chosen reading."""
         named = self._named(options)
         tasks = [_roles(task, fits) for task, fits in self._fitting(options, preset_task, named)]
-        lines = ["tasks that fit:", *tasks] if tasks else ["no task fits these types: docs/tasks.md lists them"]
+        lines = ["tasks that fit:", *tasks] if tasks else [self._misfit(options.task or preset_task)]
         hint = joined([*self._advice(), joined(lines, "\n    ")], "\n  ")
         if chosen is not None:
             hint += joined(["\n  The most usual reading: ", _command(chosen)], "")
@@ -66,6 +66,11 @@ class UnclearColumnsError(EmmsError):
             hint += "\n  None of them reads these rows with the usual columns: name other columns"
         code = self.code
         return EmmsError(code, self.message, hint)
+
+    def _misfit(self, task: str | None) -> str:
+        """Return that no task fits, with the roles of the task if the user or the preset names one."""
+        which = "no task fits" if task is None else f"{get_task(task).id} reads {', '.join(get_task(task).columns)}: it"
+        return f"{which}{'' if task is None else ' does not fit'} these types: docs/tasks.md lists them"
 
     def _advice(self) -> Iterator[str]:
         """Yield how to convert what is no table of a task's columns."""

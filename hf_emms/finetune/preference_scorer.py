@@ -1,0 +1,85 @@
+"""Measure which responses a language model prefers, before and after a short run of DPO."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_emms.errors import EmmsError, Note
+from hf_emms.features.load import quiet_transformers
+from hf_emms.finetune.load_finetuned import predict_rows
+from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.response_scorer import ResponseScorer
+from hf_emms.heads.preference import PreferenceNetwork
+from hf_emms.heads.split import LabeledSplit
+from hf_emms.scoring.generative import preferred
+from hf_emms.texts import setting_ref
+
+# Pairs between two signs of life.
+_STEP = 16
+
+
+class PreferenceScorer(ResponseScorer):
+    """A language model with the pairs of a sample; it is loaded on first use."""
+
+    def preferences(self, rows: np.ndarray) -> np.ndarray:
+        """Return the differences of the log-likelihoods of n pairs, per byte and in total, float64 (n, 2).
+
+        Raises:
+            EmmsError: The checkpoint cannot be loaded, or a likelihood is not finite.
+        """
+        with quiet_transformers():
+            self._load()
+            assert self._reader is not None
+            network, split = PreferenceNetwork(self._model, self._reader), self._split(rows)
+            outputs = self._outputs(network, split)
+            self._truncated[rows.tobytes()] = network.truncated(split)
+            return np.column_stack([network.per_byte(outputs, split), outputs[:, 0] - outputs[:, 1]])
+
+    def implicit_rewards(self, rows: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
+        """Return the differences of the rewards of n pairs after each of c epochs on other pairs, float64 (c, n).
+
+        Raises:
+            EmmsError: The checkpoint cannot be loaded or trained, or a likelihood is not finite.
+        """
+        with quiet_transformers():
+            self._load()
+            assert self._reader is not None
+            network, split, train = (
+                PreferenceNetwork(self._model, self._reader),
+                self._split(rows),
+                self._split(trained_on),
+            )
+            curve: list[np.ndarray] = []
+            self._train_network(
+                network,
+                network.rows(train, True),
+                lambda: curve.append(network.rewards(self._outputs(network, split), split)),
+                head_of(self._sample.task).rate_factor,
+            )
+            shares = " ".join(f"{100 * preferred(margins).mean():.1f}" for margins in curve)
+            self._notes.append(Note("learning-curve", f"accuracy of its reward after each epoch in %: {shares}"))
+            return np.stack(curve)
+
+    def _split(self, rows: np.ndarray) -> LabeledSplit:
+        """Return rows with one rejected response each, so that a short run costs the same for any number of them."""
+        split = head_of(self._sample.task).label(self._sample, several=False).take(rows)
+        # Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
+        references = tuple(
+            (texts[group % len(texts)],) for texts, group in zip(split.references, split.groups.tolist(), strict=True)
+        )
+        return LabeledSplit(**{**vars(split), "references": references})
+
+    def _outputs(self, network: PreferenceNetwork, split: LabeledSplit) -> np.ndarray:
+        self._model.eval()
+        rows, parts = network.rows(split, False), []
+        for start in range(0, len(rows), _STEP):
+            parts.append(predict_rows(network, rows, np.arange(start, min(start + _STEP, len(rows))), _STEP))
+            self._on_batch()
+        outputs = np.concatenate(parts).astype(np.float64)
+        if not np.isfinite(outputs).all():
+            raise EmmsError(
+                "not-finite",
+                f"{self._spec.repo.id}: the loss of a response is not finite",
+                setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
+            )
+        return outputs
