@@ -33,6 +33,10 @@ class PreferenceScorer(ResponseScorer):
             network, split = PreferenceNetwork(self._model, self._reader), self._split(rows)
             outputs = self._outputs(network, split)
             self._truncated[rows.tobytes()] = network.truncated(split)
+            baseline = head_of(self._sample.task).baseline(split, split)
+            if baseline is not None:
+                text = f"{baseline.name} is the chosen one in {np.mean(baseline.predictions):.1%} of the held-out pairs"
+                self._notes.append(Note("longer-chosen", text))
             return np.column_stack([network.per_byte(outputs, split), outputs[:, 0] - outputs[:, 1]])
 
     def implicit_rewards(self, rows: np.ndarray, trained_on: np.ndarray) -> np.ndarray:

@@ -177,6 +177,9 @@ def test_a_short_run_learns_preferences(zoo: Path) -> None:
     # After training, it is measured again without training.
     again = scorers(writer(zoo, "gpt2"), data)
     assert preference_accuracy(again).value == before.value
+    assert [str(note) for note in again.notes if note.code == "longer-chosen"] == [
+        "the longer response is the chosen one in 100.0% of the held-out pairs"
+    ]
 
 
 def test_equal_likelihoods_count_half() -> None:
