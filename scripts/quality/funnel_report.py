@@ -215,17 +215,17 @@ def funnels() -> Iterator[dict[str, str]]:
         "exhaustive ranking": {target: (exhaustive[target], 1.0) for target in measured()}
     }
     for count in COUNTS:
-        by_name = {}
+        of_rule = {}
         for target in measured():
             runs = [target.funnel(by_prior(target, rng)[:count]) for rng in _generators()]
             lost, passes = np.mean(runs, axis=0)
-            by_name[target] = (float(lost), len(target.truth) * target.rows / float(passes))
-        outcomes[f"funnel, {count} candidates"] = by_name
+            of_rule[target] = (float(lost), len(target.truth) * target.rows / float(passes))
+        outcomes[f"funnel, {count} candidates"] = of_rule
     outcomes["the prior's first"] = {target: (target.lost(by_prior(target)[:1]), math.inf) for target in measured()}
-    for title, by_target in outcomes.items():
+    for title, of_rule in outcomes.items():
         row = {"rule": title}
         for half in HALVES:
-            of_half = {target: outcome for target, outcome in by_target.items() if target.half == half}
+            of_half = {target: outcome for target, outcome in of_rule.items() if target.half == half}
             row[f"{half}: regret [95 %]"] = _cell([lost for lost, _ in of_half.values()], 1)
             more = [lost - exhaustive[target] for target, (lost, _) in of_half.items()]
             row[f"{half}: more than exhaustive [95 %]"] = _cell(more, 1)
