@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -173,22 +173,20 @@ def by_target() -> Iterator[dict[str, str]]:
 # ---- the funnel ------------------------------------------------------------------------------------------------------
 
 
-def by_prior(target: Measured, drawn: np.random.Generator | None = None) -> np.ndarray:
-    """Return all checkpoints in the fixed order; with a generator, one in `DRAWN_EVERY` is drawn from the others."""
-    rest = [int(place) for place in np.argsort(-target.prior, kind="stable")]
-    if drawn is None:
-        return np.array(rest)
+def by_prior(target: Measured, rng: np.random.Generator, drawn: bool = True) -> np.ndarray:
+    """Return all checkpoints in the fixed order, ties at random; one in `DRAWN_EVERY` is drawn from the others."""
+    rest = [int(place) for place in np.lexsort((rng.random(len(target.prior)), -target.prior))]
     chosen: list[int] = []
     while rest:
-        at_random = len(chosen) % DRAWN_EVERY == DRAWN_EVERY - 1
-        chosen.append(rest.pop(int(drawn.integers(len(rest))) if at_random else 0))
+        at_random = drawn and len(chosen) % DRAWN_EVERY == DRAWN_EVERY - 1
+        chosen.append(rest.pop(int(rng.integers(len(rest))) if at_random else 0))
     return np.array(chosen)
 
 
 def shortlists() -> Iterator[dict[str, str]]:
     """Yield the points that the best of a shortlist loses, by its length and how it is chosen."""
     orders: dict[str, Callable[[Measured, np.random.Generator], np.ndarray]] = {
-        "by the fixed order": lambda target, rng: by_prior(target),
+        "by the fixed order": partial(by_prior, drawn=False),
         "the same, one in five at random": by_prior,
         "at random": lambda target, rng: rng.permutation(len(target.truth)),
     }
@@ -221,7 +219,7 @@ def funnels() -> Iterator[dict[str, str]]:
             lost, passes = np.mean(runs, axis=0)
             of_rule[target] = (float(lost), len(target.truth) * target.rows / float(passes))
         outcomes[f"funnel, {count} candidates"] = of_rule
-    outcomes["the prior's first"] = {target: (target.lost(by_prior(target)[:1]), math.inf) for target in measured()}
+    outcomes["the prior's first"] = {target: (regret(target.prior, target.truth), math.inf) for target in measured()}
     for title, of_rule in outcomes.items():
         row = {"rule": title}
         for half in HALVES:

@@ -95,4 +95,4 @@ def test_one_candidate_in_five_is_drawn_at_random_and_the_others_are_first_by_th
     assert all(sorted(order) == [*range(50)] for order in orders)
     assert all(np.isin(range(8), order[:10]).all() for order in orders)
     assert len({order[4] for order in orders}) > 10
-    assert [*by_prior(target)] == [*range(50)]
+    assert [*by_prior(target, np.random.default_rng(0), drawn=False)] == [*range(50)]
