@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers.processors import TemplateProcessing
 
 import hf_emms
 from hf_emms.features.feature_spec import make_feature_spec
@@ -231,3 +233,38 @@ def test_the_baseline_prefers_the_longer_response() -> None:
     baseline = head.baseline(split, split)
     assert baseline is not None
     assert np.mean(baseline.predictions) == pytest.approx(0.5)
+
+
+def test_the_loss_equals_trls(zoo: Path, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    folder = writer(zoo, "gpt2")
+    network, splits = loaded(folder, pairs(prompt=[f"road {i}" for i in range(N)]), "preference")
+    split = splits.test
+    rows, start = network.rows(split, True), copy.deepcopy(network.saved).eval()
+    with torch.no_grad():
+        for parameter in network.saved.parameters():
+            parameter.mul_(1.3)
+    network.model.eval()
+    batch = rows.batch(np.arange(len(rows)))
+    loss = network.model(**batch)["loss"].item()
+    likelihoods = network.predict(network.model, batch).mean(0).tolist()
+    inputs = [split.inputs[number] for number in split.input_of_row]
+    data = datasets.Dataset.from_list(
+        [
+            {"prompt": f"{prompt[0].text}\n", "chosen": chosen, "rejected": rejected[0][0]}
+            for (prompt, chosen), rejected in zip(inputs, split.references, strict=True)
+        ]
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    # TRL adds the end token, which this tokenizer would write once more.
+    begin = tokenizer.convert_ids_to_tokens(1)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, 1)])
+    settings = trl.DPOConfig(
+        str(tmp_path), beta=BETA, per_device_eval_batch_size=64, report_to="none", use_cpu=True, bf16=False
+    )
+    trainer = trl.DPOTrainer(
+        network.saved, start, settings, train_dataset=data, eval_dataset=data, processing_class=tokenizer
+    )
+    measured = trainer.evaluate()
+    assert loss == pytest.approx(measured["eval_loss"], rel=1e-5)
+    assert likelihoods == pytest.approx([measured["eval_logps/chosen"], measured["eval_logps/rejected"]], rel=1e-5)
