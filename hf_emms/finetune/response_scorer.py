@@ -24,10 +24,11 @@ from hf_emms.heads.response import (
     load_language_model,
     response_batch,
     response_losses,
+    response_reader,
     rows_at_a_time,
 )
 from hf_emms.heads.split import BatchedRows
-from hf_emms.inputs.prompt import PromptReader, Response, prompt_reader
+from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.options import RunOptions
 from hf_emms.texts import install_command, setting_ref
 
@@ -66,12 +67,12 @@ class ResponseScorer:
         truncated = sum(truncated for truncated, _ in self._truncated.values())
         if not truncated or self._reader is None:
             return self._notes
-        limit = self._reader.response_limit
-        return [Note("responses-truncated", f"{pluralize(truncated, 'response')} truncated to {limit}"), *self._notes]
+        total = sum(count for _, count in self._truncated.values())
+        return [Note("responses-truncated", self._reader.limit_text(truncated, total)), *self._notes]
 
     @property
     def truncated_responses(self) -> float:
-        """The share of the responses so far that were truncated."""
+        """The share of the responses so far that were truncated, or skipped because they are too long."""
         truncated, count = np.sum([[0, 0], *self._truncated.values()], axis=0).tolist()
         return truncated / count if count else 0.0
 
@@ -97,7 +98,7 @@ class ResponseScorer:
         self._model = None
         device = choose_device(options.device)
         model = load_language_model(spec)
-        self._reader = prompt_reader(spec, model)
+        self._reader = response_reader(spec, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------
@@ -122,7 +123,8 @@ class ResponseScorer:
         self._model.eval()
         bits = np.zeros((len(rows), 2))
         lengths = np.array([_length(response) for response in responses])
-        for batch in self._batches(np.argsort(-lengths, kind="stable"), responses):
+        order = np.argsort(-lengths, kind="stable")
+        for batch in self._batches(order[lengths[order] > 0], responses):
             bits[batch, 0] = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
             self._on_batch()
@@ -155,7 +157,8 @@ class ResponseScorer:
     def _train(self, rows: np.ndarray) -> None:
         assert self._reader is not None
         network = ResponseNetwork(self._model, self._reader, [])
-        self._train_network(network, network.labeled(self._responses(rows)))
+        responses = [response for response in self._responses(rows) if response.response]
+        self._train_network(network, network.labeled(responses))
 
     def _train_network(
         self,

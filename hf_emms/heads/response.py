@@ -11,11 +11,11 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.formatting import pluralize
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, Metric, WrittenResponse
 from hf_emms.heads.split import IGNORED, BatchedRows, ConstantBaseline, LabeledSplit
-from hf_emms.inputs import Modality
+from hf_emms.inputs import IMAGE_CHAT, Modality
+from hf_emms.inputs.image_chat import image_chat_reader
 from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder, prompt_reader
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ResponseHead(Head):
 
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
         model = load_language_model(spec)
-        reader = prompt_reader(spec, model)
+        reader = response_reader(spec, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
         return ResponseNetwork(model, reader, list(modality.reading_notes(spec, reader.tokenizer)))
@@ -91,7 +91,7 @@ class ResponseNetwork(Network):
     def __init__(self, model: Any, reader: PromptReader, notes: list[Note]) -> None:
         from hf_emms.heads.modules import ModelWithLoss
 
-        super().__init__(ModelWithLoss(model, self._mean_loss), (reader.tokenizer,), notes)
+        super().__init__(ModelWithLoss(model, self._mean_loss), reader.processors, notes)
         self.model.accepts_loss_kwargs = True  # the tokens of a step, whose parts sum their losses
         self._reader = reader
         if sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTED_PARAMETERS:
@@ -134,8 +134,9 @@ class ResponseNetwork(Network):
     def test_predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the predictions, with a written response for the first rows."""
         rows = self.predictions(outputs, split)
-        texts = self._write(self._responses(split).prompts(min(len(split), _WRITTEN_ROWS)))
-        return [*(replace(row, text=text) for row, text in zip(rows, texts, strict=False)), *rows[len(texts) :]]
+        first = self._responses(split).first_responses(_WRITTEN_ROWS)
+        texts = dict(zip(first, self._write([*first.values()]), strict=True))
+        return [replace(row, text=texts.get(number)) for number, row in enumerate(rows)]
 
     def loss(self, outputs: Any, split: LabeledSplit) -> float:
         """Return the bits per byte of a split's responses."""
@@ -154,12 +155,11 @@ class ResponseNetwork(Network):
             note = Note("prompt-instruction", text)
             self.notes += [note] if note not in self.notes else []
         if rows.truncated:
-            count = pluralize(len(rows.responses), "response")
-            text = f"truncated {rows.truncated:,} of {count} to {reader.response_limit}"
+            text = reader.limit_text(rows.truncated, rows.total)
             self.notes.append(Note("responses-truncated", text))
         return rows
 
-    def _write(self, prompts: Sequence[list[int]]) -> list[str]:
+    def _write(self, responses: Sequence[Response]) -> list[str]:
         """Return the model's responses to prompts by greedy decoding."""
         import torch
 
@@ -168,13 +168,12 @@ class ResponseNetwork(Network):
         if not reader.is_encoder:  # prompt and response share the maximum length
             new_tokens = min(new_tokens, math.ceil(room / 2))
             room -= new_tokens
-        left = replace(reader, pads_left=not reader.is_encoder)
         settings = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1, "use_cache": True}
         texts: list[str] = []
         model.eval()
         model.generation_config.update(**reader.starts())  # saved with the model
-        for start in range(0, len(prompts), _WRITTEN_BATCH):
-            inputs = left.pad([prompt[-room:] for prompt in prompts[start : start + _WRITTEN_BATCH]])
+        for start in range(0, len(responses), _WRITTEN_BATCH):
+            inputs = reader.pad_prompts(responses[start : start + _WRITTEN_BATCH], room)
             inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
             with torch.no_grad():
                 ids = model.generate(**inputs, pad_token_id=reader.pad_id, eos_token_id=reader.end_id, **settings)
@@ -187,8 +186,9 @@ class _ResponseRows:
     """The responses of a split, one training row each. A row of the split may have several.
 
     Attributes:
-        responses: All responses with their prompts.
-        truncated: The number of truncated responses.
+        responses: All responses with their prompts, without those that are too long for the checkpoint.
+        truncated: The number of truncated responses, or of those that are too long.
+        total: The number of responses, with those that are too long.
     """
 
     def __init__(self, reader: PromptReader, split: LabeledSplit) -> None:
@@ -196,7 +196,9 @@ class _ResponseRows:
         self._rows = np.array([row for row, _ in texts])
         self._n_rows = len(split)
         inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
-        self.responses, self.truncated = reader.read_responses(inputs, [text for _, text in texts])
+        responses, self.truncated = reader.read_responses(inputs, [text for _, text in texts])
+        self.total, self.responses = len(responses), [response for response in responses if response.response]
+        self._rows = self._rows[[bool(response.response) for response in responses]]
 
     def bits(self, outputs: np.ndarray) -> np.ndarray:
         """Return bits and bytes of each row of the split, float64 (n, 2), from the losses of its responses, (m, 1)."""
@@ -205,10 +207,10 @@ class _ResponseRows:
         np.add.at(sums[:, 1], self._rows, [response.n_bytes for response in self.responses])
         return sums
 
-    def prompts(self, count: int) -> list[list[int]]:
-        """Return the tokens of the first rows' prompts."""
-        _, first = np.unique(self._rows, return_index=True)
-        return [self.responses[row].prompt for row in first[:count]]
+    def first_responses(self, count: int) -> dict[int, Response]:
+        """Return the first response of each of the first rows, by their numbers."""
+        rows, first = np.unique(self._rows, return_index=True)
+        return {row: self.responses[i] for row, i in zip(rows[:count].tolist(), first, strict=False)}
 
 
 # ---- language models and the loss of their responses -----------------------------------------------------------------
@@ -226,6 +228,7 @@ def load_language_model(spec: FeatureSpec) -> Any:
     from hf_emms.heads.modules import load_pretrained
 
     loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(spec) else transformers.AutoModelForCausalLM
+    loader = transformers.AutoModelForImageTextToText if _reads_images(spec) else loader
     model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
     if missing or mismatched:
         raise EmmsError(
@@ -236,19 +239,23 @@ def load_language_model(spec: FeatureSpec) -> Any:
     return model
 
 
+def response_reader(spec: FeatureSpec, model: Any) -> PromptReader:
+    """Return the reader of prompts, with images if the task has images."""
+    return image_chat_reader(spec, model) if _reads_images(spec) else prompt_reader(spec, model)
+
+
+def _reads_images(spec: FeatureSpec) -> bool:
+    return spec.architecture.input_kind == IMAGE_CHAT.name
+
+
 def response_batch(reader: PromptReader, responses: Sequence[Response]) -> Inputs:
     """Return the tensors of b prompts with their responses; the labels are the responses' tokens, int64 (b, T)."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    if reader.is_encoder:
-        inputs = reader.pad([response.prompt for response in responses])
-        labels = [response.response for response in responses]
-    else:
-        inputs = reader.pad([[*response.prompt, *response.response] for response in responses])
-        labels = [[IGNORED] * len(response.prompt) + response.response for response in responses]
-    rows = [torch.tensor(row) for row in labels]
-    return {**inputs, "labels": pad_sequence(rows, batch_first=True, padding_value=IGNORED)}
+    before = [[] if reader.is_encoder else [IGNORED] * len(response.prompt) for response in responses]
+    rows = [torch.tensor(start + response.response) for start, response in zip(before, responses, strict=True)]
+    return {**reader.pad_responses(responses), "labels": pad_sequence(rows, batch_first=True, padding_value=IGNORED)}
 
 
 def response_losses(model: Any, inputs: Inputs, *, is_encoder: bool) -> Tensor:

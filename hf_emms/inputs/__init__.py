@@ -3,6 +3,7 @@
 from hf_emms.inputs.audio import AUDIO
 from hf_emms.inputs.encoded import EncodedInputs
 from hf_emms.inputs.image import IMAGE, Images
+from hf_emms.inputs.image_chat import IMAGE_CHAT
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.modality import Modality, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
@@ -15,6 +16,7 @@ from hf_emms.inputs.words import WORDS
 __all__ = [
     "AUDIO",
     "IMAGE",
+    "IMAGE_CHAT",
     "IMAGE_TEXT",
     "MODALITIES",
     "PROMPT",
@@ -37,5 +39,8 @@ __all__ = [
 
 MODALITIES: dict[str, Modality] = {
     modality.name: modality
-    for modality in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO)
+    for modality in (
+        *(IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO),
+        IMAGE_CHAT,
+    )
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.formatting import pluralize
 from hf_emms.inputs.languages import set_languages
 from hf_emms.inputs.modality import Instruction, Pairs, UnusableError
 from hf_emms.inputs.text import (
@@ -29,7 +30,7 @@ from hf_emms.inputs.text import (
 if TYPE_CHECKING:
     import torch
 
-    from hf_emms.features.device import Batch
+    from hf_emms.features.device import Batch, Inputs
     from hf_emms.features.load import LoadedModel
 
 # The maximum length of a prompt with its response, to limit memory. Few rows are longer.
@@ -52,14 +53,14 @@ _INSTRUCTED_ENCODERS = ("t5",)
 # Some templates write today's date into a prompt, from a variable or by a function of transformers. A fixed date keeps
 # the features of a prompt the same every day.
 _DATE = "01 Jan 2026"
-_TEMPLATE_SETTINGS: dict[str, Any] = {"add_generation_prompt": True, "date_string": _DATE}
+TEMPLATE_SETTINGS: dict[str, Any] = {"add_generation_prompt": True, "date_string": _DATE}
 _FIXED_DATE = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
 _PLAIN = (
     "it has no chat template: prompts are plain text with a line break before the response, and conversations are "
     "lines that start with User: and Assistant:"
 )
 # Errors that the expressions of a template may raise.
-_TEMPLATE_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+TEMPLATE_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Message(NamedTuple):
@@ -163,9 +164,14 @@ class PromptReader(TextReader):
     end_id: int | None
 
     @property
-    def response_limit(self) -> str:
-        """The maximum length of a response, for notes."""
-        return f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", including the prompt")
+    def processors(self) -> tuple[Any, ...]:
+        """What is saved with the model."""
+        return (self.tokenizer,)
+
+    def limit_text(self, count: int, total: int) -> str:
+        """Describe responses that exceed the maximum length, for notes."""
+        limit = f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", including the prompt")
+        return f"truncated {count:,} of {pluralize(total, 'response')} to {limit}"
 
     def max_response(self, prompt: Sequence[int]) -> int:
         """Return the maximum length of a response. A decoder reads at least a part of the prompt before it."""
@@ -210,6 +216,16 @@ class PromptReader(TextReader):
             responses.append(Response(prompt[-left:], kept, n_bytes))
         return responses, truncated
 
+    def pad_responses(self, responses: Sequence[Response]) -> Inputs:
+        """Return the tensors of prompts, followed by their responses if a decoder reads both."""
+        ends = [[] if self.is_encoder else response.response for response in responses]
+        return self.pad([[*response.prompt, *end] for response, end in zip(responses, ends, strict=True)])
+
+    def pad_prompts(self, responses: Sequence[Response], room: int) -> Inputs:
+        """Return the tensors of prompts before their responses are written, at most `room` tokens each."""
+        reader = replace(self, pads_left=not self.is_encoder)
+        return reader.pad([response.prompt[-room:] for response in responses])
+
     def starts(self) -> dict[str, int]:
         """Return the arguments of `generate` that start a response in the tokenizer's target language."""
         if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
@@ -249,10 +265,10 @@ class PromptReader(TextReader):
 
         messages = [{"role": message.role, "content": message.text} for message in conversation]
         try:
-            template = _with_fixed_date(self.tokenizer.get_chat_template())
-            settings = {"chat_template": template, "tokenize": False, **_TEMPLATE_SETTINGS}
+            template = with_fixed_date(self.tokenizer.get_chat_template())
+            settings = {"chat_template": template, "tokenize": False, **TEMPLATE_SETTINGS}
             return str(self.tokenizer.apply_chat_template(messages, **settings))
-        except (TemplateError, *_TEMPLATE_FAILURES) as error:
+        except (TemplateError, *TEMPLATE_FAILURES) as error:
             if conversation[0].role == "system":
                 system, first, *others = conversation
                 return self._apply_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
@@ -294,7 +310,7 @@ def _has_template(spec: FeatureSpec, tokenizer: Any) -> bool:
     return not is_encoder_decoder(spec) and bool(getattr(tokenizer, "chat_template", None))
 
 
-def _with_fixed_date(template: str) -> str:
+def with_fixed_date(template: str) -> str:
     return _FIXED_DATE + template if "strftime_now" in template else template
 
 

@@ -111,7 +111,8 @@ def _of_margins(model: CheckpointModel, margins: np.ndarray, rows: np.ndarray) -
 
 
 def _of_bits(model: CheckpointModel, bits: np.ndarray, rows: np.ndarray) -> Score:
-    score = ratio(bits, model.groups[rows], HELD_OUT_ROWS)
+    is_read = bits[:, 1] > 0  # rows that exceed its context have no bytes
+    score = ratio(bits[is_read], model.groups[rows[is_read]], HELD_OUT_ROWS)
     return replace(score, details={**score.details, TRUNCATED_RESPONSES: round(model.truncated_responses, 4)})
 
 

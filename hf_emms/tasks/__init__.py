@@ -5,6 +5,7 @@ from hf_emms.options.calls import checked_call
 from hf_emms.options.registry import Registry
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.classification import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+from hf_emms.tasks.image_text_to_text import IMAGE_TEXT_TO_TEXT
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.preference import PREFERENCE
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
@@ -50,6 +51,7 @@ _OURS = (
     SUMMARIZATION,
     TRANSLATION,
     PREFERENCE,
+    IMAGE_TEXT_TO_TEXT,
     TEXT_RETRIEVAL,
     TEXT_RANKING,
     AUDIO_CLASSIFICATION,

@@ -11,10 +11,10 @@ from hf_emms.inputs.prompt import response_in
 from hf_emms.tasks.task import Column, Task, join_sentences
 
 # Estimators for checkpoints that generate the label, see docs/rank-language-models.md.
-_ESTIMATORS = ("short_run", "zero_shot")
+WRITING_ESTIMATORS = ("short_run", "zero_shot")
 
 # Columns of conversations; the last answer is the response.
-_CONVERSATIONS = ("messages", "conversations", "conversation", "dialog")
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialog")
 
 TEXT_GENERATION = Task(
     id="text-generation",
@@ -23,7 +23,7 @@ TEXT_GENERATION = Task(
         Column(
             "prompt",
             (
-                *_CONVERSATIONS,
+                *CONVERSATIONS,
                 *("instruction,input", "instruction,context", "instruction"),
                 *("prompt", "question", "problem", "query", "input", "meaning_representation", "context"),
             ),
@@ -34,7 +34,7 @@ TEXT_GENERATION = Task(
     label=Column(
         "response",
         (
-            *_CONVERSATIONS,
+            *CONVERSATIONS,
             *("completion", "response", "output", "answer", "solution", "human_reference"),
         ),
         ("messages", "string", "strings"),
@@ -43,7 +43,7 @@ TEXT_GENERATION = Task(
     categorical=False,
     label_text=str.strip,
     head=ResponseHead(),
-    estimators=_ESTIMATORS,
+    estimators=WRITING_ESTIMATORS,
     aliases=(
         *("conversational", "dialogue-generation", "dialogue-modeling", "language-modeling", "text2text-generation"),
     ),
@@ -72,7 +72,7 @@ SUMMARIZATION = Task(
     label_text=str.strip,
     head=ResponseHead(ROUGE_L),
     aliases=("news-articles-summarization", "news-articles-headline-generation"),
-    estimators=_ESTIMATORS,
+    estimators=WRITING_ESTIMATORS,
     instruction=_summarize,
     source_tags=("text-generation",),
 )
@@ -104,7 +104,7 @@ TRANSLATION = Task(
     categorical=False,
     label_text=str.strip,
     head=ResponseHead(TRANSLATION_BLEU),
-    estimators=_ESTIMATORS,
+    estimators=WRITING_ESTIMATORS,
     instruction=_translate,
     source_tags=("text-generation",),
 )

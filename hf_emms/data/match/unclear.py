@@ -161,8 +161,8 @@ def _readings(task: Task, fits: Mapping[str, Sequence[str]], columns: Columns, n
     choices = (names[:_MAX_TRIED_CHOICES] for names in fits.values())
     for _, _, names in sorted((sum(places), places, names) for places, names in _numbered(choices)):
         parts = [part for name in names for part in names_in(name, columns.types)]
-        is_shared = all(columns.types[part] == "messages" for part in parts)
-        if len(set(parts)) == len(parts) or is_shared:
+        unshared = [part for part in parts if columns.types[part] != "messages"]
+        if len(set(unshared)) == len(unshared):
             yield {**dict(zip(fits, names, strict=True)), **named}
 
 
