@@ -229,9 +229,7 @@ def _architecture(
             "leave it out, or choose another " + setting_ref("task") + f" than {purpose}",
         )
     if row is None:
-        fallback = Architecture(
-            "", (), kind.fallback_loader, kind.fallback_pooling, "the documented fallback", kind.name
-        )
+        fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
         return fallback, _needs_code(repo, config, trust_remote_code)
     if row.requires and not find_spec(row.requires):
         raise EmmsError(

@@ -6,35 +6,39 @@ the model's context is skipped, because truncation could remove a part of an ima
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from hf_emms.errors import EmmsError, one_line
+from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.formatting import pluralize
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality
-from hf_emms.inputs.image import IMAGE, Images
+from hf_emms.inputs.image import IMAGE, Images, example_image
 from hf_emms.inputs.modality import Modality, UnusableError
 from hf_emms.inputs.prompt import (
     PROMPT,
     TEMPLATE_FAILURES,
     TEMPLATE_SETTINGS,
     Conversation,
+    Message,
     PromptReader,
     Response,
     prompt_reader,
     with_fixed_date,
 )
-from hf_emms.texts import setting_ref
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hf_emms.features.device import Inputs
+    from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.layers import LayerReader
+    from hf_emms.features.load import LoadedModel
 
 # The place of an image in the text of a message, as in LLaVA's datasets.
 _PLACE = "<image>"
@@ -101,7 +105,7 @@ def check_places(contents: Sequence[Any], labels: Sequence[Any]) -> None:
 class _ImageResponse(Response):
     """A response to a conversation with images. `prompt` contains the tokens of the images."""
 
-    images: Images
+    images: Sequence[Any]
     conversation: Conversation
 
 
@@ -136,7 +140,7 @@ class ImageChatReader(PromptReader):
         written = self.encode_whole(texts)["input_ids"]
         responses: list[Response] = []
         for (images, conversation), ids, text in zip(conversations, written, texts, strict=True):
-            prompt = self._process([(images, conversation)])["input_ids"][0].tolist()
+            prompt = self.process([(images, conversation)])["input_ids"][0].tolist()
             ids = ids if self.end_id is None else [*ids, self.end_id]
             n_bytes = float(len(text.encode("utf-8", "surrogatepass")))
             if len(prompt) + len(ids) > self.max_length:
@@ -158,7 +162,7 @@ class ImageChatReader(PromptReader):
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        inputs = self._process([(response.images, response.conversation) for response in responses])
+        inputs = self.process([(response.images, response.conversation) for response in responses])
         shape, is_token = inputs["input_ids"].shape, inputs["attention_mask"].bool()
         for name, tensor in inputs.items():
             if tensor.shape != shape:
@@ -175,7 +179,7 @@ class ImageChatReader(PromptReader):
             inputs[name] = pad_sequence(rows, batch_first=True, padding_value=padding, padding_side=side)
         return inputs
 
-    def _process(self, rows: Sequence[tuple[Images, Conversation]]) -> dict[str, Tensor]:
+    def process(self, rows: Sequence[tuple[Sequence[Any], Conversation]]) -> dict[str, Tensor]:
         """Return what the processor makes of prompts with their images."""
         from jinja2 import TemplateError
 
@@ -198,7 +202,7 @@ class ImageChatReader(PromptReader):
         return {name: tensor for name, tensor in inputs.items() if name != "labels"}
 
 
-def _messages(images: Images, conversation: Conversation) -> list[dict[str, Any]]:
+def _messages(images: Sequence[Any], conversation: Conversation) -> list[dict[str, Any]]:
     """Return a conversation as a chat template reads it. Images without places are at the start of the first turn."""
     left, messages = list(images), []
     has_places = any(_PLACE in message.text for message in conversation)
@@ -213,20 +217,20 @@ def _messages(images: Images, conversation: Conversation) -> list[dict[str, Any]
     return messages
 
 
-def image_chat_reader(spec: FeatureSpec, model: Any) -> ImageChatReader:
-    """Return the reader with the checkpoint's processor and the limit of its text model.
+def load_processor(spec: FeatureSpec) -> Any:
+    """Load the checkpoint's processor.
 
     Raises:
-        EmmsError: The processor cannot be loaded, or has no chat template.
+        EmmsError: It cannot be loaded, or has no chat template.
     """
     from transformers import AutoProcessor
 
     try:
         processor = AutoProcessor.from_pretrained(spec.model_folder, trust_remote_code=spec.code, local_files_only=True)
-        tokenizer = processor.tokenizer
+        tokenizer, template = processor.tokenizer, processor.chat_template
     except LOAD_FAILURES as error:
         raise load_error(spec, "processor", error) from error
-    if not processor.chat_template:
+    if not template:
         raise EmmsError(
             "no-chat-template",
             f"the processor of {spec.repo.id} has no chat template",
@@ -234,19 +238,47 @@ def image_chat_reader(spec: FeatureSpec, model: Any) -> ImageChatReader:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    return processor
+
+
+def image_chat_reader(spec: FeatureSpec, model: Any, processor: Any = None) -> ImageChatReader:
+    """Return the reader with the checkpoint's processor and the limit of its text model."""
+    processor = load_processor(spec) if processor is None else processor
+    tokenizer = processor.tokenizer
     reader = prompt_reader(spec, model, tokenizer)
     limits = tokenizer.model_max_length, model.config.get_text_config().max_position_embeddings
     settings = {field.name: getattr(reader, field.name) for field in fields(reader)}
     return ImageChatReader(**{**settings, "max_length": min(limits)}, processor=processor, dtype=model.dtype)
 
 
+class _ImageChatFeatures(FeatureReader):
+    """The `FeatureReader` of prompts with images. It reads them one by one, because their images differ in number."""
+
+    def __init__(self, model: Any, reader: ImageChatReader, layers: LayerReader) -> None:
+        # A row of a batch has all tensors of a prompt, whatever their shapes.
+        super().__init__(lambda row: layers(model, {name: tensor[0] for name, tensor in row.items()}), model, layers)
+        self._reader = reader
+
+    def batches(self, inputs: Any, batch_size: int | None) -> Iterator[Batch]:
+        for position, row in enumerate(inputs):
+            tensors = self._reader.process([row])
+            yield np.array([position]), self._forward({name: tensor[None] for name, tensor in tensors.items()})
+
+    def example(self) -> Sequence[Any]:
+        return [([example_image()], (Message("user", "a"),))]
+
+
 class _ImageChat(Modality):
     def load_processors(self, spec: FeatureSpec, device: torch.device) -> Any:
-        raise EmmsError(
-            "no-features",
-            f"{spec.repo.id} has no features of {self.plural}",
-            "rank by the loss of responses: " + setting_ref("estimators", "short_run", "zero_shot"),
-        )
+        return load_processor(spec)
+
+    def feature_reader(
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
+    ) -> _ImageChatFeatures:
+        from hf_emms.features.layers import make_layer_reader
+
+        reader = image_chat_reader(loaded.spec, loaded.model, processors)
+        return _ImageChatFeatures(loaded.model, reader, make_layer_reader(loaded, layers))
 
 
 IMAGES = _ImageList(
@@ -257,8 +289,8 @@ IMAGE_CHAT = _ImageChat(
     singular="prompt with images",
     plural="prompts with images",
     parts=(IMAGES, PROMPT),
-    fallback_loader="AutoModelForImageTextToText",
-    fallback_summary="its processor's chat template",
+    fallback_pooling=PROMPT.fallback_pooling,
+    fallback_summary=PROMPT.fallback_summary,
     cpu_seconds=PROMPT.cpu_seconds,
     chunk_rows=IMAGE.chunk_rows,
 )

@@ -89,7 +89,6 @@ class Modality:
             text may be.
         fallback_pooling: Pooling for checkpoints that the table of architectures does not list.
         fallback_summary: Description of that pooling.
-        fallback_loader: The class of transformers that loads them.
         sentence_settings: Fields of `FeatureSpec` that a sentence-transformers repository sets.
         cpu_seconds: Seconds per input and parameter on a CPU with two cores, without token embeddings.
         text_bytes: Length of the texts for which `cpu_seconds` was measured; None for other modalities.
@@ -106,7 +105,6 @@ class Modality:
     recognized_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
-    fallback_loader: str = "AutoModel"
     sentence_settings: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     text_bytes: int | None = None
