@@ -17,7 +17,6 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
-from hf_emms.formatting import pluralize
 from hf_emms.heads.head import Network
 from hf_emms.heads.response import (
     ResponseNetwork,

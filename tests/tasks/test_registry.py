@@ -17,7 +17,7 @@ def test_every_task_is_found_under_its_id_and_its_aliases_however_they_are_typed
         *("text-classification", "question-answering", "referring-expression", "text-regression"),
         *("image-regression", "audio-classification", "automatic-speech-recognition"),
         *("text-pair-classification", "sentence-similarity", "token-classification", "span-classification"),
-        *("text-generation", "summarization", "translation", "text-retrieval", "text-ranking"),
+        *("image-text-to-text", "text-generation", "summarization", "translation", "text-retrieval", "text-ranking"),
         "preference",
     }
     for task in TASKS.values():
