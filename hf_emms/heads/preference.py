@@ -13,7 +13,6 @@ import numpy as np
 
 from hf_emms.errors import Note
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.formatting import pluralize
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import PREFERENCE_ACCURACY, Metric
 from hf_emms.heads.response import load_language_model, response_batch, response_losses, rows_at_a_time
@@ -165,8 +164,7 @@ class PreferenceNetwork(Network):
     def _read(self, split: LabeledSplit) -> _Pairs:
         pairs = _Pairs(self._reader, split)
         if pairs.truncated:
-            count = pluralize(len(pairs.responses), "response")
-            text = f"truncated {pairs.truncated:,} of {count} to {self._reader.response_limit}"
+            text = self._reader.limit_text(pairs.truncated, len(pairs.responses))
             self.notes.append(Note("responses-truncated", text))
         return pairs
 
