@@ -28,6 +28,7 @@ _DATASETS = {
     "words": "demo_words",
     "sounds": "demo_sounds",
     "definitions": "demo_definitions",
+    "preferences": "demo_preferences",
     "search": "demo_search",
 }
 
@@ -35,7 +36,7 @@ _DATASETS = {
 @cloup.command(short_help="Rank the embedded demo checkpoints; needs no network.")
 @results_folder_option("Folder for the files.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
-    """Rank small checkpoints on eleven small datasets, one per task; everything ships with hf-emms.
+    """Rank small checkpoints on twelve small datasets, one per task; everything ships with hf-emms.
 
     Prints a table per dataset. Writes the rankings and a model-card section to a folder.
     """

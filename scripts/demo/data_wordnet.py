@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 
 from scripts.demo import data, sources, texts
@@ -185,17 +186,30 @@ def words() -> None:
 
 def prompts() -> None:
     """Write prompts for the definition of a noun; training excludes these definitions."""
+    write_dataset(
+        "wordnet-definitions", {"prompt": Value("string"), "completion": Value("string")}, _questions_and_definitions()
+    )
+
+
+def preferences() -> None:
+    """Write the same prompts with the definition as the chosen response, and its words in another order as rejected."""
+    draw = np.random.default_rng(SEED)
+    rows = []
+    for prompt, definition in _questions_and_definitions():
+        shuffled = definition
+        while shuffled == definition:
+            shuffled = " ".join(draw.permutation(definition.split()))
+        rows.append((prompt, definition, shuffled))
+    write_dataset("wordnet-preferences", {name: Value("string") for name in ("prompt", "chosen", "rejected")}, rows)
+
+
+def _questions_and_definitions() -> list[tuple[str, str]]:
     by_noun = {
         synset.words[0]: synset.gloss
         for synset in data.target_synsets()
         if len(synset.gloss) <= _LONGEST and is_askable(synset.words[0])
     }
-    nouns = list(by_noun)[:PROMPTS]
-    write_dataset(
-        "wordnet-definitions",
-        {"prompt": Value("string"), "completion": Value("string")},
-        [(f'Define the word "{noun}".', by_noun[noun]) for noun in nouns],
-    )
+    return [(f'Define the word "{noun}".', by_noun[noun]) for noun in list(by_noun)[:PROMPTS]]
 
 
 def search() -> None:

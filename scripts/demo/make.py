@@ -42,6 +42,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-words": data_wordnet.words,
         "spoken-words": data.spoken_words,
         "wordnet-definitions": data_wordnet.prompts,
+        "wordnet-preferences": data_wordnet.preferences,
         "wordnet-search": data_wordnet.search,
         **{checkpoint.name: checkpoint.make for checkpoint in checkpoints},
     }

@@ -20,7 +20,7 @@ def test_what_ships_is_small_and_cannot_run_code():
     shipped = [path for path in shipped if path.is_file()]
     assert {path.suffix for path in shipped} <= SAFE
     assert sum(path.stat().st_size for path in shipped) <= LIMIT
-    assert (len(demo.names("encoders")), len(DATASETS)) == (3, 12)
+    assert (len(demo.names("encoders")), len(DATASETS)) == (3, 13)
 
 
 def test_checkpoints_have_a_card_and_a_tokenizer_that_neither_cuts_nor_pads_unless_told_to():

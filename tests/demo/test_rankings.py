@@ -59,6 +59,14 @@ def test_a_language_model_of_other_texts_learns_definitions_that_it_could_not_wr
     assert before[-1].checkpoint == "emms-demo/gpt2-captions"
 
 
+def test_a_model_of_definitions_prefers_them_to_their_words_in_another_order(emms_cache: Path) -> None:
+    ranking = hf_emms.rank("demo_preferences", estimators=["preference_accuracy"])
+    scores = {row.checkpoint: row.scores["preference_accuracy"].value for row in ranking.rows}
+    assert ranking.rows[0].checkpoint == "emms-demo/llama-glosses"
+    assert scores.pop("emms-demo/llama-glosses") > 0.85
+    assert all(0.35 < score < 0.65 for score in scores.values())
+
+
 def test_a_model_of_meanings_finds_the_words_that_definitions_define(emms_cache: Path) -> None:
     ranking = hf_emms.rank("demo_search", ["emms-demo/bert-distilled", "emms-demo/bert-random"])
     assert (ranking.task, ranking.n, ranking.settings["corpus_size"]) == ("text-retrieval", 489, 10_000)
