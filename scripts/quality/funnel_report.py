@@ -104,7 +104,7 @@ def finished() -> str:
         record = funnel_pool(modality).read()["checkpoints"]
         runs = [target["runs"] for each in record.values() for target in each["targets"].values()]
         several = sum(len(of_target) > 1 for of_target in runs)
-        parts.append(f"{modality} {len(record)} of {len(about.names())} ({several} fine-tunings with two seeds)")
+        parts.append(f"{modality} {len(record)} of {len(about.names())} (with a second seed: {several} fine-tunings)")
     return f"Finished checkpoints: {', '.join(parts)}."
 
 
