@@ -154,7 +154,7 @@ def test_prompts_leave_room_for_responses(zoo: Path) -> None:
     checkpoint = response_scorer(writer(zoo, "gpt2"), both)
     every = np.arange(len(checkpoint._sample))
     assert checkpoint.bits(every)[:, 1].max() < 300
-    assert [(note.code, note.text[:11]) for note in checkpoint.notes] == [("responses-truncated", "2 responses")]
+    assert [(note.code, note.text[:11]) for note in checkpoint.notes] == [("responses-truncated", "truncated 2")]
     assert checkpoint.truncated_responses == 2 / len(every)
     responses = checkpoint._responses(every)
     assert max(len(response.prompt) + len(response.response) for response in responses) == 40

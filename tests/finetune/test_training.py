@@ -302,7 +302,7 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
 
 
 def test_default_epochs_and_batch_sizes_depend_on_the_task() -> None:
-    written = ["text-generation", "summarization", "translation"]
+    written = ["text-generation", "summarization", "translation", "image-text-to-text", "preference"]
     seen = ["image-classification", "image-regression", "image-to-text", "visual-question-answering"]
     epochs = {2: ["text-ranking"], 3: [*written, "text-retrieval"], 10: [*seen, "audio-classification"]}
     epochs[20] = ["referring-expression", "automatic-speech-recognition"]
@@ -311,7 +311,7 @@ def test_default_epochs_and_batch_sizes_depend_on_the_task() -> None:
         recipe = recipe_for(Options.of("d", confirm=1).training, head_of(task), None)
         assert recipe.epochs == next((count for count, tasks in epochs.items() if task.id in tasks), 5), task.id
         assert recipe.batch_size == next((rows for rows, tasks in batches.items() if task.id in tasks), 32), task.id
-        assert head_of(task).inputs_per_row == 1 + (task.id == "text-retrieval"), task.id
+        assert head_of(task).inputs_per_row == 1 + (task.id in ("text-retrieval", "preference")), task.id
 
 
 def test_defaults_depend_on_task_size_and_budget() -> None:

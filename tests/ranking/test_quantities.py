@@ -70,6 +70,7 @@ def test_an_error_rate_is_in_per_cent() -> None:
 def test_a_quantity_has_a_range_and_decimals() -> None:
     wrong = (75, 1, -inf, 1, "% (lower is better)")
     told = {"1 - WER": wrong, "1 - CER": wrong, "R²": (25, 1, -inf, 1, ""), "Spearman": (25, 1, -1, 1, "")}
+    told |= {"preference accuracy": (25, 1, 0, 1, "%")}
     told |= {"byte likelihood": (2, 2, 0, 1, " bits per byte (lower is better)")}
     told |= {"accuracy": (25, 1, 0, 1, ""), "WER": (-25, 1, -inf, inf, wrong[-1]), "EMMS": (0.25, 4, -inf, inf, "")}
     quantities = {**METRICS, "accuracy": POINTS, "WER": ERROR_RATE, "EMMS": SCORE}
@@ -82,6 +83,9 @@ def test_a_quantity_has_a_range_and_decimals() -> None:
 
 def test_forwards_count_training_steps_three_times() -> None:
     forwards = {"short_run": 256 + 3 * 3 * 200, "zero_shot": 256, "word_error_rate": 2 * 256}
+    # A pair has two responses. Their likelihoods without training are needed in each epoch, and once for held-out pairs.
+    pairs, held_out = 2 * 200, 2 * 256
+    forwards |= {"preference_accuracy": held_out, "preference_run": 3 * (3 + 1) * pairs + (3 + 1) * held_out}
     assert {estimator.name: estimator.forwards for estimator in ESTIMATORS if estimator.forwards} == forwards
 
 
