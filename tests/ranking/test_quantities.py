@@ -83,7 +83,7 @@ def test_a_quantity_has_a_range_and_decimals() -> None:
 
 def test_forwards_count_training_steps_three_times() -> None:
     forwards = {"short_run": 256 + 3 * 3 * 200, "zero_shot": 256, "word_error_rate": 2 * 256}
-    # A pair has two responses. Their likelihoods without training are needed in each epoch, and once for held-out pairs.
+    # A pair has two responses. The start reads them in each epoch, and held-out ones once.
     pairs, held_out = 2 * 200, 2 * 256
     forwards |= {"preference_accuracy": held_out, "preference_run": 3 * (3 + 1) * pairs + (3 + 1) * held_out}
     assert {estimator.name: estimator.forwards for estimator in ESTIMATORS if estimator.forwards} == forwards
