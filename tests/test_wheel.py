@@ -55,6 +55,7 @@ def test_demo_ranks_and_uses_the_cache_afterwards(installed, tmp_path):
         "words": "token-classification",
         "sounds": "audio-classification",
         "definitions": "text-generation",
+        "preferences": "preference",
         "search": "text-retrieval",
     }
     for ranking in tables.values():

@@ -25,6 +25,7 @@ from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
 from tests.helpers.sound import asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import reranker
+from tests.helpers.tiny_vision_chats import vision_chat
 from tests.helpers.tiny_writers import writer
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
@@ -134,6 +135,9 @@ def write_data(home: Path) -> None:
     write_csv(home / "my_ratings.csv", [{"text": row["text"], "stars": len(row["text"]) / 10} for row in rows])
     chats = [{"prompt": row["topic"], "completion": row["text"]} for row in rows]
     (home / "my_rows.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    pairs = table("wordnet-preferences").select(range(60)).to_list()
+    (home / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    write_chats(home / "my_chats", captions[pictures], said)
     reviews = [
         {"review": row["text"], "stars": 1 + n % 5, "customer": f"customer {n // 3}"} for n, row in enumerate(rows)
     ]
@@ -156,6 +160,19 @@ def write_data(home: Path) -> None:
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "score": n} for n, name in TRUTH])
+
+
+def write_chats(folder: Path, images: Iterable[Image], answers: list[str]) -> None:
+    """Chats about one image each, in the columns of the page."""
+    import datasets
+
+    folder.mkdir()
+    rows = []
+    for image, answer in zip(images, answers, strict=True):
+        said = ("user", "<image>What is it?"), ("assistant", answer)
+        messages = [{"role": role, "content": text} for role, text in said]
+        rows.append({"images": [image], "messages": messages})
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
 
 
 def write_entities(home: Path, texts: list[str]) -> None:
@@ -256,6 +273,8 @@ MODELS = {
 }
 # Families of the language models that pages name; tiny ones of the same family replace them here.
 WRITERS = {"HuggingFaceTB/SmolLM2-135M": "llama", "Qwen/Qwen2.5-0.5B": "qwen2", "google/flan-t5-small": "t5"}
+WRITERS["Qwen/Qwen3-0.6B-Base"] = "qwen2"
+VISION_CHATS = {"HuggingFaceTB/SmolVLM-256M-Instruct": "idefics3", "OpenGVLab/InternVL3-1B-hf": "internvl"}
 SOUND_FAMILIES = {
     "facebook/wav2vec2-base": "wav2vec2",
     "facebook/hubert-base-ls960": "hubert",
@@ -272,6 +291,7 @@ def put_on_the_hub(hub: Hub, home: Path) -> None:
     """The datasets and models of the Hub that the pages name."""
     folders = {id: demo.folder_of(f"emms-demo/{name}") for id, name in MODELS.items()}
     folders |= {id: writer(home / "writers", family) for id, family in WRITERS.items()}
+    folders |= {id: vision_chat(home / "vision-chats", family) for id, family in VISION_CHATS.items()}
     folders |= {id: reranker(home / "rerankers", family) for id, family in RERANKERS.items()}
     for id, family in SOUND_FAMILIES.items():
         folders[id] = (asr_model if id in TRANSCRIBE else sound_checkpoint)(home / "sound-models", family)
