@@ -58,11 +58,12 @@ def test_demo_ranks_and_uses_the_cache_afterwards(installed, tmp_path):
         "preferences": "preference",
         "search": "text-retrieval",
     }
-    for ranking in tables.values():
+    for name, ranking in tables.items():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)
         order = [row.checkpoint for row in ranking.rows]
         assert "random" not in order[0]
-        assert any("random" in checkpoint for checkpoint in order[-2:])
+        # Only one checkpoint prefers definitions; the others are as good as chance.
+        assert name == "preferences" or any("random" in checkpoint for checkpoint in order[-2:])
         for checkpoint in order:
             assert checkpoint in first.stdout
     (card,) = (tmp_path / "hf_emms_demo").glob("card-*.md")
