@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from hf_emms.errors import EmmsError, Note
+from hf_emms.errors import Note
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.load_finetuned import predict_rows
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.response_scorer import ResponseScorer
+from hf_emms.finetune.response_scorer import ResponseScorer, one_of_each
 from hf_emms.heads.preference import PreferenceNetwork
 from hf_emms.heads.split import LabeledSplit
 from hf_emms.scoring.generative import preferred
-from hf_emms.texts import setting_ref
 
 # Pairs between two signs of life.
 _STEP = 16
@@ -48,11 +49,8 @@ class PreferenceScorer(ResponseScorer):
         with quiet_transformers():
             self._load()
             assert self._reader is not None
-            network, split, train = (
-                PreferenceNetwork(self._model, self._reader),
-                self._split(rows),
-                self._split(trained_on),
-            )
+            network = PreferenceNetwork(self._model, self._reader)
+            split, train = self._split(rows), self._split(trained_on)
             curve: list[np.ndarray] = []
             self._train_network(
                 network,
@@ -67,11 +65,8 @@ class PreferenceScorer(ResponseScorer):
     def _split(self, rows: np.ndarray) -> LabeledSplit:
         """Return rows with one rejected response each, so that a short run costs the same for any number of them."""
         split = head_of(self._sample.task).label(self._sample, several=False).take(rows)
-        # Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
-        references = tuple(
-            (texts[group % len(texts)],) for texts, group in zip(split.references, split.groups.tolist(), strict=True)
-        )
-        return LabeledSplit(**{**vars(split), "references": references})
+        chosen = one_of_each(split.references, split.groups)
+        return replace(split, references=tuple((text,) for text in chosen))
 
     def _outputs(self, network: PreferenceNetwork, split: LabeledSplit) -> np.ndarray:
         self._model.eval()
@@ -79,11 +74,6 @@ class PreferenceScorer(ResponseScorer):
         for start in range(0, len(rows), _STEP):
             parts.append(predict_rows(network, rows, np.arange(start, min(start + _STEP, len(rows))), _STEP))
             self._on_batch()
-        outputs = np.concatenate(parts).astype(np.float64)
-        if not np.isfinite(outputs).all():
-            raise EmmsError(
-                "not-finite",
-                f"{self._spec.repo.id}: the loss of a response is not finite",
-                setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
-            )
+        outputs: np.ndarray = np.concatenate(parts).astype(np.float64)
+        self._check_finite(outputs)
         return outputs

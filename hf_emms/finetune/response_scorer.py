@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from hf_emms.texts import install_command, setting_ref
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
+
+T = TypeVar("T")
 
 # The most responses per batch.
 _BATCH = 32
@@ -108,9 +110,7 @@ class ResponseScorer:
         sample = self._sample
         inputs = [sample.inputs[input] for input in sample.input_of_row[rows].tolist()]
         several = [sample.texts_of(label) for label in sample.codes[rows].tolist()]
-        # Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
-        chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
-        responses, truncated = self._reader.read_responses(inputs, chosen)
+        responses, truncated = self._reader.read_responses(inputs, one_of_each(several, sample.groups[rows]))
         self._truncated[rows.tobytes()] = truncated, len(rows)
         if self._reader.end_id is None and _NO_END not in self._notes:
             self._notes.append(_NO_END)
@@ -127,13 +127,16 @@ class ResponseScorer:
             bits[batch, 0] = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
             self._on_batch()
-        if not np.isfinite(bits).all():
+        self._check_finite(bits)
+        return bits
+
+    def _check_finite(self, losses: np.ndarray) -> None:
+        if not np.isfinite(losses).all():
             raise EmmsError(
                 "not-finite",
                 f"{self._spec.repo.id}: the loss of a response is not finite",
                 setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
-        return bits
 
     def _batches(self, order: Sequence[int] | np.ndarray, responses: Sequence[Response]) -> Iterator[np.ndarray]:
         """Yield batches of an order of responses, small enough for their logits to fit into memory."""
@@ -192,6 +195,14 @@ class ResponseScorer:
         weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
         run = f"{len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
         self._notes.append(Note("short-run", f"short run: {run}"))
+
+
+def one_of_each(several: Sequence[Sequence[T]], groups: np.ndarray) -> list[T]:
+    """Return one response of each of n rows; groups, uint64 (n,), choose it.
+
+    Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
+    """
+    return [texts[group % len(texts)] for texts, group in zip(several, groups.tolist(), strict=True)]
 
 
 def _length(response: Response) -> int:

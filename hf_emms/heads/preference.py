@@ -15,10 +15,10 @@ from hf_emms.errors import Note
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import PREFERENCE_ACCURACY, Metric
-from hf_emms.heads.response import load_language_model, response_batch, response_losses, rows_at_a_time
+from hf_emms.heads.response import load_to_train, response_batch, response_losses, rows_at_a_time
 from hf_emms.heads.split import BatchedRows, ConstantBaseline, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.prompt import PromptReader, Response, prompt_reader
+from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.scoring.generative import preferred
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ class PreferenceHead(Head):
         return 4 * self.count_rows(split)
 
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
-        model = load_language_model(spec)
-        reader = prompt_reader(spec, model)
-        if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
-            reader.tokenizer.pad_token = reader.tokenizer.eos_token
+        model, reader = load_to_train(spec)
         return PreferenceNetwork(model, reader, list(modality.reading_notes(spec, reader.tokenizer)))
 
 

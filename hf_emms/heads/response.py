@@ -67,10 +67,7 @@ class ResponseHead(Head):
         return math.ceil(min(len(split), _WRITTEN_ROWS) / _WRITTEN_BATCH) * _MAX_NEW_TOKENS // 2
 
     def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit) -> Network:
-        model = load_language_model(spec)
-        reader = response_reader(spec, model)
-        if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
-            reader.tokenizer.pad_token = reader.tokenizer.eos_token
+        model, reader = load_to_train(spec)
         return ResponseNetwork(model, reader, list(modality.reading_notes(spec, reader.tokenizer)))
 
 
@@ -242,6 +239,19 @@ def load_language_model(spec: FeatureSpec) -> Any:
 def response_reader(spec: FeatureSpec, model: Any) -> PromptReader:
     """Return the reader of prompts, with images if the task has images."""
     return image_chat_reader(spec, model) if _reads_images(spec) else prompt_reader(spec, model)
+
+
+def load_to_train(spec: FeatureSpec) -> tuple[Any, PromptReader]:
+    """Load a language model and its reader, whose tokenizer has a token that pads.
+
+    Raises:
+        EmmsError: See `load_language_model`.
+    """
+    model = load_language_model(spec)
+    reader = response_reader(spec, model)
+    if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
+        reader.tokenizer.pad_token = reader.tokenizer.eos_token
+    return model, reader
 
 
 def _reads_images(spec: FeatureSpec) -> bool:

@@ -33,7 +33,7 @@ _OPEN_LICENSES = (
 # At most this many candidates have the same publisher and architecture, or the same base model.
 _PER_GROUP = 2
 # One candidate in this many is drawn at random.
-_DRAWN_EVERY = 5
+DRAWN_EVERY = 5
 # The constant of reciprocal rank fusion, see `by_prior`.
 _RANK_OFFSET = 60
 # The number of leaderboards of the Hub to read: those with the most listed checkpoints.
@@ -189,7 +189,7 @@ def choose(ordered: Sequence[HubModel], count: int, seed: int) -> tuple[list[Can
     by_order, groups, copies = iter(ordered), Counter[str](), _Copies()
     chosen: dict[str, Candidate] = {}
     while len(chosen) < count:
-        is_drawn = len(chosen) % _DRAWN_EVERY == _DRAWN_EVERY - 1
+        is_drawn = len(chosen) % DRAWN_EVERY == DRAWN_EVERY - 1
         model = None if is_drawn else _next(by_order, chosen, copies, groups)
         if model is None:
             model, is_drawn = _next(by_chance, chosen, copies), True

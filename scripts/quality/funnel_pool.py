@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import hf_emms
+from hf_emms.cache.files import write_atomic
 from hf_emms.run.recommend import FIRST_ROWS
 from scripts.demo import data, sources
 from scripts.demo.tables import png
@@ -120,9 +121,7 @@ class FunnelPool:
         text = json.dumps({"protocol": about, **{key: record[key] for key in ("rates", "checkpoints")}})
         for name in record["checkpoints"]:
             text = text.replace(f'"{name}": {{"parameters"', f'\n"{name}": {{"parameters"')
-        fresh = self.file.with_suffix(".writing")
-        fresh.write_text(text + "\n", encoding="utf-8")
-        fresh.rename(self.file)
+        write_atomic(self.file, text + "\n")
 
     def run(self, names: Sequence[str] | None = None) -> None:
         """Measure all checkpoints that the results lack; then fine-tune the best of each target with a second seed."""

@@ -14,12 +14,12 @@ from hf_emms.evaluation import dataset_blind, over_targets, regret, weighted_tau
 from hf_emms.ranking.records import is_ahead
 from hf_emms.run.funnel_plan import MAX_FINALISTS, MIN_BEST
 from hf_emms.run.recommend import FIRST_ROWS
+from hf_emms.run.shortlist import DRAWN_EVERY
 from hf_emms.scoring import Score
 from scripts.quality.funnel_checkpoints import MODALITIES
 from scripts.quality.funnel_pool import ALL, ESTIMATORS, funnel_pool
 
 HALVES, COUNTS, DRAWS = ("dev", "held"), (10, 20, 40), 200
-DRAWN_EVERY = 5  # one candidate in this many is drawn at random, as by `hf_emms.run.shortlist`
 WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the fixed order
 FIXED, ESTIMATE, BOTH = "fixed order (mean rank on the other targets)", "`emms_knn`", "prior + estimate"
 

@@ -14,8 +14,7 @@ from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import compare, markup, values
 from leaderboard.lines import Line, lines, matching
-from leaderboard.markup import Link
-from leaderboard.selection import View, checkpoint_link, label, to_query
+from leaderboard.selection import View, checkpoint_link, ranking_link
 from leaderboard.store import Entry, Snapshot
 from leaderboard.wins import Wins
 
@@ -81,7 +80,7 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
     return markup.draw(
         "across.html",
         cells=cells,
-        heads=[_header(entry, view, snapshot) for entry in cells.entries],
+        heads=[ranking_link(entry, snapshot, view) for entry in cells.entries],
         link=lambda name: checkpoint_link(name, view),
         compared=None if is_static else view.compare,
         comparison=compare.table(view, snapshot),
@@ -91,11 +90,6 @@ def heat_map(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Mark
         shades=_SHADES,
         data=values.of_filters([cells.lines[name] for name in cells.rows]) if is_complete else {},
     )
-
-
-def _header(entry: Entry, view: View, snapshot: Snapshot) -> Link:
-    query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
-    return Link(label(entry, snapshot), query, is_name=True)
 
 
 def _shade(rank: int, worst: int) -> int:

@@ -19,13 +19,13 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
-from hf_emms.ranking.records import is_ahead
 from hf_emms.ranking.verdict import verdict
 from leaderboard import answer, markup
+from leaderboard.compare import noise_in_words
 from leaderboard.home import task_name
 from leaderboard.lines import Line, places
 from leaderboard.markup import Link, Parts
-from leaderboard.selection import View, checkpoint_link, label, to_query
+from leaderboard.selection import View, checkpoint_link, label, ranking_link, to_query
 from leaderboard.store import Entry, Snapshot
 
 _MAX_NAMED = 3
@@ -42,7 +42,7 @@ def page(view: View, snapshot: Snapshot, *, is_static: bool = False) -> Markup:
     cells = [_place(entry, line) for entry, line in best_first]
     titles = [title for title in cells[0] if any(row[title] != MISSING for row in cells)]
     rows = [
-        ((_ranking_link(entry, snapshot), task_name(entry.ranking.task)), *(row[title] for title in titles))
+        ((ranking_link(entry, snapshot), task_name(entry.ranking.task)), *(row[title] for title in titles))
         for (entry, _), row in zip(best_first, cells, strict=True)
     ]
     return markup.draw(
@@ -82,13 +82,13 @@ def _strengths(best_first: Sequence[tuple[Entry, Line]], task: str, snapshot: Sn
     if first:
         names: list[str | Link] = [f"{start}First in {len(first)} of {pluralize(len(best_first), 'ranking')}: "]
         for place, entry in enumerate(first[:_MAX_NAMED]):
-            names += [", "] * (place > 0) + [_ranking_link(entry, snapshot)]
+            names += [", "] * (place > 0) + [ranking_link(entry, snapshot)]
         return [*names, f" and {len(first) - _MAX_NAMED} more." if len(first) > _MAX_NAMED else "."]
     if line.row.rank is None:
         return "It failed in all of its rankings."
     return [
         f"{start}Highest rank on ",
-        _ranking_link(entry, snapshot),
+        ranking_link(entry, snapshot),
         f": {format_rank(line.row)} of {_count_ranked(entry)}.",
     ]
 
@@ -100,13 +100,13 @@ def _why(entry: Entry, line: Line, snapshot: Snapshot, *, is_static: bool) -> Pa
     if score is None:
         return ""
     shown, best = ScoreFormatter(ranking, estimator), first.scores[estimator]
-    start: list[str | Link] = ["On ", _ranking_link(entry, snapshot), f": {shown.title} {shown.text(score)}"]
+    start: list[str | Link] = ["On ", ranking_link(entry, snapshot), f": {shown.title} {shown.text(score)}"]
     trained = f"trained on this dataset: {line.seen}" if line.seen else "not known to be trained on this dataset"
     if row is first:
         return [*start, f", {format_count(row.parameters)} parameters, {trained}."]
     comparison = View(tab="across", task=ranking.task, compare=(row.checkpoint, first.checkpoint))
     links = [] if is_static else [" ", Link("Compare them on every dataset", to_query(comparison))]
-    noise = "more than the noise" if is_ahead(best, score) else "within the noise"
+    noise = noise_in_words(best, score)
     return [
         *start,
         "; the first, ",
@@ -131,11 +131,6 @@ def _facts(line: Line) -> Iterator[tuple[str, str | Link]]:
         yield "Downloads", format_count(line.facts.downloads)
     if address := markup.hub_address(row.checkpoint, row.revision):
         yield "Model card", Link("on the Hub", address=address)
-
-
-def _ranking_link(entry: Entry, snapshot: Snapshot) -> Link:
-    query = to_query(View(task=entry.ranking.task, ranking=entry.id))
-    return Link(label(entry, snapshot), query, is_name=True)
 
 
 def _place(entry: Entry, line: Line) -> dict[str, str]:

@@ -10,10 +10,10 @@ from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import ScoreFormatter, format_rank, measured_in_words
 from hf_emms.ranking.records import is_ahead
+from hf_emms.scoring import Score
 from leaderboard import markup
-from leaderboard.markup import Link
-from leaderboard.selection import View, checkpoint_link, label, to_query
-from leaderboard.store import Entry, Snapshot
+from leaderboard.selection import View, checkpoint_link, ranking_link, to_query
+from leaderboard.store import Snapshot
 
 MOST = 5
 
@@ -31,7 +31,7 @@ def table(view: View, snapshot: Snapshot) -> Markup:
         leader, *others = sorted(found.values(), key=lambda row: -row.scores[estimator].value)
         leads[leader.checkpoint] += all(is_ahead(leader.scores[estimator], row.scores[estimator]) for row in others)
         cells = [_cell(entry.ranking, found[name], leader) if name in found else MISSING for name in names]
-        rows.append((_dataset(entry, snapshot), *cells))
+        rows.append((ranking_link(entry, snapshot), *cells))
     return markup.draw(
         "compare.html",
         heads=["Dataset", *names],
@@ -46,17 +46,18 @@ def _scored(ranking: Ranking, names: tuple[str, ...]) -> dict[str, Row]:
     return {row.checkpoint: row for row in ranking.rows_of(names) if row.rank is not None}
 
 
-def _dataset(entry: Entry, snapshot: Snapshot) -> Link:
-    query = to_query(View(task=entry.ranking.task, ranking=entry.id))
-    return Link(label(entry, snapshot), query, is_name=True)
+def noise_in_words(first: Score, second: Score) -> str:
+    """Return whether the difference of two scores exceeds their noise."""
+    return "more than the noise" if is_ahead(first, second) else "within the noise"
 
 
 def _cell(ranking: Ranking, row: Row, leader: Row) -> tuple[str, str]:
     """Return the rank and score of a row, and its difference to the best of the compared checkpoints."""
     estimator = ranking.estimators[0]
     shown, best, score = ScoreFormatter(ranking, estimator), leader.scores[estimator], row.scores[estimator]
-    noise = "more than the noise" if is_ahead(best, score) else "within the noise"
-    words = "best of these" if row is leader else f"{shown.difference(best, score)} behind, {noise}"
+    words = (
+        "best of these" if row is leader else f"{shown.difference(best, score)} behind, {noise_in_words(best, score)}"
+    )
     measured = "" if row.fine_tuned is None or row.fine_tuned.value is None else measured_in_words(row.fine_tuned)
     text = f"rank {format_rank(row)}, {shown.title} {shown.text(score)}"
     return ", ".join(filter(None, [text, measured])), words

@@ -183,6 +183,12 @@ def checkpoint_link(name: str, view: View) -> Link:
     return Link(name, to_query(there), is_name=True)
 
 
+def ranking_link(entry: Entry, snapshot: Snapshot, view: View | None = None) -> Link:
+    """Return a link to the page of a ranking, with the filters of the view."""
+    there = replace(view or View(), tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows)
+    return Link(label(entry, snapshot), to_query(there), is_name=True)
+
+
 def label(entry: Entry, snapshot: Snapshot) -> str:
     """Return a name of the ranking that is unique within its task."""
     ranking = entry.ranking

@@ -24,6 +24,8 @@ PLURALS = {"class": "classes", "bool": "bools", "integer": "integers", "float": 
 }
 # Types that no task reads: paths whose first file is missing, and texts in a column of images or sounds.
 _MISSING, NOT_FILES = "missing files", "texts that are no files"
+# A conversation contains both the prompt and the response.
+SHARED_TYPES = ("messages",)
 _MEDIA_NAMES = ("image", "img", "jpg", "png", "audio", "wav", "mp3")
 
 # Number of cells that determine whether a column contains paths.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from hf_emms.data.match.columns import Columns, column_of, names_in
+from hf_emms.data.match.columns import SHARED_TYPES, Columns, column_of, names_in
 from hf_emms.data.match.named_columns import checked_names, field_of, sibling
 from hf_emms.data.match.unclear import UnclearColumnsError, candidates
 from hf_emms.tasks import TASKS, Column, Task, use_column
@@ -13,8 +13,6 @@ from hf_emms.tasks.task import ONLY_LABELS, RATINGS, spelling
 from hf_emms.texts import joined
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
-# A conversation contains both the prompt and the response.
-_SHARED_TYPES = ("messages",)
 # Types that are labels whatever their name, if a dataset has one such column: first none, then declared classes. A
 # float is a label if the dataset has no other columns than the inputs.
 _FLOAT = ("float",)
@@ -112,7 +110,7 @@ def _free(column: Column, read: Named, columns: Columns) -> list[str]:
     """Return the columns that could have this role and have no other role yet."""
     taken = {part for name in read.values() for part in names_in(name, columns.types)}
     accepted = [name for name, type in columns.types.items() if type in column.types]
-    return [name for name in accepted if name not in taken or column.shares or columns.types[name] in _SHARED_TYPES]
+    return [name for name in accepted if name not in taken or column.shares or columns.types[name] in SHARED_TYPES]
 
 
 def _with_beside(task: Task, read: Named, columns: Columns, named: Named) -> dict[str, str]:

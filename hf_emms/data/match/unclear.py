@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product, zip_longest
 from typing import Any
 
-from hf_emms.data.match.columns import NOT_FILES, Columns, column_of, names_in, shown_cell, value_of
+from hf_emms.data.match.columns import NOT_FILES, SHARED_TYPES, Columns, column_of, names_in, shown_cell, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import MODALITIES
 from hf_emms.options import SampleOptions
@@ -69,8 +69,10 @@ class UnclearColumnsError(EmmsError):
 
     def _misfit(self, task: str | None) -> str:
         """Return that no task fits, with the roles of the task if the user or the preset names one."""
-        which = "no task fits" if task is None else f"{get_task(task).id} reads {', '.join(get_task(task).columns)}: it"
-        return f"{which}{'' if task is None else ' does not fit'} these types: docs/tasks.md lists them"
+        if task is None:
+            return "no task fits these types: docs/tasks.md lists them"
+        named = get_task(task)
+        return f"{named.id} reads {', '.join(named.columns)}: it does not fit these types: docs/tasks.md lists them"
 
     def _advice(self) -> Iterator[str]:
         """Yield how to convert what is no table of a task's columns."""
@@ -161,7 +163,7 @@ def _readings(task: Task, fits: Mapping[str, Sequence[str]], columns: Columns, n
     choices = (names[:_MAX_TRIED_CHOICES] for names in fits.values())
     for _, _, names in sorted((sum(places), places, names) for places, names in _numbered(choices)):
         parts = [part for name in names for part in names_in(name, columns.types)]
-        unshared = [part for part in parts if columns.types[part] != "messages"]
+        unshared = [part for part in parts if columns.types[part] not in SHARED_TYPES]
         if len(set(unshared)) == len(unshared):
             yield {**dict(zip(fits, names, strict=True)), **named}
 
