@@ -2,20 +2,44 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The exact versions that these commands install. `make lock` writes them again.
+LOCK := requirements.lock
+# The two packages that take longest to download: raise them by hand, so that machines with a copy can keep it.
+LOCK_BY_HAND := torch==2.13.* torchvision==0.28.*
 # Number of test processes, one per core. Tests of a file, and tests that share a server or a browser, run in one process.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -p no:randomly
 
-.PHONY: docs demo test test-slow lint bench quality quality-full hostile clean
+.PHONY: docs demo test test-slow test-newest test-lowest lock lint bench quality quality-full hostile clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-emms demo
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -p no:randomly -m "not slow"
+	$(VENV)/$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -p no:randomly -m slow
+	$(VENV)/$(PYTEST) -m slow
+
+# The fast tests with the newest versions that pyproject.toml allows. Nothing runs if these are the locked versions.
+test-newest: $(VENV)/.installed-dev
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@$(BIN)/python -m pip freeze --exclude-editable > $(VENV)-newest/locked.txt
+	@$(VENV)-newest/bin/python -m pip freeze --exclude-editable > $(VENV)-newest/newest.txt
+	@if diff $(VENV)-newest/locked.txt $(VENV)-newest/newest.txt; then echo "The newest versions are the locked ones."; \
+	else $(VENV)-newest/$(PYTEST) -m "not slow"; fi
+
+# The fast tests with the lowest versions that pyproject.toml declares.
+test-lowest: $(VENV)/.installed-dev
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[dev]'
+	$(VENV)-lowest/$(PYTEST) -m "not slow"
+
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
+	printf '%s\n' $(LOCK_BY_HAND) | $(BIN)/uv pip compile pyproject.toml --extra dev --extra audio --constraint - \
+	  --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate --no-header --quiet --output-file $(LOCK)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -44,15 +68,15 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/zensical build --clean --strict
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-lowest build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[audio]'
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[audio]'
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/.installed-dev: pyproject.toml $(LOCK) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed

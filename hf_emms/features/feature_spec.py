@@ -322,7 +322,22 @@ def transformers_config(spec: FeatureSpec) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     model_type = spec.config.get("model_type")
-    return CONFIG_MAPPING[model_type].from_dict(dict(spec.config)) if model_type in CONFIG_MAPPING else None
+    if model_type not in CONFIG_MAPPING:
+        return None
+    return CONFIG_MAPPING[model_type].from_dict({**spec.config, **dict.fromkeys(_IMPLEMENTATIONS)})
+
+
+# Settings that may name compiled code on the Hub, and the implementations in transformers itself.
+_IMPLEMENTATIONS, _BUILT_IN = ("attn_implementation", "experts_implementation"), (None, "sdpa", "eager")
+
+
+def without_kernels(spec: FeatureSpec) -> dict[str, Any]:
+    """Return arguments of `from_pretrained` that take no layer from a kernel repository of the Hub.
+
+    Such layers are compiled code. By default, transformers uses them if it runs online.
+    """
+    named = [name for name in _IMPLEMENTATIONS if spec.config.get(name) not in _BUILT_IN]
+    return {"use_kernels": False, **dict.fromkeys(named, "eager")}
 
 
 # Fields of `ReadCounts` that are maxima; the others are sums.

@@ -22,7 +22,13 @@ import torch
 
 from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
-from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
+from hf_emms.features.feature_spec import (
+    LOAD_FAILURES,
+    FeatureSpec,
+    load_error,
+    transformers_config,
+    without_kernels,
+)
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options.registry import by_reference
@@ -105,12 +111,23 @@ def read_weights(
     return loaded, (Note("pickled-weights", note),) if weights.pickled else ()
 
 
-def check_size(spec: FeatureSpec, weights: Weights) -> None:
-    """Check the size of the model that a configuration describes, before allocating memory.
+# Families of transformers that load compiled code on machines with CUDA, whatever the arguments of `from_pretrained`.
+_LOAD_KERNELS = ("mra", "rwkv", "yoso")
+
+
+def check_loadable(spec: FeatureSpec, weights: Weights) -> None:
+    """Check the model that a configuration describes, before allocating memory.
 
     Raises:
-        EmmsError: If the model has more parameters than the files have bits, or exceeds the memory of this process.
+        EmmsError: If the model has more parameters than the files have bits, exceeds the memory of this process, or
+            would run compiled code of the Hub.
     """
+    if spec.config.get("model_type") in _LOAD_KERNELS and torch.cuda.is_available():
+        raise EmmsError(
+            "kernels",
+            f"on a GPU, {spec.repo.id} runs compiled code from the Hub (kernels-community)",
+            "choose other checkpoints, or hide the GPU: set the environment variable CUDA_VISIBLE_DEVICES to nothing",
+        )
     model = _model_without_memory(spec)
     if model is None:
         return
@@ -154,26 +171,34 @@ def _model_without_memory(spec: FeatureSpec) -> Any:
     for name in [name for name in arguments if hasattr(config, name)]:
         setattr(config, name, arguments.pop(name))
     loader = _loader(spec)
-    build = getattr(loader, "_from_config", None) or getattr(loader, "from_config", None)
+    build = getattr(loader, "from_config", loader)
     try:
         with torch.device("meta"):
-            return build and build(config, **arguments)
+            return build(config, **arguments)
     except LOAD_FAILURES:
         return None  # loading it says why
 
 
 def _from_pretrained(spec: FeatureSpec, weights: Weights, folder: Path) -> tuple[Any, dict[str, Any]]:
     """Load the model from a folder with the loading report of transformers."""
-    check_size(spec, weights)
-    model, report = _loader(spec).from_pretrained(
+    check_loadable(spec, weights)
+    return load_with_report(spec, weights, _loader(spec), folder, **load_options(spec))
+
+
+def load_with_report(
+    spec: FeatureSpec, weights: Weights, loader: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Load a model as a class of transformers, with its report of weights that are missing or have another shape."""
+    model, report = loader.from_pretrained(
         folder,
-        dtype=getattr(torch, spec.dtype),
+        dtype=dtype or getattr(torch, spec.dtype),
         use_safetensors=not weights.pickled,
         trust_remote_code=spec.code,
         local_files_only=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # `load_model` reports them, with names and shapes
-        **load_options(spec),
+        ignore_mismatched_sizes=True,  # callers report them, with names and shapes
+        **without_kernels(spec),
+        **options,
     )
     return model, report
 

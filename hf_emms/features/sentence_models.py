@@ -19,9 +19,9 @@ from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, We
 from hf_emms.features.device import Batch, is_out_of_memory
 from hf_emms.features.embedding_settings import NO_TRANSFORMER
 from hf_emms.features.extractor import Extractor, FeatureReader
-from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, without_kernels
 from hf_emms.features.layers import JoinedLayers
-from hf_emms.features.load import check_size, read_weights
+from hf_emms.features.load import check_loadable, load_with_report, read_weights
 from hf_emms.hub import fetch
 from hf_emms.texts import install_command
 
@@ -54,7 +54,7 @@ def load_sentence_model(spec: FeatureSpec, device: torch.device, name: str, **op
     has_transformer = spec.config["model_type"] != NO_TRANSFORMER
     weights = fetch_weights(spec.repo, subfolder=spec.subfolder) if has_transformer else Weights(spec.model_folder)
     fetch(spec.repo, [f"*/{PICKLED_NAME if weights.pickled else SAFETENSORS_NAME}"])
-    loading = {"dtype": getattr(torch, spec.dtype), "use_safetensors": not weights.pickled}
+    loading = {"dtype": getattr(torch, spec.dtype), "use_safetensors": not weights.pickled, **without_kernels(spec)}
 
     def load(folder: Path) -> Any:
         return getattr(sentence_transformers, name)(
@@ -67,26 +67,22 @@ def load_sentence_model(spec: FeatureSpec, device: torch.device, name: str, **op
         )
 
     if has_transformer:
-        check_size(spec, weights)
+        check_loadable(spec, weights)
     model, notes = read_weights(spec, weights, load, f"model with {spec.parts}")
     if has_transformer:
-        _check_complete(spec, weights, type(model.transformers_model))
+        _check_complete(spec, weights, model.transformers_model)
     text = f"computed by {name} of sentence-transformers, because it has {spec.parts}"
     return model, replace(spec, notes=(*spec.notes, *notes, Note("sentence-transformers", text)))
 
 
-def _check_complete(spec: FeatureSpec, weights: Weights, loader: Any) -> None:
-    """Raise an `EmmsError` if the transformer lacks weights. sentence-transformers leaves them random."""
+def _check_complete(spec: FeatureSpec, weights: Weights, model: Any) -> None:
+    """Raise an `EmmsError` if the transformer lacks weights. sentence-transformers leaves them random.
+
+    It drops the report of its load, so the model is loaded once more in the same way.
+    """
 
     def load(folder: Path) -> Any:
-        return loader.from_pretrained(
-            folder,
-            device_map="meta",
-            use_safetensors=not weights.pickled,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        return load_with_report(spec, weights, type(model), folder, config=model.config)
 
     (_, report), _ = read_weights(spec, weights, load)
     lacking = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}

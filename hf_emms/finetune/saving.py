@@ -279,8 +279,8 @@ def _metadata(
 ) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    # The Hub has no task for models with one number per row.
-    pipeline = PIPELINES.get(get_task(ranking.task).input.name) if auto_class and library == "transformers" else None
+    # The Hub has no task for models with one number per row, but the pipelines of classifiers read them.
+    pipeline = PIPELINES.get(auto_class or "") if library == "transformers" else None
     tag = pipeline or hub_tag(ranking.task)
     on_hub = is_commit(row.revision)
     results = [

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import (
@@ -90,6 +91,7 @@ class NetworkTrainer(Trainer):
             use_cpu=device.type == "cpu",
             dataloader_pin_memory=device.type == "cuda",
             remove_unused_columns=False,
+            gradient_checkpointing=False,
             disable_tqdm=True,
             report_to="none",
             **arguments,
@@ -155,13 +157,13 @@ class NetworkTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, Any, torch.Tensor]:
-        inputs = self._prepare_inputs(inputs)
+        inputs = send_to_device(inputs, self.args.device)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = self._network.predict(model, inputs)
         # `Trainer` computes metrics only if there are labels.
         return None, outputs, torch.zeros(len(next(iter(inputs.values()))))
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def save_model(self, output_dir: str | None = None, **others: Any) -> None:
         """Write all weights under the names that `load_state_dict` expects, unlike `save_pretrained`."""
         assert output_dir is not None
         tensors, addresses = dict[str, torch.Tensor](), set[int]()

@@ -18,7 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME
 from hf_emms.features.embedding_settings import MODEL_TYPE
-from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.features.feature_spec import FeatureSpec, without_kernels
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
@@ -128,7 +128,12 @@ class EmbeddingNetwork(Network):
     def opened(self, folder: Path, split: LabeledSplit, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(folder), device=str(device), trust_remote_code=self.spec.code)
+        model = SentenceTransformer(
+            str(folder),
+            device=str(device),
+            trust_remote_code=self.spec.code,
+            model_kwargs=without_kernels(self.spec),
+        )
         _, order = self.cached_for_split("tokens", split, self._tokenize)
         parts = [texts for texts, _ in self.texts(split)]
         encoders = [model.encode] if len(parts) == 1 else [model.encode_query, model.encode_document]
@@ -142,7 +147,9 @@ class EmbeddingNetwork(Network):
         from hf_emms.features.load import BEHIND
 
         base, spec = self.model.base, self.spec
-        layers = base._modules.pop(BEHIND, ())
+        layers = getattr(base, BEHIND, ())
+        if spec.behind:
+            delattr(base, BEHIND)
         place = folder / spec.subfolder
         base.save_pretrained(place)
         self.save_processors(place)
@@ -163,7 +170,7 @@ class EmbeddingNetwork(Network):
         if self.spec.config["model_type"] == MODEL_TYPE:
             modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.spec.normalize else [])]
         else:
-            transformer = Transformer(str(folder))
+            transformer = Transformer(str(folder), model_kwargs=without_kernels(self.spec))
             transformer.model = self.model.base  # without the random pooling head that its own class would add
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
         model = SentenceTransformer(

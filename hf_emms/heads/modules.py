@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.features.load import check_size, load_model, load_options, read_weights
+from hf_emms.features.load import check_loadable, load_model, load_options, load_with_report, read_weights
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.inputs.modality import Modality
 
@@ -38,8 +39,9 @@ def class_with_head(spec: FeatureSpec, auto_class: str | None, excluded_model_ty
         return None
     if spec.code or spec.architecture.package or model_type not in CONFIG_MAPPING:
         return None
-    loader = getattr(transformers, auto_class)
-    return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
+    words = re.findall("[A-Z][a-z]+", auto_class.removeprefix("Auto"))
+    families = getattr(transformers, "_".join(words).upper() + "_MAPPING")
+    return getattr(transformers, auto_class) if CONFIG_MAPPING[model_type] in families else None
 
 
 def load_pretrained(
@@ -58,19 +60,9 @@ def load_pretrained(
 
     def load(folder: Path) -> tuple[Any, dict[str, Any]]:
         with torch.random.fork_rng(devices=[]):  # some models draw random numbers even on the meta device
-            check_size(spec, weights)
-        model, report = loader.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=not weights.pickled,
-            trust_remote_code=spec.code,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **{name: value for name, value in load_options(spec).items() if name == "model_args"},
-            **config,
-        )
-        return model, report
+            check_loadable(spec, weights)
+        named = {name: value for name, value in load_options(spec).items() if name == "model_args"}
+        return load_with_report(spec, weights, loader, folder, dtype, **named, **config)
 
     (model, report), _ = read_weights(spec, weights, load)
     return model, set(report["missing_keys"]), {name for name, *_ in report["mismatched_keys"]}

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
+from hf_emms.features.feature_spec import FeatureSpec, ReadCounts, without_kernels
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgments_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
@@ -125,7 +125,12 @@ class _RerankingNetwork(RowNetwork):
         import torch
         from sentence_transformers import CrossEncoder
 
-        model = CrossEncoder(str(folder), device=str(device), activation_fn=torch.nn.Identity())
+        model = CrossEncoder(
+            str(folder),
+            device=str(device),
+            activation_fn=torch.nn.Identity(),
+            model_kwargs=without_kernels(self._spec),
+        )
         pairs = candidate_pairs(split, self.cached_for_split("candidates", split, candidates_of))
         return lambda numbers: model.predict([pairs[number] for number in numbers])[:, None]
 

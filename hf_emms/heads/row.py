@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
-from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.features.feature_spec import FeatureSpec, without_kernels
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork, Head
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
 from hf_emms.heads.split import (
@@ -38,9 +38,12 @@ if TYPE_CHECKING:
 
 # The initial scale of a new pooling layer. Its tanh is nearly linear within this many deviations.
 _POOLER_SCALE = 0.3
-# Modality → the pipeline of transformers for a prediction per row.
-PIPELINES = dict.fromkeys(("text", "text-pair"), "text-classification")
-PIPELINES |= {name: f"{name}-classification" for name in ("image", "audio")}
+# Class of transformers → the pipeline of models with such a head, for a prediction per row.
+PIPELINES = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForImageClassification": "image-classification",
+    "AutoModelForAudioClassification": "audio-classification",
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class RowHead(FeatureHead):
     def network(
         self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return RowNetwork(spec, modality, model, self.outputs(references))
+        pipeline = PIPELINES.get(self.auto_class or "")
+        return RowNetwork(spec, modality, model, self.outputs(references), pipeline)
 
 
 class ClassHead(RowHead):
@@ -213,9 +217,10 @@ def numbers_of(sample: LabeledSample) -> list[list[float]]:
 class RowNetwork(FeatureNetwork):
     """A network with a prediction per row."""
 
-    def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs) -> None:
-        self._reader, self._outputs = modality.training_reader(spec, model), outputs
-        self._pipeline = PIPELINES.get(modality.name)
+    def __init__(
+        self, spec: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs, pipeline: str | None = None
+    ) -> None:
+        self._reader, self._outputs, self._pipeline = modality.training_reader(spec, model), outputs, pipeline
         super().__init__(spec, model, self._reader.processors)
         self.notes += self._reader.notes
         self.references, self.count = outputs.references, outputs.count
@@ -240,7 +245,14 @@ class RowNetwork(FeatureNetwork):
 
         if self._pipeline is None or self._has_layers:
             return None
-        predict = pipeline(self._pipeline, str(folder), device=device, top_k=None, function_to_apply="none")
+        predict = pipeline(
+            self._pipeline,
+            str(folder),
+            device=device,
+            model_kwargs=without_kernels(self._spec),
+            top_k=None,
+            function_to_apply="none",
+        )
         settings = {} if predict.tokenizer is None else {"truncation": True}
         rate, columns = getattr(predict.feature_extractor, "sampling_rate", None), predict.model.config.label2id
 

@@ -318,7 +318,7 @@ class _Audio(EncodedModality):
 
     def holds(self, feature: Any) -> bool:
         is_array = isinstance(feature, Mapping) and set(_ARRAY_FIELDS) <= set(feature)
-        return is_array or getattr(feature, "_type", "") == "Audio"
+        return is_array or type(feature).__name__ == "Audio"
 
     def recognizes(self, content: bytes) -> bool:
         return _START.match(content) is not None

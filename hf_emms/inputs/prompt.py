@@ -337,7 +337,7 @@ def _check_writes(spec: FeatureSpec) -> None:
 
 
 def _is_json(feature: Any) -> bool:
-    return getattr(feature, "_type", "") == "Json"
+    return type(feature).__name__ == "Json"
 
 
 # --- the modality -----------------------------------------------------------------------------------------

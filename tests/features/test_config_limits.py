@@ -12,7 +12,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features import load as load_module
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.feature_spec import make_feature_spec
-from hf_emms.features.load import check_size
+from hf_emms.features.load import check_loadable
 from hf_emms.formatting import format_bytes
 from hf_emms.inputs import TEXT
 from tests.helpers.errors import raises_code
@@ -56,12 +56,12 @@ def test_a_configuration_has_at_most_as_many_parameters_as_its_files_have_bits(z
     plan, stored = make_feature_spec(repo_of(folder), TEXT, "t"), sum(path.stat().st_size for path in folder.iterdir())
     weights = fetch_weights(plan.repo)
     with raises_code("weights-mismatch") as refused:
-        check_size(plan, weights)
+        check_loadable(plan, weights)
     parameters = int(re.findall(r"describes (100,0[\d,]*) parameters", refused.value.message)[0].replace(",", ""))
     assert refused.value.message.endswith(f"parameters, and its weights have {format_bytes(stored)}")
     with (folder / "more").open("wb") as file:
         file.truncate(parameters // 8 - stored)
-        check_size(plan, weights)
+        check_loadable(plan, weights)
         file.truncate(parameters // 8 - stored - 1)
         with raises_code("weights-mismatch"):
-            check_size(plan, weights)
+            check_loadable(plan, weights)

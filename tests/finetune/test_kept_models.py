@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.helpers.errors import raises_code
 from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_pairs import build_pair
+from tests.hub import Hub
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "xlnet"])
@@ -62,6 +64,30 @@ def test_classifiers_hear_tones_as_the_pipeline_does(name: str, rate: str, zoo: 
     sounds = [{"raw": decode(test.inputs[i], RATE), "sampling_rate": RATE} for i in test.input_of_row]
     answers = [classify(sound)[0]["label"] for sound in sounds]
     assert scores(kind, answers, test) == pytest.approx(result.scores)
+
+
+def test_pipelines_open_each_kind_of_saved_model_by_its_card(
+    hub: Hub, client: Callable[..., Any], zoo: Path, tmp_path: Path
+) -> None:
+    """The Hub files a model under the task of its card, and `pipeline` opens it for this task."""
+    saved = {
+        "classes": (build(zoo, "bert"), "text-classification"),
+        "values": (build(zoo, "distilbert"), "text-classification"),
+        "pairs": (build(zoo, "mpnet"), "text-classification"),
+        "colours": (build(zoo, "vit"), "image-classification"),
+        "tones": (sound_checkpoint(zoo, "hubert"), "audio-classification"),
+        "captions": (captioner(zoo, "blip"), "image-text-to-text"),
+        "tags": (build(zoo, "bert"), "token-classification"),
+    }
+    for kind, (checkpoint, _) in saved.items():
+        folder, _, _ = kept(KINDS[kind], checkpoint, tmp_path / kind, epochs=1)
+        hub.store.put_files(f"org/{kind}", {path.name: path.read_bytes() for path in folder.iterdir()})
+    code = f"""
+    import json
+    from transformers import pipeline
+    print(json.dumps([pipeline(model="org/" + kind).task for kind in {list(saved)}]))
+    """
+    assert client(code) == [task for _, task in saved.values()]
 
 
 def test_captions_are_written_by_the_pipeline(zoo: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
     """Determine from their first bytes whether undeclared binary columns contain images or sounds."""
     features = split.rows.features
     readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognized_by_type}
-    untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
+    untyped = [name for name, feature in features.items() if types[name] in readers and isinstance(feature, dict)]
     untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
     recognized = {}
     for name in untyped:
@@ -169,7 +169,7 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
     features = split.rows.features
     types = {}
     for name in features:
-        if getattr(getattr(features[name], "feature", None), "_type", "") == "Json":
+        if type(getattr(features[name], "feature", None)).__name__ == "Json":
             cell = _first_cell(split, name)
             kinds = (kind.column_types[0] for kind in MODALITIES.values() if kind.recognizes_cell(cell))
             types[name] = next(kinds, "list")
