@@ -317,8 +317,10 @@ class _Audio(EncodedModality):
         load_soundfile()
 
     def holds(self, feature: Any) -> bool:
+        import datasets
+
         is_array = isinstance(feature, Mapping) and set(_ARRAY_FIELDS) <= set(feature)
-        return is_array or type(feature).__name__ == "Audio"
+        return is_array or isinstance(feature, datasets.Audio)
 
     def recognizes(self, content: bytes) -> bool:
         return _START.match(content) is not None
