@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent import futures
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import msgspec
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, delete_revision
 from hf_emms.options import SETTINGS, Options
@@ -75,23 +76,42 @@ def _session(settings: str, revision: str | None) -> Session:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """A unit of work: the repository of its checkpoint, the call that submits it, and its future."""
+
+    repo: Repo
+    submit: Callable[[], Future]
+    future: Future
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the executor lost this finished unit because a process ended, which may have run another unit."""
+        try:
+            with checkpoint_errors():
+                self.future.result()
+        except EmmsError as error:
+            return isinstance(error.__cause__, futures.BrokenExecutor)
+        return False
+
+
+@dataclass(frozen=True)
 class Units:
     """The submitted units of a ranking.
 
     Attributes:
         ranking: The ranking of the checkpoints that were finished before.
-        waiting: Checkpoint → its unit and its repository.
+        waiting: Checkpoint → its unit.
         kept_revisions: See `RankingPlan`.
     """
 
     ranking: Ranking
-    waiting: dict[str, tuple[Future, Repo]]
+    waiting: dict[str, Unit]
     kept_revisions: frozenset[str] | None
 
     def cancel(self) -> None:
         """Cancel the units that have not started; engines that can also stop the others."""
-        for future, _ in self.waiting.values():
-            getattr(future, "cancel", bool)()
+        for unit in self.waiting.values():
+            getattr(unit.future, "cancel", bool)()
 
 
 def submit(plan: RankingPlan, executor: Executor) -> Units:
@@ -114,21 +134,33 @@ def submit(plan: RankingPlan, executor: Executor) -> Units:
         for name, value in options.changed().items()
         if name not in _OF_THE_WHOLE and SETTINGS[name].group != "Confirm"
     }
-    waiting: dict[str, tuple[Future, Repo]] = {}
+    waiting: dict[str, Unit] = {}
     for name in largest_first(plan.to_run):
         repo = plan.to_run[name].repo
         pinned = name if repo.folder else f"{repo.id}@{repo.revision}"
         of_data, style = plan.sample.repo.revision, current_hint_style()
-        waiting[name] = executor.submit(rank_part, settings, [pinned], of_data, style), repo
+        submit_it = partial(executor.submit, rank_part, settings, [pinned], of_data, style)
+        waiting[name] = Unit(repo, submit_it, _submitted(submit_it))
     return Units(ranking, waiting, plan.kept_revisions)
 
 
+def _submitted(submit_it: Callable[[], Future]) -> Future:
+    """Submit a unit. If the executor has no process left, return a future with this error."""
+    try:
+        return submit_it()
+    except futures.BrokenExecutor as error:
+        refused = futures.Future[Any]()
+        refused.set_exception(error)
+        return refused
+
+
 def collect(units: Units, progress: Progress, until: float | None = None) -> Ranking:
-    """Wait for units, and return the ranking. A lost unit is a failed row.
+    """Wait for units, and return the ranking. A lost unit is submitted once more, and then becomes a failed row.
 
     An interrupt cancels the rest, and so does the time `until`, see `execute_plan`.
     """
     waiting, rows, encoders = units.waiting, list(units.ranking.rows), tuple[Encoder, ...]()
+    repeated = set[str]()
     progress.expect(len(rows) + len(waiting), "checkpoints")
     try:
         for name in (*(row.checkpoint for row in rows), *waiting):
@@ -137,9 +169,14 @@ def collect(units: Units, progress: Progress, until: float | None = None) -> Ran
             progress.finished(row)
         with noted_while(progress, f"running {pluralize(len(waiting), 'unit')}"):
             while waiting and not is_over(until, rows):
-                for name in [name for name, (future, _) in waiting.items() if future.done()]:
-                    future, repo = waiting.pop(name)
-                    part = or_failed_row(name, repo.revision, partial(_finished, future))
+                for name in [name for name, unit in waiting.items() if unit.future.done()]:
+                    unit = waiting.pop(name)
+                    repo = unit.repo
+                    if unit.is_lost and name not in repeated:
+                        repeated.add(name)
+                        waiting[name] = replace(unit, future=_submitted(unit.submit))
+                        continue
+                    part = or_failed_row(name, repo.revision, partial(_finished, unit.future))
                     row = part if isinstance(part, Row) else msgspec.structs.replace(part.rows[0], checkpoint=name)
                     row = described(row, repo.facts)
                     encoders = encoders if isinstance(part, Row) else part.encoders

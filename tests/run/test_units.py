@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
@@ -182,6 +183,41 @@ def test_a_lost_unit_is_a_failed_row_with_the_reason_and_can_be_repeated(emms_ca
     again = Inline()
     submit(plan(), again)
     assert [checkpoints for _, checkpoints, *_ in again.calls] == [[OTHER]]
+
+
+class Renewed(Inline):
+    """An executor that loses the units of its first pool, and one of them again."""
+
+    def __init__(self, losses: dict[str, int]) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future = super().submit(function, *arguments)
+        (checkpoint,) = arguments[1]
+        if self.losses[checkpoint]:
+            self.losses[checkpoint] -= 1
+            future.set_exception(BrokenProcessPool("a process is gone"))
+        else:
+            future.set_result(function(*arguments))
+        return future
+
+
+def test_units_that_a_dead_process_lost_are_submitted_once_more(emms_cache: Path) -> None:
+    executor = Renewed({GOOD: 0, POOR: 1, OTHER: 9})
+    ranking = collect(submit(plan(checkpoints=[GOOD, POOR, OTHER]), executor), Progress())
+    assert [row.checkpoint for row in ranking if row.error is None] == [GOOD, POOR]
+    assert "a process is gone" in str(ranking[OTHER].error)
+    assert [checkpoints for _, checkpoints, *_ in executor.calls].count([OTHER]) == 2
+
+
+def test_a_pool_without_processes_fails_rows_and_no_sweep(emms_cache: Path, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert isinstance(pool.submit(crash_of_one, POOR).exception(), BrokenProcessPool)
+        swept = hf_emms.sweep(TEXTS, [GOOD, POOR], output=tmp_path, executor=pool, **FEW)
+    assert [*swept.rankings] == TEXTS
+    for ranking in swept.rankings.values():
+        assert ["BrokenProcessPool" in str(row.error) for row in ranking] == [True, True]
 
 
 def test_an_interrupt_cancels_waiting_units(emms_cache: Path) -> None:
