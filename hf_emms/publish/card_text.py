@@ -35,6 +35,7 @@ from hf_emms.ranking.columns import (
     summaries_of_runs,
 )
 from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
+from hf_emms.ranking.text import missing_text
 from hf_emms.ranking.verdict import pick, verdict
 from hf_emms.texts import install_command, redacted
 
@@ -192,6 +193,7 @@ def _environment() -> jinja2.Environment:
         summaries_of_runs=summaries_of_runs,
         baselines=baselines_in_words,
         published=published_in_words,
+        missing=missing_text,
     )
     return environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ import numpy as np
 from hf_emms.options import SETTINGS
 from hf_emms.ranking.columns import estimator_named
 from hf_emms.ranking.public_results import with_published_values
-from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score, ranked
+from hf_emms.ranking.records import Encoder, Part, RankingData, Row, Seconds, emms_score, ranked
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.generative import TRAINING_ROWS
 
@@ -65,7 +65,8 @@ def merged(old: R | None, new: R) -> R:
     """Return a ranking with the checkpoints of both rankings. The newer ranking wins for checkpoints that both contain.
 
     A failed row never replaces a score. The fine-tuned scores of a revision stay until it is fine-tuned again. If `new`
-    adds nothing, the result is `old`: times and the use of the cache do not count.
+    adds nothing, the result is `old`: times and the use of the cache do not count. A part is missing if neither ranking
+    has it, and one of its checkpoints has no row.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -79,8 +80,22 @@ def merged(old: R | None, new: R) -> R:
             fine_tuned = earlier.fine_tuned if stays else row.fine_tuned
             rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=fine_tuned)
     whole = with_rows(second, rows.values(), second.encoders or first.encoders)
-    whole = msgspec.structs.replace(whole, baselines=second.baselines or first.baselines)
+    parts, missing = _parts(first, second, rows)
+    baselines = second.baselines or first.baselines
+    whole = msgspec.structs.replace(whole, baselines=baselines, parts=parts, missing_parts=missing)
     return old if _results(whole) == _results(old) else whole
+
+
+def _parts(first: R, second: R, rows: Collection[str]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Return the parts of two merged rankings, and the missing ones; both are empty if no part is missing."""
+    parts = {*first.parts, *second.parts}
+    others = {*first.missing_parts, *second.missing_parts} - parts
+    missing = [part for part in others if not set(part.checkpoints) <= set(rows)]
+    return (_in_order(parts), _in_order(missing)) if missing else ((), ())
+
+
+def _in_order(parts: Iterable[Part]) -> tuple[Part, ...]:
+    return tuple(sorted(parts, key=lambda part: (len(part.name), part.name, part.checkpoints)))
 
 
 def with_rows(ranking: R, rows: Iterable[Row], encoders: tuple[Encoder, ...]) -> R:

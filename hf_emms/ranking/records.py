@@ -310,6 +310,13 @@ class FunnelStage(msgspec.Struct, frozen=True):
     left_out: dict[str, Count] = {}
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A part of the checkpoints of a ranking: its name "I/N", and the checkpoints that it was asked to rank."""
+
+    name: str
+    checkpoints: tuple[str, ...]
+
+
 class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoints of a ranking in order, with the settings and revisions that reproduce the order.
 
@@ -340,6 +347,8 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         baselines: Rows without a checkpoint and without a rank, such as BM25. Only tables show them.
         funnel: The stages of `hf_emms.recommend`; empty for other rankings.
         published_table: The public table of `Row.published`. None if no table contains two of the checkpoints.
+        parts: The parts whose rows are in the ranking, as long as others are missing.
+        missing_parts: The other parts of the same checkpoints; empty for a whole ranking.
     """
 
     schema_version: Literal[1] = 1
@@ -370,6 +379,15 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     baselines: tuple[Row, ...] = ()
     funnel: tuple[FunnelStage, ...] = ()
     published_table: PublicTable | None = None
+    parts: tuple[Part, ...] = ()
+    missing_parts: tuple[Part, ...] = ()
+
+    @property
+    def missing_checkpoints(self) -> list[str]:
+        """The checkpoints of missing parts that have no row."""
+        names = dict.fromkeys(name for part in self.missing_parts for name in part.checkpoints)
+        ranked_names = {row.checkpoint for row in self.rows}
+        return [name for name in names if name not in ranked_names]
 
     @property
     def shown_rows(self) -> tuple[Row, ...]:

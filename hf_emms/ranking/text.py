@@ -20,6 +20,9 @@ from hf_emms.ranking.columns import (
 from hf_emms.ranking.records import FunnelStage, RankingData, Row
 from hf_emms.ranking.verdict import Verdict, verdict
 
+# Missing parts, and checkpoints of each, that a text names.
+_MAX_PARTS, _MAX_NAMES = 8, 5
+
 
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
     """Return each row as a flat dictionary with unrounded numbers, and the verdict. All rows have the same keys."""
@@ -90,7 +93,7 @@ def to_text(ranking: RankingData) -> str:
 def remarks(ranking: RankingData) -> list[str]:
     """Return the lines below every table: units, why the first estimator orders it, and the unused columns."""
     published = f"published: {published_in_words(ranking)}" if ranking.published_table is not None else ""
-    others = (published, single_line(ranking.reason), unused_text(ranking.unused_columns))
+    others = (published, single_line(ranking.reason), unused_text(ranking.unused_columns), missing_text(ranking))
     return [*units(ranking), *filter(None, others)]
 
 
@@ -107,6 +110,18 @@ def units(ranking: RankingData) -> list[str]:
 def unused_text(columns: Sequence[str]) -> str:
     """Return a line with the unused columns; empty if all columns were used."""
     return f"not used: {single_line(', '.join(columns))}" if columns else ""
+
+
+def missing_text(ranking: RankingData) -> str:
+    """Return a line with the missing parts and their checkpoints; empty for a whole ranking."""
+    parts = [
+        f"part {part.name} ({', '.join(part.checkpoints[:_MAX_NAMES])}{', …' * (len(part.checkpoints) > _MAX_NAMES)})"
+        for part in ranking.missing_parts[:_MAX_PARTS]
+    ]
+    more = len(ranking.missing_parts) - len(parts)
+    parts += [f"and {pluralize(more, 'more part')}"] if more else []
+    missing = pluralize(len(ranking.missing_checkpoints), "checkpoint")
+    return single_line(f"not complete: {missing} of other parts missing: {', '.join(parts)}") if parts else ""
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]) -> list[str]:

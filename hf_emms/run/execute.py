@@ -96,6 +96,8 @@ def ranking_of(plan: RankingPlan, finished: Iterable[Row], encoders: tuple[Encod
         rows=tuple(rows),
         encoders=encoders,
         baselines=plan.baselines,
+        parts=plan.parts,
+        missing_parts=plan.missing_parts,
     )
     return with_rows(ranking, rows, encoders)
 

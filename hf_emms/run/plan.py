@@ -37,7 +37,7 @@ from hf_emms.presets import (
     expand_checkpoints,
     expand_encoders,
 )
-from hf_emms.ranking import EMMS, Row
+from hf_emms.ranking import EMMS, Part, Row
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
@@ -170,6 +170,8 @@ class RankingPlan:
         encoders: The label encoders.
         checkpoints: The checkpoints, in the user's order.
         notes: What the user may want to know or change.
+        parts: The part of the checkpoints that the options name.
+        missing_parts: The other parts.
     """
 
     session: Session
@@ -178,6 +180,8 @@ class RankingPlan:
     encoders: tuple[Repo, ...]
     checkpoints: tuple[PlannedCheckpoint, ...]
     notes: tuple[Note, ...]
+    parts: tuple[Part, ...] = ()
+    missing_parts: tuple[Part, ...] = ()
 
     @cached_property
     def estimators(self) -> EstimatorList:
@@ -240,11 +244,11 @@ def plan_with(session: Session, options: Options) -> RankingPlan:
         )
         notes.append(Note("encoders-unused", unused + "their texts"))
     names = tuple(dict.fromkeys(ids))
-    of_part = _part_of(names, options.running)
+    of_part, parts, missing_parts = _parts_of(names, options.running)
     if repeated := len(ids) - len(names):
         notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
     checkpoints = _checkpoints(of_part, session, options, sample, encoders)
-    return RankingPlan(session, options, sample, encoders, checkpoints, tuple(notes))
+    return RankingPlan(session, options, sample, encoders, checkpoints, tuple(notes), parts, missing_parts)
 
 
 def _check_groups(sample: Sample, options: Options) -> None:
@@ -351,15 +355,19 @@ def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tupl
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
 
 
-def _part_of(ids: Sequence[str], options: RunOptions) -> Sequence[str]:
-    """Return the checkpoints of the part that the options name."""
+def _parts_of(ids: Sequence[str], options: RunOptions) -> tuple[Sequence[str], tuple[Part, ...], tuple[Part, ...]]:
+    """Return the checkpoints to rank, the part that they are, and the other parts that have checkpoints."""
     if options.part is None:
-        return ids
+        return ids, (), ()
     number, count = options.share
-    if not (chosen := largest_first(ids)[number - 1 :: count]):
+    if number > len(ids):
         problem = f"part {options.part} has none of {pluralize(len(ids), 'checkpoint')}"
         raise EmmsError("empty-part", problem, setting_ref("part", f"1/{len(ids)}"))
-    return chosen
+    shares = [largest_first(ids)[place::count] for place in range(min(count, len(ids)))]
+    names = [tuple(printable(redacted(id)) for id in share) for share in shares]
+    parts = [Part(f"{place}/{count}", checkpoints) for place, checkpoints in enumerate(names, 1)]
+    part = parts.pop(number - 1)
+    return shares[number - 1], (part,) if parts else (), tuple(parts)
 
 
 def largest_first(ids: Iterable[str]) -> list[str]:

@@ -47,6 +47,42 @@ def test_parts_of_a_ranking_have_their_own_files_and_merge(cli: Cli, tmp_path: P
     assert without_times(together) == without_times(alone)
 
 
+def part_files(folder: Path) -> list[Path]:
+    """Return the files of three parts of three checkpoints."""
+    for number in (1, 2, 3):
+        part = hf_emms.rank(TEXTS[0], CHECKPOINTS[:3], part=f"{number}/3", **FEW)
+        part.save(folder / f"part-{number}.json")
+    return sorted(folder.glob("part-*.json"))
+
+
+def test_missing_parts_are_named_in_tables_files_and_cards(cli: Cli, tmp_path: Path) -> None:
+    first, second, third = part_files(tmp_path)
+    merged = cli("merge", second, first, second, "-o", tmp_path / "some.json")
+    (lost,) = CHECKPOINTS[2:3]
+    assert merged.code == 0
+    assert all("part 3/3" in text and lost in text for text in (merged.out, merged.err))
+    some = Ranking.load(tmp_path / "some.json")
+    assert [(part.name, part.checkpoints) for part in some.missing_parts] == [("3/3", (lost,))]
+    assert [part.name for part in some.parts] == ["1/3", "2/3"]
+    for text in (some.to_markdown(), some.card()):
+        assert "3/3" in text
+    assert "1 more" in some.card(some.best.checkpoint)
+    refused = cli("merge", first, second, "-o", tmp_path / "all.json", "--require-all")
+    assert (refused.code, refused.out, (tmp_path / "all.json").exists()) == (1, "", False)
+    assert lost in refused.err
+    assert cli("merge", third, tmp_path / "some.json", "-o", tmp_path / "all.json", "--require-all").code == 0
+    whole = Ranking.load(tmp_path / "all.json")
+    assert (len(whole), whole.parts, whole.missing_parts) == (3, (), ())
+
+
+def test_a_part_is_not_missing_if_its_checkpoints_were_ranked_otherwise(cli: Cli, tmp_path: Path) -> None:
+    first, second, _ = part_files(tmp_path)
+    hf_emms.rank(TEXTS[0], CHECKPOINTS[2], **FEW).save(tmp_path / "alone.json")
+    words = ["merge", first, tmp_path / "alone.json", second, "-o", tmp_path / "all.json", "--require-all"]
+    assert cli(*words).code == 0
+    assert not Ranking.load(tmp_path / "all.json").missing_parts
+
+
 def test_other_rankings_do_not_merge_into_one_file(cli: Cli, tmp_path: Path) -> None:
     swept = hf_emms.sweep(TEXTS, CHECKPOINTS[:1], output=tmp_path / "parts", part="1/1", **FEW)
     assert len(swept.rankings) == 2
