@@ -54,7 +54,23 @@ def ask(question: str, *, yes: bool) -> None:
         raise EmmsError("not-confirmed", "nothing was written")
 
 
-def ask_about_model(id: str | None, *, yes: bool) -> None:
-    """Ask before a model is trained and uploaded; without a repository, do nothing."""
-    if id is not None:
-        ask(f"Upload the best fine-tuned model, its preprocessor and its card to {id}?", yes=yes)
+def ask_before_work(results_repo: str | None, model: str | None = None, *, on_hub: bool = False, yes: bool) -> None:
+    """Ask before long work about everything that it will write to the Hub; without a repository, do nothing.
+
+    Args:
+        results_repo: The dataset for the rankings.
+        model: The repository for the best fine-tuned model.
+        on_hub: Whether a job does the work. It checks the rights itself.
+        yes: Whether the user passed --yes.
+
+    Raises:
+        EmmsError: The account may not write to the dataset, or the user does not agree.
+    """
+    if results_repo is not None:
+        if not on_hub:
+            from hf_emms.run.delivery import require_results_repo
+
+            require_results_repo(results_repo)
+        ask(f"Publish the results in the dataset {results_repo}?", yes=yes)
+    if model is not None:
+        ask(f"Upload the best fine-tuned model, its preprocessor and its card to {model}?", yes=yes)

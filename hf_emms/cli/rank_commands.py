@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
-from hf_emms.cli.hub_writes import ask_about_model, yes_option
+from hf_emms.cli.hub_writes import ask_before_work, yes_option
 from hf_emms.cli.option_flags import (
     EVERYDAY,
     JOB_FLAGS,
@@ -37,6 +39,7 @@ from hf_emms.options import Options
 if TYPE_CHECKING:
     from hf_emms.hub import JobSpec
     from hf_emms.ranking import Ranking
+    from hf_emms.run.delivery import Finished
     from hf_emms.run.ranking_job import JobSettings
 
 TIED = "Ranks with = are tied: the difference is within the noise."
@@ -82,69 +85,86 @@ def rank(target: Path | None, dry_run: bool, results_repo: str | None, yes: bool
     if dry_run:
         _print_dry_run(options, job)
         return
-    ask_about_model(options.training.push_model_to, yes=yes)
-    ranking = _ranked(options, job, parameters["engine"], results_repo, target)
-    out.ranking(ranking)
-    out.message(summary(ranking, saved_ranking(ranking, target, options)))
-    if results_repo is not None and job is None:
-        from hf_emms.run.ranking_job import publish
-
-        out.message(publish([ranking], results_repo))
-    if ranking.best is None:
-        raise EmmsError(
-            "no-score", "no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks"
-        )
-    if job is None:
-        from hf_emms.finetune.saving import push_best
-
-        push_best(options.training, out.message)
+    ask_before_work(results_repo, options.training.push_model_to, on_hub=job is not None, yes=yes)
+    deliver_ranking(_ranked(options, job, parameters["engine"], target), options, target, results_repo, job)
 
 
-def _ranked(
-    options: Options, job: JobSettings | None, engine: str, results_repo: str | None, target: Path | None
-) -> Ranking:
-    from hf_emms import hub
+def _ranked(options: Options, job: JobSettings | None, engine: str, target: Path | None) -> Finished:
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
 
-    if results_repo is not None and job is None:
-        account = hub.who_am_i()
-        hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
-
     with StderrProgress() as progress, stdout_for_data_only():
         from hf_emms.run import ranking_job
-        from hf_emms.run.confirm import confirmed
+        from hf_emms.run.confirm import confirmed_or_not
+        from hf_emms.run.delivery import Delivery, Finished
         from hf_emms.run.rank import rank_with
 
         if job is not None:
-            return ranking_job.run(options, job, progress)
+            return Finished(ranking_job.run(options, job, progress))
         ranking, session = rank_with(options, progress, engine)
-        if options.training.confirm is None or ranking.best is None:
-            return ranking
-        out.message(to_text(ranking))  # and save it now: fine-tuning takes long
-        out.message(summary(ranking, saved_ranking(ranking, target, options)))
+        if options.training.confirm is not None and ranking.best is not None:
+            out.message(to_text(ranking))  # and save it now: fine-tuning takes long
+            out.message(summary(ranking))
+            # If this fails, the last delivery tries it again, and reports the error.
+            Delivery().step(lambda: save_ranking(ranking, target, options))
+        return confirmed_or_not(ranking, session)
+
+
+def deliver_ranking(
+    finished: Finished,
+    options: Options,
+    target: Path | None,
+    results_repo: str | None = None,
+    job: JobSettings | None = None,
+) -> None:
+    """Print, save and publish a ranking, and keep and push its best model. A job has published and pushed already."""
+    from hf_emms.run.delivery import deliver
+
+    ranking, errors = finished.ranking, finished.errors
+    if ranking.best is None:
+        reasons = "the failed rows have the reasons; --debug shows tracebacks"
+        errors = (*errors, EmmsError("no-score", "no checkpoint could be scored", reasons))
+
+    def show() -> None:
+        out.ranking(ranking)
+        out.message(summary(ranking))
+
+    deliver(
+        [ranking],
+        out.message,
+        show=show,
+        save=lambda: save_ranking(ranking, target, options),
+        results_repo=None if job is not None else results_repo,
+        training=options.training,
+        keep_model=finished.keep_model,
+        errors=errors,
+    )
+
+
+def save_ranking(ranking: Ranking, target: Path | None, options: Options) -> list[Path]:
+    """Write a ranking to --output, print the file, and return its JSON file: --output, or one in the cache.
+
+    Raises:
+        EmmsError: --output cannot be written. The hint names the command that writes it from the cache.
+    """
+    stored = None
+    if options.running.cache:
+        with suppress(EmmsError):  # an unwritable cache is no reason to fail
+            write_ranking(ranking, cached_file(ranking))
+            stored = cached_file(ranking)
+    if target is not None:
         try:
-            return confirmed(ranking, session)
+            write_ranking(ranking, target)
         except EmmsError as error:
-            raise EmmsError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint) from error
+            again = f"hf-emms merge {shlex.quote(str(stored))} --output FILE" if stored is not None else error.hint
+            raise EmmsError(error.code, error.message, again) from error
+    path = target or stored
+    out.message("Not saved. --output FILE writes the results." if path is None else f"Results: {path}")
+    return [file for file in (target, stored) if file is not None and file.suffix == ".json"][:1]
 
 
-def saved_ranking(ranking: Ranking, target: Path | None, options: Options) -> Path | None:
-    """Write a ranking to --output, else to the cache, and return the file. With an unwritable cache, return None."""
-    path = target or (cached_file(ranking) if options.running.cache else None)
-    if path is None:
-        return None
-    try:
-        write_ranking(ranking, path)
-    except EmmsError:
-        if target is not None:
-            raise
-        return None
-    return path
-
-
-def summary(ranking: Ranking, path: Path | None) -> str:
-    """Return the text below the table of a ranking; `path` is its file."""
+def summary(ranking: Ranking) -> str:
+    """Return the text below the table of a ranking."""
     from hf_emms.ranking.advice import advice, explanation, recommendation
     from hf_emms.ranking.expected_gap import gaps_in_words
     from hf_emms.ranking.text import remarks
@@ -166,7 +186,6 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         *gaps_in_words(ranking),
         RELATIVE,
     ]
-    lines.append("Not saved. --output FILE writes the results." if path is None else f"Results: {path}")
     return "\n".join(lines)
 
 
@@ -250,7 +269,6 @@ def confirm(
     target = target or file
     check_output(target, [dataset] if dataset else [])
     out.message(f"Reading {file} …")
-    from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.confirm import confirmed, fine_tuning_of, options_for, start_session
@@ -258,19 +276,14 @@ def confirm(
     ranking = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     if not dry_run:
-        ask_about_model(options.training.push_model_to, yes=yes)
+        ask_before_work(None, options.training.push_model_to, yes=yes)
     with StderrProgress() as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
         planned = fine_tuning_of(ranking, session) if dry_run else None
-        if planned is None:
-            ranking = confirmed(ranking, session)
+        finished = confirmed(ranking, session) if planned is None else None
     if planned is not None:
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
         out.message("\n".join([*map(str, planned.notes), planned.forecast]))
         return
-    write_ranking(ranking, target)
-    if ranking.best is None:
-        raise EmmsError("no-score", "the ranking has no checkpoint with a score")
-    out.ranking(ranking)
-    out.message(summary(ranking, target))
-    push_best(options.training, out.message)
+    if finished is not None:
+        deliver_ranking(finished, options, target)

@@ -9,11 +9,10 @@ import click
 import cloup
 import msgspec
 
-from hf_emms.cli.hub_writes import ask_about_model, yes_option
+from hf_emms.cli.hub_writes import ask_before_work, yes_option
 from hf_emms.cli.option_flags import EVERYDAY, JOB_FLAGS, job_settings, options_from, setting_groups
 from hf_emms.cli.output import FORMATS, check_output, format_option, out, ranking_output_option, stdout_for_data_only
-from hf_emms.cli.rank_commands import print_specs, saved_ranking, summary
-from hf_emms.errors import EmmsError
+from hf_emms.cli.rank_commands import deliver_ranking, print_specs
 
 if TYPE_CHECKING:
     from hf_emms.run.funnel_plan import FunnelPlan
@@ -82,7 +81,7 @@ def recommend(target: Path | None, dry_run: bool, results_repo: str | None, yes:
         out.message(f"Reading {parameters['dataset']} …")
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import funnel_lines
-    from hf_emms.run.ranking_job import job_specs, publish
+    from hf_emms.run.ranking_job import job_specs
     from hf_emms.run.recommend import Funnel, FunnelSettings, recommend_with
 
     settings = FunnelSettings.of(options, **{**of_funnel, "license": of_funnel["license"] or ("open",)})
@@ -90,22 +89,16 @@ def recommend(target: Path | None, dry_run: bool, results_repo: str | None, yes:
         print_specs(job_specs(options, job, settings.command), job)
         return
     if not dry_run:
-        ask_about_model(options.training.push_model_to, yes=yes)
+        ask_before_work(results_repo, options.training.push_model_to, on_hub=job is not None, yes=yes)
     with StderrProgress() as progress, stdout_for_data_only():
         plan = Funnel(options, settings, progress).plan() if dry_run else None
-        result = recommend_with(options, settings, progress, job or parameters["engine"]) if plan is None else None
+        made = recommend_with(options, settings, progress, job or parameters["engine"]) if plan is None else None
     if plan is not None:
         _print_plan(plan)
-    if result is None:
-        return
-    ranking = result.ranking
-    out.message("\n".join(funnel_lines(result.stages)))
-    out.ranking(ranking)
-    out.message(summary(ranking, saved_ranking(ranking, target, options)))
-    if results_repo is not None and job is None:
-        out.message(publish([ranking], results_repo))
-    if ranking.best is None:
-        raise EmmsError("no-score", "no candidate could be scored", "the failed rows have the reasons")
+    if made is not None:
+        result, finished = made
+        out.message("\n".join(funnel_lines(result.stages)))
+        deliver_ranking(finished, options, target, results_repo, job)
 
 
 def _print_plan(plan: FunnelPlan) -> None:

@@ -62,6 +62,7 @@ class FineTuning:
     Attributes:
         seconds: About how long all runs take.
         forecast: The number of runs, their length, and about how long they take as text.
+        seconds_limit: The time limit in seconds; None without one.
         deadline: A `time.time`.
     """
 
@@ -75,6 +76,7 @@ class FineTuning:
     forecast: str
     notes: tuple[Note, ...]
     progress: Progress
+    seconds_limit: float | None
     deadline: float | None
     model_folder: ModelFolder | None
 
@@ -113,11 +115,15 @@ def start_fine_tuning(
     progress: Progress,
     *,
     seconds_per_parameter: float,
+    seconds_left: float | None = None,
 ) -> FineTuning:
-    """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet."""
+    """Return a shortlist of `options.confirm` checkpoints with the rows to train on, without training yet.
+
+    The time limit of the options has priority over `seconds_left`.
+    """
     from hf_emms.features.device import choose_device
 
-    limit = parse_duration(options.training.time_limit) if options.training.time_limit else None
+    limit = parse_duration(options.training.time_limit) if options.training.time_limit else seconds_left
     shortlist, notes = choose(ranking.rows, options.training.confirm or DEFAULT_TOP)
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.sample.dataset, str) and options.sample.dataset.partition("@")[0] in (
@@ -162,6 +168,7 @@ def start_fine_tuning(
         forecast_text(recipes, seconds, splits),
         (*splits.notes, *notes),
         progress,
+        limit,
         None if limit is None else time.time() + limit,
         folder,
     )
@@ -205,6 +212,8 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
 def fine_tune(work: FineTuning, train_once: TrainOnce) -> Ranking:
     """Fine-tune the shortlist of `start_fine_tuning`, and return the ranking with `Row.fine_tuned`.
 
+    The models of the runs stay in the model folder until `keep_best`.
+
     Raises:
         EmmsError: No checkpoint could be fine-tuned.
     """
@@ -223,8 +232,6 @@ def fine_tune(work: FineTuning, train_once: TrainOnce) -> Ranking:
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
             "look at the first error",
         )
-    if work.model_folder is not None:
-        _keep_best(work, work.model_folder, ranking, train_once)
     return ranking
 
 
@@ -358,7 +365,13 @@ def _runs_at(runs: Iterable[TrainingRun], learning_rate: float | None) -> list[T
     return [run for run in runs if run.learning_rate == learning_rate and run.validation is not None]
 
 
-def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_once: TrainOnce) -> None:
+def keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, training: TrainOnce) -> None:
+    """Move the best model of a fine-tuned ranking into its folder, with its card, and delete the other models.
+
+    Raises:
+        EmmsError: The folder cannot be written, the model cannot be trained again, or its card cannot be rendered. In
+            the last case, the model is in the folder without a card.
+    """
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
@@ -367,7 +380,7 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_on
     if folder.model(digest, best) is None:
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
         anew = replace(work, deadline=None, runs=replace(work.runs, resume=False))
-        best = _trained(anew, job, train_once)  # if its result differs this time, the card reports this one
+        best = _trained(anew, job, training)  # if its result differs this time, the card reports this one
         if best.validation is None:
             raise EmmsError(
                 "fine-tuning-failed", f"{job.name}: {best.error}", "run the same command again: finished runs are kept"
@@ -375,12 +388,16 @@ def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_on
         work.progress.noted(f"{job.name}: {_run_text(work, best)}")
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     test, model = work.splits.test, folder.model(digest, best) or folder.folder
-    files = {
-        "README.md": model_card(trained_on, row, best, test, work.options, model),
-        **test_rows(trained_on, test),
-    }
+    limit = None if work.seconds_limit is None else f"{max(1, round(work.seconds_limit))}s"
+    files, failure = test_rows(trained_on, test), None
+    try:
+        files["README.md"] = model_card(trained_on, row, best, test, work.options.replaced(time_limit=limit), model)
+    except EmmsError as error:
+        failure = error
     folder.finish(digest, best, files)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {folder.folder}")
+    if failure is not None:
+        raise EmmsError(failure.code, f"the model in {folder.folder} has no card: {failure.message}", failure.hint)
 
 
 def _run_text(work: FineTuning, run: TrainingRun) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.publish import wheel
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
@@ -151,8 +152,18 @@ def _with_baseline(result: FineTuned) -> str:
 
 
 def rendered_template(name: str, **values: Any) -> str:
-    """Render a template. Its filters escape text from outside."""
-    return redacted(_environment().get_template(name).render(values))
+    """Render a template. Its filters escape text from outside.
+
+    Raises:
+        EmmsError: The template is missing, or lacks a value.
+    """
+    import jinja2
+
+    try:
+        return redacted(_environment().get_template(name).render(values))
+    except jinja2.TemplateError as error:
+        hint = "pip install --force-reinstall hf-emms"
+        raise EmmsError("card-not-rendered", f"the card cannot be rendered: {one_line(error)}", hint) from error
 
 
 @cache

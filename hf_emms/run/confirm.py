@@ -16,11 +16,11 @@ from hf_emms.finetune.fine_tune import (
     FineTuning,
     TrainOnce,
     fine_tune,
+    keep_best,
     start_fine_tuning,
     train_here,
 )
 from hf_emms.finetune.recipe import TrainingJob, check_head
-from hf_emms.finetune.saving import push_best
 from hf_emms.finetune.splits import Splits
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, RunOptions, settings_of
@@ -29,6 +29,7 @@ from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, TrainingRun, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
+from hf_emms.run.delivery import Finished, with_model
 from hf_emms.run.plan import Session
 from hf_emms.run.preflight import rate
 from hf_emms.run.worker import Emit, EmittingProgress, Event, WorkerError, run_in_worker, runs_in_worker
@@ -99,7 +100,8 @@ def confirm(
         progress: See `hf_emms.rank`.
 
     Returns:
-        The ranking with `Row.fine_tuned`. `Ranking.best` is then the best fine-tuned checkpoint.
+        The ranking with `Row.fine_tuned`. `Ranking.best` is then the best fine-tuned checkpoint. If its model cannot be
+            saved or uploaded, a warning and the last note explain the reason.
 
     Raises:
         EmmsError: The dataset or an argument is invalid.
@@ -112,9 +114,8 @@ def confirm(
     """
     options = options_for(ranking, confirm=top, **settings_of(locals()))
     with reporting(progress) as receiver:
-        result = confirmed(ranking, start_session(ranking, options, receiver))
-        push_best(options.training, receiver.noted)
-        return result
+        session = start_session(ranking, options, receiver)
+        return with_model(confirmed(ranking, session), session.options.training, receiver)
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
@@ -159,7 +160,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     return session
 
 
-def fine_tuning_of(ranking: Ranking, session: Session) -> FineTuning:
+def fine_tuning_of(ranking: Ranking, session: Session, seconds_left: float | None = None) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
     seconds = rate(options.running.device, get_task(ranking.task).input).seconds_per_parameter
@@ -171,6 +172,7 @@ def fine_tuning_of(ranking: Ranking, session: Session) -> FineTuning:
         session.cache,
         session.progress,
         seconds_per_parameter=seconds,
+        seconds_left=seconds_left,
     )
 
 
@@ -182,13 +184,38 @@ def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
     return replace(source, repo=resolve(source.repo.id, "dataset", revision=revision))
 
 
-def confirmed(ranking: Ranking, session: Session) -> Ranking:
-    """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned."""
-    work = fine_tuning_of(ranking, session)
+def confirmed(ranking: Ranking, session: Session, seconds_left: float | None = None) -> Finished:
+    """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned. Its model is not kept yet."""
+    work = fine_tuning_of(ranking, session, seconds_left)
+    with _training(work.splits) as train_once:
+        tuned = fine_tune(work, train_once)
+    return Finished(tuned, partial(_keep_model, work, tuned))
+
+
+def confirmed_or_not(ranking: Ranking, session: Session, seconds_left: float | None = None) -> Finished:
+    """Return the result of `confirmed`. If it fails, the ranking has a note, and the delivery raises the error."""
+    if session.options.training.confirm is None or ranking.best is None:
+        return Finished(ranking)
+    try:
+        return confirmed(ranking, session, seconds_left)
+    except EmmsError as error:
+        failure = EmmsError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint)
+        return Finished(ranking, errors=(failure,)).noted("not-fine-tuned", failure.message)
+
+
+def _keep_model(work: FineTuning, ranking: Ranking) -> None:
+    if work.model_folder is not None:
+        with _training(work.splits) as train_once:
+            keep_best(work, work.model_folder, ranking, train_once)
+
+
+@contextmanager
+def _training(splits: Splits) -> Iterator[TrainOnce]:
     if not runs_in_worker():
-        return fine_tune(work, partial(train_here, work.splits.with_images_in_memory()))
-    with training_in_worker(work.splits) as train_once:
-        return fine_tune(work, train_once)
+        yield partial(train_here, splits.with_images_in_memory())
+        return
+    with training_in_worker(splits) as train_once:
+        yield train_once
 
 
 # ---- in the worker process -------------------------------------------------------------------------------------------

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import msgspec
-
-from hf_emms.errors import EmmsError, Note
-from hf_emms.finetune.saving import push_best
 from hf_emms.options import Options, settings_of
 from hf_emms.options.calls import checked_call
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run import ranking_job
-from hf_emms.run.confirm import confirmed
+from hf_emms.run.confirm import confirmed_or_not
+from hf_emms.run.delivery import with_model
 from hf_emms.run.execute import execute_plan
 from hf_emms.run.executors import executor_of
 from hf_emms.run.plan import RankingPlan, Session, make_plan
@@ -169,8 +165,8 @@ def rank(
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: the column of a role, as in `columns`.
 
     Returns:
-        The ranking. A checkpoint that failed is a row with an error. If fine-tuning fails, a warning and the last note
-            explain the reason, and no row has `Row.fine_tuned`.
+        The ranking. A checkpoint that failed is a row with an error. If fine-tuning fails, or the best model cannot
+            be saved or uploaded, a warning and the last note explain the reason.
 
     Raises:
         EmmsError: The dataset, an encoder or an argument is invalid. No checkpoint has run.
@@ -185,22 +181,8 @@ def rank(
     with reporting(progress) as receiver:
         if engine != "local" and engine != "ray":
             return ranking_job.run(options, engine, receiver)
-        ranking, session = rank_with(options, receiver, engine, executor)
-        if options.training.confirm is None or ranking.best is None:
-            return ranking
-        return confirmed_or_noted(ranking, session)
-
-
-def confirmed_or_noted(ranking: Ranking, session: Session) -> Ranking:
-    """Fine-tune the best checkpoints and push the best model. If this fails, the ranking has a note."""
-    try:
-        result = confirmed(ranking, session)
-    except EmmsError as error:
-        text = f"ranked, but not fine-tuned: {error.message}"
-        warnings.warn(text, stacklevel=3)
-        return msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", text)))
-    push_best(session.options.training, session.progress.noted)
-    return result
+        finished = confirmed_or_not(*rank_with(options, receiver, engine, executor))
+        return with_model(finished, options.training, receiver)
 
 
 def rank_with(

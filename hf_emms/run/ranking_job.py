@@ -94,9 +94,7 @@ def job_spec(options: Options, settings: JobSettings, command: Sequence[str] = _
             setting_ref("push_model_to", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     extras = _FINE_TUNING if options.training.confirm is not None else ()
-    # Nobody can answer a question of a job, and the command that starts it has asked.
-    agreed = ("--yes",) if options.training.push_model_to is not None else ()
-    return _spec(("hf-emms", *command, *rank_argv(options), *agreed), extras, settings)
+    return _spec(("hf-emms", *command, *rank_argv(options)), extras, settings)
 
 
 def _spec(words: tuple[str, ...], extras: tuple[str, ...], settings: JobSettings) -> JobSpec:
@@ -108,7 +106,8 @@ def _spec(words: tuple[str, ...], extras: tuple[str, ...], settings: JobSettings
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
     return JobSpec(
         IMAGE,
-        (*command, "--results-repo", settings.results_repo),
+        # Nobody can answer a question of a job, and the command that starts it has asked.
+        (*command, "--results-repo", settings.results_repo, "--yes"),
         settings.flavor,
         settings.timeout,
         environment,
@@ -157,8 +156,9 @@ def run_jobs(
         hub.require_push(account, model, "model", instead=setting_ref("push_model_to", f"{account.name}/NAME"))
     progress.noted(f"{pluralize(len(specs), 'job')}: at most {len(specs) * price(settings)[1]:.2f} USD")
     results.publish_wheel(repo)
-    jobs = [hub.start_job(account, spec) for spec in specs]
-    for job in jobs:
+    jobs = []
+    for spec in specs:
+        jobs.append(job := hub.start_job(account, spec))
         progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
     paths, failed = dict[str, None](), dict[str, EmmsError]()
     for job in jobs:

@@ -26,6 +26,8 @@ from hf_emms.ranking.records import FunnelStage, is_ahead
 from hf_emms.ranking.text import funnel_lines
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.run import ranking_job
+from hf_emms.run.confirm import confirmed_or_not
+from hf_emms.run.delivery import Finished, with_model
 from hf_emms.run.executors import executor_of
 from hf_emms.run.funnel_plan import (
     CONFIRM,
@@ -40,7 +42,7 @@ from hf_emms.run.funnel_plan import (
     seconds_on,
 )
 from hf_emms.run.plan import RankingPlan, Session
-from hf_emms.run.rank import confirmed_or_noted, run_plan
+from hf_emms.run.rank import run_plan
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.shortlist import MAX_LISTED, Candidate, Filters, Shortlist, make_shortlist
 from hf_emms.run.units import Executor
@@ -69,6 +71,10 @@ class Recommendation:
     def ranking(self) -> Ranking:
         """The ranking of the last stage, which has the funnel."""
         return [*self.rankings.values()][-1]
+
+    def with_last(self, ranking: Ranking) -> Recommendation:
+        """Return the recommendation with another ranking of the last stage."""
+        return Recommendation({**self.rankings, [*self.rankings][-1]: ranking})
 
     @property
     def stages(self) -> tuple[FunnelStage, ...]:
@@ -147,7 +153,8 @@ def recommend(
     arguments: dict[str, Any] = {"time": time, "candidates": candidates, "bandwidth": bandwidth, **filters}
     of_funnel = FunnelSettings.of(options, license=license, **arguments)
     with reporting(progress) as receiver:
-        return recommend_with(options, of_funnel, receiver, engine, executor)
+        result, finished = recommend_with(options, of_funnel, receiver, engine, executor)
+        return result.with_last(with_model(finished, options.training, receiver))
 
 
 def recommend_with(
@@ -156,11 +163,12 @@ def recommend_with(
     progress: Progress,
     engine: str | JobSettings = "local",
     executor: Executor | None = None,
-) -> Recommendation:
-    """Return the recommendation for options, from this machine or from a job."""
+) -> tuple[Recommendation, Finished]:
+    """Return the recommendation for options, from this machine or from a job, and its last ranking to deliver."""
     if engine != "local" and engine != "ray":
         ranking = ranking_job.run(options, engine, progress, settings.command)  # type: ignore[arg-type]
-        return Recommendation({ranking.funnel[-1].name if ranking.funnel else SECOND: ranking})
+        name = ranking.funnel[-1].name if ranking.funnel else SECOND
+        return Recommendation({name: ranking}), Finished(ranking)
     return Funnel(options, settings, progress).run(engine, executor)
 
 
@@ -317,7 +325,7 @@ class Funnel:
 
     # ---- the stages --------------------------------------------------------------------------------------------------
 
-    def run(self, engine: str = "local", executor: Executor | None = None) -> Recommendation:
+    def run(self, engine: str = "local", executor: Executor | None = None) -> tuple[Recommendation, Finished]:
         """Run the stages. A stage that ends late shortens the next one."""
         plan = self.plan()
         self._progress.noted(str(plan))
@@ -352,18 +360,16 @@ class Funnel:
         by_id = {candidate.id: candidate for candidate in plan.shortlist.candidates}
         return [by_id[row.checkpoint] for row in best[:count]], rows
 
-    def _confirmed(self, result: Recommendation, session: Session) -> Recommendation:
+    def _confirmed(self, result: Recommendation, session: Session) -> tuple[Recommendation, Finished]:
         """Fine-tune the best checkpoints of the last ranking if the user wants it, in the time that is left."""
-        ranking, options = result.ranking, session.options
-        if options.training.confirm is None or ranking.best is None:
-            return result
-        began, left = clock.monotonic(), self._seconds_left()
-        if left < math.inf and options.training.time_limit is None:
-            session = replace(session, options=options.replaced(time_limit=f"{max(1, round(left))}s"))
-        confirmed = confirmed_or_noted(ranking, session)
-        tuned = len(confirmed.fine_tuned)
+        ranking, began, left = result.ranking, clock.monotonic(), self._seconds_left()
+        finished = confirmed_or_not(ranking, session, max(1.0, left) if left < math.inf else None)
+        if finished.keep_model is None and not finished.errors:
+            return result, finished
+        tuned = len(finished.ranking.fine_tuned)
         stage = FunnelStage(CONFIRM, tuned, min(1, tuned), clock.monotonic() - began)
-        return Recommendation({**result.rankings, CONFIRM: _with_funnel(confirmed, (*ranking.funnel, stage))})
+        finished = replace(finished, ranking=_with_funnel(finished.ranking, (*ranking.funnel, stage)))
+        return Recommendation({**result.rankings, CONFIRM: finished.ranking}), finished
 
 
 def _with_funnel(ranking: Ranking, stages: Iterable[FunnelStage]) -> Ranking:

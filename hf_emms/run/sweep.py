@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,10 +29,17 @@ from hf_emms.run.units import Executor, Units, collect, submit
 
 @dataclass(frozen=True)
 class Sweep:
-    """Dataset → its ranking, and dataset → the reason for a missing ranking, on one line."""
+    """The rankings of a sweep.
+
+    Attributes:
+        rankings: Dataset → its ranking.
+        failed: Dataset → the reason for a missing ranking or file, on one line.
+        files: Dataset → the file of its ranking.
+    """
 
     rankings: dict[str, Ranking]
     failed: dict[str, str]
+    files: dict[str, Path] = field(default_factory=dict)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return a header and the rank of each checkpoint on each dataset: "=2" if shared, "failed", or empty.
@@ -133,7 +140,7 @@ def run_sweep(
 
     On an executor, the units of all datasets are submitted before the first ranking is complete.
     """
-    rankings, failed, units = dict[str, Ranking](), dict[str, str](), dict[str, Units]()
+    made, units = Sweep({}, {}), dict[str, Units]()
     running = next((options.running for options in options_of.values()), RunOptions())
     with executor_of(running, engine, executor, in_memory=False) as chosen, ExitStack() as stack:
         for place, (name, options) in enumerate(options_of.items(), 1):
@@ -141,45 +148,47 @@ def run_sweep(
             # The first part does not get the largest checkpoint of every dataset.
             number, count = options.running.share
             part = f"{(number + place - 2) % count + 1}/{count}" if options.running.part else None
-            with _recorded(name, failed, progress):
+            with _recorded(name, made, progress):
                 plan = make_plan(options.replaced(part=part), progress)
                 if chosen is None:
-                    rankings[name] = _stored(execute_plan(plan), folder, options.running)
+                    _store(made, name, execute_plan(plan), folder, options.running)
                 else:
                     units[name] = submit(plan, chosen)
                     stack.callback(units[name].cancel)
         for name in units:
             progress.noted(f"waiting for {name}")
-            with _recorded(name, failed, progress):
-                rankings[name] = _stored(collect(units[name], progress), folder, running)
-    return Sweep(rankings, failed)
+            with _recorded(name, made, progress):
+                _store(made, name, collect(units[name], progress), folder, running)
+    return made
 
 
 def sweep_as_jobs(options_of: Mapping[str, Options], folder: Path, settings: JobSettings, progress: Progress) -> Sweep:
     """Run the parts of a sweep as Hugging Face Jobs, and store their rankings."""
     published, failed = run_jobs(sweep_specs(options_of, settings), settings, progress)
-    rankings = {
-        " ".join(filter(None, (ranking.dataset, ranking.config, ranking.split))): _stored(ranking, folder, RunOptions())
-        for ranking in published
-    }
-    return Sweep(rankings, {f"job {id}": one_line(error) for id, error in failed.items()})
+    made = Sweep({}, {f"job {id}": one_line(error) for id, error in failed.items()})
+    for ranking in published:
+        name = " ".join(filter(None, (ranking.dataset, ranking.config, ranking.split)))
+        with _recorded(name, made, progress):
+            _store(made, name, ranking, folder, RunOptions())
+    return made
 
 
 @contextmanager
-def _recorded(name: str, failed: dict[str, str], progress: Progress) -> Iterator[None]:
+def _recorded(name: str, made: Sweep, progress: Progress) -> Iterator[None]:
     """Record the error of a dataset instead of raising it."""
     try:
         yield
     except (EmmsError, OSError) as error:
         progress.noted(f"{name}: {one_line(error)}")
         if not (isinstance(error, EmmsError) and error.code == "empty-part"):
-            failed[name] = one_line(error)
+            made.failed[name] = one_line(error)
 
 
-def _stored(ranking: Ranking, folder: Path, options: RunOptions) -> Ranking:
-    """Merge a ranking with its file in a folder, and return it. Other sweeps into this folder wait meanwhile."""
+def _store(made: Sweep, name: str, ranking: Ranking, folder: Path, options: RunOptions) -> None:
+    """Add a ranking to a sweep, and merge it with its file in a folder. Other sweeps into the folder wait meanwhile."""
+    made.rankings[name] = ranking  # also if it cannot be saved
     file = folder / f"{path_of(ranking)}{options.part_suffix}.json"
     with locked(folder / ".lock") if options.part is None else nullcontext():  # a part has its own file
         earlier = Ranking.load(file) if file.exists() else None
         write_atomic(file, merged(earlier, ranking).to_json())
-    return ranking
+    made.files[name] = file

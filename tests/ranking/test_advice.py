@@ -66,4 +66,4 @@ def test_a_run_prints_the_advice_once(emms_cache: Path, tmp_path: Path) -> None:
     ranking = hf_emms.rank("demo_glosses", checkpoints, **settings)
     assert ranking.available == 2000
     said = str(ranking.advice)
-    assert summary(ranking, None).count(said) == 1
+    assert summary(ranking).count(said) == 1

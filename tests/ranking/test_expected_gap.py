@@ -26,7 +26,7 @@ def test_the_gap_grows_with_the_difference_of_scores_and_shrinks_with_longer_tra
         for gap, (checkpoint, *points) in zip(expected_gap(ranking, budget), expected, strict=True):
             assert gap.checkpoint == checkpoint
             assert [gap.points, gap.low, gap.high] == pytest.approx(points, abs=0.06)
-        assert str(gap_in_words(ranking, budget)) in summary(ranking, None)
+        assert str(gap_in_words(ranking, budget)) in summary(ranking)
     assert "org/c (1k parameters)" in str(gap_in_words(near, "full"))  # the smallest of those within a point
 
 

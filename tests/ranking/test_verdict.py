@@ -264,7 +264,7 @@ def test_every_view_has_the_certainty_and_all_caveats(case: str) -> None:
     ranking, decision = CASES[case], verdict(CASES[case])
     assert json.loads(ranking.to_json())["verdict"] == outcome(ranking)["verdict"]
     texts = [note.text for note in decision.caveats]
-    assert all(text in summary(ranking, None) and text in recommendation(ranking) for text in texts)
+    assert all(text in summary(ranking) and text in recommendation(ranking) for text in texts)
     codes = " ".join(note.code for note in decision.caveats)
     picks = [record for record in views.flat_records(ranking) if record["pick"]]
     expected = [] if decision.checkpoint is None else [(decision.checkpoint, decision.certainty, codes)]

@@ -40,7 +40,7 @@ __all__ = ["hub"]
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 RESULTS = "ada/emms-results"
 WORDS = ["rank", "--dataset", "demo_captions", "--max-samples", "100", "-e", "demo", "--estimator", "emms"]
-JOB = ["--engine", "jobs", "--results-repo", RESULTS]
+JOB = ["--engine", "jobs", "--results-repo", RESULTS, "--yes"]
 
 
 @pytest.fixture(scope="module")
