@@ -397,7 +397,8 @@ def keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, training:
     folder.finish(digest, best, files)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {folder.folder}")
     if failure is not None:
-        raise EmmsError(failure.code, f"the model in {folder.folder} has no card: {failure.message}", failure.hint)
+        problem = f"the model in {folder.folder} has no card: {failure.message}"
+        raise EmmsError("card-not-rendered", problem, failure.hint)
 
 
 def _run_text(work: FineTuning, run: TrainingRun) -> str:

@@ -162,8 +162,8 @@ def rendered_template(name: str, **values: Any) -> str:
     try:
         return redacted(_environment().get_template(name).render(values))
     except jinja2.TemplateError as error:
-        hint = "pip install --force-reinstall hf-emms"
-        raise EmmsError("card-not-rendered", f"the card cannot be rendered: {one_line(error)}", hint) from error
+        problem = f"the card cannot be rendered: {one_line(error)}"
+        raise EmmsError("card-not-rendered", problem, install_command()) from error
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.finetune.fine_tune import (
     FineTuning,
     TrainOnce,
@@ -200,7 +200,7 @@ def confirmed_or_not(ranking: Ranking, session: Session, seconds_left: float | N
         return confirmed(ranking, session, seconds_left)
     except EmmsError as error:
         failure = EmmsError(error.code, f"ranked, but not fine-tuned: {error.message}", error.hint)
-        return Finished(ranking, errors=(failure,)).noted("not-fine-tuned", failure.message)
+        return Finished(ranking, errors=(failure,)).noted(Note("not-fine-tuned", failure.message))
 
 
 def _keep_model(work: FineTuning, ranking: Ranking) -> None:

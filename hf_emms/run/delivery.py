@@ -36,10 +36,9 @@ class Finished:
     keep_model: Callable[[], None] | None = None
     errors: tuple[EmmsError, ...] = ()
 
-    def noted(self, code: str, text: str) -> Finished:
+    def noted(self, note: Note) -> Finished:
         """Return the result with another note of its ranking."""
-        notes = (*self.ranking.notes, Note(code, text))
-        return replace(self, ranking=msgspec.structs.replace(self.ranking, notes=notes))
+        return replace(self, ranking=msgspec.structs.replace(self.ranking, notes=(*self.ranking.notes, note)))
 
 
 class Delivery:
@@ -64,8 +63,8 @@ class Delivery:
     def finish(self) -> None:
         """Raise the errors of all steps as one, with the commands that do the rest."""
         if self._errors:
-            first, hints = self._errors[0], [error.hint for error in self._errors if error.hint]
-            raise EmmsError(first.code, "; ".join(error.message for error in self._errors), "; then ".join(hints))
+            code, hints = self._errors[0].code, [error.hint for error in self._errors if error.hint]
+            raise EmmsError(code, "; ".join(error.message for error in self._errors), "; then ".join(hints))
 
 
 def deliver(
@@ -116,7 +115,7 @@ def with_model(finished: Finished, training: TrainingOptions, progress: Progress
         try:
             delivery.finish()
         except EmmsError as error:
-            finished = replace(finished.noted(error.code, one_line(error)), errors=(error,))
+            finished = replace(finished.noted(Note("model-not-delivered", one_line(error))), errors=(error,))
     for failure in finished.errors:
         warnings.warn(one_line(failure), stacklevel=4)
     return finished.ranking

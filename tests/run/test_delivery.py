@@ -70,7 +70,7 @@ def test_a_failed_upload_loses_no_ranking_in_python(hub: Hub, home: Path, token:
     """
     value, note, is_named = run_client(hub, code, home, HF_TOKEN=token)
     assert value is not None
-    assert (note, is_named) == ("not-uploaded", True)
+    assert (note, is_named) == ("model-not-delivered", True)
 
 
 def test_a_repeated_recommendation_in_a_time_saves_its_model(listed: Hub, cli: CommandLine, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_model_whose_card_cannot_be_rendered_is_saved(
     with pytest.warns(UserWarning, match="card"):
         done = hf_emms.confirm(ranked, save_model=str(tmp_path / "best"), steps=2, learning_rates=0.01)
     assert done.best.fine_tuned is not None
-    assert done.notes[-1].code == "card-not-rendered"
+    assert done.notes[-1].code == "model-not-delivered"
     assert (tmp_path / "best" / "model.safetensors").is_file()
     assert not (tmp_path / "best" / "README.md").exists()
 

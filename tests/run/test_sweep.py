@@ -14,7 +14,7 @@ import pytest
 import hf_emms
 from hf_emms.options import DEFAULT_MAX_SAMPLES, RunOptions
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.run.sweep import Sweep, _stored, sweep_options
+from hf_emms.run.sweep import Sweep, _store, sweep_options
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
 from tests.helpers.errors import raises_code
@@ -55,8 +55,18 @@ def test_sweeps_into_one_folder_at_once_lose_no_row(tmp_path: Path) -> None:
     names = [f"org/checkpoint-{number}" for number in range(12)]
     rankings = [msgspec.structs.replace(example(), rows=(Row(name, error="it failed"),)) for name in names]
     with ThreadPoolExecutor(len(rankings)) as pool:
-        list(pool.map(lambda ranking: _stored(ranking, tmp_path, RunOptions()), rankings))
+        list(pool.map(lambda ranking: _store(Sweep({}, {}), "x", ranking, tmp_path, RunOptions()), rankings))
     assert stored(tmp_path) == {example().dataset: sorted(names)}
+
+
+def test_a_ranking_that_cannot_be_stored_is_in_the_sweep(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "vanished"
+    folder.symlink_to("/dev/full")
+    words = ["sweep", "--datasets", ",".join(IMAGES), "-c", GOOD, "--max-samples", 60, "-e", ENCODER]
+    done = cli(*words, "--estimator", "emms", "-o", folder)
+    assert done.code == 1
+    assert GOOD in done.out
+    assert all(f"{name}: " in done.err for name in IMAGES)
 
 
 KILLED = """
