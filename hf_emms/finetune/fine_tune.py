@@ -388,10 +388,12 @@ def keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, training:
         work.progress.noted(f"{job.name}: {_run_text(work, best)}")
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     test, model = work.splits.test, folder.model(digest, best) or folder.folder
-    limit = None if work.seconds_limit is None else f"{max(1, round(work.seconds_limit))}s"
+    # The command on the card has the time that was left for fine-tuning, which the user did not set.
+    left = None if work.seconds_limit is None else f"{max(1, round(work.seconds_limit))}s"
+    options = work.options.replaced(time_limit=work.options.training.time_limit or left)
     files, failure = test_rows(trained_on, test), None
     try:
-        files["README.md"] = model_card(trained_on, row, best, test, work.options.replaced(time_limit=limit), model)
+        files["README.md"] = model_card(trained_on, row, best, test, options, model)
     except EmmsError as error:
         failure = error
     folder.finish(digest, best, files)

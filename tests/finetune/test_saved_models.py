@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import hf_emms
-from hf_emms.finetune.fine_tune import FineTuning, fine_tune
+from hf_emms.finetune.fine_tune import FineTuning, fine_tune, keep_best
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.training import Training
@@ -58,7 +58,10 @@ def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
     limited = {**settings, "time_limit": "1h", "save_model": str(folder)}
     work = fine_tuning_of(ranked, start_session(ranked, options_for(ranked, confirm=1, **limited), Progress()))
     with suppress(KeyboardInterrupt):
-        (run,) = fine_tune(work, end_after_a_step).best.fine_tuned.runs
+        tuned = fine_tune(work, end_after_a_step)
+        (run,) = tuned.best.fine_tuned.runs
+        assert work.model_folder is not None
+        keep_best(work, work.model_folder, tuned, end_after_a_step)
         assert run.unfinished is not None
         card = (folder / "README.md").read_text()
         assert "ended by the time limit" in card

@@ -148,7 +148,7 @@ def test_the_command_reads_a_sweep_file_and_prints_one_table(cli: Cli, tmp_path:
     datasets = f"{tmp_path / 'nowhere.csv'},demo_fashion"
     failed = cli("sweep", "--datasets", datasets, "-o", tmp_path / "others", "-c", POOR, "-e", ENCODER)
     assert failed.code == 1
-    assert "1 dataset could not be used" in failed.err
+    assert "1 dataset could not be ranked or saved" in failed.err
 
 
 def bomb() -> str:
