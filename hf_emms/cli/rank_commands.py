@@ -100,7 +100,8 @@ def _ranked(options: Options, job: JobSettings | None, engine: str, target: Path
         from hf_emms.run.rank import rank_with
 
         if job is not None:
-            return Finished(ranking_job.run(options, job, progress))
+            ranking, errors = ranking_job.run(options, job, progress)
+            return Finished(ranking, errors=errors)
         ranking, session = rank_with(options, progress, engine)
         if options.training.confirm is not None and ranking.best is not None:
             out.message(to_text(ranking))  # and save it now: fine-tuning takes long

@@ -12,7 +12,7 @@ from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import confirmed_or_not
-from hf_emms.run.delivery import with_model
+from hf_emms.run.delivery import Finished, with_model
 from hf_emms.run.execute import execute_plan
 from hf_emms.run.executors import executor_of
 from hf_emms.run.plan import RankingPlan, Session, make_plan
@@ -165,8 +165,8 @@ def rank(
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: the column of a role, as in `columns`.
 
     Returns:
-        The ranking. A checkpoint that failed is a row with an error. If fine-tuning fails, or the best model cannot
-            be saved or uploaded, a warning and the last note explain the reason.
+        The ranking. A checkpoint that failed is a row with an error. If a job or fine-tuning fails, or the best model
+            cannot be saved or uploaded, a warning and the last note explain the reason.
 
     Raises:
         EmmsError: The dataset, an encoder or an argument is invalid. No checkpoint has run.
@@ -180,7 +180,8 @@ def rank(
     options = Options.of(**settings_of(locals()), **role_columns)
     with reporting(progress) as receiver:
         if engine != "local" and engine != "ray":
-            return ranking_job.run(options, engine, receiver)
+            ranking, errors = ranking_job.run(options, engine, receiver)
+            return with_model(Finished(ranking, errors=errors), options.training, receiver)
         finished = confirmed_or_not(*rank_with(options, receiver, engine, executor))
         return with_model(finished, options.training, receiver)
 

@@ -128,18 +128,23 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_per_minute * settings.minutes
 
 
-def run(options: Options, settings: JobSettings, progress: Progress, command: Sequence[str] = _RANK) -> Ranking:
-    """Check what can be checked, start a job, wait for it, and return its ranking.
+def run(
+    options: Options, settings: JobSettings, progress: Progress, command: Sequence[str] = _RANK
+) -> tuple[Ranking, tuple[EmmsError, ...]]:
+    """Check what can be checked, start jobs, wait for them, and return their ranking and the errors of some jobs.
 
     `progress` receives the lines of its log. The published ranking includes checkpoints that others ranked with the
     same settings.
+
+    Raises:
+        EmmsError: No job could be started, or all jobs failed.
     """
     check_type("engine", settings, JobSettings)
     specs = job_specs(options, settings, command)
     published, failed = run_jobs(specs, settings, progress, options.training.push_model_to)
-    if failed:
+    if not published:
         raise next(iter(failed.values()))
-    return published[-1]
+    return published[-1], tuple(failed.values())
 
 
 def run_jobs(

@@ -166,9 +166,9 @@ def recommend_with(
 ) -> tuple[Recommendation, Finished]:
     """Return the recommendation for options, from this machine or from a job, and its last ranking to deliver."""
     if engine != "local" and engine != "ray":
-        ranking = ranking_job.run(options, engine, progress, settings.command)  # type: ignore[arg-type]
+        ranking, errors = ranking_job.run(options, engine, progress, settings.command)  # type: ignore[arg-type]
         name = ranking.funnel[-1].name if ranking.funnel else SECOND
-        return Recommendation({name: ranking}), Finished(ranking)
+        return Recommendation({name: ranking}), Finished(ranking, errors=errors)
     return Funnel(options, settings, progress).run(engine, executor)
 
 

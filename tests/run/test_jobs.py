@@ -219,6 +219,13 @@ def test_a_failed_job_links_to_its_log(hub: Hub, cli: CommandLine, token: str) -
     assert f"read its log: {hub.url}/jobs/ada/{job.id}" in done.err
 
 
+def test_a_failed_job_of_several_loses_no_ranking(hub: Hub, cli: CommandLine, token: str) -> None:
+    done = cli.run(*WORDS, *JOB, "-c", POOR, "--parts", "2", "--format", "json", token=token)
+    assert done.code == 1
+    assert POOR in [row.checkpoint for row in Ranking.from_json(done.out)]
+    assert "the job ended at ERROR" in done.err
+
+
 def test_impossible_jobs_are_not_started(hub: Hub, cli: CommandLine, token: str) -> None:
     started = len(hub.jobs)
     refused = {
