@@ -96,7 +96,7 @@ def _ranked(options: Options, job: JobSettings | None, engine: str, target: Path
     with StderrProgress() as progress, stdout_for_data_only():
         from hf_emms.run import ranking_job
         from hf_emms.run.confirm import confirmed_or_not
-        from hf_emms.run.delivery import Delivery, Finished
+        from hf_emms.run.delivery import Finished
         from hf_emms.run.rank import rank_with
 
         if job is not None:
@@ -106,8 +106,10 @@ def _ranked(options: Options, job: JobSettings | None, engine: str, target: Path
         if options.training.confirm is not None and ranking.best is not None:
             out.message(to_text(ranking))  # and save it now: fine-tuning takes long
             out.message(summary(ranking))
-            # If this fails, the last delivery tries it again, and reports the error.
-            Delivery().step(lambda: save_ranking(ranking, target, options))
+            try:
+                save_ranking(ranking, target, options)
+            except EmmsError as error:  # the delivery tries it again
+                out.message(str(error))
         return confirmed_or_not(ranking, session)
 
 

@@ -131,8 +131,10 @@ def _publish(rankings: list[Ranking], repo: str, files: list[Path], on_note: Cal
     try:
         on_note(publish(rankings, repo))
     except EmmsError as error:
-        named = " ".join(f"--ranking {shlex.quote(str(file))}" for file in files)
-        command = f"hf-emms publish results --repo-id {shlex.quote(repo)} {named}" if files else AGAIN
+        words = ["hf-emms", "publish", "results", "--repo-id", repo]
+        for file in files:
+            words += ["--ranking", str(file)]
+        command = shlex.join(words) if files else AGAIN
         raise EmmsError(error.code, f"not published in {repo}: {one_line(error)}", command) from error
 
 
