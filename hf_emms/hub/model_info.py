@@ -102,11 +102,15 @@ def find_models(
 def leaderboard_ids(dataset: str) -> list[str]:
     """Return the ids on the Hub's leaderboard of a benchmark dataset, the best first.
 
+    The Hub also lists results in open pull requests, which anyone can open for any checkpoint. They count only if the
+    Hub verified them.
+
     Raises:
         EmmsError: The dataset has no leaderboard.
     """
     entries = request(lambda api: api.get_dataset_leaderboard(dataset, base_model_only=False), dataset, "dataset")
-    return [entry.model_id for entry in sorted(entries, key=lambda entry: entry.rank)]
+    accepted = [entry for entry in entries if entry.verified or entry.pull_request is None]
+    return [entry.model_id for entry in sorted(accepted, key=lambda entry: entry.rank)]
 
 
 def read_config(model: HubModel) -> dict[str, Any]:

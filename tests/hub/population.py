@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from hf_emms.presets import demo
 
-from .store import Commit, File, Repo, Store
+from .store import BoardEntry, Commit, File, Repo, Store
 
 BENCHMARK = "bench/pictures"
 TASK = "image-classification"
@@ -49,7 +49,12 @@ def populate(store: Store, count: int = 10_000, micro: int = 60, seed: int = 0) 
             else:
                 shape = draw.choices([*_SHAPES], [*_SHAPES.values()])[0]
                 _add(store, f"user{place % 997}/model-{place:05}", shape, downloads, draw)
-    store.leaderboards[BENCHMARK] = [f"microsoft/checkpoint-{place}" for place in range(3)] + ids[5:8]
+    # The first entry of a checkpoint that can be ranked is in an open pull request.
+    store.leaderboards[BENCHMARK] = [
+        *(BoardEntry(f"microsoft/checkpoint-{place}") for place in range(3)),
+        *(BoardEntry(id, pull_request=1) for id in ids[-1:]),
+        *(BoardEntry(id) for id in ids[5:8]),
+    ]
     return ids
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from .access import commit_of, kind_of, may_see, readable
 from .describe import info
 from .messages import HubError, Request, Response, reply, route
-from .store import Commit, lfs_pointer
+from .store import BoardEntry, Commit, lfs_pointer
 
 # Repositories per page of a list.
 PAGE = 1000
@@ -47,11 +47,18 @@ def list_repos(request: Request, kinds: str) -> Response:
 
 @route("GET", "/api/datasets/{repo}/leaderboard")
 def leaderboard(request: Request, repo: str) -> Response:
-    names = request.hub.store.leaderboards.get(repo)
-    if names is None:
+    entries = request.hub.store.leaderboards.get(repo)
+    if entries is None:
         raise HubError(404, f"{repo} has no leaderboard")
-    told = {"filename": "results.yaml", "verified": False, "author": {"type": "user", "name": "ada"}}
-    return reply([{**told, "rank": rank, "modelId": id, "value": -rank} for rank, id in enumerate(names, 1)])
+    told = {"filename": ".eval_results/results.yaml", "author": {"type": "user", "name": "ada"}}
+    return reply(
+        [{**told, **_board_entry(entry), "rank": rank, "value": -rank} for rank, entry in enumerate(entries, 1)]
+    )
+
+
+def _board_entry(entry: BoardEntry) -> dict[str, Any]:
+    of_main = {"modelId": entry.model, "verified": entry.verified}
+    return of_main if entry.pull_request is None else {**of_main, "pullRequest": entry.pull_request}
 
 
 def _expanded(request: Request, told: dict[str, Any]) -> dict[str, Any]:

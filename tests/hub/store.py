@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +109,15 @@ def is_lfs(path: str, size: int) -> bool:
     return size > 0 and Path(path).suffix in LFS_SUFFIXES
 
 
+@dataclass(frozen=True)
+class BoardEntry:
+    """An entry of the leaderboard of a benchmark dataset."""
+
+    model: str
+    verified: bool = False
+    pull_request: int | None = None  # the open pull request with the result; None: it is in the main branch
+
+
 class Store:
     """All repositories. Acquire `lock` before changes."""
 
@@ -117,7 +127,7 @@ class Store:
         self._blobs = folder / "blobs"
         self._blobs.mkdir(parents=True, exist_ok=True)
         self.repos: dict[tuple[Kind, str], Repo] = {}
-        self.leaderboards: dict[str, list[str]] = {}  # benchmark dataset → models, the best first
+        self.leaderboards: dict[str, list[BoardEntry]] = {}  # benchmark dataset → entries, the best first
 
     # ---- repositories --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import run
 from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
 from tests.hub import Hub
+from tests.hub.store import BoardEntry
 
 __all__ = ["cli", "home", "hub", "model"]
 
@@ -88,6 +89,15 @@ def test_describe_model_and_invalid_config(hub: Hub, tmp_path: Path) -> None:
     assert properties == ["mit", 3]
     assert broken.startswith("config.json of org/broken is not JSON: ")
     assert of_a_list == "config.json of org/list is not a JSON object"
+
+
+def test_results_in_open_pull_requests_are_no_part_of_a_leaderboard_unless_the_hub_verified_them(
+    hub: Hub, tmp_path: Path
+) -> None:
+    spam, checked = BoardEntry("bad/spam", pull_request=7), BoardEntry("ada/checked", verified=True, pull_request=3)
+    hub.store.leaderboards["bench/quiz"] = [spam, BoardEntry("ada/merged"), checked, BoardEntry("grace/merged")]
+    code = "from hf_emms.hub import leaderboard_ids\nprint(json.dumps(leaderboard_ids('bench/quiz')))"
+    assert run(code, hub, tmp_path) == ["ada/merged", "ada/checked", "grace/merged"]
 
 
 # ---- datasets ------------------------------------------------------------------------------------------------------
