@@ -76,7 +76,7 @@ ENABLED = "HF_EMMS_WORKER"
 # A folder in memory for the arguments of jobs, if the system has one.
 _SHARED_MEMORY = "/dev/shm"
 _REQUEST = "hf-emms-request-"
-# A worker opens and deletes a request at once. Older ones of dead processes are leftovers.
+# Requests of containers that share the folder, whose processes are invisible here, are leftovers after this time.
 _OLD_SECONDS = 3600.0
 _KINDS = {"importing", "forked", "died", "started", "event", "result", "error", "end"}
 _LENGTH = struct.Struct("<Q")
@@ -342,10 +342,19 @@ def _pickled(request: Any) -> Path:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise _cannot_be_sent(error) from error
     room = Path(_SHARED_MEMORY).is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * len(content)
-    handle, path = tempfile.mkstemp(prefix=f"{_REQUEST}{os.getpid()}-", dir=_SHARED_MEMORY if room else None)
+    prefix = f"{_REQUEST}{_process_namespace()}-{os.getpid()}-"
+    handle, path = tempfile.mkstemp(prefix=prefix, dir=_SHARED_MEMORY if room else None)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
     return Path(path)
+
+
+def _process_namespace() -> str:
+    """Return the identifier of the processes that this process can see; containers have their own."""
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:  # not Linux
+        return "0"
 
 
 def _remove_old_requests() -> None:
@@ -353,10 +362,11 @@ def _remove_old_requests() -> None:
     import psutil
 
     for folder in {_SHARED_MEMORY, tempfile.gettempdir()}:
-        for path in Path(folder).glob(f"{_REQUEST}*"):
+        for path in Path(folder).glob(f"{_REQUEST}*-*-*"):
+            namespace, pid, _ = path.name.removeprefix(_REQUEST).split("-", 2)
             with suppress(OSError):  # another process deleted it, or it belongs to another user
                 is_old = time.time() - path.stat().st_mtime > _OLD_SECONDS
-                if is_old and not psutil.pid_exists(int(path.name.removeprefix(_REQUEST).partition("-")[0])):
+                if (is_old or namespace == _process_namespace()) and not psutil.pid_exists(int(pid)):
                     path.unlink()
 
 

@@ -232,11 +232,12 @@ def test_requests_of_killed_processes_are_deleted(tmp_path, monkeypatch) -> None
     monkeypatch.setattr(worker, "_SHARED_MEMORY", str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    old, new, running = (tmp_path / f"{worker._REQUEST}{pid}-x{pid}" for pid in (process.pid, process.pid, os.getpid()))
-    new = new.with_name(f"{new.name}-new")
-    for path in (old, new, running):
+    here, elsewhere = Path("/proc/self/ns/pid").stat().st_ino, 1  # a container has its own numbers of processes
+    dead, running = (tmp_path / f"{worker._REQUEST}{here}-{pid}-x" for pid in (process.pid, os.getpid()))
+    old, new = (tmp_path / f"{worker._REQUEST}{elsewhere}-{process.pid}-{age}" for age in ("old", "new"))
+    for path in (dead, running, old, new):
         path.touch()
-    for path in (old, running):
+    for path in (running, old):
         os.utime(path, (0, 0))
     list(run_in_worker(20, own_pid, on_event=print))
-    assert sorted(tmp_path.iterdir()) == sorted((new, running))
+    assert sorted(tmp_path.iterdir()) == sorted((running, new))
