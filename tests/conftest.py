@@ -5,6 +5,7 @@ This module sets the environment before anything imports huggingface_hub, which 
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import os
 import shutil
@@ -142,6 +143,21 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "zoo"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    today = 1 + datetime.datetime.now(datetime.UTC).toordinal() % 6
+    parser.addoption("--seed", type=int, default=today, help="of slow tests, which draw other settings every day")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"slow tests draw settings with --seed {config.option.seed}"
+
+
+@pytest.fixture(scope="session")
+def daily_seed(pytestconfig: pytest.Config) -> int:
+    """Return a seed from 1 to 6 that changes every day, or `--seed`."""
+    return pytestconfig.option.seed
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,7 +15,6 @@ from tests.finetune.task_rows import KINDS, Kind, checkpoint_of, kept
 from tests.helpers.notes import codes
 from tests.helpers.sound import RATE, encoded, tone
 
-FAST, SLOW = 2, 7  # draws; the slow tests take about four minutes
 # Kind → a checkpoint whose class of transformers has such a head or whose embeddings are trained, and others whose head
 # is custom.
 CHECKPOINTS = {
@@ -77,13 +76,12 @@ def as_people_have_them(kind: Kind, seed: int) -> Kind:
     return Kind(kind.task, rows, kind.metrics, kind.columns)
 
 
-@pytest.mark.parametrize(
-    "seed", [seed if seed < FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SLOW)]
-)
+@pytest.mark.parametrize("daily", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in CHECKPOINTS.items() for name in names])
 def test_saved_models_predict_what_was_measured(
-    kind: str, name: str, seed: int, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, name: str, daily: bool, daily_seed: int, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seed = daily_seed if daily else 0
     monkeypatch.setattr("hf_emms.finetune.training._ROUNDING", (1e-5, 1e-5))
     random = np.random.default_rng([seed, *f"{kind} {name}".encode()])
     settings = {

@@ -25,8 +25,8 @@ def run(*words: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_mutated_checkpoint_is_one_row_and_costs_no_other() -> None:
-    run("mutations", "-n", "20", "--seed", "7")
+def test_a_mutated_checkpoint_is_one_row_and_costs_no_other(daily_seed: int) -> None:
+    run("mutations", "-n", "20", "--seed", str(daily_seed))
 
 
 @pytest.mark.slow
