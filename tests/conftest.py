@@ -65,10 +65,21 @@ settings.load_profile("tests")
 _SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
 # The longest groups start first, so that no process is left with one at the end.
 _LONGEST = (
-    *("pages", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
-    *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/metric/test_install.py"),
-    *("tests/test_registry.py", "tests/presets/test_headline.py", "tests/presets/test_repositories.py"),
-    *("tests/hub_client/test_read.py", "tests/space/test_hub.py", "tests/features/test_families.py"),
+    *(
+        "pages",
+        "wheel",
+        "tests/docs/test_commands_run.py",
+        "tests/run/test_memory.py",
+        "tests/run/test_worker_protocol.py",
+    ),
+    *("tests/finetune/test_kept_models.py", "tests/features/test_families.py", "tests/run/test_recommend.py"),
+    *("tests/hub_client/test_read.py", "tests/run/test_reading.py", "tests/finetune/test_confirm.py"),
+    *("tests/presets/test_headline.py", "tests/finetune/test_reproduced.py", "tests/run/test_units.py"),
+    *("tests/run/test_worker_engine.py", "tests/demo/test_rankings.py", "tests/run/test_jobs.py"),
+    *("tests/cli/test_commands.py", "tests/space/test_hub.py", "tests/finetune/test_opening.py"),
+    *("tests/hub_client/test_pinned.py", "tests/metric/test_install.py", "tests/run/test_parts.py"),
+    *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/test_registry.py"),
+    "tests/presets/test_repositories.py",
 )
 
 
