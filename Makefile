@@ -10,7 +10,7 @@ LOCK_BY_HAND := torch==2.13.* torchvision==0.28.*
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -p no:randomly
 
-.PHONY: docs demo test test-slow test-newest test-lowest lock lint bench quality quality-full hostile clean
+.PHONY: docs demo test test-slow test-newest test-lowest lock lint bench quality quality-full hostile mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-emms demo
@@ -62,6 +62,11 @@ quality-full: $(VENV)/.installed-dev
 # 500 mutated files, 1,000 mutated checkpoints, and 300 bad days with kills and faults.
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.hostile --quiet
+
+# 100 small changes of the package: which does no test notice? The first command records which tests call what.
+mutants: $(VENV)/.installed-dev
+	test -e build/mutants.json || $(BIN)/python -m scripts.mutants --record
+	$(BIN)/python -m scripts.mutants
 
 # The documentation site, in site/. Zensical builds it.
 docs: $(VENV)/.installed-dev
