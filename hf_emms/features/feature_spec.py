@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key. Increase it if the features of the same checkpoint change.
-FEATURES_VERSION = 12
+FEATURES_VERSION = 13
 
 # The `model_type` of checkpoints of timm.
 TIMM = "timm_wrapper"

@@ -227,12 +227,14 @@ def _sound(summary: str, layer_summary: str) -> Pooling:
     """Return the pooling of sound: the mean of the last layer's frames, and of each hidden layer's."""
 
     def features(model: Any, inputs: Inputs) -> Tensor:
-        return mean_frames(model, _call_sound(model, inputs).last_hidden_state, inputs)
+        outputs = _call_sound(model, inputs)
+        return mean_frames(model, outputs.last_hidden_state, inputs, outputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         outputs = _call_sound(model, inputs, output_hidden_states=True)
-        last = mean_frames(model, outputs.last_hidden_state, inputs)
-        return last, [mean_frames(model, hidden, inputs) for hidden in hidden_states(model, outputs)]
+        states = outputs.last_hidden_state, *hidden_states(model, outputs)
+        last, *means = (mean_frames(model, state, inputs, outputs) for state in states)
+        return last, means
 
     return Pooling(summary, features, layers, layer_summary, run=_call_sound)
 

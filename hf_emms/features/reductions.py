@@ -40,13 +40,19 @@ def two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
     return hidden[:, :2].mean(1)
 
 
-def mean_frames(model: Any, hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the frames of sound (b, T, D) without padding, or of the cells of a map."""
+def mean_frames(model: Any, hidden: Tensor, inputs: Inputs, outputs: Any = None) -> Tensor:
+    """Return the mean of the frames of sound (b, T, D) without padding, or of the cells of a map.
+
+    Some families return the mask of their frames in `outputs`. The frames of others are counted.
+    """
     mask = inputs.get("attention_mask")
     if hidden.ndim != 3 or mask is None:
         return average(hidden)
-    places = torch.arange(hidden.shape[1], device=hidden.device)
-    frames = (places < _count_frames(model, mask, hidden.shape[1])[:, None]).to(hidden.dtype)
+    is_sound = getattr(outputs, "attention_mask", None)
+    if is_sound is None or is_sound.shape != hidden.shape[:2]:
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        is_sound = places < _count_frames(model, mask, hidden.shape[1])[:, None]
+    frames = is_sound.to(hidden.dtype)
     return torch.einsum("btd,bt->bd", hidden, frames) / frames.sum(1, keepdim=True)
 
 

@@ -84,7 +84,7 @@ INPUTS: dict[str, Sequence[Any]] = {
     "search": SearchCollection(TEXTS[:3], TEXTS, np.zeros((0, 3), np.int64)),
     "prompt": [(Message("user", text),) for text in TEXTS if text],
     "audio": EncodedInputs(
-        [encoded(tone(200 + 150 * i, length)) for i, length in enumerate((0.5, 1.3, 0.06, 0.5, 0.52))]
+        [encoded(tone(200 + 150 * i, length)) for i, length in enumerate((0.5, 1.3, 0.06, 0.5, 0.52, 0.64))]
     ),
 }
 

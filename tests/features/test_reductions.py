@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -51,3 +53,13 @@ def test_frames_of_padding_are_left_out(
     torch.testing.assert_close(reductions.mean_frames(model, states, {"attention_mask": mask}), means)
     for cells, inputs in ((states, {}), (states.mT[..., None], {"attention_mask": mask})):
         torch.testing.assert_close(reductions.mean_frames(model, cells, inputs), states.mean(1))
+
+
+def test_frames_are_masked_by_the_outputs_of_a_family_that_returns_a_mask() -> None:
+    states = torch.arange(4.0).repeat(2, 1)[..., None]
+    inputs = {"attention_mask": torch.tensor([[1] * 30 + [0], [1] * 9 + [0] * 22])}
+    of_frames = SimpleNamespace(attention_mask=torch.tensor([[True] * 4, [True] + [False] * 3]))
+    of_samples = SimpleNamespace(attention_mask=inputs["attention_mask"])
+    for outputs, means in ((of_frames, [1.5, 0.0]), (of_samples, [1.5, 0.5])):
+        found = reductions.mean_frames(torch.nn.Module(), states, inputs, outputs)
+        torch.testing.assert_close(found[:, 0], torch.tensor(means))
