@@ -10,9 +10,11 @@ import sys
 import textwrap
 import urllib.parse
 import urllib.request
+from importlib.metadata import version
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from hf_emms.publish.space import files, write_files
 from tests.helpers.browser import served
@@ -91,6 +93,14 @@ def test_the_space_is_made_as_planned_in_one_commit(hub, command, publish, resul
             assert path in SHIPPED or content == (SPACE / path).read_bytes()
     card = front_matter(hub, "ada/board", "space")
     assert (card["sdk"], card["app_file"]) == ("gradio", "app.py")
+
+
+def test_the_space_installs_an_mcp_package_whose_handlers_it_can_wrap():
+    (requirement,) = [
+        each for each in map(Requirement, (SPACE / "requirements.txt").read_text().splitlines()) if each.name == "mcp"
+    ]
+    assert version("mcp") in requirement.specifier
+    assert "2.0.0" not in requirement.specifier
 
 
 def test_an_update_follows_the_results_and_leaves_the_owners_files(hub, publish, results):
