@@ -18,6 +18,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _stop)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # background jobs ignore it
             signal.signal(signal.SIGINT, _stop)
+        sys.unraisablehook = _unraisable
         from hf_emms.cli.app import main
 
         main()
@@ -44,6 +45,14 @@ def _stop(number: int, frame: Any) -> None:
         _leave(number, frame)
     interruptions.append(_interrupt(number))
     raise interruptions[0]
+
+
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Stop for an interrupt that came in a destructor or callback, where Python would print it and go on."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        os.write(2, f"{STOPPED}\n".encode())
+        os._exit(exit_code(unraisable.exc_value))
+    sys.__unraisablehook__(unraisable)
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -188,7 +188,8 @@ class _Day:
             wrong = f"exit code {ended.code}"
         if wrong:
             happened = f"{self.folder.name}, {trouble} after {dict(self.troubles)}"
-            self.problems.append(f"{happened}: {wrong}\n{ended.messages[-1500:]}")
+            _, traceback, after = ended.messages.partition("Traceback")
+            self.problems.append(f"{happened}: {wrong}\n{(traceback + after)[:1500] or ended.messages[-1500:]}")
 
     def run(self, rng: random.Random, took: float, expected: dict[str, Any]) -> None:
         """Run one to three disturbed commands, and then an undisturbed one."""

@@ -130,6 +130,10 @@ class Closing:
     def __del__(self):
         interrupt()
 
+def in_a_destructor():
+    Closing()
+    print("It goes on.", file=sys.stderr)
+
 def as_another_error():  # as CPython's own `from _ssl import RAND_egd` does where the signal comes within it
     try:
         interrupt()
@@ -147,7 +151,7 @@ program.main()
 """
 
 
-@pytest.mark.parametrize("place", ["as_another_error", "again_as_it_unwinds"])
+@pytest.mark.parametrize("place", ["in_a_destructor", "as_another_error", "again_as_it_unwinds"])
 def test_interrupts_print_one_line(emms_cache: Path, place: str) -> None:
     done = subprocess.run([*python(), "-c", INTERRUPTED, place], capture_output=True, text=True, check=False)
     assert (done.stderr.splitlines(), done.returncode) == ([STOPPED], 130)
